@@ -1,0 +1,40 @@
+"""Chronicle: capture, refine, keep and query market data as one stream.
+
+The names below load on first use, so that ``import chronicle`` costs nothing that a caller does not need.
+
+Examples
+--------
+>>> import chronicle
+>>> store = chronicle.open("chronicle-data")                                  # doctest: +SKIP
+>>> book = store.book("kraken:BTC-EUR", at="2026-11-21T10:00:00Z", depth=10)  # doctest: +SKIP
+>>> book.status                                                               # doctest: +SKIP
+'ok'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chronicle.access import Book, Store, open  # noqa: A004
+    from chronicle.core.errors import ChronicleError
+
+__version__ = "0.1.0"
+__all__ = ["Book", "ChronicleError", "Store", "__version__", "open"]
+
+_HOMES = {
+    "Book": "chronicle.access",
+    "Store": "chronicle.access",
+    "open": "chronicle.access",
+    "ChronicleError": "chronicle.core.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its subpackage (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'chronicle' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(home), name)

@@ -1,0 +1,73 @@
+"""File steps that survive a power cut: write aside, sync, rename, sync the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from chronicle.core.errors import CapacityError, StoreError
+
+__all__ = ["publish_bytes", "publish_file", "remove_file", "sync_folder", "temporary_name"]
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name beside `path` under which its bytes are written first."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and removals in `folder` survive power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish_file(temporary: Path, path: Path) -> None:
+    """Move a written and synced file to its final name, atomically and durably."""
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> None:
+    """Make `path` hold `data`, or leave it as it was.
+
+    Raises
+    ------
+    CapacityError
+        When the disk is full.
+    StoreError
+        On any other failure of the file system.
+    """
+    temporary = temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        publish_file(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise file_error(error, f"write {len(data)} bytes", path) from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove `path` if it is there, durably."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+        sync_folder(path.parent)
+
+
+def file_error(error: OSError, attempt: str, path: Path) -> CapacityError | StoreError:
+    """Return our error for an OSError met while trying to `attempt` at `path`."""
+    import errno
+
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return CapacityError(f"no space to {attempt}", path=path, hint="free space or move the home; nothing was lost")
+    return StoreError(f"could not {attempt}: {error.strerror or error}", path=path)

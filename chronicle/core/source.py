@@ -1,0 +1,115 @@
+"""The protocols through which everybody reads segments, wherever their bytes are.
+
+A :class:`SegmentView` is one segment: mapped from this host's disk, or decoded block by block from an archive. A
+:class:`SegmentSource` finds the segments of a queue in any tier. The ETL, the tools and the reader know only these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chronicle.core.layout import SegmentState
+
+__all__ = ["SeekPoint", "SegmentInfo", "SegmentSource", "SegmentView"]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """What is known of a segment without reading its records.
+
+    `queue` is the queue's name (path relative to the home). Totals of an open segment are what was committed when
+    it was looked at. Times are ts_recv in ns; NONE when the segment has no record. `size_bytes` is the stored size,
+    `data_bytes` the size of its records; `place` names where it is (``hot``, ``warm`` ...), `location` the file.
+    """
+
+    queue: str
+    number: int
+    generation: int
+    base_index: int
+    record_count: int
+    ts_first: int
+    ts_last: int
+    state: SegmentState
+    data_bytes: int
+    size_bytes: int
+    place: str
+    location: str
+
+    @property
+    def end_index(self) -> int:
+        """Index of the first record after this segment."""
+        return self.base_index + self.record_count
+
+
+@dataclass(frozen=True, slots=True)
+class SeekPoint:
+    """One entry of a seek index: an event starts at `offset`; `kind` is that of its first record."""
+
+    index: int
+    offset: int
+    ts_recv: int
+    kind: int
+
+
+class SegmentView(Protocol):
+    """One segment, readable at record granularity. Offsets are those of the sealed file, in every tier."""
+
+    @property
+    def info(self) -> SegmentInfo:
+        """Identity and totals."""
+        ...
+
+    @property
+    def data_offset(self) -> int:
+        """Offset of the first record."""
+        ...
+
+    def prologue(self) -> dict[str, Any]:
+        """Return the prologue's msgpack map (instruments, book at start, sources, ETL version)."""
+        ...
+
+    def seek_points(self) -> Sequence[SeekPoint]:
+        """Return the sparse seek index, in offset order. The first point is the first record, if there is one."""
+        ...
+
+    def data_end(self) -> int:
+        """Return the offset after the last committed record (the ROLL included)."""
+        ...
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Return the bytes [start, end), checked against their checksums where the segment is sealed.
+
+        Raises
+        ------
+        CorruptionError
+            When they are not the bytes that were sealed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release files and maps. Views that were handed out stay valid."""
+        ...
+
+
+class SegmentSource(Protocol):
+    """Finds and opens segments of queues in any tier."""
+
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the names of all queues that start with `prefix`, sorted."""
+        ...
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` in order, each once, at its published place."""
+        ...
+
+    def open(self, queue: str, number: int) -> SegmentView:
+        """Open a segment at its present place.
+
+        Raises
+        ------
+        NotFoundError
+            When no tier has it.
+        """
+        ...
