@@ -1,1 +1,1 @@
-"""."""
+"""Access: one reader over open, sealed and archived segments."""

@@ -1,1 +1,1 @@
-"""."""
+"""The command line: wires what the other packages offer."""

@@ -1,1 +1,1 @@
-"""."""
+"""ETL: the raw stream becomes clean per-instrument queues with books, snapshots, gaps and checks."""

@@ -1,1 +1,1 @@
-"""."""
+"""Storage: tiers, policy, agent, manifest and archive encoding of sealed segments."""

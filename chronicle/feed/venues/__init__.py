@@ -1,1 +1,1 @@
-"""."""
+"""Venue adapters: one file a venue, pure functions from frames to records."""
