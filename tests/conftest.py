@@ -14,7 +14,5 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 def shared_data() -> Path:
     """Folder of captured market data beside the checkout; skips where it is absent."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(
-            f"no shared market data beside the checkout (looked for ../shared/data from {REPOSITORY.name})"
-        )
+        pytest.skip(f"no shared market data beside the checkout (looked for ../shared/data from {REPOSITORY.name})")
     return SHARED_DATA

@@ -23,11 +23,7 @@ def _plain(text: str) -> str:
             number = Decimal(text)
         except ArithmeticError as error:
             raise DecodeError(f"cannot read {text[:80]!r} as a decimal number") from error
-        if (
-            not number.is_finite()
-            or len(text) > PLACES_MAX
-            or (number and abs(number.adjusted()) > PLACES_MAX)
-        ):
+        if not number.is_finite() or len(text) > PLACES_MAX or (number and abs(number.adjusted()) > PLACES_MAX):
             raise DecodeError(f"{text[:80]!r} is no decimal number that int64 could hold at any exponent")
         return format(number, "f") if number else "0"
     return text
@@ -53,9 +49,7 @@ def mantissa(text: str, exponent: int) -> int:
     if len(fraction) > exponent:
         if fraction[exponent:].strip("0"):
             raise DecodeError(
-                f"{text!r} has more decimals than the instrument's exponent",
-                expected=exponent,
-                found=len(fraction),
+                f"{text!r} has more decimals than the instrument's exponent", expected=exponent, found=len(fraction)
             )
         fraction = fraction[:exponent]
     digits = whole + fraction.ljust(exponent, "0")
@@ -64,9 +58,7 @@ def mantissa(text: str, exponent: int) -> int:
         raise DecodeError(f"cannot read {text!r} as a decimal number")
     value = int(digits)
     if not -INT64_MAX <= value <= INT64_MAX:
-        raise DecodeError(
-            f"{text!r} at exponent {exponent} overflows int64", hint="the level is counted and left out"
-        )
+        raise DecodeError(f"{text!r} at exponent {exponent} overflows int64", hint="the level is counted and left out")
     return value
 
 

@@ -29,9 +29,7 @@ def split_symbol(symbol: str) -> tuple[str, str]:
     """
     venue, colon, name = symbol.partition(":")
     if not colon or not name or not _VENUE.fullmatch(venue.lower()):
-        raise SymbolError(
-            f"cannot read {symbol!r} as an instrument", hint="write it as venue:BASE-QUOTE, kraken:BTC-EUR"
-        )
+        raise SymbolError(f"cannot read {symbol!r} as an instrument", hint="write it as venue:BASE-QUOTE, kraken:BTC-EUR")
     return venue.lower(), name
 
 
@@ -54,11 +52,7 @@ def escape(name: str) -> str:
             out.append(f"={byte:02x}")
     text = "".join(out)
     if not text or len(text) > 200:
-        raise SymbolError(
-            f"the instrument name {name[:80]!r} cannot be a folder",
-            expected="1 to 200 bytes",
-            found=len(text),
-        )
+        raise SymbolError(f"the instrument name {name[:80]!r} cannot be a folder", expected="1 to 200 bytes", found=len(text))
     return text
 
 
@@ -119,9 +113,7 @@ def symbol_of(queue: str) -> str:
     """Return the instrument of a clean queue's name: ``clean/kraken/btc_eur/book.q`` -> ``kraken:BTC-EUR``."""
     parts = queue.split("/")
     if len(parts) != 4 or parts[0] != "clean":
-        raise SymbolError(
-            f"{queue!r} is no clean queue", expected="clean/VENUE/base_quote/CHANNEL.q", found=queue
-        )
+        raise SymbolError(f"{queue!r} is no clean queue", expected="clean/VENUE/base_quote/CHANNEL.q", found=queue)
     return f"{parts[1]}:{unescape(parts[2])}"
 
 

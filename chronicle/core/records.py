@@ -72,9 +72,7 @@ def unpack_details(data: bytes | memoryview, *, where: str) -> dict[str, Any]:
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise RecordError(f"cannot read the details of a {where} record: {error}") from error
     if not isinstance(value, dict):
-        raise RecordError(
-            f"the details of a {where} record are no map", expected="map", found=type(value).__name__
-        )
+        raise RecordError(f"the details of a {where} record are no map", expected="map", found=type(value).__name__)
     return value
 
 
@@ -138,9 +136,7 @@ class InstrumentFields:
         values = layout.INSTRUMENT_BODY.unpack_from(body)
         details_bytes = values[11]
         if size + details_bytes > len(body):
-            raise RecordError(
-                "an INSTRUMENT record's details end outside it", expected=len(body), found=details_bytes
-            )
+            raise RecordError("an INSTRUMENT record's details end outside it", expected=len(body), found=details_bytes)
         details = unpack_details(bytes(body[size : size + details_bytes]), where="INSTRUMENT")
         return cls(*values[:5], *values[6:11], details=details)
 
@@ -194,9 +190,7 @@ class SnapshotFields:
         )
         if size + 16 * (bid_count + ask_count) > len(body):
             raise RecordError(
-                "a BOOK_SNAPSHOT record's levels end outside it",
-                expected=len(body),
-                found=bid_count + ask_count,
+                "a BOOK_SNAPSHOT record's levels end outside it", expected=len(body), found=bid_count + ask_count
             )
         numbers = struct.unpack_from(f"<{2 * (bid_count + ask_count)}q", body, size)
         levels = list(zip(numbers[0::2], numbers[1::2], strict=True))
@@ -337,9 +331,7 @@ def body_fields(kind: int, body: memoryview | bytes) -> dict[str, Any]:
         return {name: getattr(instrument, name) for name in names} | {"details": instrument.details}
     if kind == Kind.STATUS:
         if len(body) < layout.STATUS_BODY.size:
-            raise RecordError(
-                "a STATUS record is too short", expected=layout.STATUS_BODY.size, found=len(body)
-            )
+            raise RecordError("a STATUS record is too short", expected=layout.STATUS_BODY.size, found=len(body))
         code, size = layout.STATUS_BODY.unpack_from(body)
         start = layout.STATUS_BODY.size
         if start + size > len(body):
@@ -354,9 +346,7 @@ def body_fields(kind: int, body: memoryview | bytes) -> dict[str, Any]:
             raise RecordError("a WIRE record is too short", expected=start, found=len(body))
         form, _, address_bytes, payload_bytes = layout.WIRE_BODY.unpack_from(body)
         if start + address_bytes + payload_bytes > len(body):
-            raise RecordError(
-                "a WIRE record's payload ends outside it", expected=len(body), found=payload_bytes
-            )
+            raise RecordError("a WIRE record's payload ends outside it", expected=len(body), found=payload_bytes)
         address = bytes(body[start : start + address_bytes]).decode("utf-8", "replace")
         payload = bytes(body[start + address_bytes : start + address_bytes + payload_bytes])
         return {"form": form, "address": address, "payload": payload}

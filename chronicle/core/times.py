@@ -61,9 +61,7 @@ def parse_time(value: Any) -> int:
             return _bounded(int(value.as_unit("ns").value), value)
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         delta = aware - _EPOCH
-        return _bounded(
-            (delta.days * 86400 + delta.seconds) * NS_PER_SECOND + delta.microseconds * 1000, value
-        )
+        return _bounded((delta.days * 86400 + delta.seconds) * NS_PER_SECOND + delta.microseconds * 1000, value)
     if isinstance(value, date):
         return parse_time(datetime(value.year, value.month, value.day, tzinfo=UTC))
     if type(value).__module__ == "numpy":
