@@ -159,9 +159,8 @@ class Ledger:
             for name, digest in fingerprint.files:
                 if digest in known and (name in lines or entry.fingerprint == fingerprint.digest):
                     raise AlreadyCapturedError(
-                        f"{name} was already replayed into this home",
+                        f"{name} was already replayed into this home: capture {entry.capture} in lane {entry.lane}",
                         path=self.path,
-                        found=f"capture {entry.capture} in lane {entry.lane}",
                         hint="--again replays it once more, into a lane of its own",
                     )
 
