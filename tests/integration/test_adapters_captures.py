@@ -213,11 +213,18 @@ def test_lobster_book_equals_every_order_book_row(shared_data: Path) -> None:
         numbers = [int(text) for text in row.split(",")]
         levels = list(zip(numbers[0::2], numbers[1::2], strict=True))
         assert sorted(asks.items()) == [level for level in levels[0::2] if level[1]], f"asks after row {rows}"
-        assert sorted(bids.items(), reverse=True) == [level for level in levels[1::2] if level[1]], f"bids, row {rows}"
+        assert sorted(bids.items(), reverse=True) == [level for level in levels[1::2] if level[1]], (
+            f"bids, row {rows}"
+        )
         rows += 1
 
     assert rows == 155_935
-    assert (kinds["ORDER"], kinds["TRADE"], kinds["BOOK_SNAPSHOT"], kinds["INSTRUMENT"]) == (155_935, 8974 + 2445, 1, 1)
+    assert (kinds["ORDER"], kinds["TRADE"], kinds["BOOK_SNAPSHOT"], kinds["INSTRUMENT"]) == (
+        155_935,
+        8974 + 2445,
+        1,
+        1,
+    )
 
 
 def test_venue_list_alone_gives_no_record(shared_data: Path) -> None:
