@@ -73,8 +73,7 @@ def fingerprint_of(capture: Capture) -> Fingerprint:
     files = []
     for path in capture.paths:
         if capture.format == "wire":
-            for queue in queues_of(path):
-                files.append((queue.name, _queue_digest(queue)))
+            files += [(queue.name, _queue_digest(queue)) for queue in queues_of(path)]
         else:
             files.append((path.name, _file_digest(path)))
     whole = xxhash.xxh3_128()

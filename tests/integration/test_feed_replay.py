@@ -87,7 +87,9 @@ def test_statuses_bound_a_capture(shared_data: Path, tmp_path: Path) -> None:
     assert sorted(said[1:4]) == [("CONNECTED", 1), ("CONNECTED", 2), ("CONNECTED", 3)]
     assert said[4:] == [("DISCONNECTED", 1), ("DISCONNECTED", 2), ("DISCONNECTED", 3), ("CAPTURE_END", 0)]
     raw = records(tmp_path, "raw/main.q")
-    last = max(frame.ts_recv for frame in open_capture([shared_data / "cryptofeed-ws/jsonl/KRAKEN.jsonl.zst"]).frames())
+    last = max(
+        frame.ts_recv for frame in open_capture([shared_data / "cryptofeed-ws/jsonl/KRAKEN.jsonl.zst"]).frames()
+    )
     assert {record.ts_recv for record in raw[-4:]} == {last + 1} == {report.last_ts}
     start = raw[0].fields()["details"]
     assert (start["capture"], start["format"], start["files"]) == (report.capture, "cryptofeed", ["KRAKEN.jsonl.zst"])
@@ -136,9 +138,8 @@ def test_a_clock_step_back_is_clamped_and_flagged_alike_in_both_queues(tmp_path:
     path = tmp_path / "KRAKEN.ws.1.0"
     row = '[1,[["0.5","2.0","1618678132.000001","b","l",""]],"trade","XBT/USD"]'
     heartbeat = '{"event":"heartbeat"}'
-    path.write_text(
-        f"wss://ws.kraken.com <-> 1618678100\n1618678110: {row}\n1618678120: {heartbeat}\n1618678115: {row}\n1618678121: {row}\n"
-    )
+    rows = [("10", row), ("20", heartbeat), ("15", row), ("21", row)]
+    path.write_text("wss://ws.kraken.com <-> 1618678100\n" + "".join(f"16186781{t}: {text}\n" for t, text in rows))
     replay_capture(tmp_path / "home", [path])
     wire = records(tmp_path / "home", "wire/main.q")
     assert [r.ts_recv // 10**9 % 1000 for r in wire] == [100, 100, 110, 120, 120, 121, 121]
@@ -223,9 +224,7 @@ def unfinished(home: Path) -> bool:
     return b'"started"' in (home / "raw/captures.json").read_bytes()
 
 
-def test_other_captures_keep_out_of_an_interrupted_lane(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_captures_keep_out_of_an_interrupted_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = write_capture(tmp_path / "KRAKEN.ws.1.0", 1_700_000_000, 300)
     second = write_capture(tmp_path / "KRAKEN.ws.2.0", 1_800_000_000, 50)
     home = tmp_path / "home"
@@ -244,7 +243,9 @@ def test_other_captures_keep_out_of_an_interrupted_lane(
     assert contents(home, "raw/main.q") == contents(whole, "raw/main.q")
 
 
-def test_a_wire_queue_that_holds_something_else_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wire_queue_that_holds_something_else_is_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_capture(tmp_path / "KRAKEN.ws.1.0", 1_700_000_000, 300)
     home = tmp_path / "home"
 

@@ -69,7 +69,9 @@ def judge(rows: list[Record]) -> tuple[int, int]:
 
 
 def wire(mantissa: int, exponent: int, decimals: int) -> str:
-    return str(mantissa * 10 ** (decimals - exponent) if decimals >= exponent else mantissa // 10 ** (exponent - decimals))
+    return str(
+        mantissa * 10 ** (decimals - exponent) if decimals >= exponent else mantissa // 10 ** (exponent - decimals)
+    )
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -121,7 +123,13 @@ def test_every_frame_is_kept_and_every_checksum_holds(tmp_path: Path) -> None:
     assert failed == 0
     assert held > 800
     said = codes(tmp_path)
-    assert [said[name] for name in ("CAPTURE_START", "CONNECTED", "SUBSCRIBED", "DISCONNECTED", "CAPTURE_END")] == [1, 1, 9, 1, 1]
+    assert [said[name] for name in ("CAPTURE_START", "CONNECTED", "SUBSCRIBED", "DISCONNECTED", "CAPTURE_END")] == [
+        1,
+        1,
+        9,
+        1,
+        1,
+    ]
     last = records(tmp_path)[-2:]
     assert [r.fields()["code"] for r in last] == [StatusCode.DISCONNECTED, StatusCode.CAPTURE_END]
     symbols = {r.fields()["details"]["symbol"] for r in records(tmp_path) if r.kind == Kind.INSTRUMENT}
@@ -138,11 +146,10 @@ def test_a_cut_line_comes_back_and_its_books_start_anew(tmp_path: Path) -> None:
         for connects in (2, 3):
             exchange.pump(200)
             await until(lambda: session.frames > 100, "frames")
+            before = session.frames
             exchange.cut_connections()
             await until(lambda n=connects: session.connections[0].connect_count == n, "a reconnect")  # type: ignore[misc]
-            await until(lambda: exchange.session_count == 1, "a session")
-            before = session.frames
-            await until(lambda b=before: session.frames >= b + 10, "the snapshots")  # type: ignore[misc]
+            await until(lambda b=before: session.frames >= b + 22, "the snapshots")  # type: ignore[misc]
         before = session.frames
         exchange.pump(300)
         await until(lambda: session.frames > before + 100, "frames after the cut")
@@ -249,7 +256,17 @@ def test_what_cannot_be_a_feed_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_exchange_and_the_feed_as_processes_and_threads(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "chronicle.feed.simulator", "--seed", "7", "--rate", "400", "--pairs", "XBT/USD,ETH/USD"]
+    command = [
+        sys.executable,
+        "-m",
+        "chronicle.feed.simulator",
+        "--seed",
+        "7",
+        "--rate",
+        "400",
+        "--pairs",
+        "XBT/USD,ETH/USD",
+    ]
     process = subprocess.Popen(
         command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True
     )
@@ -258,13 +275,17 @@ def test_the_exchange_and_the_feed_as_processes_and_threads(tmp_path: Path) -> N
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        spec = FeedSpec("kraken", f"ws://127.0.0.1:{port}", ("XBT/USD", "ETH/USD"), rest_url=f"http://127.0.0.1:{port}")
+        spec = FeedSpec(
+            "kraken", f"ws://127.0.0.1:{port}", ("XBT/USD", "ETH/USD"), rest_url=f"http://127.0.0.1:{port}"
+        )
         thread = threading.Thread(target=lambda: reports.append(run_feed(tmp_path, [spec], stop, settings=FAST)))
         thread.start()
 
         async def enough() -> None:
             queue = tmp_path / "raw/main.q"
-            await until(lambda: (queue / "queue.json").exists() and Queue.open(queue).end_index() > 500, "500 records")
+            await until(
+                lambda: (queue / "queue.json").exists() and Queue.open(queue).end_index() > 500, "500 records"
+            )
 
         asyncio.run(enough())
         stop.set()

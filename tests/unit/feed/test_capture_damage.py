@@ -15,7 +15,8 @@ from chronicle.core.layout import WireForm
 from chronicle.feed.captures import open_capture
 
 LINES = ["wss://ws.kraken.com <-> 1618678132.0"] + [
-    f'1618678132.{number:06d}: {{"event":"heartbeat","n":{number},"pad":"{number * 7919:064b}"}}' for number in range(1, 2000)
+    f'1618678132.{number:06d}: {{"event":"heartbeat","n":{number},"pad":"{number * 7919:064b}"}}'
+    for number in range(1, 2000)
 ]
 
 
@@ -88,7 +89,7 @@ def test_a_bad_line_is_kept_as_damage_and_the_rest_is_read(tmp_path: Path, bad: 
 def test_a_bad_json_line_is_damage(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "KRAKEN.jsonl"
     good = '{"t":"recv","conn":"KRAKEN.ws.1","ts":1618678132.25,"data":"{}"}'
-    path.write_text("\n".join(['{"t":"header","format":2,"exchange":"KRAKEN"}', good, bad, good]))
+    path.write_text(f'{{"t":"header","format":2,"exchange":"KRAKEN"}}\n{good}\n{bad}\n{good}')
     frames = list(open_capture([path]).frames())
     assert [f.form for f in frames] == [WireForm.CONFIG, WireForm.TEXT, WireForm.CONFIG, WireForm.TEXT]
     assert frames[2].address.startswith("chronicle:damaged:KRAKEN.jsonl:3")

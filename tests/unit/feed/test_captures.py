@@ -33,7 +33,7 @@ def received(frames: list[Frame]) -> list[tuple[int, int, bytes]]:
 )
 def test_both_cryptofeed_forms_give_the_same_received_frames(shared_data: Path, exchange: str, count: int) -> None:
     folder = shared_data / "cryptofeed-ws"
-    texts = [path for path in (folder / "raw-text").glob(f"{exchange}.*")]
+    texts = list((folder / "raw-text").glob(f"{exchange}.*"))
     from_text = open_capture(texts)
     from_json = open_capture([folder / "jsonl" / f"{exchange}.jsonl.zst"])
     assert from_text.format == from_json.format == "cryptofeed"
@@ -74,7 +74,9 @@ def test_redundant_okex_lines_are_three_connections(shared_data: Path) -> None:
 def test_two_days_of_a_symbol_are_one_connection(shared_data: Path) -> None:
     paths = sorted((shared_data / "hftbacktest-binance/spot").glob("*.gz"), reverse=True)
     capture = open_capture(paths)
-    assert [(line.number, line.name, line.venue) for line in capture.lines] == [(1, "hftbacktest:binance:btcusdt", "binance")]
+    assert [(line.number, line.name, line.venue) for line in capture.lines] == [
+        (1, "hftbacktest:binance:btcusdt", "binance")
+    ]
     wanted = []
     for path in sorted(paths):
         for line in gzip.decompress(path.read_bytes()).splitlines():
@@ -139,7 +141,9 @@ def test_lines_of_every_compression_are_equal(tmp_path: Path, pack: object) -> N
 
 def test_a_configuration_before_any_time_takes_the_first_one(tmp_path: Path) -> None:
     path = tmp_path / "KRAKEN.ws.1.0"
-    path.write_text('configuration: {"a":1}\nwss://ws.kraken.com <-> 1618678132.5\n1618678133.25: {"event":"heartbeat"}\n')
+    path.write_text(
+        'configuration: {"a":1}\nwss://ws.kraken.com <-> 1618678132.5\n1618678133.25: {"event":"heartbeat"}\n'
+    )
     frames = list(open_capture([path]).frames())
     assert [(f.form, f.ts_recv) for f in frames] == [
         (WireForm.CONFIG, 1618678132_500000000),
@@ -159,9 +163,8 @@ def test_a_file_without_any_time_takes_that_of_the_others(tmp_path: Path) -> Non
 
 def test_binary_frames_are_read_from_their_literal_and_nothing_is_evaluated(tmp_path: Path) -> None:
     path = tmp_path / "HUOBI.ws.1.0"
-    path.write_text(
-        "wss://x <-> 1618678132.5\n1618678132.6: b'\\x00\\xff\"'\n1618678132.7: b'' + open('/etc/passwd','rb').read() + b''\n"
-    )
+    evil = "1618678132.7: b'' + open('/etc/passwd','rb').read() + b''"
+    path.write_text(f"wss://x <-> 1618678132.5\n1618678132.6: b'\\x00\\xff\"'\n{evil}\n")
     frames = list(open_capture([path]).frames())
     assert (frames[1].form, frames[1].payload) == (WireForm.BINARY, b'\x00\xff"')
     assert frames[2].address.startswith("chronicle:damaged:HUOBI.ws.1.0:3")

@@ -21,7 +21,10 @@ from chronicle.feed.status import read_status
 
 
 def test_symbols_are_taken_in_either_spelling() -> None:
-    assert venue_symbols(FeedSpec("kraken", symbols=("XBT/EUR", "kraken:BTC-EUR", "kraken:ETH-USD"))) == ["XBT/EUR", "ETH/USD"]
+    assert venue_symbols(FeedSpec("kraken", symbols=("XBT/EUR", "kraken:BTC-EUR", "kraken:ETH-USD"))) == [
+        "XBT/EUR",
+        "ETH/USD",
+    ]
     assert venue_symbols(FeedSpec("okx", symbols=("okx:BTC-USD-PERP",))) == ["BTC-USD-SWAP"]
     assert venue_symbols(FeedSpec("binance", symbols=("binance:BTC-USDT", "ETHUSDT"))) == ["BTCUSDT", "ETHUSDT"]
 
@@ -34,13 +37,18 @@ def test_kraken_is_spoken() -> None:
     ]
     assert [json.loads(text)["event"] for text in dialect.resync("XBT/EUR", "book")] == ["unsubscribe", "subscribe"]
     assert dialect.lists() == []
-    assert dialect_for(FeedSpec("kraken", symbols=("XBT/EUR",))).lists() == ["https://api.kraken.com/0/public/AssetPairs"]
+    assert dialect_for(FeedSpec("kraken", symbols=("XBT/EUR",))).lists() == [
+        "https://api.kraken.com/0/public/AssetPairs"
+    ]
 
 
 def test_okx_is_spoken() -> None:
     dialect = dialect_for(FeedSpec("okx", "ws://x", ("BTC-USDT",), ("book", "trade"), rest_url="http://y/"))
     assert [json.loads(text) for text in dialect.subscribe()] == [
-        {"op": "subscribe", "args": [{"channel": "books", "instId": "BTC-USDT"}, {"channel": "trades", "instId": "BTC-USDT"}]}
+        {
+            "op": "subscribe",
+            "args": [{"channel": "books", "instId": "BTC-USDT"}, {"channel": "trades", "instId": "BTC-USDT"}],
+        }
     ]
     assert dialect.lists()[0] == "http://y/api/v5/public/instruments?instType=SPOT"
     assert [json.loads(text)["op"] for text in dialect.resync("BTC-USDT", "book")] == ["unsubscribe", "subscribe"]

@@ -95,7 +95,11 @@ def test_the_same_seed_gives_the_same_market() -> None:
 
 def serve(test: Callable[[SimulatedExchange, Any], Awaitable[None]], **named: Any) -> None:
     async def run() -> None:
-        async with asyncio.timeout(30), SimulatedExchange(rate=0, **named) as exchange, connect(exchange.url) as socket:
+        async with (
+            asyncio.timeout(30),
+            SimulatedExchange(rate=0, **named) as exchange,
+            connect(exchange.url) as socket,
+        ):
             assert json.loads(await socket.recv())["event"] == "systemStatus"
             await test(exchange, socket)
 
@@ -126,7 +130,9 @@ def test_subscriptions_are_answered_as_the_venue_does() -> None:
             assert (await ask(socket, wrong))["status"] == "error"
         assert (await ask(socket, {"event": "ping", "reqid": 9})) == {"event": "pong", "reqid": 9}
         assert (await ask(socket, {"event": []}))["event"] == "error"
-        assert (await ask(socket, subscription("unsubscribe", "XBT/USD", name="book", depth=25)))["status"] == "unsubscribed"
+        assert (await ask(socket, subscription("unsubscribe", "XBT/USD", name="book", depth=25)))[
+            "status"
+        ] == "unsubscribed"
 
     serve(test)
 
