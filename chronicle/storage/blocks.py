@@ -25,6 +25,7 @@ BLOCK_BYTES_MAX: Final = 96 << 20
 """No block's records take more: one event's greatest size and one block's target, with room."""
 TABLE_BODY_BYTES_MAX: Final = 256
 TABLE_ROWS_MIN: Final = 8
+RUN_GUESS_ROWS: Final = 16
 STREAMS_MAX: Final = 1 << 16
 HEADER_WORDS: Final = HEADER_BYTES // 8
 FLAGS_MASK: Final = 0xFF << 48
@@ -43,13 +44,24 @@ def record_offsets(data: bytes | memoryview) -> Values | None:
     if len(data) % 8:
         return None
     lengths = memoryview(data).cast("I")
-    end, position, found = len(lengths), 0, []
+    words = np.frombuffer(data, dtype=np.uint32)
+    end, position, before, same = len(lengths), 0, 0, 0
+    found: list[int] = []
     while position < end:
         length = lengths[position]
-        found.append(position)
-        position += length >> 2
         if length < HEADER_BYTES or length & 7:
             return None
+        stride = length >> 2
+        found.append(position)
+        position += stride
+        same = same + 1 if length == before else 0
+        before = length
+        if same >= RUN_GUESS_ROWS:  # a run of equal lengths goes on as a rule: look at many at once
+            ahead = words[position : position + 64 * same * stride : stride] == length
+            count = len(ahead) if bool(ahead.all()) else int(ahead.argmin())
+            found.extend(range(position, position + count * stride, stride))
+            position += count * stride
+            same = same + count if count == len(ahead) else 0
     return np.array(found, dtype=np.int64) * 4 if position == end else None
 
 
