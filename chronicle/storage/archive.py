@@ -201,7 +201,9 @@ def decode_stored(stored: bytes, block: Block, path: object) -> bytes:
             error.path, error.offset = str(path), block.object_offset
             raise
     else:
-        raise CorruptionError("a block has an unknown method", path=path, offset=block.object_offset, found=block.method)
+        raise CorruptionError(
+            "a block has an unknown method", path=path, offset=block.object_offset, found=block.method
+        )
     _compare(raw, block.raw_checksum, block, path, "decoded")
     return raw
 
@@ -214,7 +216,9 @@ def _decompress(stored: bytes, block: Block, path: object) -> bytes:
             raise zstandard.ZstdError("the frame has another length than the table")  # noqa: TRY301
         return bytes(zstandard.ZstdDecompressor().decompress(stored, max_output_size=block.raw_bytes))
     except zstandard.ZstdError as error:
-        raise CorruptionError(f"a block does not decompress: {error}", path=path, offset=block.object_offset) from error
+        raise CorruptionError(
+            f"a block does not decompress: {error}", path=path, offset=block.object_offset
+        ) from error
 
 
 def _compare(data: bytes, expected: int, block: Block, path: object, what: str) -> None:

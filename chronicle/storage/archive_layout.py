@@ -25,7 +25,7 @@ HEADER_BYTES: Final = 64
 
 FOOTER: Final = struct.Struct("<IIqqqqqqqqqqQQ")
 """name bytes, block count, number, generation, base_index, record_count, ts_first, ts_last, data_offset, data_bytes,
-footer_offset and file_bytes of the sealed file, its own file checksum, xxh3_64 of all its bytes."""
+footer_offset and file_bytes of the sealed file, its own file checksum, xxh3_64 of all of it."""
 BLOCK: Final = struct.Struct("<qqqqQQII")
 """raw offset, raw bytes, object offset, object bytes, checksum of the stored bytes, of the raw bytes, method,
 reserved 0."""
@@ -34,7 +34,7 @@ TRAILER: Final = struct.Struct("<8sIIqqqQ8xQ")
 bytes 0-55."""
 TRAILER_BYTES: Final = 64
 TAIL_READ_BYTES: Final = 64 * 1024
-"""A reader asks for this much of the object's end first: trailer, footer and mostly the two small blocks before it."""
+"""A reader asks for this much of the object's end first: trailer, footer and, mostly, both small blocks before."""
 BLOCKS_MAX: Final = 1 << 20
 
 assert HEADER.size == HEADER_BYTES
@@ -144,7 +144,7 @@ class ArchiveFooter:
             name = data[end:].decode("utf-8")
         except UnicodeDecodeError as error:
             raise CorruptionError("an archive's queue name is no text", path=path) from error
-        footer = cls(name, *values, blocks)
+        footer = cls(*(name, *values, blocks))
         footer._check(object_end, path)
         return footer
 
@@ -152,7 +152,9 @@ class ArchiveFooter:
         raw = 0
         for block in self.blocks:
             if block.raw_offset != raw or block.raw_bytes <= 0:
-                raise CorruptionError("an archive's blocks leave a hole", path=path, expected=raw, found=block.raw_offset)
+                raise CorruptionError(
+                    "an archive's blocks leave a hole", path=path, expected=raw, found=block.raw_offset
+                )
             raw += block.raw_bytes
         stored = HEADER_BYTES
         for block in sorted(self.blocks, key=lambda block: block.object_offset):
@@ -163,7 +165,9 @@ class ArchiveFooter:
             stored += block.object_bytes
         plausible = 0 < self.data_offset <= self.footer_offset <= self.file_bytes and self.record_count >= 0
         if raw != self.file_bytes or stored != object_end or not plausible:
-            raise CorruptionError("an archive's totals do not match its blocks", path=path, expected=self.file_bytes, found=raw)
+            raise CorruptionError(
+                "an archive's totals do not match its blocks", path=path, expected=self.file_bytes, found=raw
+            )
 
 
 def pack_header(queue_id: bytes, generation: int, number: int) -> bytes:
@@ -221,9 +225,13 @@ def unpack_trailer(data: bytes, size: int, path: object) -> tuple[int, int, int]
     magic, version, zero, offset, length, total, footer_checksum, checksum = TRAILER.unpack(data)
     _check_kind(magic, ARCHIVE_END_MAGIC, version, path, size - TRAILER_BYTES)
     if xxhash.xxh3_64_intdigest(data[:56]) != checksum or zero or any(data[48:56]):
-        raise CorruptionError("an archive's trailer does not match its checksum", path=path, offset=size - TRAILER_BYTES)
+        raise CorruptionError(
+            "an archive's trailer does not match its checksum", path=path, offset=size - TRAILER_BYTES
+        )
     if total != size or offset < HEADER_BYTES or length < 0 or offset + length + TRAILER_BYTES != size:
-        raise TornSegmentError("an archive object has another size than it says", path=path, expected=total, found=size)
+        raise TornSegmentError(
+            "an archive object has another size than it says", path=path, expected=total, found=size
+        )
     return offset, length, footer_checksum
 
 

@@ -125,7 +125,7 @@ def _decode(stored: bytes | memoryview, raw_bytes: int) -> bytes:
         starts = (offsets[rows] >> 3) + HEADER_WORDS
         for position in range(body_words):
             out[starts + position] = reader.column(first, shape.header[5][rows])
-    _decode_rest(shape, reader, memoryview(out).cast("B"))
+    _decode_rest(shape, reader, out.data.cast("B"))
     _decode_levels(shape, reader)
     return out.tobytes()
 
@@ -164,7 +164,7 @@ class _Shape:
         self.rest_rows = np.flatnonzero(~in_table[group])
 
     def instruments(self) -> Values:
-        return self.header[4] & LENGTH_MASK
+        return np.asarray(self.header[4] & LENGTH_MASK, dtype=np.int64)
 
     def tables(self) -> list[tuple[Values, int]]:
         """Return (rows ordered by instrument, body words) of every table, in the order of their first words."""
@@ -318,7 +318,9 @@ def _decode_levels(shape: _Shape, reader: _Reader) -> None:
     if len(snapshots) != len(reader.forms):
         raise ValueError("snapshots do not match their list")
     pairs = list(zip(snapshots, reader.forms, strict=True))
-    kept = [(shape.levels(row, bids + asks), bids, asks) for (row, bids, asks), form in pairs if form == LEVELS_VERBATIM]
+    kept = [
+        (shape.levels(row, bids + asks), bids, asks) for (row, bids, asks), form in pairs if form == LEVELS_VERBATIM
+    ]
     levels, first = _joined_levels(kept)
     if len(levels):
         levels = np.stack((reader.column(first), reader.column(first)), axis=1)
@@ -395,7 +397,10 @@ def _unpack_streams(stored: bytes | memoryview, raw_bytes: int) -> list[bytes]:
     if not 2 <= count <= STREAMS_MAX or position > len(stored):
         raise ValueError("an absurd stream table")
     sizes = [STREAM.unpack_from(stored, 4 + STREAM.size * i) for i in range(count)]
-    if sum(raw for raw, _ in sizes) > 2 * raw_bytes + 65536 or sum(size for _, size in sizes) != len(stored) - position:
+    if (
+        sum(raw for raw, _ in sizes) > 2 * raw_bytes + 65536
+        or sum(size for _, size in sizes) != len(stored) - position
+    ):
         raise ValueError("streams do not add up")
     decompressor, streams = zstandard.ZstdDecompressor(), []
     for raw, size in sizes:

@@ -127,14 +127,14 @@ def _differences(values: Values, first: NDArray[np.bool_], mode: int) -> Values:
 def _sum(steps: Values, first: NDArray[np.bool_], mode: int) -> Values:
     """Undo :func:`_differences` but for the base."""
     if not mode & RESTART:
-        return np.cumsum(steps)
+        return np.asarray(np.cumsum(steps), dtype=np.int64)
     opens = np.flatnonzero(first)
     heads = np.cumsum(steps[opens])
     inner = steps.copy()
     inner[opens] = 0
     running = np.cumsum(inner)
     offsets = heads - running[opens]
-    return running + offsets[np.cumsum(first) - 1]
+    return np.asarray(running + offsets[np.cumsum(first) - 1], dtype=np.int64)
 
 
 def _divisor(steps: NDArray[Any]) -> int:

@@ -128,9 +128,7 @@ def _ranges(segment: LocalSegment, block_bytes: int) -> Iterator[tuple[int, int]
     yield header.footer_offset, header.file_bytes
 
 
-def _encode(
-    raw: bytes, start: int, position: int, options: EncodeOptions, header: object
-) -> tuple[bytes, Block]:
+def _encode(raw: bytes, start: int, position: int, options: EncodeOptions, header: object) -> tuple[bytes, Block]:
     import zstandard
 
     stored, method = raw, Method.STORED

@@ -11,7 +11,8 @@ import os
 import secrets
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -213,9 +214,7 @@ class Manifest:
         try:
             with self._environment.begin(write=True) as transaction:
                 for entry in entries:
-                    data = msgpack.packb(entry.to_dict())
-                    value = _SUM.pack(xxhash.xxh3_64_intdigest(data)) + data
-                    transaction.put(_pack_key(entry.key), value, db=self._segments)
+                    transaction.put(_pack_key(entry.key), _pack_entry(entry), db=self._segments)
                 if marks:
                     packed = transaction.get(b"dirty", db=self._meta)
                     marks |= set(msgpack.unpackb(packed)) if packed else set()
@@ -232,13 +231,22 @@ class Manifest:
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
 
+    def replace_all(self, entries: Iterable[Entry], tiers: dict[str, dict[str, Any]], home_id: str) -> None:
+        """Replace everything in one transaction; readers see all of the old or all of the new."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                transaction.drop(self._segments, delete=False)
+                for entry in entries:
+                    transaction.put(_pack_key(entry.key), _pack_entry(entry), db=self._segments)
+                values = {"tiers": tiers, "home_id": home_id, "dirty": [], "version": MANIFEST_VERSION}
+                for key, value in values.items():
+                    transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
+
     def home_id(self) -> str:
         """Return the identity that this home's catalogs carry."""
         return str(self._get_meta("home_id"))
-
-    def set_home_id(self, home_id: str) -> None:
-        """Take over an identity (a rebuild does, from the catalogs it finds)."""
-        self._set_meta("home_id", home_id)
 
     def tiers(self) -> dict[str, dict[str, Any]]:
         """Return {name: {path, encoding}} of the tiers in use; paths inside the home are relative to it."""
@@ -305,6 +313,11 @@ def _pack_key(key: tuple[str, int, int]) -> bytes:
     return queue.encode("utf-8") + b"\0" + _KEY.pack(generation, number)
 
 
+def _pack_entry(entry: Entry) -> bytes:
+    data: bytes = msgpack.packb(entry.to_dict())
+    return _SUM.pack(xxhash.xxh3_64_intdigest(data)) + data
+
+
 def manifest_error(error: lmdb.Error, path: Path) -> CapacityError | CorruptionError | StoreError:
     """Return our error for one of LMDB's."""
     if isinstance(error, (lmdb.MapFullError, lmdb.DiskError)):
@@ -318,7 +331,8 @@ def manifest_error(error: lmdb.Error, path: Path) -> CapacityError | CorruptionE
 
 # LMDB must not be opened twice by one process, so that environments are shared here, one for each folder (told by
 # its inode: a home that was removed and made again is another one) and each process.
-_SHARED: dict[tuple[int, int, int], Any] = {}
+# The last Manifest that lets go closes the files.
+_SHARED: weakref.WeakValueDictionary[tuple[int, int, int], Any] = weakref.WeakValueDictionary()
 _SHARED_LOCK = threading.Lock()
 
 
@@ -333,6 +347,19 @@ def _environment(folder: Path, *, create: bool) -> Any:
             shared = _open_environment(folder, create=create)
             _SHARED[identity] = shared
         return shared
+
+
+def set_aside(home: str | Path) -> None:
+    """Rename the files of a damaged manifest, so that a new one can be made; handles of this process are closed."""
+    folder = Path(home) / MANIFEST_FOLDER
+    with _SHARED_LOCK:
+        found = folder.stat()
+        shared = _SHARED.pop((os.getpid(), found.st_dev, found.st_ino), None)
+        if shared is not None:
+            shared.close()
+        for name in ("data.mdb", "lock.mdb"):
+            if (folder / name).exists():
+                (folder / name).replace(folder / f"damaged-{name}")
 
 
 def _open_environment(folder: Path, *, create: bool) -> Any:
@@ -359,12 +386,3 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
 def _databases(environment: Any) -> set[bytes]:
     with environment.begin() as transaction:
         return {bytes(key) for key in transaction.cursor().iternext(values=False)}
-
-
-def close_shared() -> Iterator[None]:
-    """Close every environment of this process (tests do, between homes)."""
-    with _SHARED_LOCK:
-        for environment in _SHARED.values():
-            environment.close()
-        _SHARED.clear()
-    yield

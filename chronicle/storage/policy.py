@@ -33,7 +33,15 @@ WARM_AFTER_NS: Final = 2 * 3600 * NS_PER_SECOND
 COLD_AFTER_NS: Final = 7 * 86400 * NS_PER_SECOND
 EXPECTED_RATIO: Final = 0.1
 """Stored over raw bytes of a zstd tier before it holds anything to measure (BTC deltas: 0.04, WIRE text: 0.15)."""
-_UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_UNITS: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86400 * 10**9,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +284,8 @@ def policy_from_mapping(values: Mapping[str, Any], home: str | Path) -> Policy:
     tables = {key: value for key, value in values.items() if key not in known}
     tables.setdefault("warm", {})
     order = ["warm", *(key for key in tables if key != "warm")]
-    tiers, chain = [], []
+    tiers: list[TierPolicy] = []
+    chain: list[Rule] = []
     for name in order:
         tier, after_ns = _tier(name, tables[name], Path(home), cold=name != "warm")
         chain.append(Rule(HOT if not tiers else tiers[-1].name, name, after_ns))
@@ -296,7 +305,9 @@ def _tier(name: str, table: Any, home: Path, *, cold: bool) -> tuple[TierPolicy,
         raise ConfigError(f"{where} must be a table with path, encoding, level, after", found=table)
     unknown = sorted(set(table) - {"path", "encoding", "level", "after"})
     if unknown:
-        raise ConfigError(f"{where} has unknown keys", expected="path, encoding, level, after", found=", ".join(unknown))
+        raise ConfigError(
+            f"{where} has unknown keys", expected="path, encoding, level, after", found=", ".join(unknown)
+        )
     if cold and "path" not in table:
         raise ConfigError(f"{where} needs a path", hint=f'write [tiers.{name}] path = "/mnt/archive"')
     path = str(table.get("path", "archive"))
@@ -318,7 +329,7 @@ def _rule(position: int, table: Any, names: set[str]) -> Rule:
         raise ConfigError(f"{where} must be a table with from, to, after, queues", found=table)
     source, target = table.get("from", HOT), table["to"]
     if source not in names or target not in names or source == target or target == HOT:
-        raise ConfigError(f"{where} names no way between tiers", expected=", ".join(sorted(names)), found=(source, target))
+        raise ConfigError(f"{where} names no way between tiers", found=f"{source} to {target}")
     queues = tuple(str(pattern) for pattern in _list(table, "queues", ["*"]))
     return Rule(source, target, duration_ns(table.get("after", 0), f"{where}.after"), queues)
 

@@ -114,7 +114,9 @@ class LocalStore:
         try:
             return _FileReader(path)
         except FileNotFoundError as error:
-            raise NotFoundError("the object is not there", path=path, hint="it may have moved to another tier") from error
+            raise NotFoundError(
+                "the object is not there", path=path, hint="it may have moved to another tier"
+            ) from error
         except OSError as error:
             raise file_error(error, "open an object", path) from error
 
@@ -231,10 +233,15 @@ class _FileReader:
         except (OSError, ValueError, OverflowError) as error:
             if isinstance(error, OSError):
                 raise file_error(error, "read an object", self.path) from error
-            raise TornSegmentError("a read outside the object", path=self.path, offset=offset, found=length) from error
+            raise TornSegmentError(
+                "a read outside the object", path=self.path, offset=offset, found=length
+            ) from error
         if position != offset + length:
             raise TornSegmentError(
-                "an object ends before its own table says", path=self.path, offset=offset, expected=length,
+                "an object ends before its own table says",
+                path=self.path,
+                offset=offset,
+                expected=length,
                 found=position - offset,
             )
         return parts[0] if len(parts) == 1 else b"".join(parts)
