@@ -22,7 +22,7 @@ from tests.support.tiers import BOOK, apply_all, book_home, first_sealed
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return book_home(tmp_path_factory.mktemp("flips"), 1, per_segment=120)
+    return book_home(tmp_path_factory.mktemp("flips"), 1, per_segment=42)
 
 
 def read_all(view: SegmentView) -> tuple[bytes, object, object]:

@@ -85,7 +85,7 @@ def three_tiers(home: Path, *, warm: str = "zstd", cold: str = "zstd", grace_ns:
     from chronicle.storage.policy import COLD_AFTER_NS, Rule
 
     base = default_policy(home)
-    tiers = (TierPolicy("warm", home / "archive", warm), TierPolicy("cold", home.parent / "cold", cold))
+    tiers = (TierPolicy("warm", home / "archive", warm), TierPolicy("cold", home / "cold", cold))
     return replace(base, tiers=tiers, rules=(*base.rules, Rule("warm", "cold", COLD_AFTER_NS)), grace_ns=grace_ns)
 
 
