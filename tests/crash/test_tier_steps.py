@@ -1,4 +1,4 @@
-"""kill -9 at every step of a move leaves each segment readable at exactly one published place; the next run settles."""
+"""kill -9 at every step of a move leaves each segment readable at exactly one place; the next run settles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def assert_settled(home: Path, truth: bytes, place: str, policy: object) -> None
     assert {info.place for info in TieredSource(home).segments(BOOK)} == {place}
     report = verify(home, deep=True)
     assert report.ok, report.findings
-    left = [path for path in home.parent.rglob(".tmp-*")]
+    left = list(home.parent.rglob(".tmp-*"))
     assert left == []
     manifest = Manifest.open(home)
     assert manifest is not None
@@ -72,7 +72,7 @@ def test_a_kill_at_any_step_is_settled_by_the_next_run(tmp_path: Path, encodings
     assert places.keys() == {0, 1, 2}
 
 
-def apply_all_to(home: Path, policy, hop: str):  # noqa: ANN001, ANN201
+def apply_all_to(home: Path, policy, hop: str):
     """Settle, then move what is not at `hop` yet (a segment that is there must not go farther)."""
     from dataclasses import replace
 

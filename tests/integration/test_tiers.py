@@ -238,6 +238,34 @@ def test_open_looks_again_when_a_segment_moves_under_it(tmp_path: Path) -> None:
         source.open(BOOK, 7)
 
 
+def test_a_listing_passes_over_a_segment_that_just_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book_home(tmp_path, 3)
+    queue = Queue.open(tmp_path / BOOK, name=BOOK)
+    listed = queue.segment_files()
+    apply_all(tmp_path)
+    monkeypatch.setattr(Queue, "segment_files", lambda _: listed)
+    assert queue.segments() == []
+    assert [info.place for info in TieredSource(tmp_path).segments(BOOK)] == ["warm"] * 3
+
+
+def test_a_reader_sees_each_record_once_while_another_process_moves_all(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    book_home(home, 25, per_segment=30)
+    expected = cursor_records(home)
+    for _ in ("to warm", "to cold"):
+        arguments = [sys.executable, "-m", "tests.crash.tier_agent", str(home), "zstd", "zstd", "never", "1"]
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as agent:
+            try:
+                while agent.poll() is None:
+                    assert cursor_records(home) == expected
+            finally:
+                agent.kill()
+            _, errors = agent.communicate()
+        assert agent.returncode == 0, errors.decode()
+    assert cursor_records(home) == expected
+    assert {info.place for info in TieredSource(home).segments(BOOK)} == {"cold"}
+
+
 def test_an_archive_root_alone_is_enough(tmp_path: Path) -> None:
     book_home(tmp_path / "home", 3)
     expected = cursor_records(tmp_path / "home")
