@@ -19,7 +19,21 @@ SYMBOL_CHARS_MAX = 64
 
 KNOWN_QUOTES: dict[str, tuple[str, ...]] = {
     "binance": (
-        *("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "USDP", "USDS", "USD1", "PAX", "DAI", "UST", "VAI", "XUSD"),
+        *(
+            "USDT",
+            "FDUSD",
+            "USDC",
+            "BUSD",
+            "TUSD",
+            "USDP",
+            "USDS",
+            "USD1",
+            "PAX",
+            "DAI",
+            "UST",
+            "VAI",
+            "XUSD",
+        ),
         *("BTC", "ETH", "BNB", "XRP", "TRX", "DOGE", "DOT", "SOL"),
         *("EUR", "EURI", "GBP", "AUD", "TRY", "BRL", "RUB", "UAH", "NGN", "ZAR", "JPY", "MXN", "ARS"),
         *("COP", "PLN", "RON", "CZK", "BIDR", "IDRT", "BKRW", "BVND", "GYEN"),
@@ -64,7 +78,11 @@ class Symbol:
         """The canonical name, as ``okx:BTC-USD-PERP`` or ``nasdaq:AMZN``."""
         if self.kind == "equity":
             return f"{self.venue}:{self.base}"
-        tail = {"perpetual": ("PERP",), "future": (self.expiry,), "option": (self.expiry, self.strike, self.right)}
+        tail = {
+            "perpetual": ("PERP",),
+            "future": (self.expiry,),
+            "option": (self.expiry, self.strike, self.right),
+        }
         return f"{self.venue}:" + "-".join((self.base, self.quote, *tail.get(self.kind, ())))
 
 
@@ -117,7 +135,10 @@ def from_venue(venue: str, venue_symbol: str) -> Symbol:
         return found[0]
     name = venue_symbol.strip().upper()
     if not _PLAIN.fullmatch(name) or len(name) > SYMBOL_CHARS_MAX:
-        raise SymbolError(f"cannot read {venue_symbol[:80]!r} as a symbol of {venue}", expected="1 to 64 printable characters")
+        raise SymbolError(
+            f"cannot read {venue_symbol[:80]!r} as a symbol of {venue}",
+            expected="1 to 64 printable characters",
+        )
     return Symbol(venue_name(venue), name, kind="equity")
 
 
@@ -169,7 +190,9 @@ def _from_parts(venue: str, parts: list[str]) -> Symbol | None:
             return Symbol(venue, base, quote, "perpetual")
         case [base, quote, expiry] if _DATE.fullmatch(expiry):
             return Symbol(venue, base, quote, "future", expiry)
-        case [base, quote, expiry, strike, "C" | "P" as right] if _DATE.fullmatch(expiry) and _STRIKE.fullmatch(strike):
+        case [base, quote, expiry, strike, "C" | "P" as right] if _DATE.fullmatch(expiry) and _STRIKE.fullmatch(
+            strike
+        ):
             return Symbol(venue, base, quote, "option", expiry, strike, right)
     return None
 

@@ -17,7 +17,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import from_venue
 from chronicle.feed.venues.levels import LevelReader, add_deltas, known
-from chronicle.feed.venues.messages import MessageAdapter, json_value, whole
+from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, whole
 
 __all__ = ["KrakenAdapter"]
 
@@ -79,26 +79,36 @@ class KrakenAdapter(MessageAdapter):
     def _subscription(self, message: dict[str, Any], out: EventBuilder) -> None:
         status, pair, subscription = message["status"], message.get("pair"), message.get("subscription") or {}
         if status == "error":
-            details = {"error": message.get("errorMessage"), "pair": pair, "channel": subscription.get("name")}
+            details = {
+                "error": message.get("errorMessage"),
+                "pair": pair,
+                "channel": subscription.get("name"),
+            }
             self.say(out, StatusCode.ERROR, details)
             return
-        depth = whole(subscription["depth"], "depth") if subscription.get("name") == "book" else None
+        depth = None
+        if subscription.get("name") == "book":
+            depth = whole(subscription.get("depth") or message["channelName"].removeprefix("book-"), "depth")
         if depth is not None and type(pair) is str and status == "subscribed":
             self.registry.use(out, self.venue, pair, book_depth=depth)
         code = StatusCode.UNSUBSCRIBED if status == "unsubscribed" else StatusCode.SUBSCRIBED
-        details = {"channel": message.get("channelName"), "venue_channel_id": message.get("channelID"), "depth": depth}
+        details = {
+            "channel": message.get("channelName"),
+            "venue_channel_id": message.get("channelID"),
+            "depth": depth,
+        }
         self.say(out, code, details, pair)
 
     def _book(self, out: EventBuilder, pair: Any, depth: int, payload: list[dict[str, Any]]) -> None:
         """Add the records of a book message: one dict, or two (asks, then bids) with the checksum in the last."""
-        reader = self.reader(out, pair)
+        reader = self.reader(out, pair, "book")
         first = payload[0]
         if "as" in first or "bs" in first:
             asks, bids = first.get("as", []), first.get("bs", [])
             levels = reader.read(asks, bids, book_depth=depth, check_decimals=_check_decimals(asks or bids, None))
-            reader.report()
             fields = SnapshotFields(known(levels[1]), known(levels[0]), Origin.VENUE)
             out.snapshot(reader.instrument.number, fields, ts_event=_newest_ns(reader, asks, bids))
+            reader.report()
             reader.finish()
             return
         sides = [(key, part[key]) for part in payload for key in ("a", "b") if key in part]
@@ -111,23 +121,23 @@ class KrakenAdapter(MessageAdapter):
         decimals = _check_decimals(rows[0] or rows[-1], before)
         levels = reader.read(*rows, book_depth=depth, check_decimals=decimals)
         ts_event = _newest_ns(reader, *rows)
-        reader.report()
         number = reader.instrument.number
         for (key, _), side_levels in zip(sides, levels, strict=True):
             add_deltas(out, number, Side.ASK if key == "a" else Side.BID, side_levels, ts_event=ts_event)
+        reader.report()
         for expected in checks[-1:]:
             out.check(number, CheckRule.KRAKEN_V1, expected, ts_event=ts_event)
         reader.finish()
 
     def _trades(self, out: EventBuilder, pair: Any, rows: list[Any]) -> None:
-        reader = self.reader(out, pair)
+        reader = self.reader(out, pair, "trade")
         (levels,) = reader.read(rows)
         found = []
         for row, level in zip(rows, levels, strict=True):
             try:
                 if level is not None:
                     found.append((_AGGRESSOR[row[3]], level, _seconds_ns(row[2])))
-            except (LookupError, TypeError, ValueError, DecodeError) as error:
+            except UNREADABLE as error:
                 reader.problem(f"trade {row!r}: {error}")
         reader.report()
         for side, (price, size), ts_event in found:
@@ -135,7 +145,7 @@ class KrakenAdapter(MessageAdapter):
         reader.finish()
 
     def _quote(self, out: EventBuilder, pair: Any, bid: list[Any], ask: list[Any], ts_event: int) -> None:
-        reader = self.reader(out, pair)
+        reader = self.reader(out, pair, "quote")
         (levels,) = reader.read([bid, ask])
         reader.report()
         if levels[0] is not None and levels[1] is not None:
@@ -147,8 +157,10 @@ def _listing(entry: dict[str, Any]) -> Listing:
     """Return what AssetPairs says of one pair; its tick may be coarser than the wire's decimals."""
     name = entry["wsname"]
     tick = entry.get("tick_size") or _unit(whole(entry["pair_decimals"], "pair_decimals"))
-    extras = {key: str(entry[key]) for key in ("altname", "ordermin", "costmin") if key in entry}
-    return Listing(name, from_venue("kraken", name), tick, _unit(whole(entry["lot_decimals"], "lot_decimals")), extras)
+    extras: dict[str, Any] = {key: str(entry[key]) for key in ("altname", "ordermin", "costmin") if key in entry}
+    return Listing(
+        name, from_venue("kraken", name), tick, _unit(whole(entry["lot_decimals"], "lot_decimals")), extras
+    )
 
 
 def _unit(places: int) -> str:
@@ -179,7 +191,7 @@ def _newest_ns(reader: LevelReader, *sides: list[Any]) -> int:
         for row in rows:
             try:
                 newest = max(newest, _seconds_ns(row[2]))
-            except (LookupError, TypeError, ValueError, DecodeError) as error:
+            except UNREADABLE as error:
                 reader.problem(f"level {row!r}: {error}")
     return newest
 
@@ -188,7 +200,10 @@ def _check_decimals(rows: list[Any], before: tuple[int, int] | None) -> tuple[in
     """Return the wire's fixed decimals as the first of `rows` writes them, at least `before`."""
     try:
         price, size = rows[0][0], rows[0][1]
-        places = (len(price) - price.index(".") - 1 if "." in price else 0, len(size) - size.index(".") - 1 if "." in size else 0)
+        places = (
+            len(price) - price.index(".") - 1 if "." in price else 0,
+            len(size) - size.index(".") - 1 if "." in size else 0,
+        )
     except (LookupError, TypeError, ValueError, AttributeError):
         return before if before != (NONE, NONE) else None
     places = (min(places[0], 18), min(places[1], 18))

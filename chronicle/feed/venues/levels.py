@@ -16,7 +16,7 @@ from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MAX, Side, StatusCode
 from chronicle.feed.instruments import Instrument, InstrumentRegistry
 
-__all__ = ["Level", "Levels", "LevelReader", "add_deltas"]
+__all__ = ["Level", "LevelReader", "Levels", "add_deltas", "known"]
 
 Level = tuple[int, int]
 Levels = list["Level | None"]
@@ -50,11 +50,20 @@ class LevelReader:
         Gets the INSTRUMENT record when one is due.
     venue, venue_symbol : str
         Whose numbers these are.
+    channel : str
+        ``book``, ``trade`` or ``quote``: what cannot be trusted when something cannot be read.
     """
 
-    __slots__ = ("_out", "_registry", "_venue", "_venue_symbol", "instrument", "problem_count", "problems")
+    __slots__ = (
+        *("_out", "_registry", "_venue", "_venue_symbol"),
+        *("channel", "instrument", "problem_count", "problems", "reported"),
+    )
 
-    def __init__(self, registry: InstrumentRegistry, out: EventBuilder, venue: str, venue_symbol: str) -> None:
+    def __init__(
+        self, registry: InstrumentRegistry, out: EventBuilder, venue: str, venue_symbol: str, channel: str
+    ) -> None:
+        self.channel = channel
+        self.reported = False
         self._registry = registry
         self._out = out
         self._venue = venue
@@ -102,8 +111,22 @@ class LevelReader:
     def report(self) -> None:
         """Add a STATUS of the instrument when something of the message could not be read."""
         if self.problem_count:
-            details = {"problem": "; ".join(self.problems), "count": self.problem_count}
+            details = {
+                "channel": self.channel,
+                "problem": "; ".join(self.problems),
+                "count": self.problem_count,
+            }
             self._out.status(StatusCode.DECODE_ERROR, details, instrument=self.instrument.number)
+            self.reported = True
+
+    def fail(self, problem: str) -> None:
+        """Add a STATUS of the instrument whose message could not be read at all; at most one a message."""
+        if not self.reported:
+            self.instrument = self._registry.current(self._venue, self._venue_symbol) or self._registry.use(
+                self._out, self._venue, self._venue_symbol
+            )
+            self.problem(problem)
+            self.report()
 
     def finish(self) -> None:
         """Raise what `report` told the stream; called after the rest of the event was added.
@@ -115,7 +138,7 @@ class LevelReader:
         """
         if self.problem_count:
             raise DecodeError(
-                f"cannot read {self.problem_count} numbers of a message of {self._venue} {self._venue_symbol}",
+                f"cannot read {self.problem_count} rows of a message of {self._venue} {self._venue_symbol}",
                 found="; ".join(self.problems),
                 hint="the rest of the message is kept; the instrument's book is not trusted until a snapshot",
             )

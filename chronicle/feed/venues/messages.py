@@ -1,4 +1,4 @@
-"""MessageAdapter: what the adapters of JSON venues share - forms of frames, checked fields, and errors of one kind."""
+"""MessageAdapter: what the adapters of JSON venues share: forms of frames, checked fields, errors of one kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry, VenueRules
 from chronicle.feed.venues.levels import LevelReader
 
-__all__ = ["MessageAdapter", "json_value", "stamp_ns", "whole"]
+__all__ = ["UNREADABLE", "MessageAdapter", "json_value", "stamp_ns", "whole"]
 
 _json = msgspec.json.Decoder()
 
@@ -23,7 +23,7 @@ MICROSECONDS_FROM: Final = 10**15
 
 UNREADABLE: Final = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
-    *(struct.error, msgspec.MsgspecError),
+    *(struct.error, msgspec.MsgspecError, ChronicleError),
 )
 """What a hostile message can raise while its parts are taken: all of it means that the message cannot be read."""
 
@@ -91,6 +91,7 @@ class MessageAdapter:
 
     def __init__(self, registry: InstrumentRegistry) -> None:
         self.registry = registry
+        self._reader: LevelReader | None = None
         registry.set_rules(self.venue, self.rules)
 
     def decode(self, frame: Frame, out: EventBuilder) -> None:
@@ -102,16 +103,28 @@ class MessageAdapter:
             When something of the frame cannot be read. What could be read is in `out` all the same, and where the
             instrument is known, `out` holds a STATUS DECODE_ERROR of it.
         """
+        self._reader = None
         try:
             self._dispatch(frame, out)
-        except DecodeError:
-            raise
-        except (*UNREADABLE, ChronicleError) as error:
-            raise DecodeError(
-                f"cannot read a message of {self.venue}: {type(error).__name__}: {str(error)[:200]}",
-                path=frame.address[:200] or None,
-                found=excerpt(frame.payload),
-            ) from error
+        except UNREADABLE as error:
+            wrapped = error if isinstance(error, DecodeError) else self._wrapped(error, frame)
+            self._mark(out, wrapped)
+            raise wrapped from (None if wrapped is error else error)
+
+    def _wrapped(self, error: BaseException, frame: Frame) -> DecodeError:
+        return DecodeError(
+            f"cannot read a message of {self.venue}: {type(error).__name__}: {str(error)[:200]}",
+            path=frame.address[:200] or None,
+            found=excerpt(frame.payload),
+        )
+
+    def _mark(self, out: EventBuilder, error: DecodeError) -> None:
+        """Tell the stream which instrument's message could not be read, where the message names one."""
+        if self._reader is not None:
+            try:
+                self._reader.fail(str(error)[:300])
+            except UNREADABLE as unnamed:
+                error.add_note(f"and its symbol is no name: {unnamed}")
 
     def _dispatch(self, frame: Frame, out: EventBuilder) -> None:
         form = frame.form
@@ -137,8 +150,8 @@ class MessageAdapter:
     def on_connection(self, frame: Frame) -> None:
         """Forget what belonged to the connection before."""
 
-    def reader(self, out: EventBuilder, venue_symbol: Any) -> LevelReader:
-        """Return the reader of one message's numbers.
+    def reader(self, out: EventBuilder, venue_symbol: Any, channel: str) -> LevelReader:
+        """Return the reader of the numbers of one message of `channel` (``book``, ``trade`` or ``quote``).
 
         Raises
         ------
@@ -147,14 +160,14 @@ class MessageAdapter:
         """
         if type(venue_symbol) is not str:
             raise DecodeError(f"a message of {self.venue} names no symbol", found=repr(venue_symbol)[:80])
-        return LevelReader(self.registry, out, self.venue, venue_symbol)
+        self._reader = LevelReader(self.registry, out, self.venue, venue_symbol, channel)
+        return self._reader
 
     def say(self, out: EventBuilder, code: StatusCode, details: dict[str, Any], venue_symbol: Any = None) -> None:
         """Add a STATUS: of the instrument when the venue names one, else of the connection."""
         number = 0
-        if type(venue_symbol) is str:
+        if type(venue_symbol) is str and venue_symbol:
             number = (
-                self.registry.current(self.venue, venue_symbol)
-                or self.registry.use(out, self.venue, venue_symbol)
+                self.registry.current(self.venue, venue_symbol) or self.registry.use(out, self.venue, venue_symbol)
             ).number
         out.status(code, {key: value for key, value in details.items() if value is not None}, instrument=number)
