@@ -1,43 +1,27 @@
 """Ladder: one book and its trust, as the records of its clean queue are applied in plain Python.
 
 It serves short seeks, where loading the kernels would cost more than the replay; ``kernels/books.py`` does the same
-for long ones, and the tests hold the two against one another.
+in bulk, and the tests hold the two against one another.
 """
 
 from __future__ import annotations
 
 from chronicle.core import layout
-from chronicle.core.layout import (
-    HEADER_BYTES,
-    INT64_MAX,
-    INT64_MIN,
-    NONE,
-    BookStatus,
-    GapState,
-    Kind,
-    Origin,
-    SequenceRule,
-    StatusCode,
-    Verdict,
-    VerifiedBy,
-)
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, BookStatus, Kind, Origin
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields
 from chronicle.etl.book import Book as Levels
+from chronicle.etl.status import BookTrust
 
-__all__ = ["DRIVING_KINDS", "LOST_CODES", "Ladder", "drives"]
+__all__ = ["Ladder", "drives"]
 
-DRIVING_KINDS = frozenset({Kind.BOOK_DELTA, Kind.ORDER, Kind.BOOK_SNAPSHOT})
-LOST_CODES = frozenset(
-    {StatusCode.DISCONNECTED, StatusCode.HEARTBEAT_LOST, StatusCode.UNSUBSCRIBED, StatusCode.CAPTURE_END}
-)
-"""STATUS codes after which the book is no longer fed."""
+_UNDEFINED = InstrumentFields(0, 0)
 
 
 def drives(record: Record) -> bool:
     """Return whether `record` is of the venue's making and changes (or restates) the book."""
     if record.kind == Kind.BOOK_SNAPSHOT:
         return record.data[HEADER_BYTES + 8] == Origin.VENUE
-    return record.kind in DRIVING_KINDS
+    return record.kind in (Kind.BOOK_DELTA, Kind.ORDER)
 
 
 class Ladder:
@@ -45,14 +29,12 @@ class Ladder:
 
     Attributes
     ----------
-    definition : InstrumentFields or None
+    definition : InstrumentFields
         Exponents and rules in force.
-    levels : chronicle.etl.Book
+    levels : chronicle.etl.book.Book
         The levels, as mantissas of the definition's exponents.
-    status : int
-        Trust as the stream states it, before ``crossed`` is looked at (:class:`BookStatus`).
-    verified_by, last_good_ts : int
-        As in BOOK_SNAPSHOT.
+    trust : BookTrust
+        How far they are to be trusted.
     snapshot_ts : int
         ts_recv of the snapshot that the levels rest on; NONE before the first.
     last : Record or None
@@ -61,19 +43,16 @@ class Ladder:
         BOOK_DELTA records applied.
     """
 
-    __slots__ = ("definition", "deltas", "last", "last_good_ts", "levels", "snapshot_ts", "status", "verified_by")
+    __slots__ = ("definition", "deltas", "last", "levels", "snapshot_ts", "trust")
 
     def __init__(self, definition: InstrumentFields | None = None) -> None:
         self.levels = Levels()
-        self.status: int = BookStatus.UNVERIFIED
-        self.verified_by: int = VerifiedBy.NOTHING
-        self.last_good_ts = NONE
+        self.trust = BookTrust()
         self.snapshot_ts = NONE
         self.last: Record | None = None
         self.deltas = 0
-        self.definition: InstrumentFields | None = None
-        if definition is not None:
-            self.define(definition)
+        self.definition = _UNDEFINED
+        self.define(definition or _UNDEFINED)
 
     def define(self, definition: InstrumentFields) -> None:
         """Take a definition; the levels are restated by the snapshot that follows a redefinition."""
@@ -87,14 +66,7 @@ class Ladder:
         fields = SnapshotFields.unpack(record.body)
         self.levels.load(fields.bids, fields.asks, bid_floor=fields.bid_floor, ask_ceiling=fields.ask_ceiling)
         self.snapshot_ts = record.ts_recv
-        if fields.origin == Origin.VENUE:
-            rule = SequenceRule.NONE if self.definition is None else self.definition.sequence_rule
-            self.status = BookStatus.OK
-            self.verified_by = VerifiedBy.SEQUENCE if rule != SequenceRule.NONE else VerifiedBy.NOTHING
-            self.last_good_ts = record.ts_recv
-            return
-        self.status = BookStatus.OK if fields.status == BookStatus.CROSSED else fields.status
-        self.verified_by, self.last_good_ts = fields.verified_by, fields.last_good_ts
+        self.trust.follow(record, self.definition)
 
     def apply(self, record: Record) -> None:
         """Apply one record of a clean book queue."""
@@ -102,6 +74,7 @@ class Ladder:
         if kind == Kind.BOOK_DELTA:
             price, size, _, _ = layout.BOOK_DELTA_BODY.unpack_from(record.data, HEADER_BYTES)
             self.levels.apply(record.side, price, size)
+            self.trust.follow(record, self.definition)
             self.deltas += 1
             self.last = record
         elif kind == Kind.BOOK_SNAPSHOT:
@@ -112,25 +85,18 @@ class Ladder:
             self.last = record
         elif kind == Kind.INSTRUMENT:
             self.define(InstrumentFields.unpack(record.body))
-        elif kind == Kind.CHECK:
-            self._judge_check(record)
-        elif kind == Kind.GAP:
-            values = layout.GAP_BODY.unpack_from(record.data, HEADER_BYTES)
-            if values[1] == GapState.OPEN:
-                self.status = BookStatus.GAP
-        elif kind == Kind.STATUS:
-            code, _ = layout.STATUS_BODY.unpack_from(record.data, HEADER_BYTES)
-            if code in LOST_CODES and self.status == BookStatus.OK:
-                self.status = BookStatus.STALE
+        else:
+            self.trust.follow(record, self.definition)
         if record.is_last:
             self.levels.truncate()
 
-    def _judge_check(self, record: Record) -> None:
-        _, verdict, _, _ = layout.CHECK_BODY.unpack_from(record.data, HEADER_BYTES)
-        if verdict == Verdict.FAILED:
-            self.status = BookStatus.GAP
-        elif verdict == Verdict.PASSED:
-            self.verified_by = VerifiedBy.CHECKSUM
+    def status(self) -> BookStatus:
+        """Return the trust in the book as it stands."""
+        return self.trust.status(crossed=self.levels.crossed())
+
+    def best(self, depth: int | None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Return the best `depth` levels of each side (None: all) as (price, size) mantissas, best first."""
+        return self.levels.depth(INT64_MAX if depth is None else depth)
 
     def complete_range(self) -> tuple[int | None, int | None]:
         """Return the price mantissas between which the book is complete; None without bound."""

@@ -121,11 +121,9 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     cost.deltas_replayed += ladder.deltas
     if ladder.last is None:
         ladder.last, where = _last_before(shelf, infos, position, offset, cost) or (None, where)
-    status = BookStatus(ladder.status)
-    if status == BookStatus.OK and ladder.levels.crossed():
-        status = BookStatus.CROSSED
+    status = ladder.status()
     trusted = status in (BookStatus.OK, BookStatus.CROSSED)
-    if trusted and ahead is not None and _gap_ahead(ahead, walk, events, ladder, target):
+    if trusted and ahead is not None and _gap_ahead(ahead, walk, events, ladder, target, last_ts):
         status = BookStatus.GAP
     return LaneBook(lane, ladder, status, where, last_ts, ahead is not None)
 
@@ -165,19 +163,24 @@ def _start(segment: Segment, target: int) -> tuple[int, int, Ladder]:
 
 
 def _gap_ahead(
-    first: list[Record], walk: Iterator[list[Record]], events: LaneEvents, ladder: Ladder, moment: int
+    first: list[Record],
+    walk: Iterator[list[Record]],
+    events: LaneEvents,
+    ladder: Ladder,
+    moment: int,
+    last_ts: int,
 ) -> bool:
     """Return whether what follows says that `moment` lies in a hole.
 
     The look ends at the event that proves the book whole: the next driving one, or, where checksums stand behind the
-    book, the next whose CHECK passed or that restates the book.
+    book, the next whose CHECK passed or that restates the book. `last_ts` is that of the last event applied.
     """
-    checked = ladder.verified_by == VerifiedBy.CHECKSUM
+    checked = ladder.trust.verified_by == VerifiedBy.CHECKSUM
     budget = AHEAD_RECORDS_MAX
     event = first
     while True:
         if events.hole:
-            return True
+            return moment > last_ts
         proven = False
         for record in event:
             if record.kind == Kind.GAP:
@@ -187,7 +190,7 @@ def _gap_ahead(
             elif record.kind == Kind.CHECK:
                 verdict = record.data[HEADER_BYTES + 1]
                 if verdict == Verdict.FAILED:
-                    return ladder.last_good_ts < moment
+                    return ladder.trust.last_checked_ts < moment
                 proven = proven or verdict == Verdict.PASSED
             elif drives(record):
                 proven = proven or not checked or record.kind == Kind.BOOK_SNAPSHOT
@@ -201,19 +204,19 @@ def _gap_ahead(
 
 def _answer(symbol: str, found: LaneBook, at: int, depth: int | None, cost: Cost) -> Book:
     ladder, definition, last = found.ladder, found.ladder.definition, found.ladder.last
-    bids, asks = ladder.levels.depth(INT64_MAX if depth is None else depth)
+    bids, asks = ladder.best(depth)
     low, high = ladder.complete_range()
     age = NONE if ladder.snapshot_ts == NONE else max(0, at - ladder.snapshot_ts)
     return Book(
         symbol=symbol,
         at=at,
         status=found.status.name.lower(),
-        verified_by=VerifiedBy(ladder.verified_by).name.lower(),
+        verified_by=VerifiedBy(ladder.trust.verified_by).name.lower(),
         ts_recv=NONE if last is None else last.ts_recv,
         ts_event=NONE if last is None else last.ts_event,
         snapshot_age_ns=age,
-        price_exponent=0 if definition is None else definition.price_exponent,
-        size_exponent=0 if definition is None else definition.size_exponent,
+        price_exponent=definition.price_exponent,
+        size_exponent=definition.size_exponent,
         bid_levels=tuple(bids),
         ask_levels=tuple(asks),
         complete_from=low,
