@@ -16,9 +16,21 @@ if TYPE_CHECKING:
     from chronicle.access.quality import Quality
     from chronicle.access.replay import Event
     from chronicle.access.scan import Scan
-    from chronicle.access.store import Store, open  # noqa: A004
+    from chronicle.access.store import Store, open
 
-__all__ = ["Book", "Books", "Coverage", "Event", "Explanation", "Gap", "Instrument", "Quality", "Scan", "Store", "open"]
+__all__ = [
+    "Book",
+    "Books",
+    "Coverage",
+    "Event",
+    "Explanation",
+    "Gap",
+    "Instrument",
+    "Quality",
+    "Scan",
+    "Store",
+    "open",
+]
 
 _HOMES = {
     "Book": "book",

@@ -35,7 +35,9 @@ class Instrument:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; decimals as text."""
         values = asdict(self) | {"channels": list(self.channels)}
-        return values | {name: None if values[name] is None else format(values[name], "f") for name in ("tick", "lot")}
+        return values | {
+            name: None if values[name] is None else format(values[name], "f") for name in ("tick", "lot")
+        }
 
 
 @dataclass(frozen=True, slots=True)

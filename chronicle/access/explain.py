@@ -80,7 +80,9 @@ def explain(shelf: Shelf, symbol: str, channel: str, index: int, lane: int = 0) 
     NotFoundError
         When there is no such queue, lane or record.
     """
-    queue = next((found.queue for found in lanes_of(shelf, symbol, channel, fresh=True) if found.number == lane), None)
+    queue = next(
+        (found.queue for found in lanes_of(shelf, symbol, channel, fresh=True) if found.number == lane), None
+    )
     if queue is None:
         raise NotFoundError(f"{symbol} has no {channel} queue of lane {lane}", hint="see store.coverage(symbol)")
     segment, clean = _record(shelf, queue, index)

@@ -74,7 +74,9 @@ def open_places(places: Location | Sequence[Location]) -> SegmentSource:
     if isinstance(places, str | PathLike):
         return _source(places)
     if not places:
-        raise ConfigError("a store needs at least one place", expected="a path or a list of paths", found="an empty list")
+        raise ConfigError(
+            "a store needs at least one place", expected="a path or a list of paths", found="an empty list"
+        )
     sources = [_source(place) for place in places]
     return sources[0] if len(sources) == 1 else Joined(sources)
 

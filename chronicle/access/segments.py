@@ -20,7 +20,7 @@ from chronicle.core.paths import channel_of
 from chronicle.core.records import InstrumentFields, Record
 from chronicle.core.source import SeekPoint, SegmentInfo, SegmentSource, SegmentView
 
-__all__ = ["Segment", "SeekTable", "Shelf", "iter_records"]
+__all__ = ["SeekTable", "Segment", "Shelf", "iter_records"]
 
 T = TypeVar("T")
 

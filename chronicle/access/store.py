@@ -31,7 +31,7 @@ __all__ = ["Store", "open"]
 DEPTH_MAX = 100_000
 
 
-def open(places: Location | Sequence[Location]) -> Store:  # noqa: A001 - the public name is chronicle.open
+def open(places: Location | Sequence[Location]) -> Store:
     """Open a home directory, an archive root, or a list of both (the first one that has a segment gives it).
 
     Nothing is written or locked: any number of readers may open the same place, beside a live writer.
@@ -61,7 +61,9 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -178,7 +180,9 @@ class Store:
         _check_depth(depth)
         check_decimals(decimals)
         if on not in (None, "event") or (on and every is not None):
-            raise ConfigError("books are sampled every step or on each event", expected='every="1s" or on="event"', found=on)
+            raise ConfigError(
+                "books are sampled every step or on each event", expected='every="1s" or on="event"', found=on
+            )
         name = self.resolve(symbol)
         step = 0 if on == "event" else _step_ns("1s" if every is None else every)
         first, last = self._bounds(name, start, end)
@@ -250,7 +254,9 @@ class Store:
             raise ConfigError("a replay needs a speed above 0", expected="> 0, or None for no waiting", found=speed)
         return replay(self._shelf, self._names(symbols), first, last, speed=speed)
 
-    def tail(self, symbols: str | Sequence[str], start: Any = None, *, timeout_ns: int | None = None) -> Iterator[Event]:
+    def tail(
+        self, symbols: str | Sequence[str], start: Any = None, *, timeout_ns: int | None = None
+    ) -> Iterator[Event]:
         """Yield the events of `symbols` from `start` (default: from now on), then live ones as they are committed.
 
         Parameters
@@ -304,7 +310,9 @@ class Store:
             channel = _channel_of_kind(str(row.get("kind", "delta"))) if channel == "book" else channel
             index, lane, row = int(row["index"]), int(row.get("lane", 0)), str(row["symbol"])
         if index is None:
-            raise ConfigError("which record is to be explained?", hint="explain(row), or explain(symbol, channel, index)")
+            raise ConfigError(
+                "which record is to be explained?", hint="explain(row), or explain(symbol, channel, index)"
+            )
         return explain(self._shelf, self.resolve(row), channel, index, lane)
 
     # -------------------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class Directory:
 
     def _find(self, text: str, *, fresh: bool) -> str | None:
         names = self._channels(fresh=fresh)
-        wanted = text.strip()
+        wanted = text if text in names else text.strip()
         if wanted in names:
             return wanted
         venue, name = split_symbol(wanted)

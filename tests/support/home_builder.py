@@ -103,7 +103,9 @@ class CleanQueue:
             self.book.apply(record.side, fields["price"], fields["size"])
         elif record.kind == Kind.BOOK_SNAPSHOT:
             fields = record.fields()
-            self.book.load(fields["bids"], fields["asks"], bid_floor=fields["bid_floor"], ask_ceiling=fields["ask_ceiling"])
+            self.book.load(
+                fields["bids"], fields["asks"], bid_floor=fields["bid_floor"], ask_ceiling=fields["ask_ceiling"]
+            )
         self.trust.follow(record, self.fields)
         if record.is_last:
             self.book.truncate()
@@ -130,7 +132,9 @@ class CleanQueue:
         self.begin(ts).snapshot(1, self._snapshot_fields(), ts_event=ts - 5)
         return self.commit(ts)
 
-    def deltas(self, ts: int, *changes: tuple[str, int, int], check: Verdict | None = None, sequence: int = NONE) -> int:
+    def deltas(
+        self, ts: int, *changes: tuple[str, int, int], check: Verdict | None = None, sequence: int = NONE
+    ) -> int:
         out = self.begin(ts)
         for side, price, size in changes:
             out.delta(1, SIDES[side], price, size, ts_event=ts - 5, sequence=sequence)
@@ -142,7 +146,9 @@ class CleanQueue:
         self.begin(ts).order(1, SIDES[side], order_id, price, size, action=layout.Action.ADD, ts_event=ts - 5)
         return self.commit(ts)
 
-    def gap_open(self, ts: int, last_good_ts: int, cause: int = Cause.SEQUENCE, missing: tuple[int, int] = (7, 9)) -> int:
+    def gap_open(
+        self, ts: int, last_good_ts: int, cause: int = Cause.SEQUENCE, missing: tuple[int, int] = (7, 9)
+    ) -> int:
         self.begin(ts).gap(
             1, cause, GapState.OPEN, last_good_ts=last_good_ts, first_missing=missing[0], last_missing=missing[1]
         )

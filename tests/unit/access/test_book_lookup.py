@@ -9,11 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.support.home_builder import CleanQueue, definition, progress
 
 import chronicle
 from chronicle.core.errors import BookNotTrustedError, NotFoundError, SymbolError
 from chronicle.core.layout import Cause, StatusCode, Verdict
+from tests.support.home_builder import CleanQueue, definition, progress
 
 SYMBOL = "kraken:BTC-EUR"
 START = 1_700_000_000_000_000_000
@@ -262,7 +262,8 @@ def test_missing_segment_is_a_hole_in_the_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["kraken:BTC-EUR", "KRAKEN:btc-eur", "kraken:XBT/EUR", "kraken:xbt/eur", "kraken:btc/eur", " kraken:XBTEUR "]
+    "text",
+    ["kraken:BTC-EUR", "KRAKEN:btc-eur", "kraken:XBT/EUR", "kraken:xbt/eur", "kraken:btc/eur", " kraken:XBTEUR "],
 )
 def test_symbol_is_taken_in_any_spelling_of_the_venue(home: Path, text: str) -> None:
     with chronicle.open(home) as store:
