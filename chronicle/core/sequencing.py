@@ -29,9 +29,7 @@ BUFFERING_RULES: Final = frozenset({SequenceRule.BINANCE_SPOT})
 """Rules whose diffs may precede the snapshot that starts them, and are kept until it comes."""
 
 
-def judge(
-    rule: int, *, last: int, after_snapshot: bool, first: int, sequence: int, previous: int
-) -> Step:
+def judge(rule: int, *, last: int, after_snapshot: bool, first: int, sequence: int, previous: int) -> Step:
     """Return what to do with a message that carries `first`, `sequence` and `previous`.
 
     Parameters
@@ -87,7 +85,7 @@ def _binance_spot(last: int, after_snapshot: bool, first: int, sequence: int) ->
 
 
 def _okx(last: int, sequence: int, previous: int) -> Step:
-    if previous == NONE or last == NONE or previous == last:
+    if last == NONE or previous in {NONE, last}:
         return Step.APPLY
     return Step.DROP if sequence == last else Step.GAP
 

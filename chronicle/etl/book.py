@@ -156,9 +156,7 @@ class Book:
         prices = (self.price_exponent, price_exponent)
         sizes = (self.size_exponent, size_exponent)
         bids, asks = self.depth(INT64_MAX)
-        scaled = [
-            [(rescale(price, *prices), rescale(size, *sizes)) for price, size in side] for side in (bids, asks)
-        ]
+        scaled = [[(rescale(price, *prices), rescale(size, *sizes)) for price, size in side] for side in (bids, asks)]
         floor = self._floor if self._floor == INT64_MIN else rescale(self._floor, *prices)
         ceiling = self._ceiling if self._ceiling == INT64_MAX else rescale(self._ceiling, *prices)
         self.price_exponent, self.size_exponent, self.book_depth = price_exponent, size_exponent, book_depth
@@ -226,6 +224,4 @@ class Book:
         The stored bounds are those of :meth:`bounds`: the depth limit's own bound follows from INSTRUMENT and levels.
         """
         bids, asks = self.depth(INT64_MAX)
-        return SnapshotFields(
-            bids, asks, origin, status, verified_by, self._floor, self._ceiling, last_good_ts
-        )
+        return SnapshotFields(bids, asks, origin, status, verified_by, self._floor, self._ceiling, last_good_ts)

@@ -21,7 +21,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.records import InstrumentFields, Record
 
-__all__ = ["BookTrust", "LINE_ENDS"]
+__all__ = ["LINE_ENDS", "BookTrust"]
 
 LINE_ENDS = frozenset({StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.UNSUBSCRIBED})
 """Status codes after which the line of a book delivers nothing more."""

@@ -285,9 +285,12 @@ def _grown(exponent: int, most: int, texts: Iterable[str]) -> int:
         if abs(value).scaleb(exponent) <= INT64_MAX:
             bound = max(bound, abs(value))
     for text, _ in numbers:
-        places = decimals.decimals_of(text)
-        if places > decimals.EXPONENT_MAX:
-            places = decimals.decimals_of(_stripped(text))
+        try:
+            places = decimals.decimals_of(text)
+            if places > decimals.EXPONENT_MAX:
+                places = decimals.decimals_of(_stripped(text))
+        except DecodeError:
+            continue  # past every exponent: the level itself is refused where it is packed
         if exponent < places <= decimals.EXPONENT_MAX and bound.scaleb(places) <= INT64_MAX:
             exponent = places
     return exponent

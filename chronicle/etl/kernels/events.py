@@ -7,6 +7,8 @@ A window is ``words`` int64[n], the private copy of its bytes. Record layout in 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -46,7 +48,7 @@ LIMITS = 7
 
 
 @numba.njit(cache=True, nogil=True)
-def index_records(words, starts, heads):
+def index_records(words: Any, starts: Any, heads: Any) -> int:
     """Fill starts int64[m] and heads int64[m, 5] (kind, instrument, source, event number, ends event); return m.
 
     -1 where a length is impossible, -2 when `starts` is too short. O(records).
@@ -76,7 +78,9 @@ def index_records(words, starts, heads):
 
 
 @numba.njit(cache=True, nogil=True)
-def gather(words, starts, events, chosen, raw_base, out, out_starts, ends):
+def gather(
+    words: Any, starts: Any, events: Any, chosen: Any, raw_base: int, out: Any, out_starts: Any, ends: Any
+) -> int:
     """Copy the chosen records (int64[n], ascending) side by side with clean headers; return the event count.
 
     out int64[>= their words]; out_starts int64[n + 1]; ends int64[n]: for each event the record number after it.
@@ -107,7 +111,7 @@ def gather(words, starts, events, chosen, raw_base, out, out_starts, ends):
 
 
 @numba.njit(cache=True, nogil=True)
-def fit(out, out_starts, ends, event, words_max, day_end, records_max):
+def fit(out: Any, out_starts: Any, ends: Any, event: int, words_max: int, day_end: int, records_max: int) -> int:
     """Return the first event number from `event` that exceeds a limit of the open segment. O(events)."""
     start = ends[event - 1] if event > 0 else 0
     base = out_starts[start]
@@ -124,7 +128,7 @@ def fit(out, out_starts, ends, event, words_max, day_end, records_max):
 
 
 @numba.njit(cache=True, nogil=True)
-def apply_event(levels, counts, out, out_starts, first, end):
+def apply_event(levels: Any, counts: Any, out: Any, out_starts: Any, first: int, end: int) -> int:
     """Apply the BOOK_DELTA records of one event; room for them is there. Return how many there were."""
     deltas = 0
     for number in range(first, end):
@@ -137,7 +141,9 @@ def apply_event(levels, counts, out, out_starts, first, end):
 
 
 @numba.njit(cache=True, nogil=True)
-def advance(levels, counts, registers, limits, out, out_starts, ends, event):
+def advance(
+    levels: Any, counts: Any, registers: Any, limits: Any, out: Any, out_starts: Any, ends: Any, event: int
+) -> int:
     """Apply plain events of a book in good standing from `event` on; return the first one that needs a decision.
 
     Plain: BOOK_DELTA and ORDER records only, in sequence by the venue's rule, no snapshot due, inside the open
@@ -159,10 +165,7 @@ def advance(levels, counts, registers, limits, out, out_starts, ends, event):
             or ts_recv >= limits[DAY_END]
         ):
             break
-        if (
-            registers[DELTAS_SINCE] >= limits[DELTAS_MAX]
-            or ts_recv - registers[SNAPSHOT_TS] >= limits[INTERVAL_NS]
-        ):
+        if registers[DELTAS_SINCE] >= limits[DELTAS_MAX] or ts_recv - registers[SNAPSHOT_TS] >= limits[INTERVAL_NS]:
             break
         deltas, delta_at, plain = 0, NONE, True
         for number in range(first, end):
@@ -205,7 +208,7 @@ def advance(levels, counts, registers, limits, out, out_starts, ends, event):
 
 
 @numba.njit(cache=True, nogil=True)
-def _in_sequence(rule, last, after_snapshot, first, sequence, previous):
+def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
     """Return whether the message is to be applied (Step.APPLY)."""
     if rule == RULE_BINANCE_SPOT:
         if last == NONE or sequence <= last:
@@ -214,13 +217,13 @@ def _in_sequence(rule, last, after_snapshot, first, sequence, previous):
             return first <= last + 1
         return first == last + 1
     if rule == RULE_OKX_V5:
-        return previous == NONE or last == NONE or previous == last
+        return previous in (NONE, last) or last == NONE
     if rule == RULE_COUNT:
         return last == NONE or sequence == NONE or sequence == last + 1
     return True
 
 
-def registers() -> np.ndarray:
+def new_registers() -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the registers of a new book stream."""
     values = np.zeros(REGISTERS, dtype=np.int64)
     values[LAST_SEQUENCE] = values[LAST_TS] = values[LAST_INDEX] = NONE

@@ -7,6 +7,8 @@ price, so one body serves both sides. Real updates cluster at the best price: th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 
 import chronicle.etl.kernels  # noqa: F401  (keys the cache)
@@ -19,7 +21,7 @@ BID = 66
 
 
 @numba.njit(cache=True, nogil=True, inline="never")
-def set_level(levels, counts, side, price, size):
+def set_level(levels: Any, counts: Any, side: int, price: int, size: int) -> None:
     """Set one level; size 0 deletes; a side that is neither bid nor ask changes nothing. O(log n + moved levels).
 
     The caller guarantees room for one more level.
@@ -63,7 +65,7 @@ def set_level(levels, counts, side, price, size):
 
 
 @numba.njit(cache=True, nogil=True, inline="never")
-def truncate(levels, counts, depth):
+def truncate(levels: Any, counts: Any, depth: int) -> None:
     """Drop the worst levels beyond `depth` (0 = unlimited) on both sides. O(levels) when it drops."""
     if depth <= 0:
         return
@@ -78,7 +80,7 @@ def truncate(levels, counts, depth):
 
 
 @numba.njit(cache=True, nogil=True)
-def apply_levels(levels, counts, sides, prices, sizes):
+def apply_levels(levels: Any, counts: Any, sides: Any, prices: Any, sizes: Any) -> None:
     """Apply level updates in order. sides uint8[n], prices and sizes int64[n]; room for n more levels per side."""
     for position in range(len(prices)):
         set_level(levels, counts, sides[position], prices[position], sizes[position])
