@@ -7,6 +7,8 @@ kind, flags, side; 1 ts_recv; 2 ts_event; 5 sequence; 6.. body. The book's array
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 
 import chronicle.access.kernels  # noqa: F401  (keys the cache)
@@ -59,7 +61,16 @@ BAD = 5
 
 
 @numba.njit(cache=True, nogil=True, inline="never")
-def _write(levels, counts, reg, row, ts_recv, times, states, prices):
+def _write(
+    levels: Any,
+    counts: Any,
+    reg: Any,
+    row: Any,
+    ts_recv: Any,
+    times: Any,
+    states: Any,
+    prices: Any,
+) -> None:
     """Write one row: times int64[rows, 2], states uint8[rows], prices int64[4, rows, depth]. O(depth)."""
     depth = prices.shape[2]
     times[row, 0] = ts_recv
@@ -87,7 +98,17 @@ def _write(levels, counts, reg, row, ts_recv, times, states, prices):
 
 
 @numba.njit(cache=True, nogil=True)
-def fill(levels, counts, reg, until_ts, every, times, states, prices, row):
+def fill(
+    levels: Any,
+    counts: Any,
+    reg: Any,
+    until_ts: Any,
+    every: Any,
+    times: Any,
+    states: Any,
+    prices: Any,
+    row: Any,
+) -> Any:
     """Write a row for each grid time below `until_ts` while there is room; return the next row. O(rows * depth)."""
     while reg[GRID_NEXT] < until_ts and row < len(states):
         _write(levels, counts, reg, row, reg[GRID_NEXT], times, states, prices)
@@ -99,7 +120,20 @@ def fill(levels, counts, reg, until_ts, every, times, states, prices, row):
 
 
 @numba.njit(cache=True, nogil=True)
-def replay(levels, counts, reg, words, position, first_ts, end_ts, every, times, states, prices, row):
+def replay(
+    levels: Any,
+    counts: Any,
+    reg: Any,
+    words: Any,
+    position: Any,
+    first_ts: Any,
+    end_ts: Any,
+    every: Any,
+    times: Any,
+    states: Any,
+    prices: Any,
+    row: Any,
+) -> Any:
     """Apply plain records from word `position` on and write rows; return (why, position, row).
 
     Plain: BOOK_DELTA, ORDER, and CHECK that passed. Any other kind is left to the caller (SPECIAL), who applies it,
@@ -166,7 +200,7 @@ def replay(levels, counts, reg, words, position, first_ts, end_ts, every, times,
 
 
 @numba.njit(cache=True, nogil=True, inline="never")
-def _drive(reg, words, position, row):
+def _drive(reg: Any, words: Any, position: Any, row: Any) -> None:
     """Note a driving record: the event's times, and, where no checksum stands behind the book, rows proven by it."""
     reg[TS_RECV] = words[position + 1]
     reg[TS_EVENT] = words[position + 2]
