@@ -49,7 +49,11 @@ PROVEN_ROW = 13
 DELTAS = 14
 GRID_NEXT = 15
 GAP_FROM = 16
-REGISTERS = 17
+RECORDS = 17
+LAST_AT = 18
+LAST_RECORD = 19
+EVENT_TS = 20
+REGISTERS = 21
 
 # Why it returned.
 DONE = 0
@@ -167,6 +171,7 @@ def replay(
                 return FULL, position, row
             reg[EVENT_START] = 0
             reg[EVENT_DRIVEN] = 0
+            reg[EVENT_TS] = ts
         if reg[CONTENT_DONE] != 0:
             reg[CONTENT_DONE] = 0
         elif kind == KIND_BOOK_DELTA:
@@ -175,9 +180,10 @@ def replay(
             set_level(levels, counts, (head >> 56) & 0xFF, words[position + 6], words[position + 7])
             reg[DELTAS] += 1
             reg[LINE_LOST] = 0
-            if reg[IN_GAP] == 0 and reg[VERIFIED] == 0 and reg[RULE] != 0 and words[position + 5] != NONE:
-                if reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE:
-                    reg[VERIFIED] = VERIFIED_SEQUENCE
+            numbered = reg[RULE] != 0 and words[position + 5] != NONE
+            chained = reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE
+            if numbered and chained and reg[IN_GAP] == 0 and reg[VERIFIED] == 0:
+                reg[VERIFIED] = VERIFIED_SEQUENCE
             _drive(reg, words, position, row)
         elif kind == KIND_ORDER:
             _drive(reg, words, position, row)
@@ -195,6 +201,7 @@ def replay(
             if every == 0 and reg[EVENT_DRIVEN] != 0 and reg[TS_RECV] >= first_ts:
                 _write(levels, counts, reg, row, reg[TS_RECV], times, states, prices)
                 row += 1
+        reg[RECORDS] += 1
         position += length >> 3
     return DONE, position, row
 
@@ -205,5 +212,7 @@ def _drive(reg: Any, words: Any, position: Any, row: Any) -> None:
     reg[TS_RECV] = words[position + 1]
     reg[TS_EVENT] = words[position + 2]
     reg[EVENT_DRIVEN] = 1
+    reg[LAST_AT] = position
+    reg[LAST_RECORD] = reg[RECORDS]
     if reg[VERIFIED] != VERIFIED_CHECKSUM:
         reg[PROVEN_ROW] = row
