@@ -1,0 +1,22 @@
+"""The table of commands: where each one is, and its line in the help. Nothing is imported from here."""
+
+from __future__ import annotations
+
+__all__ = ["COMMANDS", "GROUPS"]
+
+_BASE = "chronicle.cli."
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": (_BASE + "init:command", "Create a home: folders, settings, the raw queue's memory."),
+    "clean": (_BASE + "clean:command", "Remove what homes that are gone left in /dev/shm."),
+    "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, repair."),
+}
+
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "queue": {
+        "inspect": (_BASE + "queue_inspect:command", "Segments, watermarks and the lock holder of a queue."),
+        "check": (_BASE + "queue_check:command", "Verify a queue's bytes; name the first bad one."),
+        "dump": (_BASE + "queue_dump:command", "Print records as JSON lines."),
+        "repair": (_BASE + "queue_repair:command", "Cut a damaged open segment after its last good record."),
+    },
+}
