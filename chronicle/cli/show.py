@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "echo_json", "echo_table", "note", "on_terminal"]
+__all__ = ["console", "echo_json", "echo_spans", "echo_table", "json_line", "note", "on_terminal"]
 
 
 def on_terminal() -> bool:
@@ -102,3 +102,16 @@ def _plain(value: Any) -> Any:
         except UnicodeDecodeError:
             return {"hex": data.hex()}
     return str(value)
+
+
+def echo_spans(lines: Iterable[Sequence[tuple[str, str]]]) -> None:
+    """Print lines of (text, style) spans: styled on a terminal, plain text otherwise."""
+    if not on_terminal():
+        for line in lines:
+            click.echo("".join(text for text, _ in line).rstrip())
+        return
+    from rich.text import Text
+
+    screen = console()
+    for line in lines:
+        screen.print(Text.assemble(*line), soft_wrap=True)
