@@ -81,6 +81,8 @@ def run(arguments: list[str]) -> int:
         return _known_error(error, as_json=as_json)
     except BrokenPipeError:
         return _close_pipe()
+    except OSError as error:
+        return _known_error(_system_error(error), as_json=as_json)
     except Exception as error:  # the last line of defence: a short note instead of a traceback
         return _crash(error)
 
@@ -91,6 +93,11 @@ def _known_error(error: ChronicleError, *, as_json: bool) -> int:
     if as_json:
         _echo_object(error.to_dict())
     return error.exit_code
+
+
+def _system_error(error: OSError) -> ChronicleError:
+    """Return our error for a refusal of the system that no command turned into its own."""
+    return ChronicleError(f"the system refused: {error.strerror or error}", path=error.filename)
 
 
 def _usage_error(error: click.ClickException, *, as_json: bool) -> int:

@@ -72,9 +72,9 @@ def need_home(home: Path) -> Path:
     NotFoundError
         When there is nothing, or a file.
     """
-    if not home.is_dir():
+    if not os.path.isdir(home):
         raise NotFoundError(
-            "there is no home here" if not home.exists() else "the home is a file, not a folder",
+            "there is no home here" if not os.path.exists(home) else "the home is a file, not a folder",
             path=home,
             hint="create one with `chronicle init`, or name another with --home or CHRONICLE_HOME",
         )

@@ -115,3 +115,13 @@ def echo_spans(lines: Iterable[Sequence[tuple[str, str]]]) -> None:
     screen = console()
     for line in lines:
         screen.print(Text.assemble(*line), soft_wrap=True)
+
+
+def moment(ns: int | None) -> str:
+    """Return a time for a table: ISO 8601 to the microsecond, ``-`` for none."""
+    from chronicle.core.layout import INT64_MIN, NONE
+    from chronicle.core.times import format_ns
+
+    if ns is None or ns in {NONE, INT64_MIN}:
+        return "-"
+    return format_ns(ns)[:-4] + "Z"
