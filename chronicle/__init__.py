@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chronicle.access import Book, Store, open  # noqa: A004
+    from chronicle.access import Book, Store, open
     from chronicle.core.errors import ChronicleError
 
 __version__ = "0.1.0"

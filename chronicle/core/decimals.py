@@ -43,7 +43,9 @@ def mantissa(text: str, exponent: int) -> int:
     if len(fraction) > exponent:
         if fraction[exponent:].strip("0"):
             raise DecodeError(
-                f"{text!r} has more decimals than the instrument's exponent", expected=exponent, found=len(fraction)
+                f"{text!r} has more decimals than the instrument's exponent",
+                expected=exponent,
+                found=len(fraction),
             )
         fraction = fraction[:exponent]
     digits = whole + fraction.ljust(exponent, "0")
@@ -52,7 +54,9 @@ def mantissa(text: str, exponent: int) -> int:
         raise DecodeError(f"cannot read {text!r} as a decimal number")
     value = int(digits)
     if not -INT64_MAX <= value <= INT64_MAX:
-        raise DecodeError(f"{text!r} at exponent {exponent} overflows int64", hint="the level is counted and left out")
+        raise DecodeError(
+            f"{text!r} at exponent {exponent} overflows int64", hint="the level is counted and left out"
+        )
     return value
 
 
@@ -84,11 +88,11 @@ def rescale(value: int, exponent: int, target: int) -> int:
         When digits would be lost or int64 overflows.
     """
     if target >= exponent:
-        scaled = value * 10 ** (target - exponent)
+        scaled: int = value * 10 ** (target - exponent)
         if not -INT64_MAX <= scaled <= INT64_MAX:
             raise DecodeError(f"mantissa {value} at exponent {target} overflows int64")
         return scaled
-    factor = 10 ** (exponent - target)
+    factor: int = 10 ** (exponent - target)
     if value % factor:
         raise DecodeError(f"mantissa {value} at exponent {exponent} has more than {target} decimals")
     return value // factor

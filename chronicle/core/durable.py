@@ -69,5 +69,7 @@ def file_error(error: OSError, attempt: str, path: Path) -> CapacityError | Stor
     import errno
 
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return CapacityError(f"no space to {attempt}", path=path, hint="free space or move the home; nothing was lost")
+        return CapacityError(
+            f"no space to {attempt}", path=path, hint="free space or move the home; nothing was lost"
+        )
     return StoreError(f"could not {attempt}: {error.strerror or error}", path=path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from chronicle.core import layout
 from chronicle.core.errors import RecordError
-from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, Flag, Kind, Side, aligned
+from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, Flag, Kind, aligned
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_details
 
 __all__ = ["EventBuilder"]
@@ -201,9 +201,7 @@ class EventBuilder:
     ) -> None:
         """Add a TRADE. `aggressor` is the side of the taker: a buy has the BID side."""
         body = layout.TRADE_BODY.pack(price, size, trade_id, trade_id_last, trade_type)
-        self.record(
-            Kind.TRADE, body, instrument=instrument, side=aggressor, ts_event=ts_event, sequence=sequence
-        )
+        self.record(Kind.TRADE, body, instrument=instrument, side=aggressor, ts_event=ts_event, sequence=sequence)
 
     def quote(
         self,
@@ -251,9 +249,7 @@ class EventBuilder:
     ) -> None:
         """Add a CHECK: the venue's checksum of the book after this event."""
         body = layout.CHECK_BODY.pack(rule, verdict, expected, computed)
-        self.record(
-            Kind.CHECK, body, instrument=instrument, ts_event=ts_event, sequence=sequence, ordinal=ordinal
-        )
+        self.record(Kind.CHECK, body, instrument=instrument, ts_event=ts_event, sequence=sequence, ordinal=ordinal)
 
     def gap(
         self,

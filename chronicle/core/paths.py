@@ -29,7 +29,9 @@ def split_symbol(symbol: str) -> tuple[str, str]:
     """
     venue, colon, name = symbol.partition(":")
     if not colon or not name or not _VENUE.fullmatch(venue.lower()):
-        raise SymbolError(f"cannot read {symbol!r} as an instrument", hint="write it as venue:BASE-QUOTE, kraken:BTC-EUR")
+        raise SymbolError(
+            f"cannot read {symbol!r} as an instrument", hint="write it as venue:BASE-QUOTE, kraken:BTC-EUR"
+        )
     return venue.lower(), name
 
 
@@ -52,7 +54,11 @@ def escape(name: str) -> str:
             out.append(f"={byte:02x}")
     text = "".join(out)
     if not text or len(text) > 200:
-        raise SymbolError(f"the instrument name {name[:80]!r} cannot be a folder", expected="1 to 200 bytes", found=len(text))
+        raise SymbolError(
+            f"the instrument name {name[:80]!r} cannot be a folder",
+            expected="1 to 200 bytes",
+            found=len(text),
+        )
     return text
 
 

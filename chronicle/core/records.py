@@ -136,9 +136,25 @@ class InstrumentFields:
         values = layout.INSTRUMENT_BODY.unpack_from(body)
         details_bytes = values[11]
         if size + details_bytes > len(body):
-            raise RecordError("an INSTRUMENT record's details end outside it", expected=len(body), found=details_bytes)
+            raise RecordError(
+                "an INSTRUMENT record's details end outside it", expected=len(body), found=details_bytes
+            )
         details = unpack_details(bytes(body[size : size + details_bytes]), where="INSTRUMENT")
-        return cls(*values[:5], *values[6:11], details=details)
+        price_exponent, size_exponent, driver, check, sequence, _, price_decimals, size_decimals, *rest = values
+        depth, tick, lot = rest[:3]
+        return cls(
+            price_exponent,
+            size_exponent,
+            driver=driver,
+            check_rule=check,
+            sequence_rule=sequence,
+            check_price_decimals=price_decimals,
+            check_size_decimals=size_decimals,
+            book_depth=depth,
+            tick=tick,
+            lot=lot,
+            details=details,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +206,9 @@ class SnapshotFields:
         )
         if size + 16 * (bid_count + ask_count) > len(body):
             raise RecordError(
-                "a BOOK_SNAPSHOT record's levels end outside it", expected=len(body), found=bid_count + ask_count
+                "a BOOK_SNAPSHOT record's levels end outside it",
+                expected=len(body),
+                found=bid_count + ask_count,
             )
         numbers = struct.unpack_from(f"<{2 * (bid_count + ask_count)}q", body, size)
         levels = list(zip(numbers[0::2], numbers[1::2], strict=True))
@@ -321,9 +339,7 @@ def body_fields(kind: int, body: memoryview | bytes) -> dict[str, Any]:
     if known is not None:
         structure, names = known
         if len(body) < structure.size:
-            raise RecordError(
-                f"a {Kind(kind).name} record is too short", expected=structure.size, found=len(body)
-            )
+            raise RecordError(f"a {Kind(kind).name} record is too short", expected=structure.size, found=len(body))
         return dict(zip(names, structure.unpack_from(body), strict=True))
     if kind == Kind.INSTRUMENT:
         instrument = InstrumentFields.unpack(body)

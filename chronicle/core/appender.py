@@ -1,0 +1,397 @@
+"""The one writer of a queue: events become visible by the store of their first commit word, last."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from chronicle.core import layout
+from chronicle.core.clock import Clock
+from chronicle.core.control import Control, WriterLock
+from chronicle.core.errors import RecordError, StateError
+from chronicle.core.layout import (
+    CONTROL_EPOCH_OFFSET,
+    CONTROL_SEGMENT_OFFSET,
+    CONTROL_SYNCED_OFFSET,
+    HEADER_BYTES,
+    NONE,
+    OFFSET_TS_RECV,
+    ROLL_BYTES,
+    SEEK_ENTRY,
+    SEEK_ENTRY_BYTES,
+    SEEK_INTERVAL_BYTES,
+    SEGMENT_SEEK_COUNT_OFFSET,
+    WORD_FLAGS_SHIFT,
+    WORD_KIND_SHIFT,
+    WORD_LENGTH_MASK,
+    Flag,
+    Kind,
+    SegmentState,
+)
+from chronicle.core.mapping import MemoryMap
+from chronicle.core.queue import Queue
+from chronicle.core.records import pack_details, pack_record
+from chronicle.core.recovery import map_tail, recover, write_tail_mark
+from chronicle.core.seal import seal_segment
+from chronicle.core.segment import create_segment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Appender"]
+
+_TIME = struct.Struct("<q")
+_FLAGS_OFFSET = 6
+_LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
+
+
+class Appender:
+    """Appends events to a queue; made by :meth:`Queue.appender`, which holds the writer lock meanwhile.
+
+    Attributes
+    ----------
+    next_index : int
+        The index the next record gets.
+    last_ts_recv : int
+        ts_recv of the last record; later records are clamped to it and flagged F_BAD_TS_RECV.
+    clamped_count : int
+        Records whose ts_recv was clamped by this appender.
+    """
+
+    def __init__(self, queue: Queue, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
+        self.queue = queue
+        self._prologue = prologue
+        self._lock: WriterLock | None = WriterLock.acquire(queue.path, started_ns=clock.now_ns())
+        try:
+            self._control = Control.open(queue.path, writable=True)
+            if self._control is None:
+                Control.create(queue.path, bytes.fromhex(queue.settings.queue_id), queue.generation)
+                self._control = Control.open(queue.path, writable=True)
+            tail = recover(queue)
+            self.next_index = tail.next_index
+            self.last_ts_recv = tail.last_ts_recv
+            self.clamped_count = 0
+            self._number = tail.next_number
+            self._map: MemoryMap | None = None
+            self._data_offset = self._position = self._limit = 0
+            self._cycle_end = layout.INT64_MAX
+            self._seek_offset = self._seek_capacity = self._seek_count = 0
+            self._last_entry = 0
+            if tail.path is not None:
+                self._attach()
+            self._mark_owner()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the queue. What was appended stays; nothing is sealed."""
+        self._map = None
+        self._limit = 0
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def append(
+        self,
+        kind: int,
+        body: bytes = b"",
+        *,
+        ts_recv: int,
+        ts_event: int = 0,
+        flags: int = 0,
+        side: int = 0,
+        instrument: int = 0,
+        source: int = 0,
+        source_index: int = NONE,
+        ordinal: int = 0,
+        sequence: int = NONE,
+    ) -> int:
+        """Append one record as an event of its own and return its index.
+
+        Parameters
+        ----------
+        kind : int
+            A :class:`Kind`, or a number of yours from 1024 up.
+        body : bytes
+            What follows the header; padded with zeros to 8 bytes.
+        ts_recv : int
+            Receive time, ns UTC. Earlier than the last record's: clamped and flagged.
+
+        Raises
+        ------
+        RecordError
+            When the record is too large.
+        CapacityError
+            When the next segment finds no space; nothing was appended.
+        """
+        data = pack_record(
+            kind,
+            body,
+            ts_recv=ts_recv,
+            ts_event=ts_event,
+            flags=flags | Flag.LAST,
+            side=side,
+            instrument=instrument,
+            source=source,
+            source_index=source_index,
+            ordinal=ordinal,
+            sequence=sequence,
+        )
+        return self._commit(data, 1, ts_recv, kind == Kind.BOOK_SNAPSHOT)
+
+    def append_event(self, data: bytes | bytearray, count: int) -> int:
+        """Append one whole event (as :meth:`EventBuilder.take` gives it) and return its first record's index.
+
+        Raises
+        ------
+        RecordError
+            When `data` is not `count` whole records of which the last alone carries F_LAST.
+        """
+        has_snapshot = _checked(data, count)
+        return self._commit(data, count, _TIME.unpack_from(data, OFFSET_TS_RECV)[0], has_snapshot)
+
+    def append_many(self, records: NDArray[Any]) -> int:
+        """Append fixed-size records by kernel and return the first one's index.
+
+        Parameters
+        ----------
+        records : ndarray
+            Structured array of one record dtype (``chronicle.core.dtypes.DTYPES[kind]``), C-contiguous. Each event
+            ends at a record with F_LAST; the array must end with one.
+
+        Raises
+        ------
+        RecordError
+            When the dtype is no whole record, a length or kind is wrong, or the last event is not ended.
+        """
+        from chronicle.core.kernels.batch import append_batch
+
+        return append_batch(self, records)
+
+    def seal(self) -> None:
+        """End the open segment with its ROLL and seal it; the next append starts a new segment.
+
+        An open segment without records stays as it is.
+        """
+        if self._map is None or self._position == self._data_offset:
+            return
+        self._write_roll()
+        path = self._path(SegmentState.OPEN)
+        self._map = None
+        self._limit = 0
+        seal_segment(path, queue=self.queue.name)
+        self._number += 1
+        self._write_tail_mark()
+
+    def sync(self) -> int:
+        """Make everything appended so far survive a power cut; return the synced index."""
+        if self._map is not None:
+            self._map.sync()
+        if self._control is not None:
+            self._control.set(CONTROL_SYNCED_OFFSET, self.next_index)
+        return self.next_index
+
+    # --- the append path -----------------------------------------------------------------------------------------
+
+    def _commit(self, data: bytes | bytearray, count: int, ts_recv: int, has_snapshot: bool) -> int:
+        if ts_recv < self.last_ts_recv:
+            data, ts_recv = self._clamped(data), self.last_ts_recv
+        position = self._position
+        end = position + len(data)
+        if end > self._limit or ts_recv >= self._cycle_end:
+            self._make_room(len(data), ts_recv)
+            position = self._position
+            end = position + len(data)
+        mapping = self._map
+        assert mapping is not None
+        # Everything but the first commit word; then that word, alone and last. On x86 both are plain stores that no
+        # other core sees in another order; on other machines the kernel path releases it (docs/format/queue.md).
+        mapping.memory[position + 8 : end] = memoryview(data)[8:]
+        mapping.words[position >> 3] = int.from_bytes(data[:8], "little")
+        self._position = end
+        index = self.next_index
+        self.next_index = index + count
+        self.last_ts_recv = ts_recv
+        if has_snapshot or position - self._last_entry >= SEEK_INTERVAL_BYTES:
+            self._add_entry(index, position, ts_recv, Kind.BOOK_SNAPSHOT if has_snapshot else data[4] | data[5] << 8)
+        control = self._control
+        if control is not None and control.has_waiters():
+            control.wake()
+        return index
+
+    def _clamped(self, data: bytes | bytearray) -> bytearray:
+        changed = bytearray(data)
+        position = 0
+        while position < len(changed):
+            if _TIME.unpack_from(changed, position + OFFSET_TS_RECV)[0] < self.last_ts_recv:
+                _TIME.pack_into(changed, position + OFFSET_TS_RECV, self.last_ts_recv)
+                changed[position + _FLAGS_OFFSET] |= Flag.BAD_TS_RECV
+                self.clamped_count += 1
+            position += int.from_bytes(changed[position : position + 4], "little")
+        return changed
+
+    def _add_entry(self, index: int, offset: int, ts_recv: int, kind: int) -> None:
+        if self._seek_count >= self._seek_capacity:
+            return
+        mapping = self._map
+        assert mapping is not None
+        SEEK_ENTRY.pack_into(
+            mapping.memory,
+            self._seek_offset + self._seek_count * SEEK_ENTRY_BYTES,
+            index,
+            offset,
+            ts_recv,
+            kind,
+        )
+        self._seek_count += 1
+        mapping.words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = self._seek_count
+        self._last_entry = offset
+
+    def kernel_window(self) -> tuple[Any, int, Any, Any] | None:
+        """Return (file words u64[n], address, state i64[8], seek entries i64[entries, 4]) for a batch kernel.
+
+        None when there is no open segment yet. The kernel commits events itself; call :meth:`kernel_done` with the
+        state afterwards.
+        """
+        import numpy as np
+
+        mapping = self._map
+        if mapping is None:
+            return None
+        words = np.frombuffer(mapping.words, dtype=np.uint64)
+        start = self._seek_offset >> 3
+        seek = words[start : start + self._seek_capacity * 4].view(np.int64).reshape(-1, 4)
+        state = np.array(
+            [
+                self._position,
+                self._limit,
+                self.next_index,
+                self.last_ts_recv,
+                self._last_entry,
+                self._seek_count,
+                self._cycle_end,
+                self.clamped_count,
+            ],
+            dtype=np.int64,
+        )
+        return words, mapping.address, state, seek
+
+    def kernel_done(self, state: Any) -> None:
+        """Take over what a batch kernel committed."""
+        self._position, self.next_index, self.last_ts_recv = int(state[0]), int(state[2]), int(state[3])
+        self._last_entry, self.clamped_count = int(state[4]), int(state[7])
+        if int(state[5]) != self._seek_count:
+            self._seek_count = int(state[5])
+            assert self._map is not None
+            self._map.words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = self._seek_count
+        if self._control is not None and self._control.has_waiters():
+            self._control.wake()
+
+    # --- segments ------------------------------------------------------------------------------------------------
+
+    def _make_room(self, size: int, ts_recv: int) -> None:
+        """Open the next segment when there is none, the present one is full, or its cycle has ended."""
+        if self._lock is None:
+            raise StateError("the appender was closed", path=self.queue.path, hint="take a new one: queue.appender()")
+        settings = self.queue.settings
+        old = None
+        if self._map is not None and self._position > self._data_offset:
+            old = self._path(SegmentState.OPEN)
+        elif self._map is not None:
+            # An empty segment that is too small or of an older cycle was never named by a ROLL: make it anew.
+            self._path(SegmentState.OPEN).unlink(missing_ok=True)
+        number = self._number + (1 if old is not None else 0)
+        cycle_start = ts_recv - ts_recv % settings.cycle_ns if settings.cycle_ns else 0
+        create_segment(
+            self.queue.path / layout.segment_name(number, SegmentState.OPEN),
+            queue_id=bytes.fromhex(settings.queue_id),
+            generation=settings.generation,
+            number=number,
+            base_index=self.next_index,
+            data_capacity=max(settings.capacity(number), size + ROLL_BYTES),
+            prologue=pack_details(self._prologue()) if self._prologue is not None else b"",
+            cycle_ns=settings.cycle_ns,
+            cycle_start_ns=cycle_start,
+            base_ts_recv=self.last_ts_recv,
+        )
+        if old is not None:
+            self._write_roll()
+        self._number = number
+        self._attach()
+        self._mark_owner()
+        if old is not None:
+            seal_segment(old, queue=self.queue.name)
+            self._write_tail_mark()
+
+    def _attach(self) -> None:
+        header, mapping, end, end_index, points = map_tail(self._path(SegmentState.OPEN))
+        assert end_index == self.next_index
+        self._map = mapping
+        self._data_offset = header.data_offset
+        self._position = end
+        self._limit = header.data_limit - ROLL_BYTES
+        self._cycle_end = header.cycle_start_ns + header.cycle_ns if header.cycle_ns else layout.INT64_MAX
+        self._seek_offset, self._seek_capacity = header.seek_offset, header.seek_capacity
+        self._seek_count = len(points)
+        self._last_entry = points[-1].offset if points else header.data_offset - SEEK_INTERVAL_BYTES
+
+    def _write_roll(self) -> None:
+        mapping = self._map
+        assert mapping is not None
+        body = layout.ROLL_BODY.pack(self._number + 1, self.next_index)
+        data = pack_record(Kind.ROLL, body, ts_recv=self.last_ts_recv, flags=Flag.LAST)
+        position = self._position
+        mapping.memory[position + 8 : position + ROLL_BYTES] = data[8:]
+        mapping.words[position >> 3] = int.from_bytes(data[:8], "little")
+        self._position = position + ROLL_BYTES
+
+    def _write_tail_mark(self) -> None:
+        base = self.next_index
+        if self._map is not None:
+            base = int(layout.SEGMENT_HEADER.unpack_from(self._map.memory)[6])
+        write_tail_mark(self.queue.path, self._number, base, self.last_ts_recv)
+
+    def _path(self, state: SegmentState) -> Any:
+        return self.queue.path / layout.segment_name(self._number, state)
+
+    def _mark_owner(self) -> None:
+        control = self._control
+        if control is None:
+            return
+        if self._map is None:
+            control.set(CONTROL_EPOCH_OFFSET, control.get(CONTROL_EPOCH_OFFSET) + 1)
+        control.set(CONTROL_SEGMENT_OFFSET, self._number)
+        if control.has_waiters():
+            control.wake()
+
+
+def _checked(data: bytes | bytearray, count: int) -> bool:
+    """Check that `data` is one event of `count` records; return whether it holds a snapshot."""
+    position, seen, size, snapshot = 0, 0, len(data), False
+    while position + HEADER_BYTES <= size:
+        word = int.from_bytes(data[position : position + 8], "little")
+        length, kind = word & WORD_LENGTH_MASK, (word >> WORD_KIND_SHIFT) & 0xFFFF
+        if length < HEADER_BYTES or length & 7 or length > layout.RECORD_BYTES_MAX or kind in (0, Kind.ROLL):
+            break
+        snapshot = snapshot or kind == Kind.BOOK_SNAPSHOT
+        position += length
+        seen += 1
+        if bool(word & _LAST) != (position == size):
+            break
+    if position != size or seen != count or not count:
+        raise RecordError(
+            "the bytes are not one whole event",
+            offset=position,
+            expected=f"{count} records, F_LAST on the last alone",
+            found=f"{seen} records in {position} of {size} bytes",
+            hint="build it with EventBuilder and append what take() returns",
+        )
+    return snapshot

@@ -1,0 +1,187 @@
+"""A queue's control file and writer lock: who writes, which segment is open, how far it is durable, who waits.
+
+The control file is a hint and a meeting place, never the truth: records alone say what is committed. It may be
+lost or read-only, and readers still work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import IO, Any
+
+from chronicle.core import layout
+from chronicle.core.durable import file_error, publish_bytes
+from chronicle.core.errors import QueueLockedError
+from chronicle.core.mapping import MemoryMap, map_file
+
+__all__ = ["Control", "WriterLock", "lock_holder"]
+
+CONTROL_NAME = "control"
+LOCK_NAME = "lock"
+_SYS_FUTEX = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
+_FUTEX_WAIT, _FUTEX_WAKE = 0, 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class Control:
+    """The mapped control file. Writes are plain aligned stores; each field has one writer at a time."""
+
+    __slots__ = ("_futex", "_map", "words")
+
+    def __init__(self, mapping: MemoryMap) -> None:
+        self._map = mapping
+        self.words = mapping.words
+        self._futex = mapping.memory.cast("I")
+
+    @classmethod
+    def create(cls, folder: Path, queue_id: bytes, generation: int) -> None:
+        """Write a fresh control file."""
+        page = bytearray(layout.CONTROL_BYTES)
+        layout.CONTROL.pack_into(
+            page, 0, layout.CONTROL_MAGIC, layout.FORMAT_VERSION, layout.BYTE_ORDER_MARK, queue_id, generation
+        )
+        publish_bytes(folder / CONTROL_NAME, page)
+
+    @classmethod
+    def open(cls, folder: Path, *, writable: bool) -> Control | None:
+        """Map the control file; None where it is absent, foreign, or may not be written as asked."""
+        try:
+            flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC
+            descriptor = os.open(folder / CONTROL_NAME, flags)
+        except OSError:
+            return None
+        try:
+            size = os.fstat(descriptor).st_size
+            head = os.pread(descriptor, 8, 0)
+            if size < layout.CONTROL_BYTES or head != layout.CONTROL_MAGIC:
+                return None
+            return cls(map_file(descriptor, layout.CONTROL_BYTES, writable=writable))
+        finally:
+            os.close(descriptor)
+
+    @property
+    def address(self) -> int:
+        """Address of the mapped page, for kernels."""
+        return self._map.address
+
+    def get(self, offset: int) -> int:
+        """Read one i64 field."""
+        value = self.words[offset >> 3]
+        return value - (1 << 64) if value >> 63 else value
+
+    def set(self, offset: int, value: int) -> None:
+        """Write one i64 field."""
+        self.words[offset >> 3] = value & 0xFFFFFFFFFFFFFFFF
+
+    def wake(self) -> None:
+        """Wake every waiting reader; called by the writer when the waiter flag is up."""
+        self._futex[layout.CONTROL_WAITERS_OFFSET >> 2] = 0
+        slot = layout.CONTROL_FUTEX_OFFSET >> 2
+        self._futex[slot] = (self._futex[slot] + 1) & 0xFFFFFFFF
+        _libc.syscall(
+            _SYS_FUTEX,
+            ctypes.c_void_p(self.address + layout.CONTROL_FUTEX_OFFSET),
+            _FUTEX_WAKE,
+            0x7FFFFFFF,
+            0,
+        )
+
+    def has_waiters(self) -> int:
+        """Return non-zero when a reader sleeps or is about to."""
+        return self._futex[layout.CONTROL_WAITERS_OFFSET >> 2]
+
+    def announce(self) -> int:
+        """Raise the waiter flag and return the futex value to wait on; check for data after this."""
+        self._futex[layout.CONTROL_WAITERS_OFFSET >> 2] = 1
+        return self._futex[layout.CONTROL_FUTEX_OFFSET >> 2]
+
+    def wait(self, value: int, timeout_ns: int) -> None:
+        """Sleep until a wake, `timeout_ns`, or a changed futex value."""
+        timeout = _Timespec(timeout_ns // 1_000_000_000, timeout_ns % 1_000_000_000)
+        address = ctypes.c_void_p(self.address + layout.CONTROL_FUTEX_OFFSET)
+        _libc.syscall(_SYS_FUTEX, address, _FUTEX_WAIT, ctypes.c_uint(value), ctypes.byref(timeout), None, 0)
+
+    @property
+    def writable(self) -> bool:
+        """Whether this map may announce waiters."""
+        return self._map.writable
+
+
+class WriterLock:
+    """The OS lock that makes a queue's writer single; it dies with its owner, whatever kills it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file: IO[bytes] | None = file
+
+    @classmethod
+    def acquire(cls, folder: Path, *, started_ns: int) -> WriterLock:
+        """Take the lock or say who holds it.
+
+        Raises
+        ------
+        QueueLockedError
+            When a live process (or another appender of this one) holds it.
+        """
+        path = folder / LOCK_NAME
+        try:
+            file = open(path, "a+b", buffering=0)  # noqa: SIM115 - the lock lives as long as the file is open
+        except OSError as error:
+            raise file_error(error, "open the writer lock", path) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = lock_holder(folder)
+            file.close()
+            raise QueueLockedError(
+                "another writer owns the queue",
+                path=folder,
+                expected="no writer",
+                found=holder or "a live process",
+                hint="stop it, or read with a tailer: readers need no lock",
+            ) from error
+        file.truncate(0)
+        file.write(
+            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_ns": started_ns}).encode("utf-8")
+        )
+        return cls(file)
+
+    def release(self) -> None:
+        """Give the lock up."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)
+            self._file.close()
+            self._file = None
+
+
+def lock_holder(folder: Path) -> dict[str, Any] | None:
+    """Return {pid, host, started_ns} of the live holder, or None when the lock is free."""
+    path = folder / LOCK_NAME
+    try:
+        with open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                text = file.read(4096)
+            else:
+                fcntl.flock(file, fcntl.LOCK_UN)
+                return None
+    except OSError:
+        return None
+    try:
+        holder = json.loads(text)
+    except ValueError:
+        return {"pid": 0}
+    return holder if isinstance(holder, dict) else {"pid": 0}

@@ -1,0 +1,75 @@
+"""The segments of a home folder on this host, as a SegmentSource."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chronicle.core.errors import NotFoundError
+from chronicle.core.paths import QUEUE_SUFFIX
+from chronicle.core.queue import SETTINGS_NAME, Queue
+from chronicle.core.segment import LocalSegment
+from chronicle.core.source import SegmentInfo
+
+__all__ = ["LocalSource"]
+
+QUEUE_ROOTS = ("raw", "wire", "clean", "etl", "control")
+_DEPTH_MAX = 4
+
+
+class LocalSource:
+    """Finds queues under a home: ``raw wire clean etl control``, links followed.
+
+    Parameters
+    ----------
+    home : Path
+        The home folder; it may be empty or absent (then there are no queues).
+    """
+
+    def __init__(self, home: str | Path) -> None:
+        self.home = Path(home)
+
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the names of the queues that start with `prefix`, sorted."""
+        found: list[str] = []
+        for root in QUEUE_ROOTS:
+            if prefix.startswith(f"{root}/") or f"{root}/".startswith(prefix):
+                _collect(self.home / root, root, 1, found)
+        return sorted(name for name in found if name.startswith(prefix))
+
+    def queue(self, name: str) -> Queue:
+        """Open a queue by name.
+
+        Raises
+        ------
+        NotFoundError
+            When this home has none of that name.
+        """
+        return Queue.open(self.home / name, name=name)
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the local segments of `queue`; none for a queue that is not here."""
+        try:
+            return self.queue(queue).segments()
+        except NotFoundError:
+            return []
+
+    def open(self, queue: str, number: int) -> LocalSegment:
+        """Open a local segment."""
+        return self.queue(queue).open_segment(number)
+
+
+def _collect(folder: Path, name: str, depth: int, found: list[str]) -> None:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    for entry in entries:
+        if not entry.is_dir():
+            continue
+        child = f"{name}/{entry.name}"
+        if entry.name.endswith(QUEUE_SUFFIX):
+            if os.path.exists(os.path.join(entry.path, SETTINGS_NAME)):
+                found.append(child)
+        elif depth < _DEPTH_MAX:
+            _collect(Path(entry.path), child, depth + 1, found)

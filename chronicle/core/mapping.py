@@ -1,0 +1,93 @@
+"""Memory maps that keep no file descriptor and die with their last view.
+
+Python's ``mmap`` object duplicates the descriptor for as long as it lives (10,000 queues would need 10,000) and
+refuses to close under a view. Here the map belongs to the exported buffer: when the last view is gone, it is
+unmapped; until then every view stays valid, also when the file is renamed or removed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from typing import Final
+
+from chronicle.core.errors import StoreError
+
+__all__ = ["MemoryMap", "map_file", "populate"]
+
+_PROT_READ: Final = 1
+_PROT_WRITE: Final = 2
+_MAP_SHARED: Final = 1
+_MADV_POPULATE_WRITE: Final = 23
+_MS_SYNC: Final = 4
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int64,
+]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+class MemoryMap:
+    """A shared map of a file's first `length` bytes.
+
+    Attributes
+    ----------
+    memory : memoryview
+        The bytes (format ``B``); read-only unless mapped writable.
+    words : memoryview
+        The same as u64 words: on x86 an aligned load or store of one is a single ``mov``.
+    address : int
+        For kernels and futexes. Valid while a view is alive.
+    """
+
+    __slots__ = ("address", "length", "memory", "words", "writable")
+
+    def __init__(self, address: int, length: int, *, writable: bool) -> None:
+        owner = (ctypes.c_ubyte * length).from_address(address)
+        weakref.finalize(owner, _libc.munmap, address, length)
+        view = memoryview(owner).cast("B")
+        self.memory = view if writable else view.toreadonly()
+        self.words = self.memory[: length & -8].cast("Q")
+        self.address = address
+        self.length = length
+        self.writable = writable
+
+    def sync(self) -> None:
+        """Write dirty pages to the device and wait (msync)."""
+        if _libc.msync(self.address, self.length, _MS_SYNC) != 0:
+            code = ctypes.get_errno()
+            raise StoreError(f"could not sync a mapped segment: {os.strerror(code)}")
+
+
+def map_file(descriptor: int, length: int, *, writable: bool) -> MemoryMap:
+    """Map the first `length` bytes of an open file; the descriptor may be closed afterwards.
+
+    Raises
+    ------
+    StoreError
+        When the kernel refuses (no memory, too many maps).
+    """
+    protection = _PROT_READ | (_PROT_WRITE if writable else 0)
+    address = _libc.mmap(None, length, protection, _MAP_SHARED, descriptor, 0)
+    if address is None or address == ctypes.c_void_p(-1).value:
+        code = ctypes.get_errno()
+        raise StoreError(
+            f"could not map {length} bytes: {os.strerror(code)}",
+            hint="see vm.max_map_count and the memory limit of this process",
+        )
+    return MemoryMap(address, length, writable=writable)
+
+
+def populate(mapping: MemoryMap) -> bool:
+    """Fault all pages in for writing now (MADV_POPULATE_WRITE, Linux 5.14); return whether the kernel did."""
+    return bool(_libc.madvise(mapping.address, mapping.length, _MADV_POPULATE_WRITE) == 0)

@@ -1,0 +1,362 @@
+"""A queue: a folder ``NAME.q/`` of segments, one writer, many readers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronicle.core import layout
+from chronicle.core.clock import Clock, SystemClock
+from chronicle.core.control import Control, lock_holder
+from chronicle.core.durable import publish_bytes
+from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
+from chronicle.core.layout import SegmentState
+from chronicle.core.records import Record
+from chronicle.core.segment import LocalSegment
+from chronicle.core.source import SegmentInfo
+
+if TYPE_CHECKING:
+    from chronicle.core.appender import Appender
+    from chronicle.core.tailer import Tailer
+
+__all__ = ["Queue", "QueueSettings"]
+
+SETTINGS_NAME = "queue.json"
+TAIL_NAME = "tail.json"
+SEGMENT_BYTES_MIN = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What is fixed when a queue is created.
+
+    `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
+    times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
+    records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
+    """
+
+    name: str
+    queue_id: str
+    generation: int = 1
+    segment_bytes: int = 64 * 1024 * 1024
+    segment_growth: int = 1
+    segment_bytes_max: int = 64 * 1024 * 1024
+    cycle_ns: int = 0
+
+    def capacity(self, number: int) -> int:
+        """Return the record capacity of segment `number`."""
+        size = self.segment_bytes
+        while self.segment_growth > 1 and number > 0 and size < self.segment_bytes_max:
+            size *= self.segment_growth
+            number -= 1
+        return min(size, max(self.segment_bytes_max, self.segment_bytes))
+
+
+class Queue:
+    """A queue on this host.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from chronicle.core import Kind, Queue
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with Queue.create(folder.name + "/demo.q") as queue:
+    ...     with queue.appender() as appender:
+    ...         first = appender.append(Kind.STATUS, ts_recv=1_000)
+    ...     [record.ts_recv for record in queue.tailer().drain()]
+    [1000]
+    """
+
+    def __init__(self, path: Path, settings: QueueSettings) -> None:
+        self.path = path
+        self.settings = settings
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        queue_id: bytes | None = None,
+        generation: int = 1,
+        segment_bytes: int = 64 * 1024 * 1024,
+        segment_growth: int = 1,
+        segment_bytes_max: int | None = None,
+        cycle_ns: int = 0,
+        exist_ok: bool = False,
+    ) -> Queue:
+        """Create a queue, or open it when `exist_ok` and it is there.
+
+        Parameters
+        ----------
+        path : path
+            The folder, by convention ending in ``.q``.
+        name : str, optional
+            Path relative to the home; default the folder's name.
+        queue_id : bytes of length 16, optional
+            Default random. Give one where equal input must give equal bytes.
+        generation : int
+            Counts re-creations of the same queue (a rebuild).
+        segment_bytes, segment_growth, segment_bytes_max, cycle_ns
+            See :class:`QueueSettings`.
+
+        Raises
+        ------
+        StateError
+            When it exists and `exist_ok` is false.
+        ConfigError
+            When a setting cannot be used.
+        CapacityError, StoreError
+            When the disk refuses.
+        """
+        folder = Path(path)
+        if (folder / SETTINGS_NAME).exists():
+            if exist_ok:
+                return cls.open(folder, name=name)
+            raise StateError("the queue exists already", path=folder, hint="open it with Queue.open")
+        if segment_bytes < SEGMENT_BYTES_MIN or segment_growth < 1 or cycle_ns < 0:
+            raise ConfigError(
+                "a queue's settings cannot be used",
+                path=folder,
+                expected=f"segment_bytes >= {SEGMENT_BYTES_MIN}, segment_growth >= 1, cycle_ns >= 0",
+                found=(segment_bytes, segment_growth, cycle_ns),
+            )
+        identity = os.urandom(16) if queue_id is None else queue_id
+        if len(identity) != 16:
+            raise ConfigError("a queue id has 16 bytes", path=folder, expected=16, found=len(identity))
+        settings = QueueSettings(
+            name=name or folder.name,
+            queue_id=identity.hex(),
+            generation=generation,
+            segment_bytes=segment_bytes,
+            segment_growth=segment_growth,
+            segment_bytes_max=segment_bytes_max or segment_bytes,
+            cycle_ns=cycle_ns,
+        )
+        Control.create(folder, identity, generation)
+        text = json.dumps(
+            {"format": "chronicle-queue", "version": layout.FORMAT_VERSION} | asdict(settings), indent=1
+        )
+        publish_bytes(folder / SETTINGS_NAME, text.encode("utf-8"))
+        return cls(folder, settings)
+
+    @classmethod
+    def open(cls, path: str | Path, *, name: str | None = None) -> Queue:
+        """Open an existing queue; nothing is written, read-only media will do.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no queue.
+        ForeignFileError
+            When its settings file is not ours.
+        """
+        folder = Path(path)
+        settings_path = folder / SETTINGS_NAME
+        try:
+            values = json.loads(settings_path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError("there is no queue", path=folder, hint="chronicle ls shows what is there") from error
+        except (OSError, ValueError) as error:
+            raise ForeignFileError(f"cannot read the queue's settings: {error}", path=settings_path) from error
+        try:
+            if values.pop("format") != "chronicle-queue" or values.pop("version") != layout.FORMAT_VERSION:
+                raise ValueError("another format or version")  # noqa: TRY301
+            settings = QueueSettings(**values)
+            bytes.fromhex(settings.queue_id)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ForeignFileError(
+                f"the queue's settings are not ours: {error}",
+                path=settings_path,
+                expected=f"chronicle-queue version {layout.FORMAT_VERSION}",
+            ) from error
+        if name is not None and settings.name != name:
+            from dataclasses import replace
+
+            settings = replace(settings, name=name)
+        return cls(folder, settings)
+
+    def __enter__(self) -> Queue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name} at {self.path}>"
+
+    def close(self) -> None:
+        """Nothing stays open: appenders and tailers own what they hold."""
+
+    @property
+    def name(self) -> str:
+        """The queue's name: its path relative to the home."""
+        return self.settings.name
+
+    @property
+    def generation(self) -> int:
+        """Counts re-creations of the queue."""
+        return self.settings.generation
+
+    def appender(
+        self, *, prologue: Callable[[], dict[str, Any]] | None = None, clock: Clock | None = None
+    ) -> Appender:
+        """Become the writer: recover the tail and continue at the next index.
+
+        Parameters
+        ----------
+        prologue : callable, optional
+            Called at every new segment; its map is stored there so that the segment explains itself.
+
+        Raises
+        ------
+        QueueLockedError
+            When a live writer owns the queue; the error names it.
+        CorruptionError
+            When committed records before the tail are damaged.
+        """
+        from chronicle.core.appender import Appender
+
+        return Appender(self, prologue=prologue, clock=clock or SystemClock())
+
+    def tailer(self, name: str | None = None) -> Tailer:
+        """Return a reader at the start, or, when named, where that name stopped last."""
+        from chronicle.core.tailer import Tailer
+
+        return Tailer(self, name)
+
+    def segment_files(self) -> dict[int, Path]:
+        """Return {number: path}; where both forms stand, the sealed one is published."""
+        files: dict[int, Path] = {}
+        try:
+            names = sorted(os.listdir(self.path))
+        except FileNotFoundError as error:
+            raise NotFoundError("there is no queue", path=self.path) from error
+        for name in names:
+            stem, dot, suffix = name.partition(".")
+            if len(stem) != 10 or not stem.isdigit() or f"{dot}{suffix}" not in _SUFFIXES:
+                continue
+            number = int(stem)
+            if number not in files or f".{suffix}" == layout.SEGMENT_SEALED_SUFFIX:
+                files[number] = self.path / name
+        return dict(sorted(files.items()))
+
+    def segments(self) -> list[SegmentInfo]:
+        """Return the segments on this host, in order."""
+        return [segment_info(path, self.name) for path in self.segment_files().values()]
+
+    def open_segment(self, number: int) -> LocalSegment:
+        """Map a segment for reading.
+
+        Raises
+        ------
+        NotFoundError
+            When this host does not hold it (any more).
+        """
+        for state in (SegmentState.SEALED, SegmentState.OPEN, SegmentState.SEALED):
+            path = self.path / layout.segment_name(number, state)
+            if path.exists():
+                try:
+                    return LocalSegment(path, queue=self.name)
+                except NotFoundError:
+                    continue  # sealed or moved between the look and the open
+        raise NotFoundError(
+            f"segment {number} of {self.name} is not on this host",
+            path=self.path,
+            hint="open the home with chronicle.open: it knows the other tiers",
+        )
+
+    def tail_mark(self) -> dict[str, int]:
+        """Return where the queue continues after its last sealed segment: number, base index, ts_recv."""
+        path = self.path / TAIL_NAME
+        try:
+            values = json.loads(path.read_bytes())
+            return {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
+        except FileNotFoundError:
+            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ForeignFileError(f"cannot read the queue's tail mark: {error}", path=path) from error
+
+    def end_index(self) -> int:
+        """Return the index the next record will get (the committed watermark)."""
+        return self._end()[0]
+
+    def last_ts_recv(self) -> int:
+        """Return the ts_recv of the last committed record; INT64_MIN when there is none."""
+        return self._end()[1]
+
+    def first_index(self) -> int:
+        """Return the index of the first record still on this host (the end index when there is none)."""
+        for path in self.segment_files().values():
+            return segment_info(path, self.name).base_index
+        return self.tail_mark()["next_base_index"]
+
+    def synced_index(self) -> int:
+        """Return the index up to which records survive a power cut."""
+        control = Control.open(self.path, writable=False)
+        marked = self.tail_mark()["next_base_index"]
+        return max(marked, control.get(layout.CONTROL_SYNCED_OFFSET) if control else 0)
+
+    def last_record(self) -> Record | None:
+        """Return the last committed record on this host, or None."""
+        for number in reversed(self.segment_files()):
+            with self.open_segment(number) as segment:
+                end, end_index, _ = segment.extent()
+                if end > segment.data_offset:
+                    return _last_record(segment, end, end_index)
+        return None
+
+    def writer(self) -> dict[str, Any] | None:
+        """Return {pid, host, started_ns} of the live writer, or None."""
+        return lock_holder(self.path)
+
+    def _end(self) -> tuple[int, int]:
+        mark = self.tail_mark()
+        for path in reversed(self.segment_files().values()):
+            info = segment_info(path, self.name)
+            if info.record_count:
+                return info.end_index, info.ts_last
+        return mark["next_base_index"], mark["last_ts_recv"]
+
+
+_SUFFIXES = (layout.SEGMENT_OPEN_SUFFIX, layout.SEGMENT_SEALED_SUFFIX)
+
+
+def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
+    """Return what is known of a segment file; a sealed one is not mapped for it."""
+    from chronicle.core.segment import read_header
+
+    if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
+        header = read_header(path)
+        if header.state is SegmentState.SEALED:
+            return SegmentInfo(
+                queue=queue,
+                number=header.number,
+                generation=header.generation,
+                base_index=header.base_index,
+                record_count=header.record_count,
+                ts_first=header.ts_first,
+                ts_last=header.ts_last,
+                state=header.state,
+                data_bytes=header.data_bytes - layout.ROLL_BYTES,
+                size_bytes=header.file_bytes,
+                place=place,
+                location=str(path),
+            )
+    with LocalSegment(path, queue=queue, place=place) as segment:
+        return segment.info
+
+
+def _last_record(segment: LocalSegment, end: int, end_index: int) -> Record:
+    point = segment.point_before(end_index - 1)
+    offset = segment.data_offset if point is None else point.offset
+    words = segment.mapping.words
+    last = offset
+    while offset < end:
+        last = offset
+        offset += words[offset >> 3] & layout.WORD_LENGTH_MASK
+    return Record(bytes(segment.view(last, offset)), end_index - 1)

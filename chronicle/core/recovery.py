@@ -1,0 +1,165 @@
+"""What a new writer does first: find the tail, tell a torn event from damage, and clean up after a dead writer.
+
+Torn tail (normal): the first commit word after the last event is zero and no seek entry points past it; whatever
+bytes the dead writer had already copied there are zeroed. Damage (an error with its offset): an impossible word, or
+a seek entry past the tail: records that were committed are gone, and only an explicit repair may cut there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from chronicle.core import layout
+from chronicle.core.durable import TEMPORARY_PREFIX, publish_bytes, remove_file
+from chronicle.core.errors import CorruptionError, NotFoundError
+from chronicle.core.layout import SegmentState
+from chronicle.core.mapping import MemoryMap, map_file
+from chronicle.core.queue import TAIL_NAME, Queue, segment_info
+from chronicle.core.scan import walk
+from chronicle.core.seal import seal_segment
+from chronicle.core.seeking import seek_index
+from chronicle.core.segment import LocalSegment, SegmentHeader
+from chronicle.core.source import SeekPoint
+
+__all__ = ["Tail", "map_tail", "recover", "write_tail_mark"]
+
+_ZERO_CHUNK = bytes(1 << 20)
+
+
+@dataclass(slots=True)
+class Tail:
+    """Where the next record goes. `path` is None when the next append starts a new segment."""
+
+    path: Path | None
+    next_number: int
+    next_index: int
+    last_ts_recv: int
+
+
+def recover(queue: Queue) -> Tail:
+    """Bring a queue's folder in order and return its tail. The caller holds the writer lock.
+
+    Raises
+    ------
+    CorruptionError
+        When committed records are damaged: path, offset, and what to do.
+    """
+    _remove_leftovers(queue)
+    mark = queue.tail_mark()
+    files = queue.segment_files()
+    tail = Tail(None, mark["next_number"], mark["next_base_index"], mark["last_ts_recv"])
+    for number, path in files.items():
+        if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
+            info = segment_info(path, queue.name)
+            if number >= tail.next_number:
+                tail = Tail(None, number + 1, info.end_index, max(info.ts_last, tail.last_ts_recv))
+            continue
+        with LocalSegment(path, queue=queue.name) as segment:
+            _, _, rolled = segment.extent()
+            info = segment.info
+        if tail.path is not None:
+            _remove_unreachable(path, info.record_count, rolled=rolled)
+            continue
+        last_ts = info.ts_last if info.record_count else tail.last_ts_recv
+        if rolled:
+            seal_segment(path, queue=queue.name)
+            tail = Tail(None, number + 1, info.end_index, last_ts)
+        else:
+            tail = Tail(path, number, info.end_index, last_ts)
+    if tail.path is None and tail.next_number != mark["next_number"]:
+        write_tail_mark(queue.path, tail.next_number, tail.next_index, tail.last_ts_recv)
+    return tail
+
+
+def write_tail_mark(folder: Path, next_number: int, next_base_index: int, last_ts_recv: int) -> None:
+    """Remember where a queue continues when every sealed segment has moved to another tier."""
+    mark = {"next_number": next_number, "next_base_index": next_base_index, "last_ts_recv": last_ts_recv}
+    publish_bytes(folder / TAIL_NAME, json.dumps(mark).encode("ascii"))
+
+
+def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekPoint]]:
+    """Map an open segment for writing and make its tail clean.
+
+    Returns
+    -------
+    tuple
+        Header, map, end offset, end index, and the seek points as they should stand (and now do).
+
+    Raises
+    ------
+    CorruptionError
+        See the module's text.
+    """
+    with LocalSegment(path, queue=path.parent.name) as segment:
+        header = segment.header
+        published = list(segment.seek_points())
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFoundError("the open segment vanished", path=path) from error
+    try:
+        mapping = map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
+    finally:
+        os.close(descriptor)
+    end, end_index, _ = walk(mapping.words, header.data_offset, header.base_index, header.data_limit)
+    if published and published[-1].offset >= end:
+        raise CorruptionError(
+            "committed records are missing before the end of the segment",
+            path=path,
+            offset=end,
+            expected=f"an event at offset {published[-1].offset}, as its seek index says",
+            found="no commit word here",
+            hint="chronicle queue check shows the extent; chronicle queue repair cuts the segment here",
+        )
+    _zero(mapping, end, header.data_limit)
+    points = seek_index(mapping.words, header.data_offset, end, header.base_index)[: header.seek_capacity]
+    _write_points(header, mapping, points)
+    return header, mapping, end, end_index, points
+
+
+def _write_points(header: SegmentHeader, mapping: MemoryMap, points: list[SeekPoint]) -> None:
+    position = header.seek_offset
+    for point in points:
+        layout.SEEK_ENTRY.pack_into(mapping.memory, position, point.index, point.offset, point.ts_recv, point.kind)
+        position += layout.SEEK_ENTRY_BYTES
+    mapping.words[layout.SEGMENT_SEEK_COUNT_OFFSET >> 3] = len(points)
+
+
+def _zero(mapping: MemoryMap, start: int, end: int) -> None:
+    """Zero what a torn event left; clean pages are only read."""
+    for position in range(start, end, len(_ZERO_CHUNK)):
+        size = min(len(_ZERO_CHUNK), end - position)
+        chunk = mapping.memory[position : position + size]
+        if chunk != _ZERO_CHUNK[:size]:
+            chunk[:] = _ZERO_CHUNK[:size]
+
+
+def _remove_unreachable(path: Path, record_count: int, *, rolled: bool) -> None:
+    """Remove the next segment of a writer that died between creating it and committing the ROLL."""
+    if record_count or rolled:
+        raise CorruptionError(
+            "a segment has records but the one before it has no ROLL",
+            path=path,
+            offset=0,
+            expected="an empty segment prepared ahead",
+            found=f"{record_count} records",
+            hint="the segment before it was truncated or zeroed: restore it, or chronicle queue repair",
+        )
+    remove_file(path)
+
+
+def _remove_leftovers(queue: Queue) -> None:
+    """Remove temporary files of dead processes, and open files whose sealed form is published."""
+    for entry in sorted(os.listdir(queue.path)):
+        path = queue.path / entry
+        if entry.startswith(TEMPORARY_PREFIX):
+            pid = entry.rpartition("-")[2]
+            if not (pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()):
+                remove_file(path)
+        elif path.suffix == layout.SEGMENT_OPEN_SUFFIX and path.stem.isdigit():
+            sealed = path.with_name(layout.segment_name(int(path.stem), SegmentState.SEALED))
+            if sealed.exists():
+                remove_file(path)

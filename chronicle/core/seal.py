@@ -1,0 +1,138 @@
+"""Sealing: a rolled segment becomes its final, checksummed file; a pure function of prologue and records.
+
+The sealed file is written beside the open one and renamed into place, so the inode that readers have mapped never
+changes or shrinks. Any process may seal a segment that ends with a ROLL: the result is the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import xxhash
+
+from chronicle.core import layout
+from chronicle.core.durable import file_error, publish_file, sync_folder, temporary_name
+from chronicle.core.errors import CorruptionError, StateError
+from chronicle.core.layout import CHECKSUM_BLOCK_BYTES, PAGE_BYTES, SegmentState, segment_name
+from chronicle.core.seeking import seek_index
+from chronicle.core.segment import LocalSegment
+from chronicle.core.source import SeekPoint
+
+__all__ = ["seal_segment", "sealed_bytes"]
+
+
+def seal_segment(open_path: Path, *, queue: str) -> Path:
+    """Write the sealed form of a rolled segment, publish it, remove the open file; return the new path.
+
+    Raises
+    ------
+    StateError
+        When the segment has no ROLL: its writer may be alive.
+    CapacityError, StoreError
+        When the disk refuses; the open file stays.
+    """
+    sealed_path = open_path.with_name(segment_name(int(open_path.stem), SegmentState.SEALED))
+    with LocalSegment(open_path, queue=queue) as segment:
+        parts = sealed_bytes(segment)
+    temporary = temporary_name(sealed_path)
+    try:
+        with open(temporary, "wb", buffering=0) as file:
+            for part in parts:
+                view = memoryview(part)
+                while len(view):
+                    view = view[file.write(view) :]
+            os.fsync(file.fileno())
+        publish_file(temporary, sealed_path)
+        with contextlib.suppress(FileNotFoundError):
+            open_path.unlink()
+        sync_folder(open_path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise file_error(error, "seal a segment", sealed_path) from error
+    return sealed_path
+
+
+def sealed_bytes(segment: LocalSegment) -> list[bytes | memoryview]:
+    """Return the sealed file's parts: header page, prologue and records, footer.
+
+    Raises
+    ------
+    StateError
+        When the segment does not end with a ROLL.
+    """
+    header = segment.header
+    end, end_index, rolled = segment.extent()
+    if not rolled:
+        raise StateError(
+            "cannot seal a segment that has not rolled",
+            path=segment.path,
+            hint="end it first: Appender.seal()",
+        )
+    mapping = segment.mapping
+    points = seek_index(mapping.words, header.data_offset, end, header.base_index)
+    data_end = end + layout.ROLL_BYTES
+    block_count = -(-data_end // CHECKSUM_BLOCK_BYTES)
+    footer_bytes = len(points) * layout.SEEK_ENTRY_BYTES + block_count * 8
+    sealed = replace(
+        header,
+        state=SegmentState.SEALED,
+        data_capacity=data_end - header.data_offset,
+        seek_offset=data_end,
+        seek_capacity=len(points),
+        record_count=end_index - header.base_index,
+        data_bytes=data_end - header.data_offset,
+        ts_first=points[0].ts_recv if points else layout.NONE,
+        ts_last=_last_ts(segment, points, end),
+        seek_count=len(points),
+        footer_offset=data_end,
+        file_bytes=data_end + footer_bytes + layout.FOOTER_TRAILER_BYTES,
+    )
+    page = sealed.pack()
+    body = mapping.memory[PAGE_BYTES:data_end]
+    checksums = _block_checksums(page, body)
+    footer = b"".join(layout.SEEK_ENTRY.pack(p.index, p.offset, p.ts_recv, p.kind) for p in points) + checksums
+    if len(footer) != footer_bytes:
+        raise CorruptionError("the segment changed while it was sealed", path=segment.path)
+    return [page, body, footer, _trailer(page, body, footer, len(points), block_count)]
+
+
+def _last_ts(segment: LocalSegment, points: list[SeekPoint], end: int) -> int:
+    if not points:
+        return layout.NONE
+    words, offset = segment.mapping.words, points[-1].offset
+    last = offset
+    while offset < end:
+        last = offset
+        offset += words[offset >> 3] & layout.WORD_LENGTH_MASK
+    return int.from_bytes(segment.mapping.memory[last + 8 : last + 16], "little", signed=True)
+
+
+def _block_checksums(page: bytes, body: memoryview) -> bytes:
+    """Return one xxh3_64 for each 64 KiB of the file up to the footer."""
+    first = xxhash.xxh3_64()
+    first.update(page)
+    first.update(body[: CHECKSUM_BLOCK_BYTES - PAGE_BYTES])
+    starts = range(CHECKSUM_BLOCK_BYTES - PAGE_BYTES, len(body), CHECKSUM_BLOCK_BYTES)
+    sums = [first.intdigest()]
+    sums += [xxhash.xxh3_64_intdigest(body[start : start + CHECKSUM_BLOCK_BYTES]) for start in starts]
+    return b"".join(value.to_bytes(8, "little") for value in sums)
+
+
+def _trailer(page: bytes, body: memoryview, footer: bytes, seek_count: int, block_count: int) -> bytes:
+    whole = xxhash.xxh3_64()
+    for part in (page, body, footer):
+        whole.update(part)
+    values = (
+        layout.SEGMENT_END_MAGIC,
+        seek_count,
+        block_count,
+        CHECKSUM_BLOCK_BYTES,
+        xxhash.xxh3_64_intdigest(footer),
+        whole.intdigest(),
+    )
+    head = layout.FOOTER_TRAILER.pack(*values, 0)[:48]
+    return layout.FOOTER_TRAILER.pack(*values, xxhash.xxh3_64_intdigest(head))
