@@ -49,8 +49,8 @@ def command(home: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     verb = "Would remove" if dry_run else "Removed"
     for item in removed:
         click.echo(f"{verb} {item['folder']} ({format_bytes(int(str(item['bytes'])))}), left by {item['home']}")
-    for item in kept:
-        click.echo(f"Kept {item.folder}: {item.state}" + (f" by {item.home}" if item.home else ""))
+    for leftover in kept:
+        click.echo(f"Kept {leftover.folder}: {leftover.state}" + (f" by {leftover.home}" if leftover.home else ""))
     if not removed:
         click.echo("Nothing to remove.")
 

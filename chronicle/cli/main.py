@@ -69,8 +69,8 @@ def run(arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
-        result = cli.main(args=arguments, prog_name="chronicle", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        _invoke(arguments)
+        return 0
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.ClickException as error:
@@ -85,6 +85,14 @@ def run(arguments: list[str]) -> int:
         return _known_error(_system_error(error), as_json=as_json)
     except Exception as error:  # the last line of defence: a short note instead of a traceback
         return _crash(error)
+
+
+def _invoke(arguments: list[str]) -> None:
+    """Run click's command; unlike ``cli.main`` this leaves every failure, a closed pipe included, to us."""
+    if "_CHRONICLE_COMPLETE" in os.environ:
+        cli.main(args=arguments, prog_name="chronicle")
+    with cli.make_context("chronicle", arguments) as context:
+        cli.invoke(context)
 
 
 def _known_error(error: ChronicleError, *, as_json: bool) -> int:

@@ -18,7 +18,7 @@ DEFAULT_HOME = "chronicle-data"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _TimeType(click.ParamType):
+class _TimeType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
     """A moment: ISO 8601 (naive means UTC) or integer ns since 1970; becomes int ns."""
 
     name = "time"
@@ -35,7 +35,7 @@ class _TimeType(click.ParamType):
 TIME = _TimeType()
 
 
-def _home_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:  # noqa: ARG001
+def _home_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:
     return resolve_home(value)
 
 

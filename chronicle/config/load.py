@@ -1,4 +1,4 @@
-"""From ``chronicle.toml`` and the environment to :class:`Settings`; anything not understood is an error that helps."""
+"""From ``chronicle.toml`` and the environment to :class:`Settings`; what is not understood is an error."""
 
 from __future__ import annotations
 
@@ -71,12 +71,16 @@ def _parse(path: Path) -> dict[str, Any]:
 
     try:
         if path.is_file() and path.stat().st_size > CONFIG_BYTES_MAX:
-            raise ConfigError("the configuration file is too large", path=path, expected=f"at most {CONFIG_BYTES_MAX} bytes")
+            raise ConfigError(
+                "the configuration file is too large", path=path, expected=f"at most {CONFIG_BYTES_MAX} bytes"
+            )
         data = path.read_bytes()
     except FileNotFoundError:
         return {}
     except NotADirectoryError as error:
-        raise ConfigError("the home is a file, not a folder", path=path.parent, hint="give a folder to --home") from error
+        raise ConfigError(
+            "the home is a file, not a folder", path=path.parent, hint="give a folder to --home"
+        ) from error
     except OSError as error:
         raise ConfigError(f"cannot read the configuration: {error.strerror}", path=path) from error
     try:
@@ -88,9 +92,7 @@ def _parse(path: Path) -> dict[str, Any]:
 def _read_table(kind: type[Any], table: Mapping[str, Any], where: str, path: Path | None) -> dict[str, Any]:
     known = keys_of(kind)
     _refuse_unknown(table, known, f"key in {where}", path)
-    return {
-        known[key].name: _read(known[key], value, f"{where} {key}", path) for key, value in table.items()
-    }
+    return {known[key].name: _read(known[key], value, f"{where} {key}", path) for key, value in table.items()}
 
 
 def _read(item: dataclasses.Field[Any], value: object, where: str, path: Path | None) -> Any:
@@ -128,7 +130,9 @@ def _check_tiers(settings: Settings, *, policy_given: bool, path: Path | None) -
     names = [tier.name for tier in settings.tiers]
     for at, tier in enumerate(settings.tiers, 1):
         if not tier.name or not tier.path:
-            raise ConfigError(f"[[tiers]] number {at} needs a name and a path", path=path, found=tier.name or "no name")
+            raise ConfigError(
+                f"[[tiers]] number {at} needs a name and a path", path=path, found=tier.name or "no name"
+            )
         if names.count(tier.name) > 1:
             raise ConfigError(f"two tiers are called {tier.name!r}", path=path, hint="give each its own name")
     if sum(tier.tier_class == "hot" for tier in settings.tiers) != 1:
@@ -156,7 +160,9 @@ def _as_table(value: object, where: str, path: Path | None) -> Mapping[str, Any]
 
 def _as_rows(value: object, section: str, path: Path | None) -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise ConfigError(f"{section} must be a list of sections", path=path, expected=f"[[{section}]]", found=repr(value))
+        raise ConfigError(
+            f"{section} must be a list of sections", path=path, expected=f"[[{section}]]", found=repr(value)
+        )
     return value
 
 

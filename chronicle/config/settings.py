@@ -78,7 +78,7 @@ def number(low: int, high: int) -> Reader:
         if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip(), re.ASCII):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"{value!r} is not a whole number")
+            raise ValueError(f"{value!r} is not a whole number")  # noqa: TRY004 - as above
         if not low <= value <= high:
             raise ValueError(f"{value} is out of range: {low} to {high}")
         return value
@@ -113,7 +113,7 @@ def globs(value: object) -> tuple[str, ...]:
     """Read one pattern or a list of patterns (as text from the environment: separated by commas)."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list) or not items or not all(isinstance(item, str) and item.strip() for item in items):
-        raise ValueError(f"{value!r} is not a list of patterns such as [\"kraken:*\"]")
+        raise ValueError(f'{value!r} is not a list of patterns such as ["kraken:*"]')
     return tuple(item.strip() for item in items)
 
 
@@ -198,7 +198,10 @@ class TierSettings:
 
     name: str = setting("", "The tier's name, as policies and `tier status` use it.", name)
     path: str = setting(
-        "", "Its folder; relative paths start at the home. The hot tier's is the home itself.", text, example='"archive"'
+        "",
+        "Its folder; relative paths start at the home. The hot tier's is the home.",
+        text,
+        example='"archive"',
     )
     tier_class: str = setting(
         "warm", "hot, warm or cold: its place in the order of tiers.", one_of(*TIER_CLASSES), key="class"

@@ -19,7 +19,7 @@ _HEAD = """\
 
 _POLICY = """\
 # When sealed segments move on; the first rule that matches a queue counts. Without any [[policy]]:
-# everything from hot to warm 2 hours after it was sealed, and from warm to cold after 7 days (if there is a cold tier).
+# everything from hot to warm 2 hours after it was sealed, and from warm to cold after 7 days (if there is one).
 # [[policy]]
 """
 
@@ -34,7 +34,9 @@ def render_template(home_id: str) -> str:
             if (section, key) == ("home", "id"):
                 lines.append(f"id = {json.dumps(home_id)}")
             else:
-                lines.append(f"# {key} = {item.metadata['example'] if item.metadata.get('example') else _toml(item.default)}")
+                lines.append(
+                    f"# {key} = {item.metadata['example'] if item.metadata.get('example') else _toml(item.default)}"
+                )
         parts.append("\n".join(lines) + "\n")
     parts.append(_tiers())
     parts.append(_POLICY + _rows(PolicyRule))
@@ -53,7 +55,7 @@ def _tiers() -> str:
 def _rows(kind: type[Any]) -> str:
     lines = []
     for key, item in keys_of(kind).items():
-        lines.append(f"# {key} = {item.metadata['example'] if item.metadata.get('example') else _toml(item.default)}")
+        lines.append(f"# {key} = {item.metadata.get('example') or _toml(item.default)}")
     return "\n".join(lines) + "\n"
 
 

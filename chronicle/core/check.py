@@ -49,7 +49,7 @@ class SegmentCheck:
 def check_queue(queue: Queue) -> list[SegmentCheck]:
     """Check every segment of `queue` that is on this host, and that their indexes join without a hole."""
     results: list[SegmentCheck] = []
-    for number, path in queue.segment_files().items():
+    for path in queue.segment_files().values():
         result = check_segment(path, queue.name)
         if result.ok and results and results[-1].ok and not _joined(queue, results[-1], result):
             before = results[-1]

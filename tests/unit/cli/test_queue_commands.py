@@ -40,7 +40,9 @@ def test_inspect_one_and_all(home, capsys):
     assert run(["queue", "inspect", "raw/main", "--home", str(home), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["committed"], found["first_index"], found["writer"]) == (2001, 0, None)
-    assert [part["first_index"] for part in found["segments"]][1:] == [part["end_index"] for part in found["segments"]][:-1]
+    assert [part["first_index"] for part in found["segments"]][1:] == [
+        part["end_index"] for part in found["segments"]
+    ][:-1]
     assert run(["queue", "inspect", "--home", str(home)]) == 0
     assert "raw/main.q" in capsys.readouterr().out
     assert run(["queue", "inspect", str(home / "raw" / "main.q")]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -67,9 +68,8 @@ def test_shards_from_file_and_environment():
     ],
 )
 def test_what_is_not_understood_is_an_error_that_helps(toml, says):
-    with pytest.raises(ConfigError, match=".") as caught:
+    with pytest.raises(ConfigError, match=re.escape(says)):
         settings(toml)
-    assert says in str(caught.value)
 
 
 def test_environment_of_a_known_section_with_an_unknown_key_is_refused():
@@ -79,7 +79,9 @@ def test_environment_of_a_known_section_with_an_unknown_key_is_refused():
         settings("", CHRONICLE_ETL_SNAPSHOT_DELTAS="many")
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"[raw", b"a" * (5 * 2**20), b"[" * 100_000], ids=["utf8", "cut", "big", "deep"])
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe", b"[raw", b"a" * (5 * 2**20), b"[" * 100_000], ids=["utf8", "cut", "big", "deep"]
+)
 def test_a_broken_file_is_a_clear_error(tmp_path, data):
     (tmp_path / "chronicle.toml").write_bytes(data)
     with pytest.raises(ConfigError) as caught:
@@ -90,8 +92,13 @@ def test_a_broken_file_is_a_clear_error(tmp_path, data):
 def test_template_is_the_defaults_and_its_comments_are_valid():
     text = render_template("abc")
     assert settings(text) == settings('[home]\nid = "abc"')
-    sections = [line.removeprefix("# ") if " = " in line or line.startswith("# [[") else "" for line in text.splitlines()]
-    live = [line if line.startswith("[") or not new else new for line, new in zip(text.splitlines(), sections, strict=True)]
+    sections = [
+        line.removeprefix("# ") if " = " in line or line.startswith("# [[") else "" for line in text.splitlines()
+    ]
+    live = [
+        line if line.startswith("[") or not new else new
+        for line, new in zip(text.splitlines(), sections, strict=True)
+    ]
     found = settings("\n".join(line for line in live if not line.startswith("#")))
     assert (found.raw, found.etl, found.tiers) == (Settings().raw, Settings().etl, Settings().tiers)
     assert found.policy == (PolicyRule(match=("clean/*",)),)
@@ -123,7 +130,8 @@ def test_sizes(text, count):
 
 
 @pytest.mark.parametrize(
-    ("text", "ns"), [("60s", 60 * 10**9), ("1.5 ms", 1_500_000), ("2h", 7200 * 10**9), ("0s", 0), (0, 0), ("7d", 604800 * 10**9)]
+    ("text", "ns"),
+    [("60s", 60 * 10**9), ("1.5 ms", 1_500_000), ("2h", 7200 * 10**9), ("0s", 0), (0, 0), ("7d", 604800 * 10**9)],
 )
 def test_durations(text, ns):
     assert parse_duration(text) == ns
