@@ -56,7 +56,7 @@ def parse_duration(value: object) -> int:
     if value == 0 and not isinstance(value, bool):
         return 0
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f'{value} has no unit: write it as "{value}s", "{value}m" or "{value}h"')
+        raise ValueError(f'{value} has no unit: write it as "{value}s", "{value}m" or "{value}h"')  # noqa: TRY004 - the loader makes it a ConfigError
     if isinstance(value, str) and value.strip().isdigit() and int(value) != 0:
         raise ValueError(f'{value.strip()!r} has no unit: write it as "{value.strip()}s" or "{value.strip()}h"')
     return _quantity(value, {"": 1} | _NANOSECONDS, "a duration such as 60s, 2h or 7d")
