@@ -9,10 +9,15 @@ _BASE = "chronicle.cli."
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": (_BASE + "init:command", "Create a home: folders, settings, the raw queue's memory."),
     "clean": (_BASE + "clean:command", "Remove what homes that are gone left in /dev/shm."),
+    "feed": (_BASE + "feed:group", "Take market data in: captures and live connections."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, repair."),
 }
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "feed": {
+        "replay": (_BASE + "feed_replay:command", "Recorded captures into the raw and wire queues."),
+        "venues": (_BASE + "feed_venues:command", "The venues and capture formats that are read."),
+    },
     "queue": {
         "inspect": (_BASE + "queue_inspect:command", "Segments, watermarks and the lock holder of a queue."),
         "check": (_BASE + "queue_check:command", "Verify a queue's bytes; name the first bad one."),

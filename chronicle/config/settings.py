@@ -61,16 +61,6 @@ def one_of(*words: str) -> Reader:
     return read
 
 
-def switch(value: object) -> bool:
-    """Read true or false (as text from the environment: true/false, yes/no, 1/0, on/off)."""
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-    if isinstance(value, str) and value.strip().lower() in words:
-        return words[value.strip().lower()]
-    raise ValueError(f"{value!r} is not true or false")
-
-
 def number(low: int, high: int) -> Reader:
     """Return a reader of whole numbers from `low` to `high`."""
 
@@ -96,17 +86,6 @@ def size(low: int, high: int = 2**62) -> Reader:
         return count
 
     return read
-
-
-def fraction(value: object) -> float:
-    """Read a share from 0 to 1."""
-    try:
-        share = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        share = -1.0
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"{value!r} is not a share from 0 to 1")
-    return share
 
 
 def globs(value: object) -> tuple[str, ...]:
@@ -148,9 +127,6 @@ class RawSettings:
         parse_duration,
         key="cycle",
         example='"1d"',
-    )
-    wire: bool = setting(
-        True, "Keep every frame verbatim in wire/, so that `chronicle explain` reaches the venue's bytes.", switch
     )
 
 

@@ -28,8 +28,8 @@ def test_an_absent_file_gives_the_defaults(tmp_path):
 
 
 def test_file_then_environment():
-    found = settings('[raw]\nsegment_bytes = "1 MiB"\nwire = false\n', CHRONICLE_RAW_SEGMENT_BYTES="2MiB", OTHER="1")
-    assert (found.raw.segment_bytes, found.raw.wire) == (2 * 2**20, False)
+    found = settings('[raw]\nsegment_bytes = "1 MiB"\nmemory = "home"\n', CHRONICLE_RAW_SEGMENT_BYTES="2MiB", OTHER="1")
+    assert (found.raw.segment_bytes, found.raw.memory) == (2 * 2**20, "home")
     assert settings("[etl]\nsnapshot_interval = '5s'").etl.snapshot_interval_ns == 5 * 10**9
 
 
@@ -48,7 +48,6 @@ def test_shards_from_file_and_environment():
         ("[raw]\nsegment_bytes = '64 parsecs'", "is not a size"),
         ("[raw]\nsegment_bytes = true", "is not a size"),
         ("[raw]\nmemory = 'ram'", "auto, shm, home"),
-        ("[raw]\nwire = 'perhaps'", "true or false"),
         ("[etl]\nsnapshot_interval = 60", "has no unit"),
         ("[etl]\nsnapshot_interval = '60'", "has no unit"),
         ("[etl]\nsnapshot_deltas = 0", "out of range"),
