@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": (_BASE + "init:command", "Create a home: folders, settings, the raw queue's memory."),
     "clean": (_BASE + "clean:command", "Remove what homes that are gone left in /dev/shm."),
     "feed": (_BASE + "feed:group", "Take market data in: captures and live connections."),
+    "ls": (_BASE + "ls:command", "Instruments and channels: records, times, bytes, place."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, repair."),
 }
 

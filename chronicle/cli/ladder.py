@@ -41,7 +41,7 @@ def ladder_lines(book: Mapping[str, Any]) -> list[list[Span]]:
     ----------
     book : mapping
         ``symbol``, ``ts_recv`` (int ns), ``status``, ``bids`` and ``asks`` (best first, decimal strings); where
-        present also ``ts_event``, ``verified_by``, ``snapshot_age_ns`` and ``source``.
+        present also ``verified_by``, ``snapshot_age_ns``, ``source`` and ``cost``.
     """
     bids, asks = list(book.get("bids") or []), list(book.get("asks") or [])
     lines = [_heading(book)]
@@ -59,7 +59,7 @@ def ladder_lines(book: Mapping[str, Any]) -> list[list[Span]]:
 def _heading(book: Mapping[str, Any]) -> list[Span]:
     status = str(book.get("status", ""))
     moment = book.get("ts_recv")
-    when = format_ns(moment) if isinstance(moment, int) else str(moment or "")
+    when = format_ns(moment) if isinstance(moment, int) and moment > 0 else "no event yet"
     return [
         (str(book.get("symbol", "")), "bold"),
         (f"  {when}  ", ""),
@@ -115,5 +115,8 @@ def _trust(book: Mapping[str, Any]) -> list[Span]:
         parts.append(f"snapshot {format_duration(age)} before")
     source = book.get("source")
     if isinstance(source, Mapping):
-        parts += [f"{key} {source[key]}" for key in ("queue", "index") if key in source]
+        parts += [f"from {source['place']}"] if source.get("place") else []
+    cost = book.get("cost")
+    if isinstance(cost, Mapping):
+        parts.append(f"{cost.get('deltas_replayed', 0):,} deltas replayed")
     return [(f"  {status}: " + " · ".join(parts), STATUS_STYLES.get(status, "").removeprefix("bold ") or "")]

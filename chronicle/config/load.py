@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chronicle.config.settings import (
+    AgentSettings,
     EtlSettings,
     HomeSettings,
     PolicyRule,
@@ -25,7 +26,7 @@ __all__ = ["CONFIG_NAME", "keys_of", "load_settings", "settings_of"]
 
 CONFIG_NAME = "chronicle.toml"
 CONFIG_BYTES_MAX = 4 * 2**20
-SECTIONS: dict[str, type[Any]] = {"home": HomeSettings, "raw": RawSettings, "etl": EtlSettings}
+SECTIONS: dict[str, type[Any]] = {"home": HomeSettings, "raw": RawSettings, "etl": EtlSettings, "agent": AgentSettings}
 LISTS: dict[str, type[Any]] = {"tiers": TierSettings, "policy": PolicyRule}
 ENVIRONMENT_PREFIX = "CHRONICLE_"
 
@@ -135,8 +136,13 @@ def _check_tiers(settings: Settings, *, policy_given: bool, path: Path | None) -
             )
         if names.count(tier.name) > 1:
             raise ConfigError(f"two tiers are called {tier.name!r}", path=path, hint="give each its own name")
-    if sum(tier.tier_class == "hot" for tier in settings.tiers) != 1:
-        raise ConfigError("exactly one tier must be of class hot", path=path, found=", ".join(names) or "no tiers")
+    hot = [tier.name for tier in settings.tiers if tier.tier_class == "hot"]
+    if hot != ["hot"] or any(tier.path != "." for tier in settings.tiers if tier.name == "hot"):
+        raise ConfigError(
+            "exactly one tier must be of class hot, called hot, with the path '.': the home itself",
+            path=path,
+            found=", ".join(hot) or "none",
+        )
     if not policy_given:
         return
     for at, rule in enumerate(settings.policy, 1):

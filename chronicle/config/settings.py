@@ -14,7 +14,7 @@ from typing import Any
 
 from chronicle.config.units import parse_bytes, parse_duration
 
-__all__ = ["EtlSettings", "HomeSettings", "PolicyRule", "RawSettings", "Settings", "ShardSettings", "TierSettings"]
+__all__ = ["AgentSettings", "EtlSettings", "HomeSettings", "PolicyRule", "RawSettings", "Settings", "ShardSettings", "TierSettings"]
 
 TIER_CLASSES = ("hot", "warm", "cold")
 ENCODINGS = ("none", "zstd")
@@ -59,6 +59,16 @@ def one_of(*words: str) -> Reader:
         return str(value)
 
     return read
+
+
+def switch(value: object) -> bool:
+    """Read true or false (as text from the environment: true/false, yes/no, 1/0, on/off)."""
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError(f"{value!r} is not true or false")
 
 
 def number(low: int, high: int) -> Reader:
@@ -169,6 +179,26 @@ class EtlSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """[agent]: how segments move between tiers."""
+
+    interval_ns: int = setting(
+        10 * 10**9, "How often `chronicle tier run` looks for what is due.", parse_duration, key="interval", example='"10s"'
+    )
+    grace_ns: int = setting(
+        0,
+        "Keep the source of a move this long after its copy was published, for readers that still have it open.",
+        parse_duration,
+        key="grace",
+        example='"0s"',
+    )
+    raw_waits_for_etl: bool = setting(
+        True, "A raw segment stays hot until every ETL shard that reads it is past it.", switch
+    )
+    keep: tuple[str, ...] = setting(("etl/*", "control/*"), "Queues that never move, as patterns.", globs)
+
+
+@dataclass(frozen=True, slots=True)
 class TierSettings:
     """[[tiers]]: one place where sealed segments may live."""
 
@@ -183,8 +213,9 @@ class TierSettings:
         "warm", "hot, warm or cold: its place in the order of tiers.", one_of(*TIER_CLASSES), key="class"
     )
     encoding: str = setting(
-        "zstd", "How segments are stored there: none (as sealed) or zstd (with a seek table).", one_of(*ENCODINGS)
+        "zstd", "How segments are stored there: none (as sealed) or zstd (compressed columns).", one_of(*ENCODINGS)
     )
+    level: int = setting(3, "The level of zstd: higher is smaller and slower to write.", number(1, 19))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,5 +253,6 @@ class Settings:
     home: HomeSettings = HomeSettings()
     raw: RawSettings = RawSettings()
     etl: EtlSettings = EtlSettings()
+    agent: AgentSettings = AgentSettings()
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
     policy: tuple[PolicyRule, ...] = DEFAULT_POLICY

@@ -63,6 +63,9 @@ def test_shards_from_file_and_environment():
         ("[[policy]]\nto = 'artic'", "names a tier that is not there"),
         ("[[policy]]\nfrom='hot'\nto = 'hot'", "to itself"),
         ("[[policy]]\nafter = '-2h'", "is not a duration"),
+        ("[agent]\nraw_waits_for_etl = 'perhaps'", "true or false"),
+        ("[agent]\ngrace = 'soon'", "is not a duration"),
+        ("[[tiers]]\nname='hot'\npath='/x'\nclass='hot'", "the home itself"),
         ("[home]\nid = '../../etc'", "is not a name"),
     ],
 )
@@ -99,7 +102,8 @@ def test_template_is_the_defaults_and_its_comments_are_valid():
         for line, new in zip(text.splitlines(), sections, strict=True)
     ]
     found = settings("\n".join(line for line in live if not line.startswith("#")))
-    assert (found.raw, found.etl, found.tiers) == (Settings().raw, Settings().etl, Settings().tiers)
+    assert (found.raw, found.etl, found.agent) == (Settings().raw, Settings().etl, Settings().agent)
+    assert found.tiers == Settings().tiers
     assert found.policy == (PolicyRule(match=("clean/*",)),)
 
 
