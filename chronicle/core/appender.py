@@ -33,6 +33,7 @@ from chronicle.core.mapping import MemoryMap
 from chronicle.core.queue import Queue
 from chronicle.core.records import pack_details, pack_record
 from chronicle.core.recovery import map_tail, recover, write_tail_mark
+from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
 from chronicle.core.segment import create_segment
 
@@ -74,6 +75,7 @@ class Appender:
             self.clamped_count = 0
             self._number = tail.next_number
             self._map: MemoryMap | None = None
+            self._release = None if LOADS_ARE_ACQUIRE else _kernel_release()
             self._data_offset = self._position = self._limit = 0
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
@@ -213,9 +215,13 @@ class Appender:
         mapping = self._map
         assert mapping is not None
         # Everything but the first commit word; then that word, alone and last. On x86 both are plain stores that no
-        # other core sees in another order; on other machines the kernel path releases it (docs/format/queue.md).
+        # other core sees in another order; other machines release it by kernel (docs/format/queue.md).
         mapping.memory[position + 8 : end] = memoryview(data)[8:]
-        mapping.words[position >> 3] = int.from_bytes(data[:8], "little")
+        word = int.from_bytes(data[:8], "little")
+        if self._release is None:
+            mapping.words[position >> 3] = word
+        else:
+            self._release(mapping.address + position, word)
         self._position = end
         index = self.next_index
         self.next_index = index + count
@@ -350,7 +356,11 @@ class Appender:
         data = pack_record(Kind.ROLL, body, ts_recv=self.last_ts_recv, flags=Flag.LAST)
         position = self._position
         mapping.memory[position + 8 : position + ROLL_BYTES] = data[8:]
-        mapping.words[position >> 3] = int.from_bytes(data[:8], "little")
+        word = int.from_bytes(data[:8], "little")
+        if self._release is None:
+            mapping.words[position >> 3] = word
+        else:
+            self._release(mapping.address + position, word)
         self._position = position + ROLL_BYTES
 
     def _write_tail_mark(self) -> None:
@@ -373,10 +383,17 @@ class Appender:
             control.wake()
 
 
+def _kernel_release() -> Callable[[int, int], None]:
+    from chronicle.core.kernels.walking import release_word
+
+    release: Callable[[int, int], None] = release_word
+    return release
+
+
 def _checked(data: bytes | bytearray, count: int) -> bool:
     """Check that `data` is one event of `count` records; return whether it holds a snapshot."""
-    position, seen, size, snapshot = 0, 0, len(data), False
-    while position + HEADER_BYTES <= size:
+    position, seen, size, snapshot, ended = 0, 0, len(data), False, False
+    while not ended and position + HEADER_BYTES <= size:
         word = int.from_bytes(data[position : position + 8], "little")
         length, kind = word & WORD_LENGTH_MASK, (word >> WORD_KIND_SHIFT) & 0xFFFF
         if length < HEADER_BYTES or length & 7 or length > layout.RECORD_BYTES_MAX or kind in (0, Kind.ROLL):
@@ -384,9 +401,8 @@ def _checked(data: bytes | bytearray, count: int) -> bool:
         snapshot = snapshot or kind == Kind.BOOK_SNAPSHOT
         position += length
         seen += 1
-        if bool(word & _LAST) != (position == size):
-            break
-    if position != size or seen != count or not count:
+        ended = bool(word & _LAST)
+    if not ended or position != size or seen != count or not count:
         raise RecordError(
             "the bytes are not one whole event",
             offset=position,

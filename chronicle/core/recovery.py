@@ -104,7 +104,7 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
         mapping = map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
     finally:
         os.close(descriptor)
-    end, end_index, _ = walk(mapping.words, header.data_offset, header.base_index, header.data_limit)
+    end, end_index, _ = _walk_all(mapping, header, path)
     if published and published[-1].offset >= end:
         raise CorruptionError(
             "committed records are missing before the end of the segment",
@@ -118,6 +118,14 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
     points = seek_index(mapping.words, header.data_offset, end, header.base_index)[: header.seek_capacity]
     _write_points(header, mapping, points)
     return header, mapping, end, end_index, points
+
+
+def _walk_all(mapping: MemoryMap, header: SegmentHeader, path: Path) -> tuple[int, int, bool]:
+    try:
+        return walk(mapping, header.data_offset, header.base_index, header.data_limit)
+    except CorruptionError as error:
+        error.path = str(path)
+        raise
 
 
 def _write_points(header: SegmentHeader, mapping: MemoryMap, points: list[SeekPoint]) -> None:

@@ -22,6 +22,7 @@ from chronicle.core.layout import (
     Flag,
     Kind,
 )
+from chronicle.core.mapping import MemoryMap
 
 __all__ = ["LOADS_ARE_ACQUIRE", "record_offsets", "walk"]
 
@@ -29,13 +30,13 @@ LOADS_ARE_ACQUIRE: Final = platform.machine().lower() in {"x86_64", "amd64", "i6
 _LAST_SHIFTED: Final = int(Flag.LAST) << WORD_FLAGS_SHIFT
 
 
-def walk(words: memoryview, offset: int, index: int, limit: int) -> tuple[int, int, bool]:
+def walk(mapping: MemoryMap, offset: int, index: int, limit: int) -> tuple[int, int, bool]:
     """Walk committed events from `offset` and return (end offset, end index, rolled).
 
     Parameters
     ----------
-    words : memoryview of u64
-        The segment file as words.
+    mapping : MemoryMap
+        The segment file.
     offset, index : int
         An event's start and its record index.
     limit : int
@@ -51,6 +52,9 @@ def walk(words: memoryview, offset: int, index: int, limit: int) -> tuple[int, i
     CorruptionError
         At a committed word that no appender writes, with its offset.
     """
+    if not LOADS_ARE_ACQUIRE:
+        return _walk_atomic(mapping, offset, index, limit)
+    words = mapping.words
     end, end_index = offset, index
     while True:
         if offset + HEADER_BYTES > limit:
@@ -70,6 +74,16 @@ def walk(words: memoryview, offset: int, index: int, limit: int) -> tuple[int, i
         index += 1
         if word & _LAST_SHIFTED:
             end, end_index = offset, index
+
+
+def _walk_atomic(mapping: MemoryMap, offset: int, index: int, limit: int) -> tuple[int, int, bool]:
+    """Walk by the kernel's acquire loads: what machines need whose plain loads may pass one another."""
+    from chronicle.core.kernels.walking import walk_committed
+
+    end, end_index, state = walk_committed(mapping.address, offset, index, limit)
+    if state < 0:
+        raise bad_word(-1 - state, mapping.words[(-1 - state) >> 3])
+    return end, end_index, state == 1
 
 
 def bad_word(offset: int, word: int) -> CorruptionError:

@@ -386,7 +386,7 @@ class LocalSegment:
             if self._seek and self._seek[-1].offset > offset:
                 offset, index = self._seek[-1].offset, self._seek[-1].index
             try:
-                self._tail = walk(self.mapping.words, offset, index, header.data_limit)
+                self._tail = walk(self.mapping, offset, index, header.data_limit)
             except CorruptionError as error:
                 error.path = str(self.path)
                 raise
