@@ -236,7 +236,9 @@ class FrameDecoder:
             else:
                 venue = venue_of_address(frame.address)
         if venue is None:
-            raise DecodeError(f"cannot tell the venue of {frame.address[:200]!r}", hint="its capture names no line for it")
+            raise DecodeError(
+                f"cannot tell the venue of {frame.address[:200]!r}", hint="its capture names no line for it"
+            )
         return self._adapter(venue)
 
     def _adapter(self, venue: str) -> Adapter:

@@ -177,7 +177,9 @@ def _load_saved(queue: Queue, before_index: int) -> dict[int, bytes]:
 
 
 def _by_number(records: Any, path: str) -> dict[int, bytes]:
-    if not isinstance(records, list) or not all(isinstance(record, bytes) and len(record) >= 48 for record in records):
+    if not isinstance(records, list) or not all(
+        isinstance(record, bytes) and len(record) >= 48 for record in records
+    ):
         raise CorruptionError("the instruments in a prologue are malformed", path=path)
     return {_number(record): record for record in records}
 

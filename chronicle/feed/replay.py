@@ -132,7 +132,13 @@ def replay_capture(
         if seal:
             writer.wire.seal()
             writer.raw.seal()
-        ledger.finish(entry, first_ts=first.ts_recv, last_ts=last_ts, frames=count, records=writer.raw.next_index - entry.raw_start)
+        ledger.finish(
+            entry,
+            first_ts=first.ts_recv,
+            last_ts=last_ts,
+            frames=count,
+            records=writer.raw.next_index - entry.raw_start,
+        )
         return ReplayReport(
             capture=entry.capture,
             format=capture.format,
@@ -203,9 +209,7 @@ def _enter(
 def _marked(capture: Capture, entry: Entry, first: Frame, frames: Iterator[Frame]) -> Iterator[Frame]:
     """Yield the capture's frames between its start and end marks; a wire queue that brings them keeps its own."""
     if first.address != START:
-        mark = CaptureMark(
-            entry.capture, capture.format, tuple(path.name for path in capture.paths), capture.lines
-        )
+        mark = CaptureMark(entry.capture, capture.format, tuple(path.name for path in capture.paths), capture.lines)
         yield start_frame(mark, first.ts_recv)
     last = first
     latest = first.ts_recv

@@ -45,7 +45,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line.removesuffix(b"\r")
         if len(rest) > LINE_BYTES_MAX:
             raise DecodeError(
-                f"line {number + 1} has no end", path=path, expected=f"at most {LINE_BYTES_MAX} bytes", found=len(rest)
+                f"line {number + 1} has no end",
+                path=path,
+                expected=f"at most {LINE_BYTES_MAX} bytes",
+                found=len(rest),
             )
     if rest:
         yield number + 1, rest.removesuffix(b"\r")
