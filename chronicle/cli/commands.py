@@ -10,7 +10,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": (_BASE + "init:command", "Create a home: folders, settings, the raw queue's memory."),
     "clean": (_BASE + "clean:command", "Remove what homes that are gone left in /dev/shm."),
     "feed": (_BASE + "feed:group", "Take market data in: captures and live connections."),
+    "tier": (_BASE + "tier:group", "Move sealed segments to colder tiers."),
     "ls": (_BASE + "ls:command", "Instruments and channels: records, times, bytes, place."),
+    "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, repair."),
 }
 
@@ -18,6 +20,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "feed": {
         "replay": (_BASE + "feed_replay:command", "Recorded captures into the raw and wire queues."),
         "venues": (_BASE + "feed_venues:command", "The venues and capture formats that are read."),
+    },
+    "tier": {
+        "run": (_BASE + "tier_run:command", "The agent: move what is due, again and again."),
+        "plan": (_BASE + "tier_plan:command", "What would move, why, and what it costs."),
+        "apply": (_BASE + "tier_apply:command", "Move what is due, once."),
+        "status": (_BASE + "tier_status:command", "What each tier holds."),
+        "rebuild": (_BASE + "tier_rebuild:command", "The manifest again, from the segments alone."),
     },
     "queue": {
         "inspect": (_BASE + "queue_inspect:command", "Segments, watermarks and the lock holder of a queue."),

@@ -1,4 +1,4 @@
-"""Where commands read segments from: the home and every tier that its manifest knows."""
+"""Where commands read segments from: the home and every tier that its manifest knows, or an archive root."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ __all__ = ["open_source"]
 
 def open_source(home: Path) -> SegmentSource:
     """Return the segments of `home` in all of its tiers."""
-    from chronicle.core.local import LocalSource
+    from chronicle.storage.source import open_source as open_tiers
 
-    return LocalSource(home)
+    return open_tiers(home)

@@ -67,7 +67,7 @@ def publish_catalog(store: Store, catalog: Catalog) -> None:
             path=store.location,
             expected=catalog.home_id,
             found=before.home_id,
-            hint="give each home its own folder, or chronicle manifest rebuild to take this one over",
+            hint="give each home its own folder, or chronicle tier rebuild to take this one over",
         )
     values: dict[str, Any] = {
         "home_id": catalog.home_id,
@@ -129,7 +129,7 @@ def _unpack(payload: bytes, path: str) -> Catalog:
 
 def _damaged(message: str, path: str) -> CorruptionError:
     return CorruptionError(
-        f"a catalog is damaged: {message}", path=path, hint="make it again: chronicle manifest rebuild"
+        f"a catalog is damaged: {message}", path=path, hint="make it again: chronicle tier rebuild"
     )
 
 
