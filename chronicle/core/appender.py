@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from chronicle.core import layout
 from chronicle.core.clock import Clock
 from chronicle.core.control import Control, WriterLock
-from chronicle.core.errors import RecordError, StateError
+from chronicle.core.errors import StateError
+from chronicle.core.event_bytes import check_event, clamped_event
+from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
 from chronicle.core.layout import (
     CONTROL_EPOCH_OFFSET,
     CONTROL_SEGMENT_OFFSET,
@@ -23,19 +25,17 @@ from chronicle.core.layout import (
     SEEK_INTERVAL_BYTES,
     SEGMENT_SEEK_COUNT_OFFSET,
     WORD_FLAGS_SHIFT,
-    WORD_KIND_SHIFT,
-    WORD_LENGTH_MASK,
     Flag,
     Kind,
     SegmentState,
 )
-from chronicle.core.mapping import MemoryMap
+from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.queue import Queue
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import map_tail, recover, write_tail_mark
+from chronicle.core.recovery import map_fresh, map_tail, recover, write_tail_mark
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
-from chronicle.core.segment import create_segment
+from chronicle.core.segment import create_segment, segment_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 __all__ = ["Appender"]
 
 _TIME = struct.Struct("<q")
+_HEADER_REST = struct.Struct("<qqqIHHq").pack_into
+"""The header behind the commit word."""
+_HEADER_ROUNDED = HEADER_BYTES + 7
+_BODY_BYTES_MAX = layout.RECORD_BYTES_MAX - HEADER_BYTES
+_WAITERS = layout.CONTROL_WAITERS_OFFSET >> 2
 _FLAGS_OFFSET = 6
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
 
@@ -74,7 +79,12 @@ class Appender:
             self.last_ts_recv = tail.last_ts_recv
             self.clamped_count = 0
             self._number = tail.next_number
+            self._futex = _NO_WAITERS if self._control is None else self._control.futex_words
+            self._keeper: Housekeeper | None = None
+            self._prepare_at = layout.INT64_MAX
+            self._prologue_bytes = 0
             self._map: MemoryMap | None = None
+            self._memory = self._words = memoryview(b"")
             self._release = None if LOADS_ARE_ACQUIRE else _kernel_release()
             self._data_offset = self._position = self._limit = 0
             self._cycle_end = layout.INT64_MAX
@@ -95,8 +105,15 @@ class Appender:
 
     def close(self) -> None:
         """Give up the queue. What was appended stays; nothing is sealed."""
-        self._map = None
-        self._limit = 0
+        self._detach()
+        keeper, self._keeper = self._keeper, None
+        try:
+            if keeper is not None:
+                keeper.close()
+        finally:
+            self._release_lock()
+
+    def _release_lock(self) -> None:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -134,20 +151,35 @@ class Appender:
         CapacityError
             When the next segment finds no space; nothing was appended.
         """
-        data = pack_record(
-            kind,
-            body,
-            ts_recv=ts_recv,
-            ts_event=ts_event,
-            flags=flags | Flag.LAST,
-            side=side,
-            instrument=instrument,
-            source=source,
-            source_index=source_index,
-            ordinal=ordinal,
-            sequence=sequence,
-        )
-        return self._commit(data, 1, ts_recv, kind == Kind.BOOK_SNAPSHOT)
+        size = len(body)
+        position = self._position
+        end = position + ((size + _HEADER_ROUNDED) & -8)
+        if (
+            end > self._limit
+            or ts_recv < self.last_ts_recv
+            or ts_recv >= self._cycle_end
+            or size > _BODY_BYTES_MAX
+            or self._release is not None
+        ):
+            return self._append_slowly(
+                kind, body, ts_recv, ts_event, flags, side, instrument, source, source_index, ordinal, sequence
+            )
+        # The body and the header behind the commit word first, then the commit word, alone and last.
+        memory = self._memory
+        _HEADER_REST(memory, position + 8, ts_recv, ts_event, source_index, instrument, source, ordinal, sequence)
+        if size:
+            start = position + HEADER_BYTES
+            memory[start : start + size] = body
+        self._words[position >> 3] = (end - position) | kind << 32 | (flags | 128) << 48 | side << 56
+        self._position = end
+        index = self.next_index
+        self.next_index = index + 1
+        self.last_ts_recv = ts_recv
+        if position - self._last_entry >= SEEK_INTERVAL_BYTES or kind == 33:
+            self._add_entry(index, position, ts_recv, kind)
+        if self._futex[_WAITERS]:
+            self._wake()
+        return index
 
     def append_event(self, data: bytes | bytearray, count: int) -> int:
         """Append one whole event (as :meth:`EventBuilder.take` gives it) and return its first record's index.
@@ -157,7 +189,7 @@ class Appender:
         RecordError
             When `data` is not `count` whole records of which the last alone carries F_LAST.
         """
-        has_snapshot = _checked(data, count)
+        has_snapshot = check_event(data, count)
         return self._commit(data, count, _TIME.unpack_from(data, OFFSET_TS_RECV)[0], has_snapshot)
 
     def append_many(self, records: NDArray[Any]) -> int:
@@ -187,11 +219,14 @@ class Appender:
             return
         self._write_roll()
         path = self._path(SegmentState.OPEN)
-        self._map = None
-        self._limit = 0
+        self._detach()
         seal_segment(path, queue=self.queue.name)
         self._number += 1
         self._write_tail_mark()
+
+    def prefault(self) -> bool:
+        """Fault the open segment's pages in now, so that no append pays for it; return whether the kernel could."""
+        return self._map is not None and populate(self._map)
 
     def sync(self) -> int:
         """Make everything appended so far survive a power cut; return the synced index."""
@@ -201,11 +236,43 @@ class Appender:
             self._control.set(CONTROL_SYNCED_OFFSET, self.next_index)
         return self.next_index
 
+    def _append_slowly(
+        self,
+        kind: int,
+        body: bytes,
+        ts_recv: int,
+        ts_event: int,
+        flags: int,
+        side: int,
+        instrument: int,
+        source: int,
+        source_index: int,
+        ordinal: int,
+        sequence: int,
+    ) -> int:
+        """Append one record where something is due first: room, a clamp, an error, or another machine's stores."""
+        data = pack_record(
+            kind,
+            body,
+            ts_recv=ts_recv,
+            ts_event=ts_event,
+            flags=flags | Flag.LAST,
+            side=side,
+            instrument=instrument,
+            source=source,
+            source_index=source_index,
+            ordinal=ordinal,
+            sequence=sequence,
+        )
+        return self._commit(data, 1, ts_recv, kind == Kind.BOOK_SNAPSHOT)
+
     # --- the append path -----------------------------------------------------------------------------------------
 
     def _commit(self, data: bytes | bytearray, count: int, ts_recv: int, has_snapshot: bool) -> int:
         if ts_recv < self.last_ts_recv:
-            data, ts_recv = self._clamped(data), self.last_ts_recv
+            data, clamped = clamped_event(data, self.last_ts_recv)
+            self.clamped_count += clamped
+            ts_recv = self.last_ts_recv
         position = self._position
         end = position + len(data)
         if end > self._limit or ts_recv >= self._cycle_end:
@@ -228,21 +295,13 @@ class Appender:
         self.last_ts_recv = ts_recv
         if has_snapshot or position - self._last_entry >= SEEK_INTERVAL_BYTES:
             self._add_entry(index, position, ts_recv, Kind.BOOK_SNAPSHOT if has_snapshot else data[4] | data[5] << 8)
-        control = self._control
-        if control is not None and control.has_waiters():
-            control.wake()
+        if self._futex[_WAITERS]:
+            self._wake()
         return index
 
-    def _clamped(self, data: bytes | bytearray) -> bytearray:
-        changed = bytearray(data)
-        position = 0
-        while position < len(changed):
-            if _TIME.unpack_from(changed, position + OFFSET_TS_RECV)[0] < self.last_ts_recv:
-                _TIME.pack_into(changed, position + OFFSET_TS_RECV, self.last_ts_recv)
-                changed[position + _FLAGS_OFFSET] |= Flag.BAD_TS_RECV
-                self.clamped_count += 1
-            position += int.from_bytes(changed[position : position + 4], "little")
-        return changed
+    def _wake(self) -> None:
+        if self._control is not None:
+            self._control.wake()
 
     def _add_entry(self, index: int, offset: int, ts_recv: int, kind: int) -> None:
         if self._seek_count >= self._seek_capacity:
@@ -260,6 +319,15 @@ class Appender:
         self._seek_count += 1
         mapping.words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = self._seek_count
         self._last_entry = offset
+        if self._keeper is not None and offset >= self._prepare_at:
+            self._prepare_next()
+
+    def _prepare_next(self) -> None:
+        """Have the next segment's file reserved and faulted in; it is made for a prologue of the present size."""
+        assert self._keeper is not None
+        self._prepare_at = layout.INT64_MAX
+        capacity = self.queue.settings.capacity(self._number + 1)
+        self._keeper.prepare(segment_size(capacity, self._prologue_bytes))
 
     def kernel_window(self) -> tuple[Any, int, Any, Any] | None:
         """Return (file words u64[n], address, state i64[8], seek entries i64[entries, 4]) for a batch kernel.
@@ -298,8 +366,10 @@ class Appender:
             self._seek_count = int(state[5])
             assert self._map is not None
             self._map.words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = self._seek_count
-        if self._control is not None and self._control.has_waiters():
-            self._control.wake()
+            if self._keeper is not None and self._position >= self._prepare_at:
+                self._prepare_next()
+        if self._futex[_WAITERS]:
+            self._wake()
 
     # --- segments ------------------------------------------------------------------------------------------------
 
@@ -316,6 +386,8 @@ class Appender:
             self._path(SegmentState.OPEN).unlink(missing_ok=True)
         number = self._number + (1 if old is not None else 0)
         cycle_start = ts_recv - ts_recv % settings.cycle_ns if settings.cycle_ns else 0
+        prologue = pack_details(self._prologue()) if self._prologue is not None else b""
+        self._prologue_bytes = len(prologue)
         create_segment(
             self.queue.path / layout.segment_name(number, SegmentState.OPEN),
             queue_id=bytes.fromhex(settings.queue_id),
@@ -323,24 +395,30 @@ class Appender:
             number=number,
             base_index=self.next_index,
             data_capacity=max(settings.capacity(number), size + ROLL_BYTES),
-            prologue=pack_details(self._prologue()) if self._prologue is not None else b"",
+            prologue=prologue,
             cycle_ns=settings.cycle_ns,
             cycle_start_ns=cycle_start,
             base_ts_recv=self.last_ts_recv,
+            take_blank=None if self._keeper is None else self._keeper.take_blank,
         )
         if old is not None:
             self._write_roll()
         self._number = number
-        self._attach()
+        self._attach(fresh=True)
         self._mark_owner()
-        if old is not None:
+        if old is None:
+            return
+        if self._keeper is not None:
+            self._keeper.seal(old)
+        else:
             seal_segment(old, queue=self.queue.name)
-            self._write_tail_mark()
 
-    def _attach(self) -> None:
-        header, mapping, end, end_index, points = map_tail(self._path(SegmentState.OPEN))
+    def _attach(self, *, fresh: bool = False) -> None:
+        path = self._path(SegmentState.OPEN)
+        header, mapping, end, end_index, points = map_fresh(path) if fresh else map_tail(path)
         assert end_index == self.next_index
         self._map = mapping
+        self._memory, self._words = mapping.memory, mapping.words
         self._data_offset = header.data_offset
         self._position = end
         self._limit = header.data_limit - ROLL_BYTES
@@ -348,6 +426,14 @@ class Appender:
         self._seek_offset, self._seek_capacity = header.seek_offset, header.seek_capacity
         self._seek_count = len(points)
         self._last_entry = points[-1].offset if points else header.data_offset - SEEK_INTERVAL_BYTES
+        self._prepare_at = header.data_offset + header.data_capacity // 2
+        if self._keeper is None and header.data_capacity >= BACKGROUND_BYTES_MIN:
+            self._keeper = Housekeeper(self.queue.path, self.queue.name)
+
+    def _detach(self) -> None:
+        self._map = None
+        self._memory = self._words = memoryview(b"")
+        self._limit = 0
 
     def _write_roll(self) -> None:
         mapping = self._map
@@ -379,8 +465,12 @@ class Appender:
         if self._map is None:
             control.set(CONTROL_EPOCH_OFFSET, control.get(CONTROL_EPOCH_OFFSET) + 1)
         control.set(CONTROL_SEGMENT_OFFSET, self._number)
-        if control.has_waiters():
-            control.wake()
+        if self._futex[_WAITERS]:
+            self._wake()
+
+
+_NO_WAITERS = memoryview(bytes(layout.CONTROL_BYTES)).cast("I")
+"""Stands in where the control page cannot be mapped: nobody can wait on it."""
 
 
 def _kernel_release() -> Callable[[int, int], None]:
@@ -388,26 +478,3 @@ def _kernel_release() -> Callable[[int, int], None]:
 
     release: Callable[[int, int], None] = release_word
     return release
-
-
-def _checked(data: bytes | bytearray, count: int) -> bool:
-    """Check that `data` is one event of `count` records; return whether it holds a snapshot."""
-    position, seen, size, snapshot, ended = 0, 0, len(data), False, False
-    while not ended and position + HEADER_BYTES <= size:
-        word = int.from_bytes(data[position : position + 8], "little")
-        length, kind = word & WORD_LENGTH_MASK, (word >> WORD_KIND_SHIFT) & 0xFFFF
-        if length < HEADER_BYTES or length & 7 or length > layout.RECORD_BYTES_MAX or kind in (0, Kind.ROLL):
-            break
-        snapshot = snapshot or kind == Kind.BOOK_SNAPSHOT
-        position += length
-        seen += 1
-        ended = bool(word & _LAST)
-    if not ended or position != size or seen != count or not count:
-        raise RecordError(
-            "the bytes are not one whole event",
-            offset=position,
-            expected=f"{count} records, F_LAST on the last alone",
-            found=f"{seen} records in {position} of {size} bytes",
-            hint="build it with EventBuilder and append what take() returns",
-        )
-    return snapshot

@@ -98,9 +98,10 @@ class Control:
             0,
         )
 
-    def has_waiters(self) -> int:
-        """Return non-zero when a reader sleeps or is about to."""
-        return self._futex[layout.CONTROL_WAITERS_OFFSET >> 2]
+    @property
+    def futex_words(self) -> memoryview:
+        """The page as u32 words; the waiter flag among them is non-zero when a reader sleeps or is about to."""
+        return self._futex
 
     def announce(self) -> int:
         """Raise the waiter flag and return the futex value to wait on; check for data after this."""

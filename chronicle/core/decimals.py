@@ -56,7 +56,7 @@ def mantissa(text: str, exponent: int) -> int:
         fraction = fraction[:exponent]
     digits = whole + fraction.ljust(exponent, "0")
     unsigned = digits[1:] if digits[:1] in {"-", "+"} else digits
-    if not (unsigned.isascii() and unsigned.isdigit()):
+    if whole + fraction in {"", "-", "+"} or not (unsigned.isascii() and unsigned.isdigit()):
         raise DecodeError(f"cannot read {text!r} as a decimal number")
     value = int(digits)
     if not -INT64_MAX <= value <= INT64_MAX:

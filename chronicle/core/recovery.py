@@ -21,10 +21,10 @@ from chronicle.core.queue import TAIL_NAME, Queue, segment_info
 from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
-from chronicle.core.segment import LocalSegment, SegmentHeader
+from chronicle.core.segment import LocalSegment, SegmentHeader, read_header
 from chronicle.core.source import SeekPoint
 
-__all__ = ["Tail", "map_tail", "recover", "write_tail_mark"]
+__all__ = ["Tail", "map_fresh", "map_tail", "recover", "write_tail_mark"]
 
 _ZERO_CHUNK = bytes(1 << 20)
 
@@ -96,14 +96,7 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
     with LocalSegment(path, queue=path.parent.name) as segment:
         header = segment.header
         published = list(segment.seek_points())
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise NotFoundError("the open segment vanished", path=path) from error
-    try:
-        mapping = map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
-    finally:
-        os.close(descriptor)
+    mapping = _map_writable(path)
     end, end_index, _ = _walk_all(mapping, header, path)
     if published and published[-1].offset >= end:
         raise CorruptionError(
@@ -118,6 +111,23 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
     points = seek_index(mapping.words, header.data_offset, end, header.base_index)[: header.seek_capacity]
     _write_points(header, mapping, points)
     return header, mapping, end, end_index, points
+
+
+def map_fresh(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekPoint]]:
+    """Map an open segment that was just created: as :func:`map_tail`, with nothing to clean."""
+    header = read_header(path)
+    return header, _map_writable(path), header.data_offset, header.base_index, []
+
+
+def _map_writable(path: Path) -> MemoryMap:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFoundError("the open segment vanished", path=path) from error
+    try:
+        return map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
+    finally:
+        os.close(descriptor)
 
 
 def _walk_all(mapping: MemoryMap, header: SegmentHeader, path: Path) -> tuple[int, int, bool]:

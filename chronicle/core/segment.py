@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from chronicle.core.records import unpack_details
 from chronicle.core.scan import walk
 from chronicle.core.source import SeekPoint, SegmentInfo
 
-__all__ = ["LocalSegment", "SegmentHeader", "create_segment", "read_header"]
+__all__ = ["LocalSegment", "SegmentHeader", "create_segment", "read_header", "segment_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +175,11 @@ def create_segment(
     cycle_ns: int,
     cycle_start_ns: int,
     base_ts_recv: int,
+    take_blank: Callable[[int], Path | None] | None = None,
 ) -> None:
     """Create an open segment at `path`, whole or not at all.
+
+    `take_blank` may offer a file of the right size that was reserved ahead.
 
     Raises
     ------
@@ -186,7 +190,7 @@ def create_segment(
     """
     data_offset = _page_aligned(SEGMENT_HEADER_BYTES + len(prologue))
     data_capacity = _page_aligned(data_capacity)
-    seek_capacity = max(64, data_capacity // layout.SEEK_BYTES_PER_ENTRY)
+    seek_capacity = _seek_capacity(data_capacity)
     header = SegmentHeader(
         queue_id=queue_id,
         generation=generation,
@@ -204,11 +208,14 @@ def create_segment(
         state=SegmentState.OPEN,
     )
     size = header.seek_offset + seek_capacity * SEEK_ENTRY_BYTES
-    temporary = temporary_name(path)
+    blank = take_blank(size) if take_blank is not None else None
+    temporary = temporary_name(path) if blank is None else blank
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.posix_fallocate(descriptor, 0, size)
+            if blank is None:
+                os.ftruncate(descriptor, 0)
+                os.posix_fallocate(descriptor, 0, size)
             os.pwrite(descriptor, header.pack() + prologue, 0)
             os.fsync(descriptor)
         finally:
@@ -219,6 +226,14 @@ def create_segment(
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise file_error(error, f"create a segment of {size} bytes", path) from error
+
+
+def segment_size(data_capacity: int, prologue_bytes: int) -> int:
+    """Return the size of an open segment's file."""
+    capacity = _page_aligned(data_capacity)
+    return (
+        _page_aligned(SEGMENT_HEADER_BYTES + prologue_bytes) + capacity + _seek_capacity(capacity) * SEEK_ENTRY_BYTES
+    )
 
 
 def read_header(path: Path) -> SegmentHeader:
@@ -511,6 +526,10 @@ def _seek_points(data: memoryview, start: int, limit: int, path: object) -> list
                 found=point.offset,
             )
     return points
+
+
+def _seek_capacity(data_capacity: int) -> int:
+    return max(64, data_capacity // layout.SEEK_BYTES_PER_ENTRY)
 
 
 def _page_aligned(size: int) -> int:

@@ -221,9 +221,7 @@ class InstrumentRegistry:
 
     def _add(self, venue: str, venue_symbol: str) -> Instrument:
         if len(self._instruments) >= INSTRUMENTS_MAX:
-            raise DecodeError(
-                "the feed names too many instruments", expected=INSTRUMENTS_MAX, found=venue_symbol
-            )
+            raise DecodeError("the feed names too many instruments", expected=INSTRUMENTS_MAX, found=venue_symbol)
         listing = self._listings.get((venue, venue_symbol))
         symbol = listing.symbol if listing else from_venue(venue, venue_symbol)
         details = {"symbol": symbol.name, "venue": venue, "venue_symbol": venue_symbol}
@@ -259,12 +257,8 @@ def _adopt(instrument: Instrument, listing: Listing) -> None:
     symbol = listing.symbol
     instrument.details |= {"base": symbol.base, "quote": symbol.quote, "type": symbol.kind, "from": "list"}
     instrument.details |= dict(listing.extras)
-    instrument.price_exponent = _grown(
-        instrument.price_exponent, instrument.price_most, [_stripped(listing.tick)]
-    )
-    instrument.size_exponent = _grown(
-        instrument.size_exponent, instrument.size_most, [_stripped(listing.lot)]
-    )
+    instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, [_stripped(listing.tick)])
+    instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, [_stripped(listing.lot)])
     instrument.tick = _number(listing.tick) or Decimal(0)
     instrument.lot = _number(listing.lot) or Decimal(0)
 
@@ -291,9 +285,12 @@ def _grown(exponent: int, most: int, texts: Iterable[str]) -> int:
         if abs(value).scaleb(exponent) <= INT64_MAX:
             bound = max(bound, abs(value))
     for text, _ in numbers:
-        places = decimals.decimals_of(text)
-        if places > decimals.EXPONENT_MAX:
-            places = decimals.decimals_of(_stripped(text))
+        try:
+            places = decimals.decimals_of(text)
+            if places > decimals.EXPONENT_MAX:
+                places = decimals.decimals_of(_stripped(text))
+        except DecodeError:
+            continue  # past every exponent: the level itself is refused where it is packed
         if exponent < places <= decimals.EXPONENT_MAX and bound.scaleb(places) <= INT64_MAX:
             exponent = places
     return exponent

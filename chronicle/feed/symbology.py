@@ -174,9 +174,7 @@ def to_venue(symbol: Symbol) -> str:
     if symbol.venue == "binance" and symbol.kind == "spot":
         return symbol.base + symbol.quote
     name = symbol.name.partition(":")[2]
-    return (
-        name.removesuffix("-PERP") + "-SWAP" if symbol.venue == "okx" and symbol.kind == "perpetual" else name
-    )
+    return name.removesuffix("-PERP") + "-SWAP" if symbol.venue == "okx" and symbol.kind == "perpetual" else name
 
 
 def _common(venue: str, currency: str) -> str:
@@ -192,9 +190,9 @@ def _from_parts(venue: str, parts: list[str]) -> Symbol | None:
             return Symbol(venue, base, quote, "perpetual")
         case [base, quote, expiry] if _DATE.fullmatch(expiry):
             return Symbol(venue, base, quote, "future", expiry)
-        case [base, quote, expiry, strike, "C" | "P" as right] if _DATE.fullmatch(
-            expiry
-        ) and _STRIKE.fullmatch(strike):
+        case [base, quote, expiry, strike, "C" | "P" as right] if _DATE.fullmatch(expiry) and _STRIKE.fullmatch(
+            strike
+        ):
             return Symbol(venue, base, quote, "option", expiry, strike, right)
     return None
 
@@ -202,9 +200,7 @@ def _from_parts(venue: str, parts: list[str]) -> Symbol | None:
 def _splits(venue: str, name: str) -> list[tuple[str, str]]:
     """Return (base, quote) for each known quote currency that ends `name`, longest first."""
     quotes = (*sorted(KNOWN_QUOTES.get(venue, ()), key=len, reverse=True), *RARE_QUOTES.get(venue, ()))
-    found = [
-        (name[: -len(quote)], quote) for quote in quotes if name.endswith(quote) and len(name) > len(quote)
-    ]
+    found = [(name[: -len(quote)], quote) for quote in quotes if name.endswith(quote) and len(name) > len(quote)]
     if venue != "kraken":
         return found
     if re.fullmatch(r"X[A-Z]{3}[XZ][A-Z]{3}", name):  # Kraken's REST names of old: XXBTZEUR

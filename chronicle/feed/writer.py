@@ -44,6 +44,8 @@ class FeedWriter:
         Counters, lines and health.
     frames, records, events : int
         What this writer appended: frames to the wire queue, records and events to the raw queue.
+    clamped : int
+        Frames whose clock had stepped back: they took the time of the frame before, flagged F_BAD_TS_RECV.
     """
 
     def __init__(self, lane: Lane, home: Any, *, wire_start: int | None = None, raw_start: int | None = None) -> None:
@@ -74,6 +76,7 @@ class FeedWriter:
         except BaseException:
             self.close()
             raise
+        self.clamped = 0
         self.frames = 0
         self.records = 0
         self.events = 0
@@ -83,6 +86,11 @@ class FeedWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def last_ts(self) -> int:
+        """ts_recv of the last frame; INT64_MIN before the first."""
+        return self._last_ts
 
     @property
     def resuming(self) -> bool:
@@ -110,6 +118,7 @@ class FeedWriter:
         flags, ts_recv = 0, frame.ts_recv
         if ts_recv < self._last_ts:
             flags, ts_recv = int(Flag.BAD_TS_RECV), self._last_ts
+            self.clamped += 1
         self._last_ts = ts_recv
         index = self._next
         if index >= self._wire_resume:
@@ -170,7 +179,7 @@ class FeedWriter:
                 found=self.raw.next_index,
                 hint="replay with --again: the capture then gets a lane of its own",
             )
-        return record.source_index
+        return int(record.source_index)
 
     def _wire_prologue(self) -> dict[str, Any]:
         return {"schema": 1, "queue": self.lane.wire.name, "capture": self._mark}

@@ -8,9 +8,8 @@ from __future__ import annotations
 import random
 import sys
 
-from tests.support.queues import event
-
 from chronicle.core import Kind, Queue
+from tests.support.queues import event
 
 
 def main() -> None:

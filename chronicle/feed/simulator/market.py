@@ -122,7 +122,7 @@ class Market:
         ladder, entries = (self.bids, step.bids) if bid else (self.asks, step.asks)
         choice = self._random.random()
         rank = min(int(self._random.expovariate(0.12)), len(ladder) - 1)
-        if len(ladder) < self._levels // 2 or choice < 0.38:
+        if len(ladder) < self._levels * 3 // 4 or choice < 0.38:
             ladder.set(self._new_price(bid), self._size(), entries)
         elif choice < 0.70 or len(ladder) <= 12:
             ladder.set(ladder.price(rank), self._size(), entries)

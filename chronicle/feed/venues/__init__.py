@@ -68,8 +68,10 @@ _VENUES: Final = (
     Venue(
         "okx",
         "OKX (OKEX) API v5: spot, swaps, futures, options",
-        ("books", "books-l2-tbt", "books50-l2-tbt", "books5", "bbo-tbt", "trades", "trades-all", "tickers")
-        + ("GET instruments",),
+        (
+            *("books", "books-l2-tbt", "books50-l2-tbt", "books5", "bbo-tbt", "trades", "trades-all", "tickers"),
+            "GET instruments",
+        ),
         ("wire", "cryptofeed"),
         "okx:OkxAdapter",
     ),

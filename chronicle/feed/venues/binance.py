@@ -1,8 +1,8 @@
 """Binance spot: depth diffs, trade, aggTrade, bookTicker, partial depth; REST depth snapshots and exchangeInfo.
 
-Source: github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-api.md). A REST snapshot of N levels that
-comes full is cut: below its last bid and above its last ask nothing is known, though the diffs tell changes there. The
-snapshot record says so with its price range.
+Source: github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-api.md). A REST snapshot of N levels
+that comes full is cut: below its last bid and above its last ask nothing is known, though the diffs tell changes
+there. The snapshot record says so with its price range.
 """
 
 from __future__ import annotations
@@ -141,9 +141,7 @@ class BinanceAdapter(MessageAdapter):
         ts_event = stamp_ns(message["T"], "T")
         buyer_is_maker = message["m"]
         if type(buyer_is_maker) is not bool:
-            raise DecodeError(
-                "a Binance trade does not say who was the maker", found=repr(buyer_is_maker)[:80]
-            )
+            raise DecodeError("a Binance trade does not say who was the maker", found=repr(buyer_is_maker)[:80])
         first = whole(message["f" if aggregate else "t"], "trade id")
         last = whole(message["l"], "l") if aggregate else first
         sequence = whole(message["a"], "a") if aggregate else -1

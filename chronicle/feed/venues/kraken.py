@@ -39,9 +39,7 @@ class KrakenAdapter(MessageAdapter):
             self._event(message, out)
             return
         if type(message) is not list or len(message) < 4 or type(message[-2]) is not str:
-            raise DecodeError(
-                "a Kraken message is neither an event nor of a channel", found=repr(message)[:120]
-            )
+            raise DecodeError("a Kraken message is neither an event nor of a channel", found=repr(message)[:120])
         channel, pair, payload = message[-2], message[-1], message[1:-2]
         if channel.startswith("book-"):
             self._book(out, pair, whole(channel[5:], "depth"), payload)
@@ -70,9 +68,7 @@ class KrakenAdapter(MessageAdapter):
     def _event(self, message: dict[str, Any], out: EventBuilder) -> None:
         event = message["event"]
         if event == "systemStatus":
-            self.say(
-                out, StatusCode.VENUE, {"status": message.get("status"), "version": message.get("version")}
-            )
+            self.say(out, StatusCode.VENUE, {"status": message.get("status"), "version": message.get("version")})
         elif event == "subscriptionStatus":
             self._subscription(message, out)
         elif event == "error":
@@ -90,7 +86,9 @@ class KrakenAdapter(MessageAdapter):
             }
             self.say(out, StatusCode.ERROR, details)
             return
-        depth = whole(subscription["depth"], "depth") if subscription.get("name") == "book" else None
+        depth = None
+        if subscription.get("name") == "book":
+            depth = whole(subscription.get("depth") or message["channelName"].removeprefix("book-"), "depth")
         if depth is not None and type(pair) is str and status == "subscribed":
             self.registry.use(out, self.venue, pair, book_depth=depth)
         code = StatusCode.UNSUBSCRIBED if status == "unsubscribed" else StatusCode.SUBSCRIBED
@@ -107,9 +105,7 @@ class KrakenAdapter(MessageAdapter):
         first = payload[0]
         if "as" in first or "bs" in first:
             asks, bids = first.get("as", []), first.get("bs", [])
-            levels = reader.read(
-                asks, bids, book_depth=depth, check_decimals=_check_decimals(asks or bids, None)
-            )
+            levels = reader.read(asks, bids, book_depth=depth, check_decimals=_check_decimals(asks or bids, None))
             fields = SnapshotFields(known(levels[1]), known(levels[0]), Origin.VENUE)
             out.snapshot(reader.instrument.number, fields, ts_event=_newest_ns(reader, asks, bids))
             reader.report()
@@ -161,7 +157,7 @@ def _listing(entry: dict[str, Any]) -> Listing:
     """Return what AssetPairs says of one pair; its tick may be coarser than the wire's decimals."""
     name = entry["wsname"]
     tick = entry.get("tick_size") or _unit(whole(entry["pair_decimals"], "pair_decimals"))
-    extras = {key: str(entry[key]) for key in ("altname", "ordermin", "costmin") if key in entry}
+    extras: dict[str, Any] = {key: str(entry[key]) for key in ("altname", "ordermin", "costmin") if key in entry}
     return Listing(
         name, from_venue("kraken", name), tick, _unit(whole(entry["lot_decimals"], "lot_decimals")), extras
     )

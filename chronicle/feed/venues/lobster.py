@@ -64,7 +64,8 @@ class LobsterAdapter:
         Raises
         ------
         DecodeError
-            When the rows cannot be read; the next good row gives the book back, as rows are whole books.
+            When the rows cannot be read: `out` says so for the instrument, and the next good row, which is the
+            whole book, comes as a snapshot.
         """
         if frame.form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
             self._books.pop(frame.address, None)
@@ -73,22 +74,34 @@ class LobsterAdapter:
             return
         try:
             self._rows(frame, out)
-        except DecodeError:
-            raise
         except UNREADABLE as error:
-            raise DecodeError(
-                f"cannot read a pair of LOBSTER rows: {error}",
+            self._books.pop(frame.address, None)
+            wrapped = DecodeError(
+                f"cannot read a pair of LOBSTER rows: {str(error)[:200]}",
                 path=frame.address[:200],
                 found=excerpt(frame.payload),
-            ) from error
+                hint="the next good row is taken as a snapshot",
+            )
+            self._mark(frame, out, wrapped)
+            raise wrapped from error
+
+    def _mark(self, frame: Frame, out: EventBuilder, error: DecodeError) -> None:
+        """Tell the stream whose book misses a row, where the address names it."""
+        try:
+            symbol, levels = _subject(frame.address)
+            number = self.registry.use(out, self.venue, symbol, book_depth=levels).number
+            details = {"channel": "book", "problem": error.message, "count": 1}
+            out.status(StatusCode.DECODE_ERROR, details, instrument=number)
+        except UNREADABLE as unnamed:
+            error.add_note(f"and its address is no LOBSTER address: {unnamed}")
 
     def _rows(self, frame: Frame, out: EventBuilder) -> None:
         symbol, levels = _subject(frame.address)
         message, _, row = frame.payload.decode("ascii").rstrip("\r\n").partition("\n")
         fields = message.rstrip("\r").split(",")
         kind, order_id, size, price, direction = [_integer(text) for text in fields[1:6]]
-        if kind not in _ACTIONS and kind != HALT:
-            raise DecodeError("a LOBSTER message is of no known type", expected="1 to 7", found=kind)
+        if (kind not in _ACTIONS and kind != HALT) or order_id < 0 or size < 0:
+            raise DecodeError("a LOBSTER message is of no known type", expected="1 to 7", found=message[:120])
         changes = self._changes(frame.address, row, levels)
         instrument = self.registry.current(self.venue, symbol)
         if instrument is None or instrument.book_depth != levels:
@@ -99,9 +112,7 @@ class LobsterAdapter:
             code, state = _HALTS.get(price, (StatusCode.VENUE, "unknown"))
             out.status(code, {"state": state, "price": price}, instrument=number, ts_event=ts_event)
         else:
-            out.order(
-                number, side, order_id, price, size, action=_ACTIONS[kind], ts_event=ts_event, code=kind
-            )
+            out.order(number, side, order_id, price, size, action=_ACTIONS[kind], ts_event=ts_event, code=kind)
         if isinstance(changes, SnapshotFields):
             out.snapshot(number, changes, ts_event=ts_event)
         else:
@@ -118,9 +129,7 @@ class LobsterAdapter:
             return []
         texts = row.split(",")
         if len(texts) != 4 * levels:
-            raise DecodeError(
-                "a LOBSTER order book row has a wrong length", expected=4 * levels, found=len(texts)
-            )
+            raise DecodeError("a LOBSTER order book row has a wrong length", expected=4 * levels, found=len(texts))
         asks, bids = (
             dict(zip(texts[0::4], texts[1::4], strict=True)),
             dict(zip(texts[2::4], texts[3::4], strict=True)),
@@ -143,9 +152,7 @@ class LobsterAdapter:
 
 
 def _news(side: Side, before: _Side, after: _Side) -> list[tuple[Side, int, int]]:
-    return [
-        (side, _integer(price), _size(size)) for price, size in after.items() if before.get(price) != size
-    ]
+    return [(side, _integer(price), _size(size)) for price, size in after.items() if before.get(price) != size]
 
 
 def _levels(side: _Side) -> list[tuple[int, int]]:
@@ -166,10 +173,10 @@ def _subject(address: str) -> tuple[str, int]:
 
 
 def _integer(text: str) -> int:
-    digits = text[1:] if text.startswith("-") else text
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 19) or (value := int(text)) > INT64_MAX:
-        raise DecodeError("a LOBSTER field is no 64-bit integer", found=text[:80])
-    return value
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) <= 19 and int(digits) <= INT64_MAX:
+        return int(text)
+    raise DecodeError("a LOBSTER field is no 64-bit integer", found=text[:80])
 
 
 def _size(text: str) -> int:

@@ -1,4 +1,4 @@
-"""MessageAdapter: what the adapters of JSON venues share - forms of frames, checked fields, and errors of one kind."""
+"""MessageAdapter: what the adapters of JSON venues share: forms of frames, checked fields, errors of one kind."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def whole(value: Any, name: str) -> int:
     if type(value) is str and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 20:
         value = int(value)
     if type(value) is not int or not INT64_MIN < value <= INT64_MAX:
-        raise DecodeError(
-            f"the field {name!r} is no 64-bit integer", expected="integer", found=repr(value)[:80]
-        )
+        raise DecodeError(f"the field {name!r} is no 64-bit integer", expected="integer", found=repr(value)[:80])
     return value
 
 
@@ -165,16 +163,11 @@ class MessageAdapter:
         self._reader = LevelReader(self.registry, out, self.venue, venue_symbol, channel)
         return self._reader
 
-    def say(
-        self, out: EventBuilder, code: StatusCode, details: dict[str, Any], venue_symbol: Any = None
-    ) -> None:
+    def say(self, out: EventBuilder, code: StatusCode, details: dict[str, Any], venue_symbol: Any = None) -> None:
         """Add a STATUS: of the instrument when the venue names one, else of the connection."""
         number = 0
         if type(venue_symbol) is str and venue_symbol:
             number = (
-                self.registry.current(self.venue, venue_symbol)
-                or self.registry.use(out, self.venue, venue_symbol)
+                self.registry.current(self.venue, venue_symbol) or self.registry.use(out, self.venue, venue_symbol)
             ).number
-        out.status(
-            code, {key: value for key, value in details.items() if value is not None}, instrument=number
-        )
+        out.status(code, {key: value for key, value in details.items() if value is not None}, instrument=number)

@@ -1,7 +1,9 @@
 """OKX (formerly OKEX) API v5: books, tick-by-tick books, top of book, trades, tickers; REST public/instruments.
 
 Source: www.okx.com/docs-v5 (order book channel, checksum, sequence ids). A channel's book is 400 levels deep (50 for
-``books50-l2-tbt``); the venue sends the removal of what falls out of its window. Since June 2026 the production field
+``books50-l2-tbt``). The venue itself sends the removal of what falls out of that window, so that a book never exceeds
+it after a whole message (in the captures of 2021 and 2022 every checksum holds with and without a cut); within one
+message it may, so nothing may be cut before the message's last level. Since June 2026 the production field
 ``checksum`` is a constant 0: that is no checksum, and no CHECK record comes of it.
 """
 
@@ -99,7 +101,7 @@ class OkxAdapter(MessageAdapter):
         event, arg = message["event"], message.get("arg") or {}
         channel, symbol = arg.get("channel"), arg.get("instId")
         if event == "subscribe":
-            depth = BOOK_DEPTHS.get(channel)
+            depth = BOOK_DEPTHS.get(channel) if type(channel) is str else None
             if depth is not None and type(symbol) is str:
                 self.registry.use(out, self.venue, symbol, book_depth=depth)
             self.say(out, StatusCode.SUBSCRIBED, {"channel": channel}, symbol)
@@ -124,21 +126,19 @@ class OkxAdapter(MessageAdapter):
         previous = whole(entry["prevSeqId"], "prevSeqId") if "prevSeqId" in entry else NONE
         expected = whole(entry["checksum"], "checksum") if entry.get("checksum") else 0
         if action not in ("snapshot", "update"):
-            raise DecodeError(
-                "an OKX book message has no known action", expected="snapshot or update", found=action
-            )
+            raise DecodeError("an OKX book message has no known action", expected="snapshot or update", found=action)
         bids, asks = reader.read(entry["bids"], entry["asks"], book_depth=depth)
         number = reader.instrument.number
         if action == "snapshot":
             fields = SnapshotFields(known(bids), known(asks), Origin.VENUE)
             out.snapshot(number, fields, ts_event=ts_event, sequence=sequence)
         else:
-            add_deltas(
-                out, number, Side.BID, bids, ts_event=ts_event, sequence=sequence, sequence_previous=previous
-            )
-            add_deltas(
-                out, number, Side.ASK, asks, ts_event=ts_event, sequence=sequence, sequence_previous=previous
-            )
+            add_deltas(out, number, Side.BID, bids, ts_event=ts_event, sequence=sequence, sequence_previous=previous)
+            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, sequence=sequence, sequence_previous=previous)
+            if not bids and not asks and sequence != previous:
+                out.delta(
+                    *(number, Side.NONE, 0, 0), ts_event=ts_event, sequence=sequence, sequence_previous=previous
+                )
         reader.report()
         if expected:
             out.check(number, CheckRule.OKX_V5, expected, ts_event=ts_event, sequence=sequence)
@@ -182,9 +182,7 @@ class OkxAdapter(MessageAdapter):
         reader.report()
         reader.finish()
 
-    def _quote(
-        self, out: EventBuilder, symbol: Any, bid: Any, ask: Any, ts_event: int, sequence: int = NONE
-    ) -> None:
+    def _quote(self, out: EventBuilder, symbol: Any, bid: Any, ask: Any, ts_event: int, sequence: int = NONE) -> None:
         """Add a QUOTE; OKX writes a side without a level as empty texts."""
         reader = self.reader(out, symbol, "quote")
         sides = [[] if row[0] == "" else [row] for row in (bid, ask)]

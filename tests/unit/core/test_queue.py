@@ -293,3 +293,20 @@ def test_unknown_kinds_are_skipped_by_their_length(tmp_path: Path) -> None:
 def test_capacity_grows_by_segment_number(tmp_path: Path) -> None:
     queue = small_queue(tmp_path, segment_growth=4, segment_bytes_max=16 * SMALL)
     assert [queue.settings.capacity(number) // SMALL for number in range(5)] == [1, 4, 16, 16, 16]
+
+
+def test_large_segments_are_prepared_and_sealed_off_the_append_path(tmp_path: Path) -> None:
+    size = 16 << 20
+    queue = Queue.create(tmp_path / "large.q", segment_bytes=size)
+    rows = deltas(size // 80 // 3)
+    with queue.appender() as appender:
+        for _ in range(10):
+            appender.append_many(rows)
+    states = [segment.state for segment in queue.segments()]
+    assert states[:-1] == [SegmentState.SEALED] * (len(states) - 1)
+    assert len(states) >= 3
+    assert not [path for path in queue.path.iterdir() if path.name.startswith(".tmp-")]
+    tailer, total = queue.tailer(), 0
+    while (window := tailer.next_window()) is not None:
+        total += len(window)
+    assert total == len(rows) * 10
