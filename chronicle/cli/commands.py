@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": (_BASE + "init:command", "Create a home: folders, settings, the raw queue's memory."),
     "clean": (_BASE + "clean:command", "Remove what homes that are gone left in /dev/shm."),
     "feed": (_BASE + "feed:group", "Take market data in: captures and live connections."),
+    "etl": (_BASE + "etl:group", "Refine raw queues into clean ones."),
     "tier": (_BASE + "tier:group", "Move sealed segments to colder tiers."),
     "ls": (_BASE + "ls:command", "Instruments and channels: records, times, bytes, place."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
@@ -19,7 +20,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "feed": {
         "replay": (_BASE + "feed_replay:command", "Recorded captures into the raw and wire queues."),
+        "run": (_BASE + "feed_run:command", "Live connections into the raw and wire queues."),
+        "status": (_BASE + "feed_status:command", "What the live feed says of itself."),
         "venues": (_BASE + "feed_venues:command", "The venues and capture formats that are read."),
+    },
+    "etl": {
+        "run": (_BASE + "etl_run:command", "Run a shard: follow the raw queues, or drain them and end."),
+        "rebuild": (_BASE + "etl_rebuild:command", "Make the clean queues anew in another folder, and compare."),
+        "status": (_BASE + "etl_status:command", "How far each shard is behind."),
     },
     "tier": {
         "run": (_BASE + "tier_run:command", "The agent: move what is due, again and again."),

@@ -11,6 +11,7 @@ from typing import Any
 from chronicle.config.settings import (
     AgentSettings,
     EtlSettings,
+    FeedSettings,
     HomeSettings,
     PolicyRule,
     RawSettings,
@@ -27,7 +28,7 @@ __all__ = ["CONFIG_NAME", "keys_of", "load_settings", "settings_of"]
 CONFIG_NAME = "chronicle.toml"
 CONFIG_BYTES_MAX = 4 * 2**20
 SECTIONS: dict[str, type[Any]] = {"home": HomeSettings, "raw": RawSettings, "etl": EtlSettings, "agent": AgentSettings}
-LISTS: dict[str, type[Any]] = {"tiers": TierSettings, "policy": PolicyRule}
+LISTS: dict[str, type[Any]] = {"tiers": TierSettings, "policy": PolicyRule, "feeds": FeedSettings}
 ENVIRONMENT_PREFIX = "CHRONICLE_"
 
 
@@ -58,6 +59,9 @@ def settings_of(tables: Mapping[str, Any], environ: Mapping[str, str], *, path: 
                 kind(**_read_table(kind, row, f"[[{section}]] number {at}", path)) for at, row in enumerate(rows, 1)
             )
     settings = Settings(**parts)
+    for at, feed in enumerate(settings.feeds, 1):
+        if not feed.venue or not feed.symbols:
+            raise ConfigError(f"[[feeds]] number {at} needs a venue and symbols", path=path)
     _check_tiers(settings, policy_given="policy" in tables, path=path)
     return settings
 
@@ -118,12 +122,12 @@ def _read_environment(section: str, kind: type[Any], environ: Mapping[str, str])
 
 
 def _shards(value: object) -> tuple[ShardSettings, ...]:
-    """Read {main = ["*"]}, or main=kraken:*,binance:*;rest=okx:* from the environment."""
+    """Read {default = ["*"]}, or default=kraken:*,binance:*;rest=okx:* from the environment."""
     if isinstance(value, str):
         parts = [part.partition("=") for part in value.split(";") if part.strip()]
         value = {left.strip(): right for left, _, right in parts}
     if not isinstance(value, dict) or not value:
-        raise ValueError(f'{value!r} is not a table of shards such as {{ main = ["*"] }}')
+        raise ValueError(f'{value!r} is not a table of shards such as {{ default = ["*"] }}')
     return tuple(ShardSettings(name(key), globs(symbols)) for key, symbols in value.items())
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from chronicle.config.units import parse_bytes, parse_duration
 
-__all__ = ["AgentSettings", "EtlSettings", "HomeSettings", "PolicyRule", "RawSettings", "Settings", "ShardSettings", "TierSettings"]
+__all__ = ["AgentSettings", "EtlSettings", "FeedSettings", "HomeSettings", "PolicyRule", "RawSettings", "Settings", "ShardSettings", "TierSettings"]
 
 TIER_CLASSES = ("hot", "warm", "cold")
 ENCODINGS = ("none", "zstd")
+CHANNELS = ("book", "trade", "quote")
 MEMORY = ("auto", "shm", "home")
 SEGMENT_BYTES_MIN = 64 * 1024
 SEGMENT_BYTES_MAX = 16 * 2**30
@@ -98,6 +99,26 @@ def size(low: int, high: int = 2**62) -> Reader:
     return read
 
 
+def words(value: object) -> tuple[str, ...]:
+    """Read a list of words."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item.strip() for item in value):
+        raise ValueError(f"{value!r} is not a list of words such as [\"BTC-USD\"]")
+    return tuple(item.strip() for item in value)
+
+
+def some_of(*known: str) -> Reader:
+    """Return a reader of lists in which every item is one of `known`."""
+
+    def read(value: object) -> tuple[str, ...]:
+        found = words(value)
+        unknown = [word for word in found if word not in known]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(known)}")
+        return found
+
+    return read
+
+
 def globs(value: object) -> tuple[str, ...]:
     """Read one pattern or a list of patterns (as text from the environment: separated by commas)."""
     items = value.split(",") if isinstance(value, str) else value
@@ -162,18 +183,12 @@ class EtlSettings:
     snapshot_deltas: int = setting(
         8192, "Or when this many deltas passed since the last one, whichever is first.", number(1, 2**31 - 1)
     )
-    segment_bytes: int = setting(
-        16 * 2**20,
-        "Size of one segment of a clean queue.",
-        size(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
-        example='"16 MiB"',
-    )
     shards: tuple[ShardSettings, ...] = field(
-        default=(ShardSettings("main", ("*",)),),
+        default=(ShardSettings("default", ("*",)),),
         metadata={
             "doc": "The shards and the instruments (glob patterns) each one works on.",
             "key": "shards",
-            "example": '{ main = ["*"] }',
+            "example": '{ default = ["*"] }',
         },
     )
 
@@ -247,6 +262,22 @@ DEFAULT_POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """[[feeds]]: one live connection of `chronicle feed run`."""
+
+    venue: str = setting("", "The venue; `chronicle feed venues` lists them.", name, example='"kraken"')
+    symbols: tuple[str, ...] = setting(
+        (), "The instruments, as BTC-USD or in the venue's spelling.", words, example='["BTC-USD", "ETH-USD"]'
+    )
+    channels: tuple[str, ...] = setting(
+        CHANNELS, "Of book, trade, quote.", some_of(*CHANNELS), example='["book", "trade", "quote"]'
+    )
+    depth: int = setting(100, "Depth of the book, where the venue lets one choose.", number(1, 100_000))
+    url: str = setting("", "Address of the WebSocket; empty for the venue's public one.", text)
+    rest_url: str = setting("", "Root of the venue's HTTP interface; empty for the public one.", text)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of a home; every part has defaults, so that a home needs no file."""
 
@@ -256,3 +287,4 @@ class Settings:
     agent: AgentSettings = AgentSettings()
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
     policy: tuple[PolicyRule, ...] = DEFAULT_POLICY
+    feeds: tuple[FeedSettings, ...] = ()

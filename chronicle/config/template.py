@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from chronicle.config.load import SECTIONS, keys_of
-from chronicle.config.settings import DEFAULT_TIERS, PolicyRule, TierSettings
+from chronicle.config.settings import DEFAULT_TIERS, FeedSettings, PolicyRule, TierSettings
 
 __all__ = ["render_template"]
 
@@ -21,6 +21,11 @@ _POLICY = """\
 # When sealed segments move on; the first rule that matches a queue counts. Without any [[policy]]:
 # everything from hot to warm 2 hours after it was sealed, and from warm to cold after 7 days (if there is one).
 # [[policy]]
+"""
+
+_FEEDS = """\
+# Live connections of `chronicle feed run` without --venue. An example:
+# [[feeds]]
 """
 
 
@@ -40,6 +45,7 @@ def render_template(home_id: str) -> str:
         parts.append("\n".join(lines) + "\n")
     parts.append(_tiers())
     parts.append(_POLICY + _rows(PolicyRule))
+    parts.append(_FEEDS + _rows(FeedSettings))
     return "\n".join(parts)
 
 

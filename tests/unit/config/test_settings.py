@@ -63,6 +63,9 @@ def test_shards_from_file_and_environment():
         ("[[policy]]\nto = 'artic'", "names a tier that is not there"),
         ("[[policy]]\nfrom='hot'\nto = 'hot'", "to itself"),
         ("[[policy]]\nafter = '-2h'", "is not a duration"),
+        ("[[feeds]]\nvenue='kraken'", "needs a venue and symbols"),
+        ("[[feeds]]\nvenue='kraken'\nsymbols=['BTC-USD']\nchannels=['boks']", "book, trade, quote"),
+        ("[[feeds]]\nvenue='kraken'\nsymbols='BTC-USD'", "list of words"),
         ("[agent]\nraw_waits_for_etl = 'perhaps'", "true or false"),
         ("[agent]\ngrace = 'soon'", "is not a duration"),
         ("[[tiers]]\nname='hot'\npath='/x'\nclass='hot'", "the home itself"),
@@ -104,6 +107,7 @@ def test_template_is_the_defaults_and_its_comments_are_valid():
     found = settings("\n".join(line for line in live if not line.startswith("#")))
     assert (found.raw, found.etl, found.agent) == (Settings().raw, Settings().etl, Settings().agent)
     assert found.tiers == Settings().tiers
+    assert found.feeds[0].symbols == ("BTC-USD", "ETH-USD")
     assert found.policy == (PolicyRule(match=("clean/*",)),)
 
 
