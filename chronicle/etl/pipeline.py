@@ -31,6 +31,8 @@ __all__ = ["Pipeline", "StreamKey"]
 
 BOOK, TRADE, QUOTE = "book", "trade", "quote"
 CHANNELS = (BOOK, TRADE, QUOTE)
+BOOK_CHANNELS = ("book", "depth")
+"""How the names of book channels begin, ours and the venues'; a status without a channel concerns the book too."""
 INSTRUMENT_NUMBER_MAX = 1 << 24
 StreamKey = tuple[str, str, int]
 """(symbol, channel, rank)"""
@@ -335,8 +337,7 @@ class Pipeline:
         if definition is None or not definition.selected:
             return
         details = _details(_body(words, at))
-        channel = str(details.get("channel", BOOK))
-        if channel != BOOK and channel in CHANNELS:
+        if not str(details.get("channel", BOOK)).startswith(BOOK_CHANNELS):
             return
         symbol, ts_recv = definition.symbol, int(words[at + 1])
         rank = self.lines.rank(symbol, BOOK, source)

@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, CorruptionError, NotFoundError
 from chronicle.core.layout import (
-    SEGMENT_HEADER_BYTES,
+    ROLL_BYTES,
     SEGMENT_OPEN_SUFFIX,
     SEGMENT_SEALED_SUFFIX,
     SegmentState,
@@ -183,12 +182,12 @@ class _Check:
             with LocalSegment(where, queue=entry.queue, place=entry.place) as segment:
                 check_sealed(segment)
                 self._compare(entry, segment_checksum(segment), segment.info, where)
-                self._records(segment, segment.mapping.words if self.deep else None)
+                self._records(segment)
         else:
             footer = check_archived(store, entry.object)
             with ArchivedSegment(store, entry.object, place=entry.place) as archived:
                 self._compare(entry, footer.file_checksum, archived.info, where)
-                self._records(archived, None)
+                self._records(archived)
 
     def _compare(self, entry: Entry, checksum: int, info: SegmentInfo, where: Path) -> None:
         found = (checksum, info.queue, info.generation, info.number, info.base_index, info.record_count)
@@ -250,7 +249,7 @@ class _Check:
             if sealed:
                 check_sealed(segment)
                 segment.prologue()
-                self._records(segment, segment.mapping.words if self.deep else None)
+                self._records(segment)
             self._count(segment.info, segment.header.file_bytes if sealed else 0)
             return segment.info
 
@@ -263,28 +262,35 @@ class _Check:
                     "corruption", "the segment is not the one that the manifest recorded", path=path, entry=entry
                 )
 
-    def _records(self, segment: SegmentView, words: Any) -> None:
+    def _records(self, segment: SegmentView) -> None:
         """Walk all records of a sealed segment: only whole ones, in order, with the seek index they imply."""
         if not self.deep:
             return
-        info, start, end = segment.info, segment.data_offset, segment.data_end() - 64
-        if words is None:
-            memory = bytearray(end)
-            memory[SEGMENT_HEADER_BYTES:] = segment.view(SEGMENT_HEADER_BYTES, end)
-            words = memoryview(memory).cast("Q")
-        from chronicle.core.scan import walk
+        import numpy as np
 
-        offset, index, _ = walk(words, start, info.base_index, end)
-        if (offset, index) != (end, info.end_index):
+        from chronicle.core.scan import record_offsets
+
+        info, start, end = segment.info, segment.data_offset, segment.data_end() - ROLL_BYTES
+        memory = segment.view(0, end)
+        try:
+            offsets = start + record_offsets(memory[start:])
+        except CorruptionError as error:
+            error.path = info.location
+            raise
+        if len(offsets) != info.record_count:
             raise CorruptionError(
-                "the records of a segment do not add up", path=info.location, expected=info.end_index, found=index
+                "the records of a segment do not add up",
+                path=info.location,
+                expected=info.record_count,
+                found=len(offsets),
             )
-        points = list(segment.seek_points())
-        if points != seek_index(words, start, end, info.base_index):
+        times = np.frombuffer(memory, dtype=np.int64)[(offsets >> 3) + 1]
+        back = np.flatnonzero(times[1:] < times[:-1])
+        if len(back):
+            where = int(offsets[back[0] + 1])
+            raise CorruptionError("ts_recv goes back within a segment", path=info.location, offset=where)
+        if list(segment.seek_points()) != seek_index(memory.cast("Q"), start, end, info.base_index):
             raise CorruptionError("the seek index is not the one its records imply", path=info.location)
-        times = [point.ts_recv for point in points]
-        if any(later < earlier for earlier, later in pairwise(times)):
-            raise CorruptionError("ts_recv goes back within a segment", path=info.location)
 
     def _continuity(self, queue: str, infos: Iterable[SegmentInfo]) -> None:
         """A queue has each number once and no hole between the first and the last that are kept."""
