@@ -93,9 +93,9 @@ def _source(place: Location) -> SegmentSource:
 
 
 def _tiered(path: Path) -> SegmentSource:
-    from chronicle.core.local import LocalSource
+    from chronicle.storage.source import open_source
 
-    return LocalSource(path)
+    return open_source(path)
 
 
 def _segments(source: SegmentSource, queue: str) -> list[SegmentInfo]:

@@ -13,6 +13,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "etl": (_BASE + "etl:group", "Refine raw queues into clean ones."),
     "tier": (_BASE + "tier:group", "Move sealed segments to colder tiers."),
     "ls": (_BASE + "ls:command", "Instruments and channels: records, times, bytes, place."),
+    "book": (_BASE + "book:command", "The order book at a moment, with its trust."),
+    "scan": (_BASE + "scan:command", "Records as rows: csv, jsonl, parquet, arrow."),
+    "tail": (_BASE + "tail:command", "Records as they come."),
+    "gaps": (_BASE + "gaps:command", "The holes that are known of."),
+    "quality": (_BASE + "quality:command", "Records, checks and gaps, counted."),
+    "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, repair."),
 }
