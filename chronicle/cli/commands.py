@@ -7,6 +7,7 @@ __all__ = ["COMMANDS", "GROUPS"]
 _BASE = "chronicle.cli."
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (_BASE + "demo:command", "See all of it at work for some seconds."),
     "init": (_BASE + "init:command", "Create a home: folders, settings, the raw queue's memory."),
     "clean": (_BASE + "clean:command", "Remove what homes that are gone left in /dev/shm."),
     "feed": (_BASE + "feed:group", "Take market data in: captures and live connections."),

@@ -88,9 +88,13 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in reversed(self.children):
-            if child.running:
-                child.stop()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient Ctrl-C must not leave them behind
+        try:
+            for child in reversed(self.children):
+                if child.running:
+                    child.stop()
+        finally:
+            signal.signal(signal.SIGINT, before)
         for file in self._files:
             file.close()
 
@@ -162,7 +166,8 @@ def _environment() -> dict[str, str]:
 
     root = str(Path(chronicle.__file__).resolve().parent.parent)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CHRONICLE_")}
+    overrides = tuple(f"CHRONICLE_{section}" for section in ("HOME", "RAW_", "ETL_", "AGENT_"))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(overrides)}
     return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
 
 
