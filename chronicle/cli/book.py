@@ -29,7 +29,7 @@ unverified (no venue snapshot). --strict makes everything but ok an error (exit 
 
 @click.command("book", epilog=_EPILOG)
 @click.argument("symbol")
-@click.option("--at", type=TIME, help="The moment (ts_recv): ISO 8601, naive means UTC, or integer ns; default the latest.")
+@click.option("--at", type=TIME, help="The moment (ts_recv), ISO 8601 (UTC) or integer ns; default the latest.")
 @click.option("--depth", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Levels per side.")
 @click.option("--strict", is_flag=True, help="Fail when the book is not known to be right.")
 @home_option

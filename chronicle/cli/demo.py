@@ -26,9 +26,15 @@ first run on a machine compiles kernels, which takes up to a minute more. Exit c
 
 @click.command("demo", epilog=_EPILOG)
 @click.option(
-    "--dir", "--home", "folder", default="chronicle-demo", show_default=True, type=click.Path(path_type=Path), metavar="DIR",
+    "--dir",
+    "--home",
+    "folder",
+    default="chronicle-demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Where the demo's home goes; a demo that is there is replaced, anything else is not.",
-)  # fmt: skip
+)
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=12.0, show_default=True, help="How long to run.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="The market's seed.")
 @json_option

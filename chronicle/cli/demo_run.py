@@ -98,7 +98,9 @@ def run_demo(folder: Path, *, seconds: float, seed: int, say: Say, clock: Clock 
         feed = crew.start("feed", "chronicle", ["feed", "run", *home])
         etl = crew.start("etl", "chronicle", ["etl", "run", *home])
         agent = crew.start("agent", "chronicle", ["tier", "run", *home])
-        say(f"feed (pid {feed.process.pid}), ETL shard (pid {etl.process.pid}), tiering agent (pid {agent.process.pid})")
+        say(
+            f"feed (pid {feed.process.pid}), ETL shard (pid {etl.process.pid}), tiering agent (pid {agent.process.pid})"
+        )
         with _timed(timings, "first clean record", clock):
             _wait_for_clean(folder, crew, etl, clock, say)
         _watch(folder, crew, seconds, clock, timings, say)
@@ -126,7 +128,9 @@ def _make_room(folder: Path, say: Say) -> None:
         )
     locked = locked_queues(folder)
     if locked:
-        raise QueueLockedError("an earlier demo still runs here", path=locked[0], hint="stop it, or use another --dir")
+        raise QueueLockedError(
+            "an earlier demo still runs here", path=locked[0], hint="stop it, or use another --dir"
+        )
     place = raw_place(folder)
     if place is not None and place.is_dir():
         remove_memory(place.parent)
@@ -205,7 +209,7 @@ def _timed(timings: DemoTimings, step: str, clock: Clock) -> Iterator[None]:
 def _terminated_as_interrupt() -> Iterator[None]:
     """Let SIGTERM unwind as Ctrl-C does, so that the processes are stopped."""
 
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal's signature
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

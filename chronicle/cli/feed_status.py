@@ -56,5 +56,15 @@ def command(home: Path, as_json: bool) -> None:
         )
         for line in status.lines
     ]
-    columns = ("line", "venue", "state", "connects", "failures", "streams", "last frame", "oldest stream", "last error")
+    columns = (
+        "line",
+        "venue",
+        "state",
+        "connects",
+        "failures",
+        "streams",
+        "last frame",
+        "oldest stream",
+        "last error",
+    )
     show.echo_table(columns, rows, right=("line", "connects", "failures", "streams", "oldest stream"))

@@ -20,7 +20,7 @@ Examples:
 @click.command("venues", epilog=_EPILOG)
 @home_option
 @json_option
-def command(home: Path, as_json: bool) -> None:  # noqa: ARG001 - every command takes --home
+def command(home: Path, as_json: bool) -> None:
     """List the venues, their channels, and the capture formats that can hold them."""
     from chronicle.feed.venues import venues
 

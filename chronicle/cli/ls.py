@@ -110,7 +110,7 @@ def to_dict(row: QueueRow) -> dict[str, Any]:
 def _print(rows: list[QueueRow]) -> None:
     from chronicle.config.units import format_bytes
 
-    cells = []
+    cells: list[tuple[object, ...]] = []
     before = ""
     for row in rows:
         channel = row.channel + (f"@{row.lane}" if row.lane else "")

@@ -109,7 +109,7 @@ class Crew:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads here
+            preexec_fn=_die_with_parent,
             env=_environment(),
         )
         child = Child(name, process, log)

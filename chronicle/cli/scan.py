@@ -29,7 +29,11 @@ unless --decimals says otherwise. A range is [start, end) on ts_recv.
 @click.command("scan", epilog=_EPILOG)
 @click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
 @click.option(
-    "--channel", type=click.Choice(["book", "trade", "quote"]), default="book", show_default=True, help="Which records."
+    "--channel",
+    type=click.Choice(["book", "trade", "quote"]),
+    default="book",
+    show_default=True,
+    help="Which records.",
 )
 @click.option("--start", type=TIME, help="From this time on.")
 @click.option("--end", type=TIME, help="Up to, but not at, this time.")
@@ -86,7 +90,16 @@ def _format_of(output: Path | None) -> str:
     if output is None:
         return "csv"
     ending = output.suffix.lower().removeprefix(".")
-    known = {"csv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet", "arrow": "arrow", "feather": "arrow"}
+    known = {
+        "csv": "csv",
+        "jsonl": "jsonl",
+        "ndjson": "jsonl",
+        "parquet": "parquet",
+        "arrow": "arrow",
+        "feather": "arrow",
+    }
     if ending not in known:
-        raise ConfigError(f"the ending of {output.name!r} names no format", expected=", ".join(FORMATS), hint="give --format")
+        raise ConfigError(
+            f"the ending of {output.name!r} names no format", expected=", ".join(FORMATS), hint="give --format"
+        )
     return known[ending]

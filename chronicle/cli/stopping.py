@@ -25,7 +25,7 @@ class Stopper:
         """130 after Ctrl-C, else 0: SIGTERM is how one is asked to end well."""
         return INTERRUPTED if self.signal == signal.SIGINT else 0
 
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's signature
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number

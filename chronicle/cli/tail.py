@@ -27,7 +27,9 @@ Examples:
 
 @click.command("tail", epilog=_EPILOG)
 @click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
-@click.option("--channel", "channels", multiple=True, type=click.Choice(["book", "trade", "quote"]), help="Default all.")
+@click.option(
+    "--channel", "channels", multiple=True, type=click.Choice(["book", "trade", "quote"]), help="Default all."
+)
 @click.option("--start", type=TIME, help="Begin with history from this time on; default with what comes next.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="End after so many seconds without anything new.")
 @home_option
@@ -57,9 +59,7 @@ class _Exponents:
     """The exponents of each instrument, as its INSTRUMENT records change them."""
 
     def __init__(self, store: Store) -> None:
-        self._known = {
-            item.symbol: (item.price_exponent, item.size_exponent) for item in store.instruments()
-        }
+        self._known = {item.symbol: (item.price_exponent, item.size_exponent) for item in store.instruments()}
 
     def of(self, symbol: str) -> tuple[int, int]:
         """Return (price exponent, size exponent)."""
@@ -108,6 +108,10 @@ def rows_of(event: Event, exponents: _Exponents) -> Iterator[dict[str, Any]]:
 
 
 def _line(values: dict[str, Any]) -> str:
-    rest = {key: value for key, value in values.items() if key not in {"ts_recv", "symbol", "channel", "kind", "index"}}
-    shown = " ".join(f"{key}={value}" if key not in {"side", "verdict"} else str(value) for key, value in rest.items())
+    rest = {
+        key: value for key, value in values.items() if key not in {"ts_recv", "symbol", "channel", "kind", "index"}
+    }
+    shown = " ".join(
+        f"{key}={value}" if key not in {"side", "verdict"} else str(value) for key, value in rest.items()
+    )
     return f"{show.moment(values['ts_recv'])}  {values['symbol']}  {values['kind']:<13} {shown}".rstrip()

@@ -43,7 +43,9 @@ def command(everything: bool, prefix: str, home: Path, as_json: bool) -> None:
     plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
     report = apply_plan(home, plan, policy, progress=_progress if sys.stderr.isatty() else None)
     if as_json:
-        held = [{"queue": item.segment.queue, "number": item.segment.number, "reason": item.reason} for item in plan.held]
+        held = [
+            {"queue": item.segment.queue, "number": item.segment.number, "reason": item.reason} for item in plan.held
+        ]
         show.echo_json(report.to_dict() | {"held": held, "errors": [error.to_dict() for error in errors]})
     else:
         print_report(report)
@@ -68,7 +70,9 @@ def print_report(report: Report) -> None:
     for entry in report.broken:
         click.echo(f"broken move: segment {entry.number} of {entry.queue}; `chronicle verify` tells more")
     for failure in report.failures:
-        click.echo(f"not moved: segment {failure.move.segment.number} of {failure.move.segment.queue}: {failure.error}")
+        click.echo(
+            f"not moved: segment {failure.move.segment.number} of {failure.move.segment.queue}: {failure.error}"
+        )
 
 
 def _progress(done: int, planned: int, move: Move) -> None:

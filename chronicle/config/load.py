@@ -27,7 +27,12 @@ __all__ = ["CONFIG_NAME", "keys_of", "load_settings", "settings_of"]
 
 CONFIG_NAME = "chronicle.toml"
 CONFIG_BYTES_MAX = 4 * 2**20
-SECTIONS: dict[str, type[Any]] = {"home": HomeSettings, "raw": RawSettings, "etl": EtlSettings, "agent": AgentSettings}
+SECTIONS: dict[str, type[Any]] = {
+    "home": HomeSettings,
+    "raw": RawSettings,
+    "etl": EtlSettings,
+    "agent": AgentSettings,
+}
 LISTS: dict[str, type[Any]] = {"tiers": TierSettings, "policy": PolicyRule, "feeds": FeedSettings}
 ENVIRONMENT_PREFIX = "CHRONICLE_"
 

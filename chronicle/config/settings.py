@@ -14,7 +14,17 @@ from typing import Any
 
 from chronicle.config.units import parse_bytes, parse_duration
 
-__all__ = ["AgentSettings", "EtlSettings", "FeedSettings", "HomeSettings", "PolicyRule", "RawSettings", "Settings", "ShardSettings", "TierSettings"]
+__all__ = [
+    "AgentSettings",
+    "EtlSettings",
+    "FeedSettings",
+    "HomeSettings",
+    "PolicyRule",
+    "RawSettings",
+    "Settings",
+    "ShardSettings",
+    "TierSettings",
+]
 
 TIER_CLASSES = ("hot", "warm", "cold")
 ENCODINGS = ("none", "zstd")
@@ -102,7 +112,7 @@ def size(low: int, high: int = 2**62) -> Reader:
 def words(value: object) -> tuple[str, ...]:
     """Read a list of words."""
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item.strip() for item in value):
-        raise ValueError(f"{value!r} is not a list of words such as [\"BTC-USD\"]")
+        raise ValueError(f'{value!r} is not a list of words such as ["BTC-USD"]')
     return tuple(item.strip() for item in value)
 
 
@@ -198,7 +208,11 @@ class AgentSettings:
     """[agent]: how segments move between tiers."""
 
     interval_ns: int = setting(
-        10 * 10**9, "How often `chronicle tier run` looks for what is due.", parse_duration, key="interval", example='"10s"'
+        10 * 10**9,
+        "How often `chronicle tier run` looks for what is due.",
+        parse_duration,
+        key="interval",
+        example='"10s"',
     )
     grace_ns: int = setting(
         0,

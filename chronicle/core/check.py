@@ -92,7 +92,7 @@ def _check_records(segment: LocalSegment, path: Path, state: str) -> SegmentChec
         limit = header.data_offset + header.data_bytes
         for start in range(0, header.footer_offset, _CHUNK_BYTES):
             segment.view(start, min(start + _CHUNK_BYTES, header.footer_offset))
-    end, end_index, rolled = walk(segment.mapping.words, header.data_offset, header.base_index, limit)
+    end, end_index, rolled = walk(segment.mapping, header.data_offset, header.base_index, limit)
     count = end_index - header.base_index
     if segment.is_sealed and (count != header.record_count or not rolled):
         message = f"its header counts {header.record_count} records, {count} are there"

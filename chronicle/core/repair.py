@@ -17,6 +17,7 @@ from chronicle.core.control import WriterLock
 from chronicle.core.durable import file_error, publish_bytes
 from chronicle.core.errors import CorruptionError, StateError, TornSegmentError
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY, SEEK_ENTRY_BYTES, SEGMENT_SEEK_COUNT_OFFSET
+from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.queue import Queue
 from chronicle.core.scan import walk
 from chronicle.core.segment import SegmentHeader
@@ -95,22 +96,21 @@ def perform_repair(queue: Queue, plan: RepairPlan, *, started_ns: int) -> None:
 
 def _plan_tail(path: Path, problem: str) -> RepairPlan:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
             head = file.read(PAGE_BYTES)
-            file.seek(0)
-            data = bytearray(file.read())
+            mapping = map_file(file.fileno(), size, writable=False) if size >= PAGE_BYTES else None
     except OSError as error:
         raise file_error(error, "read a damaged segment", path) from error
     header = SegmentHeader.unpack(head, path)
     file_bytes = header.seek_offset + header.seek_capacity * SEEK_ENTRY_BYTES
-    if len(data) < header.data_offset:
+    if mapping is None or size < header.data_offset:
         raise TornSegmentError(
-            "the segment ends inside its header: nothing in it can be saved", path=path, offset=len(data)
+            "the segment ends inside its header: nothing in it can be saved", path=path, offset=size
         )
-    words = memoryview(data)[: len(data) & -8].cast("Q")
-    limit = min(header.data_limit, len(data) & -8)
-    end, end_index = _good_end(words, header, limit)
-    used = len(bytes(data[end : header.data_limit]).rstrip(b"\0")) + end
+    end, end_index = _good_end(mapping, header, min(header.data_limit, size & -8))
+    data = bytes(mapping.memory)
+    used = len(data[end : header.data_limit].rstrip(b"\0")) + end
     return RepairPlan(
         path,
         header.number,
@@ -124,18 +124,18 @@ def _plan_tail(path: Path, problem: str) -> RepairPlan:
     )
 
 
-def _good_end(words: memoryview, header: SegmentHeader, limit: int) -> tuple[int, int]:
+def _good_end(mapping: MemoryMap, header: SegmentHeader, limit: int) -> tuple[int, int]:
     """Return (offset, index) after the last whole event before the damage; nothing at or past `limit` counts."""
     try:
-        end, end_index, _ = walk(words, header.data_offset, header.base_index, limit)
+        end, end_index, _ = walk(mapping, header.data_offset, header.base_index, limit)
     except CorruptionError as error:
         if error.offset is None:
             raise
-        end, end_index, _ = walk(words, header.data_offset, header.base_index, error.offset)
+        end, end_index, _ = walk(mapping, header.data_offset, header.base_index, error.offset)
     return end, end_index
 
 
-def _seek_index_end(header: SegmentHeader, data: bytearray) -> int:
+def _seek_index_end(header: SegmentHeader, data: bytes) -> int:
     if len(data) < header.seek_offset + header.seek_capacity * SEEK_ENTRY_BYTES:
         return layout.NONE
     count = int.from_bytes(data[SEGMENT_SEEK_COUNT_OFFSET : SEGMENT_SEEK_COUNT_OFFSET + 8], "little")

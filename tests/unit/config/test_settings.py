@@ -28,7 +28,9 @@ def test_an_absent_file_gives_the_defaults(tmp_path):
 
 
 def test_file_then_environment():
-    found = settings('[raw]\nsegment_bytes = "1 MiB"\nmemory = "home"\n', CHRONICLE_RAW_SEGMENT_BYTES="2MiB", OTHER="1")
+    found = settings(
+        '[raw]\nsegment_bytes = "1 MiB"\nmemory = "home"\n', CHRONICLE_RAW_SEGMENT_BYTES="2MiB", OTHER="1"
+    )
     assert (found.raw.segment_bytes, found.raw.memory) == (2 * 2**20, "home")
     assert settings("[etl]\nsnapshot_interval = '5s'").etl.snapshot_interval_ns == 5 * 10**9
 
