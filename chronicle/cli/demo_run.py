@@ -98,9 +98,8 @@ def run_demo(folder: Path, *, seconds: float, seed: int, say: Say, clock: Clock 
         feed = crew.start("feed", "chronicle", ["feed", "run", *home])
         etl = crew.start("etl", "chronicle", ["etl", "run", *home])
         agent = crew.start("agent", "chronicle", ["tier", "run", *home])
-        say(
-            f"feed (pid {feed.process.pid}), ETL shard (pid {etl.process.pid}), tiering agent (pid {agent.process.pid})"
-        )
+        pids = ", ".join(f"{child.name} (pid {child.process.pid})" for child in (feed, etl, agent))
+        say(f"started: {pids}")
         with _timed(timings, "first clean record", clock):
             _wait_for_clean(folder, crew, etl, clock, say)
         _watch(folder, crew, seconds, clock, timings, say)

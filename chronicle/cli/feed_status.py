@@ -39,8 +39,8 @@ def command(home: Path, as_json: bool) -> None:
     age = format_duration(max(0, SystemClock().now_ns() - status.ts))
     click.echo(f"{status.capture} (pid {status.pid}), written {age} ago")
     click.echo(
-        f"  {status.frames:,} frames, {status.records:,} records to {status.raw}; {status.decode_errors} decode errors, "
-        f"{status.clamped} clamped times, {status.resyncs} resyncs"
+        f"  {status.frames:,} frames, {status.records:,} records to {status.raw}; "
+        f"{status.decode_errors} decode errors, {status.clamped} clamped times, {status.resyncs} resyncs"
     )
     rows = [
         (

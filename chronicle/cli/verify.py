@@ -54,9 +54,8 @@ def command(ctx: click.Context, deep: bool, prefix: str, home: Path, as_json: bo
             where = f"{finding.queue} segment {finding.number}: " if finding.queue else ""
             click.echo(f"{finding.kind}: {where}{finding.message}")
         verdict = "all is proven" if report.ok else f"{len(report.findings)} findings"
-        click.echo(
-            f"{report.segments} segments of {report.queues} queues, {format_bytes(report.raw_bytes)} of sealed bytes: {verdict}"
-        )
+        size = format_bytes(report.raw_bytes)
+        click.echo(f"{report.segments} segments of {report.queues} queues, {size} of sealed bytes: {verdict}")
     if not report.ok:
         ctx.exit(CorruptionError.exit_code)
 
