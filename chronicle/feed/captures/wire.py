@@ -6,7 +6,6 @@ the marks in the queue go with them, so that the raw queue comes out as it did t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -102,7 +101,7 @@ def _lines(queue: Queue, only: frozenset[int]) -> list[Line]:
         with queue.open_segment(number) as segment:
             mark = segment.prologue().get("capture") or b""
         if mark:
-            return read_lines(json.loads(mark))
+            return read_lines(read_mark(Frame(WireForm.CONFIG, 0, START, 0, mark)))
         break
     first = next(_read(queue, only), None)
     if first is None or first.address != START:
