@@ -168,7 +168,8 @@ class Manifest:
         if not create and not (folder / "data.mdb").exists():
             return None
         try:
-            return cls(Path(home), _environment(folder, create=create))
+            environment = _environment(folder, create=create)
+            return None if environment is None else cls(Path(home), environment)
         except lmdb.Error as error:
             raise manifest_error(error, folder) from error
 
@@ -345,7 +346,8 @@ def _environment(folder: Path, *, create: bool) -> Any:
         shared = _SHARED.get(identity)
         if shared is None:
             shared = _open_environment(folder, create=create)
-            _SHARED[identity] = shared
+            if shared is not None:
+                _SHARED[identity] = shared
         return shared
 
 
@@ -374,6 +376,8 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
         return environment
     if not create:
         environment.close()
+        if not names:  # another process is about to make it
+            return None
         raise CorruptionError("this is no manifest", path=folder, hint="make it again: chronicle tier rebuild")
     with environment.begin(write=True) as transaction:
         environment.open_db(b"segments", txn=transaction)
