@@ -76,7 +76,7 @@ def _steady(stream: Stream, frames: Iterator[Frame]) -> Iterator[Frame]:
     """Correct a lone time that leaps ahead: it would pull all later frames of the capture to its own time.
 
     A frame more than ``LEAP_NS`` ahead of the one before is held until the next timed one. When that one is back
-    where time was, the leap was garbage: the frame keeps its place and content, takes the time of its neighbour, and a
+    where time was, the leap was garbage: the frame keeps its place and content, takes its neighbour's time, and a
     damaged frame behind it says so.
     """
     last: int | None = None
