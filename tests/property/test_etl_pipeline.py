@@ -32,7 +32,9 @@ steps = st.one_of(
     st.tuples(
         st.just("deltas"), numbers, sources, levels, st.sampled_from([0, 0, 0, 0, 0, 1, 3, -1]), st.integers(0, 9)
     ),
-    st.tuples(st.just("snapshot"), numbers, st.sampled_from([0, 1, 1, 2]), sides, sides, st.sampled_from([-3, 0, 0, 2])),
+    st.tuples(
+        st.just("snapshot"), numbers, st.sampled_from([0, 1, 1, 2]), sides, sides, st.sampled_from([-3, 0, 0, 2])
+    ),
     st.tuples(st.just("quote"), numbers, sources),
     st.tuples(st.just("trade"), numbers, sources),
     st.tuples(st.just("disconnect"), sources),
@@ -99,8 +101,7 @@ class Script:
         self.stream.define(number, self.fields[number])
 
     def decode(self, number: int, source: int) -> None:
-        if source == 1:
-            self.stream.status(StatusCode.DECODE_ERROR, source=source, number=number, channel="book")
+        self.stream.status(StatusCode.DECODE_ERROR, source=source, number=number, channel="book")
 
     def pause(self) -> None:
         self.stream.ts_recv += 50_000_000
@@ -122,7 +123,7 @@ def _whole(stream: RawStream) -> MemorySink:
 
 
 scripts = st.lists(steps, min_size=1, max_size=60)
-common = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+common = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @common
