@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,9 +19,17 @@ from chronicle.core.layout import Kind, SegmentState, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
-from chronicle.etl import EtlConfig, rebuild, run_shard
-from chronicle.etl import clean_writer, lane
-from tests.support.etl_streams import BID, RawStream, binance, instrument, queue_records, random_levels, statuses
+from chronicle.etl import EtlConfig, clean_writer, lane, rebuild, run_shard
+from tests.support.etl_streams import (
+    BID,
+    RawStream,
+    binance,
+    follow,
+    instrument,
+    queue_records,
+    random_levels,
+    statuses,
+)
 
 CONFIG = EtlConfig(snapshot_deltas=50)
 BOOK = "clean/kraken/btc_eur/book.q"
@@ -158,8 +167,6 @@ def test_clean_queues_that_lost_their_tail_are_continued_from_an_older_checkpoin
     mark = {"next_number": number, "next_base_index": LocalSource(home).segments(BOOK)[-1].base_index}
     last_ts = LocalSource(home).segments(BOOK)[-2].ts_last
     last.unlink()
-    import json
-
     (queue / "tail.json").write_text(json.dumps(mark | {"last_ts_recv": last_ts}))
     _write(home, stream, 400)
     assert run_shard(home, drain=True, config=CONFIG).lanes[0].resumed_at == stream.events[200][0]
@@ -210,15 +217,12 @@ def test_segments_explain_themselves_and_the_book_goes_on_from_a_prologue(tmp_pa
     assert prologue["queue"] == BOOK
     assert prologue["channel"] == "book"
     assert prologue["sources"] == [{"queue": "raw/main.q", "generation": 1}]
-    from tests.support.etl_streams import follow
-
-    book = None
-    for record, book, _ in follow(queue_records(tmp_path, BOOK)):
-        if record.index == segments[1].base_index - 1:
-            break
-    assert book is not None
+    last = segments[1].base_index - 1
+    at_end = next(
+        book.depth(1 << 20) for record, book, _ in follow(queue_records(tmp_path, BOOK)) if record.index == last
+    )
     fields = Record(prologue["book"]).fields()
-    assert (fields["bids"], fields["asks"]) == book.depth(1 << 20)
+    assert (fields["bids"], fields["asks"]) == at_end
 
 
 def test_a_live_shard_follows_asks_for_resync_and_ends_on_stop(tmp_path: Path) -> None:
