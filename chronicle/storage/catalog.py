@@ -89,7 +89,7 @@ def check_owner(store: Store, home_id: str) -> None:
             path=store.location,
             expected=home_id,
             found=catalog.home_id,
-            hint="give each home its own folder, or chronicle manifest rebuild to take this one over",
+            hint="give each home its own folder, or chronicle tier rebuild to take this one over",
         )
 
 
@@ -140,7 +140,7 @@ def _unpack(payload: bytes, path: str) -> Catalog:
 
 def _damaged(message: str, path: str) -> CorruptionError:
     return CorruptionError(
-        f"a catalog is damaged: {message}", path=path, hint="make it again: chronicle manifest rebuild"
+        f"a catalog is damaged: {message}", path=path, hint="make it again: chronicle tier rebuild"
     )
 
 

@@ -292,7 +292,7 @@ class Manifest:
 
     def _damaged(self, message: str) -> CorruptionError:
         return CorruptionError(
-            f"the manifest is damaged: {message}", path=self.path, hint="make it again: chronicle manifest rebuild"
+            f"the manifest is damaged: {message}", path=self.path, hint="make it again: chronicle tier rebuild"
         )
 
     def _get_meta(self, key: str) -> Any:
@@ -324,7 +324,7 @@ def manifest_error(error: lmdb.Error, path: Path) -> CapacityError | CorruptionE
         return CapacityError(f"no space for the manifest: {error}", path=path, hint="free space; nothing was lost")
     if isinstance(error, (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
         return CorruptionError(
-            f"the manifest is damaged: {error}", path=path, hint="make it again: chronicle manifest rebuild"
+            f"the manifest is damaged: {error}", path=path, hint="make it again: chronicle tier rebuild"
         )
     return StoreError(f"the manifest could not be used: {error}", path=path)
 
@@ -377,7 +377,7 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
         environment.close()
         if not names:  # another process is about to make it
             return None
-        raise CorruptionError("this is no manifest", path=folder, hint="make it again: chronicle manifest rebuild")
+        raise CorruptionError("this is no manifest", path=folder, hint="make it again: chronicle tier rebuild")
     with environment.begin(write=True) as transaction:
         environment.open_db(b"segments", txn=transaction)
         meta = environment.open_db(b"meta", txn=transaction)
