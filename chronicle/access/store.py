@@ -352,13 +352,12 @@ class Store:
     def _with_channel(self, symbol: str, channel: str) -> str:
         """Return the canonical name, once it is known that the channel is kept of it."""
         name = self.resolve(symbol)
-        if channel not in self._directory.channels(name) and channel not in self._directory.channels(
-            name, fresh=True
-        ):
+        kept = self._directory.channels(name)
+        if channel not in kept and channel not in self._directory.channels(name, fresh=True):
             raise NotFoundError(
                 f"no {channel} is kept of {name}",
                 expected=channel,
-                found=", ".join(self._directory.channels(name)),
+                found=", ".join(kept),
                 hint="see store.channels(symbol)",
             )
         return name
