@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from chronicle.etl.array_book import ArrayBook
     from chronicle.etl.book import Book
     from chronicle.etl.config import EtlConfig
-    from chronicle.etl.rebuild import rebuild
+    from chronicle.etl.rebuilding import rebuild
     from chronicle.etl.shard import EtlReport, run_shard
     from chronicle.etl.status import BookTrust
 
@@ -23,7 +23,7 @@ _HOMES = {
     "BookTrust": "status",
     "EtlConfig": "config",
     "EtlReport": "shard",
-    "rebuild": "rebuild",
+    "rebuild": "rebuilding",
     "run_shard": "shard",
 }
 

@@ -27,6 +27,7 @@ __all__ = ["ConnectionSettings", "LiveConnection"]
 STABLE_SECONDS: Final = 10.0
 """A connection that held this long lets the backoff start anew; one that is closed at once does not."""
 CLOSE_SECONDS: Final = 2.0
+LISTS_SECONDS: Final = 3600.0
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 HTTP_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -99,6 +100,7 @@ class LiveConnection:
         self._settings = settings
         self._backoff = Backoff(jitter, first=settings.backoff_first, last=settings.backoff_last)
         self._socket: ClientConnection | None = None
+        self._listed: float | None = None
         self._loading: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -140,8 +142,7 @@ class LiveConnection:
 
     async def _connect(self) -> None:
         settings = self._settings
-        for url in self.dialect.lists():
-            await self._fetch(url)
+        await self._fetch_lists()
         async with connect(
             self.dialect.url,
             open_timeout=settings.open_deadline,
@@ -164,6 +165,15 @@ class LiveConnection:
                 self._socket = None
                 for task in self._loading:
                     task.cancel()
+
+    async def _fetch_lists(self) -> None:
+        """Ask for the venue's instrument lists: before the first connection, later at most once an hour."""
+        now = asyncio.get_running_loop().time()
+        if self._listed is not None and now - self._listed < LISTS_SECONDS:
+            return
+        for url in self.dialect.lists():
+            await self._fetch(url)
+        self._listed = now
 
     async def _receive(self, socket: ClientConnection) -> None:
         """Take frames until the venue closes or is silent for the read deadline."""

@@ -17,6 +17,8 @@ from chronicle.feed.symbology import candidates, to_venue
 __all__ = ["Dialect", "FeedSpec", "dialect_for", "venue_symbols"]
 
 KRAKEN_DEPTHS: Final = (10, 25, 100, 500, 1000)
+REQUEST_ITEMS_MAX: Final = 200
+"""Symbols or streams in one request: messages to a venue are limited in bytes and in number."""
 OKX_INSTRUMENT_TYPES: Final = ("SPOT", "SWAP", "FUTURES")
 
 
@@ -104,7 +106,7 @@ def dialect_for(spec: FeedSpec) -> Dialect:
     ConfigError
         When the venue has no live feed, or the specification names nothing it has.
     """
-    makers = {"kraken": Kraken, "okx": Okx, "binance": Binance}
+    makers: dict[str, type[Kraken] | type[Okx] | type[Binance]] = {"kraken": Kraken, "okx": Okx, "binance": Binance}
     maker = makers.get(spec.venue)
     if maker is None:
         raise ConfigError(f"there is no live feed for {spec.venue!r}", expected=", ".join(makers), found=spec.venue)
@@ -140,7 +142,9 @@ class Kraken:
         return [f"{self._rest}/0/public/AssetPairs"] if self._rest else []
 
     def subscribe(self) -> list[str]:
-        return [self._request("subscribe", self._symbols, channel) for channel in self._channels]
+        return [
+            self._request("subscribe", part, channel) for channel in self._channels for part in _parts(self._symbols)
+        ]
 
     def carries(self, symbol: str, channel: str) -> bool:
         return symbol in self._symbols and channel in self._channels
@@ -177,7 +181,7 @@ class Okx:
         return [f"{self._rest}/api/v5/public/instruments?instType={kind}" for kind in OKX_INSTRUMENT_TYPES]
 
     def subscribe(self) -> list[str]:
-        return [self._request("subscribe", self._symbols, self._channels)]
+        return [self._request("subscribe", part, self._channels) for part in _parts(self._symbols)]
 
     def carries(self, symbol: str, channel: str) -> bool:
         return symbol in self._symbols and channel in self._channels
@@ -215,7 +219,10 @@ class Binance:
         streams = [
             f"{symbol.lower()}@{self._names[channel]}" for channel in self._channels for symbol in self._symbols
         ]
-        return [_json({"method": "SUBSCRIBE", "params": streams, "id": 1})]
+        return [
+            _json({"method": "SUBSCRIBE", "params": part, "id": number})
+            for number, part in enumerate(_parts(streams), start=1)
+        ]
 
     def carries(self, symbol: str, channel: str) -> bool:
         return symbol in self._symbols and channel in self._channels
@@ -234,6 +241,11 @@ def _rest(spec: FeedSpec, public: str) -> str:
     if spec.rest_url is not None:
         return spec.rest_url.rstrip("/")
     return "" if spec.url else public
+
+
+def _parts(items: list[str]) -> list[list[str]]:
+    """Return `items` in parts that one request may name."""
+    return [items[start : start + REQUEST_ITEMS_MAX] for start in range(0, len(items), REQUEST_ITEMS_MAX)]
 
 
 def _split(text: str) -> tuple[str, str]:

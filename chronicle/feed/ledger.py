@@ -73,8 +73,7 @@ def fingerprint_of(capture: Capture) -> Fingerprint:
     files = []
     for path in capture.paths:
         if capture.format == "wire":
-            for queue in queues_of(path):
-                files.append((queue.name, _queue_digest(queue)))
+            files += [(queue.name, _queue_digest(queue)) for queue in queues_of(path)]
         else:
             files.append((path.name, _file_digest(path)))
     whole = xxhash.xxh3_128()
@@ -159,9 +158,8 @@ class Ledger:
             for name, digest in fingerprint.files:
                 if digest in known and (name in lines or entry.fingerprint == fingerprint.digest):
                     raise AlreadyCapturedError(
-                        f"{name} was already replayed into this home",
+                        f"{name} was already replayed into this home: capture {entry.capture} in lane {entry.lane}",
                         path=self.path,
-                        found=f"capture {entry.capture} in lane {entry.lane}",
                         hint="--again replays it once more, into a lane of its own",
                     )
 

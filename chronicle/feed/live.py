@@ -211,9 +211,9 @@ class FeedSession:
 
     async def _resync(self, venue: str, venue_symbol: str, channel: str) -> None:
         for line, connection in zip(self._lines, self.connections, strict=True):
-            if line.venue == venue and connection.carries(venue_symbol, channel):
-                if await connection.resync(venue_symbol, channel):
-                    self.resync_count += 1
+            wanted = line.venue == venue and connection.carries(venue_symbol, channel)
+            if wanted and await connection.resync(venue_symbol, channel):
+                self.resync_count += 1
 
     def _report_status(self, capture: str, dropped: int, *, ended: bool = False) -> None:
         writer = self._writer
@@ -272,9 +272,7 @@ def run_feed(
     QueueLockedError, CapacityError
         See :meth:`FeedSession.run`.
     """
-    session = FeedSession(
-        home, feeds, clock=clock, settings=settings, segment_bytes=segment_bytes, cycle_ns=cycle_ns
-    )
+    session = FeedSession(home, feeds, clock=clock, settings=settings, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
     return asyncio.run(_until(session, stop))
 
 
@@ -288,6 +286,6 @@ async def _until(session: FeedSession, stop: threading.Event) -> LiveReport:
 
 
 async def _bridge(stop: threading.Event, stopped: asyncio.Event) -> None:
-    while not stop.is_set():
+    while not stop.is_set():  # noqa: ASYNC110 - a thread's event has nothing to await, and a signal handler sets it
         await asyncio.sleep(TICK_SECONDS)
     stopped.set()

@@ -43,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class CaptureMark:
-    """What a start mark says: the capture's id, its format and files, its lines, and which venue HTTP addresses are."""
+    """What a start mark says: the capture's id, its format and files, its lines, and the venues of HTTP addresses."""
 
     capture: str
     format: str

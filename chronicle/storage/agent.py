@@ -17,7 +17,7 @@ from chronicle.core.durable import file_error
 from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.local import LocalSource
-from chronicle.storage.catalog import catalog_of, publish_catalog
+from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog
 from chronicle.storage.manifest import MANIFEST_FOLDER, Entry, Manifest
 from chronicle.storage.moves import Hook, Mover, no_hook
 from chronicle.storage.policy import HOT, Move, Plan, Policy
@@ -108,6 +108,8 @@ def apply_plan(
     ------
     QueueLockedError
         When another agent works on this home.
+    StateError
+        When another home archives into a tier of the plan; nothing was moved.
     CapacityError, StoreError
         When the manifest or a catalog cannot be written. What single moves met is in the report.
     """
@@ -215,6 +217,8 @@ class _Agent:
 
     def perform(self, plan: Plan, progress: Progress | None) -> None:
         """Make the plan's moves, batch by batch."""
+        for tier in sorted({move.target for move in plan.moves}):
+            check_owner(self.mover.store(tier), self.manifest.home_id())
         self._sync_outputs(plan)
         moves, size = 0, 0
         for position, move in enumerate(plan.moves):

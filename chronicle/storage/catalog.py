@@ -60,15 +60,7 @@ def publish_catalog(store: Store, catalog: Catalog) -> None:
     """
     import zstandard
 
-    before = read_catalog(store)
-    if before is not None and before.home_id != catalog.home_id:
-        raise StateError(
-            "another home archives into this tier",
-            path=store.location,
-            expected=catalog.home_id,
-            found=before.home_id,
-            hint="give each home its own folder, or chronicle manifest rebuild to take this one over",
-        )
+    check_owner(store, catalog.home_id)
     values: dict[str, Any] = {
         "home_id": catalog.home_id,
         "tier": catalog.tier,
@@ -80,6 +72,25 @@ def publish_catalog(store: Store, catalog: Catalog) -> None:
     temporary = temporary_object(CATALOG_NAME)
     store.put(temporary, [head, payload])
     store.rename(temporary, CATALOG_NAME)
+
+
+def check_owner(store: Store, home_id: str) -> None:
+    """Check that a root belongs to this home or to none yet.
+
+    Raises
+    ------
+    StateError
+        When another home archives into it.
+    """
+    catalog = read_catalog(store)
+    if catalog is not None and catalog.home_id != home_id:
+        raise StateError(
+            "another home archives into this tier",
+            path=store.location,
+            expected=home_id,
+            found=catalog.home_id,
+            hint="give each home its own folder, or chronicle tier rebuild to take this one over",
+        )
 
 
 def read_catalog(store: Store) -> Catalog | None:
@@ -129,7 +140,7 @@ def _unpack(payload: bytes, path: str) -> Catalog:
 
 def _damaged(message: str, path: str) -> CorruptionError:
     return CorruptionError(
-        f"a catalog is damaged: {message}", path=path, hint="make it again: chronicle manifest rebuild"
+        f"a catalog is damaged: {message}", path=path, hint="make it again: chronicle tier rebuild"
     )
 
 

@@ -168,7 +168,8 @@ class Manifest:
         if not create and not (folder / "data.mdb").exists():
             return None
         try:
-            return cls(Path(home), _environment(folder, create=create))
+            environment = _environment(folder, create=create)
+            return None if environment is None else cls(Path(home), environment)
         except lmdb.Error as error:
             raise manifest_error(error, folder) from error
 
@@ -292,7 +293,7 @@ class Manifest:
 
     def _damaged(self, message: str) -> CorruptionError:
         return CorruptionError(
-            f"the manifest is damaged: {message}", path=self.path, hint="make it again: chronicle manifest rebuild"
+            f"the manifest is damaged: {message}", path=self.path, hint="make it again: chronicle tier rebuild"
         )
 
     def _get_meta(self, key: str) -> Any:
@@ -324,7 +325,7 @@ def manifest_error(error: lmdb.Error, path: Path) -> CapacityError | CorruptionE
         return CapacityError(f"no space for the manifest: {error}", path=path, hint="free space; nothing was lost")
     if isinstance(error, (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
         return CorruptionError(
-            f"the manifest is damaged: {error}", path=path, hint="make it again: chronicle manifest rebuild"
+            f"the manifest is damaged: {error}", path=path, hint="make it again: chronicle tier rebuild"
         )
     return StoreError(f"the manifest could not be used: {error}", path=path)
 
@@ -345,7 +346,8 @@ def _environment(folder: Path, *, create: bool) -> Any:
         shared = _SHARED.get(identity)
         if shared is None:
             shared = _open_environment(folder, create=create)
-            _SHARED[identity] = shared
+            if shared is not None:
+                _SHARED[identity] = shared
         return shared
 
 
@@ -374,7 +376,9 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
         return environment
     if not create:
         environment.close()
-        raise CorruptionError("this is no manifest", path=folder, hint="make it again: chronicle manifest rebuild")
+        if not names:  # another process is about to make it
+            return None
+        raise CorruptionError("this is no manifest", path=folder, hint="make it again: chronicle tier rebuild")
     with environment.begin(write=True) as transaction:
         environment.open_db(b"segments", txn=transaction)
         meta = environment.open_db(b"meta", txn=transaction)

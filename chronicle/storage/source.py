@@ -91,7 +91,7 @@ class TieredSource:
         raise NotFoundError(
             f"segment {number} of {queue} is in no tier",
             path=error.path if error else self.home,
-            hint="chronicle verify tells what is missing; chronicle manifest rebuild looks everywhere again",
+            hint="chronicle verify tells what is missing; chronicle tier rebuild looks everywhere again",
         ) from error
 
     def _moved(self, queue: str) -> dict[int, Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.support.tiers import BOOK, apply_all, book_home, first_sealed
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return book_home(tmp_path_factory.mktemp("flips"), 1, per_segment=120)
+    return book_home(tmp_path_factory.mktemp("flips"), 1, per_segment=42)
 
 
 def read_all(view: SegmentView) -> tuple[bytes, object, object]:
@@ -33,7 +34,7 @@ def read_all(view: SegmentView) -> tuple[bytes, object, object]:
         view.close()
 
 
-def assert_flip_found(path: Path, data: bytes, position: int, bit: int, open_view, check, truth) -> None:  # noqa: ANN001
+def assert_flip_found(path: Path, data: bytes, position: int, bit: int, open_view, check, truth) -> None:
     damaged = bytearray(data)
     damaged[position] ^= 1 << bit
     path.write_bytes(damaged)
@@ -150,7 +151,5 @@ def test_any_records_come_back(rows: list[tuple[int, int, int, int, int, int, by
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400), st.integers(0, 5000))
 def test_arbitrary_bytes_decode_to_an_error_or_nothing_larger(stored: bytes, size: int) -> None:
-    try:
+    with contextlib.suppress(ChronicleError):
         assert len(decode_block(stored, size)) == size
-    except ChronicleError:
-        pass

@@ -47,7 +47,9 @@ def book_events(count: int, seed: int = 1, *, snapshot_every: int = 40) -> list[
     return events
 
 
-def fill(home: Path, name: str, events: list[tuple[bytearray, int]], *, per_segment: int = 100, seal: bool = True) -> Queue:
+def fill(
+    home: Path, name: str, events: list[tuple[bytearray, int]], *, per_segment: int = 100, seal: bool = True
+) -> Queue:
     """Append events to a queue of `home`, sealing after every `per_segment`; the last stays open unless `seal`."""
     queue = Queue.create(home / name, name=name, segment_bytes=256 * 1024, exist_ok=True)
     with queue.appender(prologue=lambda: {"schema": 1, "queue": name}) as appender:
@@ -85,11 +87,11 @@ def three_tiers(home: Path, *, warm: str = "zstd", cold: str = "zstd", grace_ns:
     from chronicle.storage.policy import COLD_AFTER_NS, Rule
 
     base = default_policy(home)
-    tiers = (TierPolicy("warm", home / "archive", warm), TierPolicy("cold", home.parent / "cold", cold))
+    tiers = (TierPolicy("warm", home / "archive", warm), TierPolicy("cold", home / "cold", cold))
     return replace(base, tiers=tiers, rules=(*base.rules, Rule("warm", "cold", COLD_AFTER_NS)), grace_ns=grace_ns)
 
 
-def apply_all(home: Path, policy: Policy | None = None, **options: object):  # noqa: ANN201
+def apply_all(home: Path, policy: Policy | None = None, **options: object):
     """Move every sealed segment one tier further."""
     policy = policy or default_policy(home)
     plan, errors = make_plan(home, policy, everything=True)

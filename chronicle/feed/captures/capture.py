@@ -20,7 +20,7 @@ from chronicle.feed.marks import Line
 __all__ = ["FORMATS", "Capture", "detect_format", "open_capture"]
 
 FORMATS: Final = ("cryptofeed", "hftbacktest", "lobster", "wire")
-FILES_MAX: Final = 1000
+FILES_MAX: Final = 500
 """Files are open at the same time; more than this would exhaust descriptors."""
 
 

@@ -37,7 +37,8 @@ from chronicle.feed.marks import Line, damaged_frame
 
 __all__ = ["is_cryptofeed", "open_cryptofeed"]
 
-CONNECTIONS_MAX: Final = 1024
+CONNECTIONS_MAX: Final = 256
+"""Each connection is one open file while it is read."""
 TS_FIRST: Final = 631_152_000 * 10**9
 TS_LAST: Final = 4_102_444_800 * 10**9
 """Times outside 1990 to 2100 are garbage, not receive times."""
@@ -63,6 +64,9 @@ class _Header(msgspec.Struct):
     t: str
     exchange: str = ""
 
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What a hostile line can raise in the JSON decoder."""
 
 _ROW = msgspec.json.Decoder(_Row)
 _HEADER = msgspec.json.Decoder(_Header)
@@ -139,7 +143,7 @@ def _venue(path: Path, head: list[bytes]) -> str:
 def _is_header(line: bytes) -> bool:
     try:
         return _HEADER.decode(line).t == "header"
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 
@@ -154,7 +158,7 @@ def _kind(line: bytes) -> str:
         return "text"
     try:
         return _ROW.decode(line).t
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return "damaged"
 
 
@@ -244,10 +248,10 @@ def _scan_connections(path: Path) -> list[str]:
     try:
         for _, line in read_lines(path):
             name = _connection_of(line)
-            if name is not None and name not in names:
-                if len(names) == CONNECTIONS_MAX:
-                    raise DecodeError("too many connections in one capture", path=path, expected=CONNECTIONS_MAX)
+            if name is not None:
                 names[name] = None
+            if len(names) > CONNECTIONS_MAX:
+                break  # the caller refuses so many
     except DecodeError:
         if not names:
             raise
@@ -259,7 +263,7 @@ def _connection_of(line: bytes) -> str | None:
     if quick is None:
         try:
             return _ROW.decode(line).conn or None
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
     return quick[1].decode("utf-8", "replace")
 
@@ -286,7 +290,7 @@ def _read_jsonl(path: Path, name: str, number: int, *, takes_strays: bool) -> It
 def _jsonl_frame(line: bytes, name: str, number: int, address: str) -> Frame:
     try:
         row = _ROW.decode(line)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DecodeError(f"this is no line of a cryptofeed capture: {error}") from error
     if row.t == "header":
         return Frame(WireForm.CONFIG, 0, f"configuration:{name}", UNTIMED, line)

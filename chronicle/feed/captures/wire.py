@@ -6,7 +6,6 @@ the marks in the queue go with them, so that the raw queue comes out as it did t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.merge import Stream
 from chronicle.feed.marks import START, Line, read_lines, read_mark
 
-__all__ = ["is_wire", "open_wire", "queues_of"]
+__all__ = ["frame_of", "is_wire", "open_wire", "queues_of"]
 
 _SUFFIXES: Final = (SEGMENT_OPEN_SUFFIX, SEGMENT_SEALED_SUFFIX)
 
@@ -102,7 +101,7 @@ def _lines(queue: Queue, only: frozenset[int]) -> list[Line]:
         with queue.open_segment(number) as segment:
             mark = segment.prologue().get("capture") or b""
         if mark:
-            return read_lines(json.loads(mark))
+            return read_lines(read_mark(Frame(WireForm.CONFIG, 0, START, 0, mark)))
         break
     first = next(_read(queue, only), None)
     if first is None or first.address != START:
@@ -127,7 +126,7 @@ def _read(queue: Queue, only: frozenset[int]) -> Iterator[Frame]:
         while cursor.index < end and (window := cursor.next_window()) is not None:
             for record in window.records():
                 if record.kind == Kind.WIRE:
-                    yield _frame(record)
+                    yield frame_of(record)
     except DecodeError:
         raise
     except ChronicleError as error:
@@ -136,7 +135,14 @@ def _read(queue: Queue, only: frozenset[int]) -> Iterator[Frame]:
         cursor.close()
 
 
-def _frame(record: Record) -> Frame:
+def frame_of(record: Record) -> Frame:
+    """Return the frame in a WIRE record.
+
+    Raises
+    ------
+    DecodeError
+        When it has a form that this build does not know.
+    """
     values: dict[str, Any] = record.fields()
     try:
         form = WireForm(values["form"])

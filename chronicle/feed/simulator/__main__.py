@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the first line printed is the port."""
     parser = argparse.ArgumentParser(
         prog="python -m chronicle.feed.simulator",
-        description="A simulated exchange on loopback that speaks Kraken's WebSocket protocol v1, checksums included.",
+        description="A simulated exchange on loopback; it speaks Kraken's WebSocket protocol v1, with checksums.",
     )
     names = [pair.name for pair in DEFAULT_PAIRS]
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")

@@ -54,7 +54,9 @@ def book_snapshot(market: Market, channel_id: int, depth: int, ns: int) -> str:
     """Return the message that starts a book subscription."""
     time = time_text(ns)
     sides = {
-        key: [[price_text(market.pair, price), decimal(size, SIZE_DECIMALS), time] for price, size in ladder.best(depth)]
+        key: [
+            [price_text(market.pair, price), decimal(size, SIZE_DECIMALS), time] for price, size in ladder.best(depth)
+        ]
         for key, ladder in (("as", market.asks), ("bs", market.bids))
     }
     return dumps([channel_id, sides, f"book-{depth}", market.pair.name])
@@ -66,7 +68,9 @@ def book_update(
     """Return an update: one map when one side changed, else two; the checksum stands in the last."""
     time = time_text(ns)
     parts: list[dict[str, Any]] = [
-        {key: [_level(market.pair, entry, time) for entry in entries]} for key, entries in (("a", asks), ("b", bids)) if entries
+        {key: [_level(market.pair, entry, time) for entry in entries]}
+        for key, entries in (("a", asks), ("b", bids))
+        if entries
     ]
     parts[-1]["c"] = str(check)
     return dumps([channel_id, *parts, f"book-{depth}", market.pair.name])
@@ -94,7 +98,9 @@ def ticker(market: Market, channel_id: int) -> str:
     ask, ask_size = market.asks.best(1)[0]
     bid, bid_size = market.bids.best(1)[0]
     volume = decimal(market.volume, SIZE_DECIMALS)
-    last, low, high, opened = (price_text(pair, price) for price in (market.last, market.low, market.high, market.open))
+    last, low, high, opened = (
+        price_text(pair, price) for price in (market.last, market.low, market.high, market.open)
+    )
     values = {
         "a": [price_text(pair, ask), ask_size // 10**SIZE_DECIMALS, decimal(ask_size, SIZE_DECIMALS)],
         "b": [price_text(pair, bid), bid_size // 10**SIZE_DECIMALS, decimal(bid_size, SIZE_DECIMALS)],

@@ -220,7 +220,9 @@ class SimulatedExchange:
             for depth in step.asks:
                 asks, bids = step.asks[depth], step.bids[depth]
                 if asks or bids:
-                    texts[depth] = protocol.book_update(market, self._channel_id(name, depth), depth, asks, bids, check, now)
+                    texts[depth] = protocol.book_update(
+                        market, self._channel_id(name, depth), depth, asks, bids, check, now
+                    )
             if self._drop and texts:
                 self._drop = False
                 texts.clear()
@@ -246,7 +248,9 @@ class SimulatedExchange:
         if path != "/0/public/AssetPairs":
             return None
         body = protocol.asset_pairs(market.pair for market in self.markets.values()).encode()
-        headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"})
+        headers = Headers(
+            {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+        )
         return Response(HTTPStatus.OK, "OK", headers, body)
 
     async def _session(self, connection: ServerConnection) -> None:

@@ -25,13 +25,13 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "format" / "archive.md
 
 
 @pytest.fixture
-def sealed(tmp_path: Path):  # noqa: ANN201
+def sealed(tmp_path: Path):
     book_home(tmp_path, 1, per_segment=400)
     with first_sealed(tmp_path) as segment:
         yield segment
 
 
-def archived(tmp_path: Path, segment, **options: object) -> tuple[LocalStore, str]:  # noqa: ANN001
+def archived(tmp_path: Path, segment, **options: object) -> tuple[LocalStore, str]:
     store = LocalStore(tmp_path / "archive")
     store.put("x/0000000000.czst", encode_segment(segment, EncodeOptions(**options)))  # type: ignore[arg-type]
     return store, "x/0000000000.czst"
@@ -116,8 +116,8 @@ def test_absurd_footers_are_refused_before_allocation(tmp_path: Path, sealed) ->
 
 
 def test_a_zstd_bomb_is_refused(tmp_path: Path, sealed) -> None:
-    import zstandard
     import xxhash
+    import zstandard
 
     from chronicle.storage.archive import decode_stored
     from chronicle.storage.archive_layout import Block, Method

@@ -46,14 +46,19 @@ def test_snapshot_that_contradicts_the_deltas_is_kept_verbatim() -> None:
 @pytest.mark.parametrize("kind", [Kind.BOOK_DELTA, Kind.BOOK_SNAPSHOT, Kind.TRADE, 5000])
 @pytest.mark.parametrize("body", [b"", b"\xff" * 8, b"\0" * 40, b"\xff" * 1000])
 def test_any_body_of_any_kind_comes_back(kind: int, body: bytes) -> None:
-    records = [pack_record(kind, body, ts_recv=number, flags=128 * (number % 2), instrument=number % 3) for number in range(20)]
+    records = [
+        pack_record(kind, body, ts_recv=number, flags=128 * (number % 2), instrument=number % 3)
+        for number in range(20)
+    ]
     data = b"".join(records)
     stored = encode_block(data, 3)
     assert stored is not None
     assert decode_block(stored, len(data)) == data
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 48, b"x" * 100, b"\x31\0\0\0" * 30, pack_record(1, b"", ts_recv=1)[:-8]])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 48, b"x" * 100, b"\x31\0\0\0" * 30, pack_record(1, b"", ts_recv=1)[:-8]]
+)
 def test_what_is_no_run_of_records_is_refused(data: bytes) -> None:
     assert encode_block(data, 3) is None
 
@@ -67,7 +72,9 @@ def test_record_offsets_find_runs_and_changes() -> None:
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("values", [EXTREMES, EXTREMES[::-1], [7] * 10, list(range(0, 1000, 10)), [2**63 - 1, -(2**63)] * 5])
+@pytest.mark.parametrize(
+    "values", [EXTREMES, EXTREMES[::-1], [7] * 10, list(range(0, 1000, 10)), [2**63 - 1, -(2**63)] * 5]
+)
 @pytest.mark.parametrize("event_rows", [1, 3])
 @pytest.mark.parametrize("with_reference", [False, True])
 def test_columns_of_extreme_values_come_back(values: list[int], event_rows: int, with_reference: bool) -> None:

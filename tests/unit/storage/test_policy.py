@@ -24,7 +24,9 @@ HOUR = 3600 * 10**9
 NOW = 1_700_000_000 * 10**9
 
 
-def row(queue: str = "clean/kraken/btc_eur/book.q", number: int = 0, *, age_ns: int = 3 * HOUR, **values: Any) -> SegmentRow:
+def row(
+    queue: str = "clean/kraken/btc_eur/book.q", number: int = 0, *, age_ns: int = 3 * HOUR, **values: Any
+) -> SegmentRow:
     fields: dict[str, Any] = {
         "generation": 1,
         "base_index": number * 100,
@@ -99,7 +101,10 @@ def test_wire_and_released_raw_need_no_shard() -> None:
 
 
 def test_first_matching_rule_decides() -> None:
-    rules = [{"to": "warm", "after": "1d", "queues": ["clean/*/book.q"]}, {"to": "warm", "after": 0, "queues": ["wire/*"]}]
+    rules = [
+        {"to": "warm", "after": "1d", "queues": ["clean/*/book.q"]},
+        {"to": "warm", "after": 0, "queues": ["wire/*"]},
+    ]
     policy = policy_from_mapping({"rules": rules}, "/home")
     rows = row(age_ns=3 * HOUR), row("wire/main.q", age_ns=0), row("clean/kraken/btc_eur/trade.q", age_ns=3 * HOUR)
     found = decide(*rows, policy=policy)
