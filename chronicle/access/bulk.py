@@ -6,20 +6,23 @@ The kernel applies what is plain; snapshots, redefinitions, gaps and notes come 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chronicle.access.cost import Cost
 from chronicle.access.kernels import books as kernel
-from chronicle.access.ladder import drives
+from chronicle.access.ladder import Ladder, drives
+from chronicle.access.segments import Segment
 from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, GapState, Kind
 from chronicle.core.records import InstrumentFields, Record
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.status import BookTrust
 
-__all__ = ["BulkBook", "Rows"]
+__all__ = ["BulkBook", "Rows", "replay_to"]
 
 _TRUSTED = (int(BookStatus.OK), int(BookStatus.CROSSED))
 
@@ -106,6 +109,7 @@ class BulkBook:
         self.book = ArrayBook()
         self.trust = BookTrust()
         self.rows = rows
+        self.snapshot_ts = NONE
         self.definition = InstrumentFields(0, 0)
         self._exponents = exponents
         self._first_ts, self._end_ts, self._every = first_ts, end_ts, every
@@ -132,9 +136,47 @@ class BulkBook:
         """How many rows no later GAP can reach."""
         return int(self._reg[kernel.PROVEN_ROW])
 
+    def take_over(self, ladder: Ladder) -> None:
+        """Start from the state of `ladder`."""
+        if any(ladder.levels.count()):
+            bids, asks = ladder.levels.depth(INT64_MAX)
+            floor, ceiling = ladder.levels.bounds()
+            self.book.load(bids, asks, bid_floor=floor, ask_ceiling=ceiling)
+        self.trust, self.snapshot_ts = ladder.trust, ladder.snapshot_ts
+        self._reg[kernel.EVENT_TS] = NONE
+        self._trust_to_registers()
+
+    def hand_over(self, ladder: Ladder) -> None:
+        """Give the state to `ladder`."""
+        self._registers_to_trust()
+        ladder.levels, ladder.trust, ladder.definition = self.book, self.trust, self.definition
+        ladder.snapshot_ts = self.snapshot_ts
+        ladder.deltas += self.deltas
+
+    @property
+    def event_ts(self) -> int:
+        """ts_recv of the last event that was begun; NONE when there was none."""
+        return int(self._reg[kernel.EVENT_TS])
+
+    def begin_window(self) -> None:
+        """Count records and note the last driving one from here on."""
+        self._reg[kernel.RECORDS] = 0
+        self._reg[kernel.LAST_AT] = NONE
+
+    @property
+    def records(self) -> int:
+        """Records of the window that were passed."""
+        return int(self._reg[kernel.RECORDS])
+
+    @property
+    def last_place(self) -> tuple[int, int]:
+        """(word, number) in the window of the last driving record; the word is NONE when there was none."""
+        return int(self._reg[kernel.LAST_AT]), int(self._reg[kernel.LAST_RECORD])
+
     def load(self, record: Record) -> None:
         """Start from a BOOK_SNAPSHOT."""
         self.book.load_snapshot_record(record.data)
+        self.snapshot_ts = record.ts_recv
         self.trust.follow(record, self.definition)
         self._reg[kernel.TS_EVENT] = record.ts_event
         self._trust_to_registers()
@@ -170,7 +212,7 @@ class BulkBook:
             if why == kernel.ROOM:
                 self.book.reserve(int(self.book.counts.max()) + 1)
             elif why == kernel.SPECIAL:
-                self._special(_record_at(words, position))
+                self._special(_record_at(words, position), position)
             elif why == kernel.BAD:
                 raise CorruptionError("a record's length is impossible", offset=position * 8)
             else:
@@ -213,7 +255,7 @@ class BulkBook:
         self._reg[kernel.PROVEN_ROW] = self.rows.count
         self._trust_to_registers()
 
-    def _special(self, record: Record) -> None:
+    def _special(self, record: Record, position: int) -> None:
         """Apply what the kernel left alone."""
         self._registers_to_trust()
         if record.kind == Kind.INSTRUMENT:
@@ -221,9 +263,12 @@ class BulkBook:
             self._define(InstrumentFields.unpack(record.body))
         elif record.kind == Kind.BOOK_SNAPSHOT:
             self.book.load_snapshot_record(record.data)
+            self.snapshot_ts = record.ts_recv
             if drives(record):
                 self._reg[kernel.TS_RECV], self._reg[kernel.TS_EVENT] = record.ts_recv, record.ts_event
                 self._reg[kernel.EVENT_DRIVEN] = 1
+                self._reg[kernel.LAST_AT] = position
+                self._reg[kernel.LAST_RECORD] = self._reg[kernel.RECORDS]
                 self._reg[kernel.PROVEN_ROW] = self.rows.count
         elif record.kind == Kind.GAP and record.fields()["state"] == GapState.OPEN:
             self.gap_from(record.fields()["last_good_ts"])
@@ -265,7 +310,39 @@ class BulkBook:
         trust.last_checked_index = int(reg[kernel.CHECKED_INDEX])
 
 
-def _record_at(words: NDArray[np.int64], position: int) -> Record:
+def replay_to(
+    segment: Segment, ladder: Ladder, offset: int, index: int, target: int, cost: Cost
+) -> tuple[int, int, int]:
+    """Bring `ladder` (as it stands at `offset`) to the state after all events with ts_recv <= `target`.
+
+    Returns
+    -------
+    tuple
+        Offset and index of the first event behind, and ts_recv of the last event passed (NONE: none).
+    """
+    end_ts = min(target, INT64_MAX - 1) + 1
+    bulk = BulkBook(ladder.definition, (0, 0), Rows(1, 1), first_ts=INT64_MAX, end_ts=end_ts, every=0)
+    bulk.take_over(ladder)
+    last_ts = NONE
+    table = segment.seek()
+    behind = bisect_right(table.ts, target)
+    end = table.offset[behind] if behind < len(table) else segment.data_end()
+    for at, base, window in segment.windows(offset, index, end, cost):
+        words = np.frombuffer(window, dtype=np.int64)
+        bulk.begin_window()
+        why, place = bulk.replay(words, 0)
+        word, number = bulk.last_place
+        if word != NONE:
+            ladder.last = _record_at(words, word, base + number)
+        offset, index = at + place * 8, base + bulk.records
+        last_ts = bulk.event_ts
+        if why == kernel.STOP:
+            break
+    bulk.hand_over(ladder)
+    return offset, index, last_ts
+
+
+def _record_at(words: NDArray[np.int64], position: int, index: int = NONE) -> Record:
     size = (int(words[position]) & 0xFFFFFFFF) >> 3
     data: Any = words[position : position + size].tobytes()
-    return Record(data)
+    return Record(data, index)

@@ -49,12 +49,12 @@ class Explanation:
     @property
     def payload(self) -> bytes:
         """The exchange's bytes, verbatim; empty where there is no wire record."""
-        return self._wire_field("payload", b"")
+        return bytes(self._wire_field("payload", b""))
 
     @property
     def address(self) -> str:
         """Where they came from; empty where there is no wire record."""
-        return self._wire_field("address", "")
+        return str(self._wire_field("address", ""))
 
     @property
     def form(self) -> str:

@@ -170,7 +170,7 @@ class Columnar:
 
     def _numpy(self, column: Column, values: NDArray[Any]) -> NDArray[Any]:
         if column.role == "word":
-            return np.asarray(column.words, dtype=np.str_)[values]
+            return np.take(np.asarray(column.words, dtype=np.str_), values)
         if column.role not in ("price", "size") or self.decimals == "int":
             return values
         exponent = self._exponent(column)

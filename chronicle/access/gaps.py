@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from chronicle.access.cost import Cost
@@ -69,7 +70,7 @@ def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
     if pending is not None:
         yield pending
     infos = shelf.segments(lane.queue)
-    for before, after in zip(infos, infos[1:], strict=False):
+    for before, after in pairwise(infos):
         if before.end_index != after.base_index:
             yield Gap(
                 symbol=symbol,
@@ -103,8 +104,6 @@ def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any]) -> Gap
 
 
 def _closed(gap: Gap, recovery_ts: int) -> Gap:
-    from dataclasses import replace
-
     return replace(gap, state="closed", recovery_ts=recovery_ts)
 
 

@@ -6,11 +6,16 @@ in bulk, and the tests hold the two against one another.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, BookStatus, Kind, Origin
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields
 from chronicle.etl.book import Book as Levels
 from chronicle.etl.status import BookTrust
+
+if TYPE_CHECKING:
+    from chronicle.etl.array_book import ArrayBook
 
 __all__ = ["Ladder", "drives"]
 
@@ -31,7 +36,7 @@ class Ladder:
     ----------
     definition : InstrumentFields
         Exponents and rules in force.
-    levels : chronicle.etl.book.Book
+    levels : chronicle.etl.book.Book or chronicle.etl.array_book.ArrayBook
         The levels, as mantissas of the definition's exponents.
     trust : BookTrust
         How far they are to be trusted.
@@ -46,7 +51,7 @@ class Ladder:
     __slots__ = ("definition", "deltas", "last", "levels", "snapshot_ts", "trust")
 
     def __init__(self, definition: InstrumentFields | None = None) -> None:
-        self.levels = Levels()
+        self.levels: Levels | ArrayBook = Levels()
         self.trust = BookTrust()
         self.snapshot_ts = NONE
         self.last: Record | None = None

@@ -7,6 +7,7 @@ in a hole. Several lanes are judged alike and the best answer wins.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ __all__ = ["book_at"]
 
 AHEAD_RECORDS_MAX = 8_192
 """How far the look ahead goes when nothing confirms the book."""
+
+KERNELS_FROM_DELTAS = 200_000
+"""After so many deltas in plain Python (a second's worth) loading the kernels would have been cheaper."""
 
 _RANK = {
     BookStatus.OK: 0,
@@ -106,11 +110,16 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     if position < 0:
         return None
     segment = shelf.open(infos[position], cost)
-    offset, index, ladder = _start(segment, target)
+    start, index, ladder = _start(segment, target)
+    offset, last_ts = start, infos[position].ts_first
+    if _kernels_pay(shelf):
+        from chronicle.access.bulk import replay_to
+
+        offset, index, passed_ts = replay_to(segment, ladder, offset, index, target, cost)
+        last_ts = max(last_ts, passed_ts)
     events = LaneEvents(shelf, infos, position, offset, index, cost)
     walk = iter(events)
-    last_ts, ahead = infos[position].ts_first, None
-    where = segment
+    ahead, where = None, segment
     for event in walk:
         if event[0].ts_recv > target or events.hole:
             ahead = event
@@ -119,8 +128,9 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
             ladder.apply(record)
         last_ts, where = event[0].ts_recv, events.segment
     cost.deltas_replayed += ladder.deltas
+    shelf.deltas_walked += ladder.deltas
     if ladder.last is None:
-        ladder.last, where = _last_before(shelf, infos, position, offset, cost) or (None, where)
+        ladder.last, where = _last_before(shelf, infos, position, start, cost) or (None, where)
     status = ladder.status()
     trusted = status in (BookStatus.OK, BookStatus.CROSSED)
     if trusted and ahead is not None and _gap_ahead(ahead, walk, events, ladder, target, last_ts):
@@ -128,10 +138,15 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     return LaneBook(lane, ladder, status, where, last_ts, ahead is not None)
 
 
+def _kernels_pay(shelf: Shelf) -> bool:
+    """Return whether to replay with the kernels: they are loaded anyway, or loading them has come to cost less."""
+    return "chronicle.access.bulk" in sys.modules or shelf.deltas_walked >= KERNELS_FROM_DELTAS
+
+
 def _last_before(
     shelf: Shelf, infos: list[SegmentInfo], position: int, offset: int, cost: Cost
 ) -> tuple[Record, Segment] | None:
-    """Return the last driving record before `offset`, where only snapshots and notes lie between it and the moment."""
+    """Return the last driving record before `offset`: only snapshots and notes lie between it and the moment."""
     while position >= 0:
         segment = shelf.open(infos[position], cost)
         table, end = segment.seek(), offset

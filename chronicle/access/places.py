@@ -9,6 +9,7 @@ from pathlib import Path
 from chronicle.core.errors import ConfigError, NotFoundError, RetiredError
 from chronicle.core.layout import SegmentState
 from chronicle.core.source import SegmentInfo, SegmentSource, SegmentView
+from chronicle.storage.source import open_source
 
 __all__ = ["Joined", "Location", "open_places"]
 
@@ -89,12 +90,6 @@ def _source(place: Location) -> SegmentSource:
             path=path,
             hint="chronicle init makes a home; chronicle.open takes a home directory or an archive root",
         )
-    return _tiered(path)
-
-
-def _tiered(path: Path) -> SegmentSource:
-    from chronicle.storage.source import open_source
-
     return open_source(path)
 
 

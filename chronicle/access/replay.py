@@ -36,12 +36,12 @@ class Event:
     @property
     def ts_recv(self) -> int:
         """Receive time, ns UTC."""
-        return self.records[0].ts_recv
+        return int(self.records[0].ts_recv)
 
     @property
     def ts_event(self) -> int:
         """The venue's time, ns UTC."""
-        return self.records[-1].ts_event
+        return int(self.records[-1].ts_event)
 
 
 def replay(

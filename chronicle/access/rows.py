@@ -75,7 +75,7 @@ class Window:
 
 
 def _side(window: Window) -> NDArray[Any]:
-    codes = _SIDE_CODES[(window.word(0) >> 56) & 0xFF]
+    codes: NDArray[Any] = _SIDE_CODES[(window.word(0) >> 56) & 0xFF]
     if window.level is not None:
         bids = window.words[window.at + 6] & 0xFFFFFFFF
         place = (window.level - window.at - _LEVELS_WORD) >> 1

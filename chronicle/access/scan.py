@@ -62,7 +62,7 @@ def columns_of(channel: str) -> tuple[str, ...]:
 
 
 class Scan(Columnar):
-    """Records of `symbols` with ts_recv in [start, end), made by :meth:`Store.scan`; nothing is read before it is asked.
+    """Records of `symbols` with ts_recv in [start, end), made by :meth:`Store.scan`; read when it is asked.
 
     Rows come by ``ts_recv``; equal times keep the order of `symbols`, then of lanes, then of the queue. A venue's
     book snapshot gives one row a level (kind ``snapshot``: together they replace the book). The last row of each

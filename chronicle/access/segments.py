@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, takewhile
 from typing import Any, TypeVar
 
 from chronicle.access.cost import Cost
@@ -224,13 +225,15 @@ class Shelf:
         self._infos: dict[str, list[SegmentInfo]] = {}
         self._queues: list[str] | None = None
         self._lock = threading.RLock()
+        self.deltas_walked = 0
 
     def queues(self, prefix: str = "", *, fresh: bool = False) -> list[str]:
         """Return the names of the queues that start with `prefix`."""
         with self._lock:
             if fresh or self._queues is None:
-                self._queues = self.source.queues("")
-            return [name for name in self._queues if name.startswith(prefix)]
+                self._queues = sorted(self.source.queues(""))
+            first = bisect_left(self._queues, prefix)
+            return list(takewhile(lambda name: name.startswith(prefix), islice(self._queues, first, None)))
 
     def segments(self, queue: str, *, fresh: bool = False) -> list[SegmentInfo]:
         """Return the segments of `queue` that hold records, in order; none when there is no such queue."""

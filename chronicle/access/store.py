@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from chronicle.access.quality import Quality
     from chronicle.access.replay import Event
     from chronicle.access.scan import Scan
+    from chronicle.core.source import SegmentInfo
+    from chronicle.storage.verify import VerifyReport
 
 __all__ = ["Store", "open"]
 
@@ -314,6 +317,25 @@ class Store:
                 "which record is to be explained?", hint="explain(row), or explain(symbol, channel, index)"
             )
         return explain(self._shelf, self.resolve(row), channel, index, lane)
+
+    def verify(
+        self, *, deep: bool = False, prefix: str = "", progress: Callable[[int, SegmentInfo], None] | None = None
+    ) -> list[VerifyReport]:
+        """Check every byte of every sealed segment; return a report for each place of the store.
+
+        Parameters
+        ----------
+        deep : bool
+            Also walk every record.
+        prefix : str
+            Only queues whose names start so.
+        progress : callable, optional
+            Called after each segment with (segments checked, its info).
+        """
+        from chronicle.storage.verify import verify
+
+        places = [self._places] if isinstance(self._places, str | PathLike) else self._places
+        return [verify(fspath(place), deep=deep, prefix=prefix, progress=progress) for place in places]
 
     # -------------------------------------------------------------------------------------------------------------
 

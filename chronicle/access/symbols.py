@@ -116,7 +116,8 @@ class Directory:
         if close:
             hint = "close: " + ", ".join(lowered[name] for name in close)
         elif names:
-            hint = f"{len(names)} instruments are captured, as {', '.join(names[:CLOSE_MATCHES])}; see store.instruments()"
+            some = ", ".join(names[:CLOSE_MATCHES])
+            hint = f"{len(names)} instruments are captured, as {some}; see store.instruments()"
         else:
             hint = "nothing is captured here yet: chronicle feed replay, then chronicle etl run --drain"
         return SymbolError(f"no captured instrument goes by {text!r}", hint=hint)

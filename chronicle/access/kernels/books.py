@@ -7,6 +7,8 @@ kind, flags, side; 1 ts_recv; 2 ts_event; 5 sequence; 6.. body. The book's array
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 
 import chronicle.access.kernels  # noqa: F401  (keys the cache)
@@ -47,7 +49,11 @@ PROVEN_ROW = 13
 DELTAS = 14
 GRID_NEXT = 15
 GAP_FROM = 16
-REGISTERS = 17
+RECORDS = 17
+LAST_AT = 18
+LAST_RECORD = 19
+EVENT_TS = 20
+REGISTERS = 21
 
 # Why it returned.
 DONE = 0
@@ -59,7 +65,16 @@ BAD = 5
 
 
 @numba.njit(cache=True, nogil=True, inline="never")
-def _write(levels, counts, reg, row, ts_recv, times, states, prices):
+def _write(
+    levels: Any,
+    counts: Any,
+    reg: Any,
+    row: Any,
+    ts_recv: Any,
+    times: Any,
+    states: Any,
+    prices: Any,
+) -> None:
     """Write one row: times int64[rows, 2], states uint8[rows], prices int64[4, rows, depth]. O(depth)."""
     depth = prices.shape[2]
     times[row, 0] = ts_recv
@@ -87,7 +102,17 @@ def _write(levels, counts, reg, row, ts_recv, times, states, prices):
 
 
 @numba.njit(cache=True, nogil=True)
-def fill(levels, counts, reg, until_ts, every, times, states, prices, row):
+def fill(
+    levels: Any,
+    counts: Any,
+    reg: Any,
+    until_ts: Any,
+    every: Any,
+    times: Any,
+    states: Any,
+    prices: Any,
+    row: Any,
+) -> Any:
     """Write a row for each grid time below `until_ts` while there is room; return the next row. O(rows * depth)."""
     while reg[GRID_NEXT] < until_ts and row < len(states):
         _write(levels, counts, reg, row, reg[GRID_NEXT], times, states, prices)
@@ -99,7 +124,20 @@ def fill(levels, counts, reg, until_ts, every, times, states, prices, row):
 
 
 @numba.njit(cache=True, nogil=True)
-def replay(levels, counts, reg, words, position, first_ts, end_ts, every, times, states, prices, row):
+def replay(
+    levels: Any,
+    counts: Any,
+    reg: Any,
+    words: Any,
+    position: Any,
+    first_ts: Any,
+    end_ts: Any,
+    every: Any,
+    times: Any,
+    states: Any,
+    prices: Any,
+    row: Any,
+) -> Any:
     """Apply plain records from word `position` on and write rows; return (why, position, row).
 
     Plain: BOOK_DELTA, ORDER, and CHECK that passed. Any other kind is left to the caller (SPECIAL), who applies it,
@@ -133,6 +171,7 @@ def replay(levels, counts, reg, words, position, first_ts, end_ts, every, times,
                 return FULL, position, row
             reg[EVENT_START] = 0
             reg[EVENT_DRIVEN] = 0
+            reg[EVENT_TS] = ts
         if reg[CONTENT_DONE] != 0:
             reg[CONTENT_DONE] = 0
         elif kind == KIND_BOOK_DELTA:
@@ -141,9 +180,10 @@ def replay(levels, counts, reg, words, position, first_ts, end_ts, every, times,
             set_level(levels, counts, (head >> 56) & 0xFF, words[position + 6], words[position + 7])
             reg[DELTAS] += 1
             reg[LINE_LOST] = 0
-            if reg[IN_GAP] == 0 and reg[VERIFIED] == 0 and reg[RULE] != 0 and words[position + 5] != NONE:
-                if reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE:
-                    reg[VERIFIED] = VERIFIED_SEQUENCE
+            numbered = reg[RULE] != 0 and words[position + 5] != NONE
+            chained = reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE
+            if numbered and chained and reg[IN_GAP] == 0 and reg[VERIFIED] == 0:
+                reg[VERIFIED] = VERIFIED_SEQUENCE
             _drive(reg, words, position, row)
         elif kind == KIND_ORDER:
             _drive(reg, words, position, row)
@@ -161,15 +201,18 @@ def replay(levels, counts, reg, words, position, first_ts, end_ts, every, times,
             if every == 0 and reg[EVENT_DRIVEN] != 0 and reg[TS_RECV] >= first_ts:
                 _write(levels, counts, reg, row, reg[TS_RECV], times, states, prices)
                 row += 1
+        reg[RECORDS] += 1
         position += length >> 3
     return DONE, position, row
 
 
 @numba.njit(cache=True, nogil=True, inline="never")
-def _drive(reg, words, position, row):
+def _drive(reg: Any, words: Any, position: Any, row: Any) -> None:
     """Note a driving record: the event's times, and, where no checksum stands behind the book, rows proven by it."""
     reg[TS_RECV] = words[position + 1]
     reg[TS_EVENT] = words[position + 2]
     reg[EVENT_DRIVEN] = 1
+    reg[LAST_AT] = position
+    reg[LAST_RECORD] = reg[RECORDS]
     if reg[VERIFIED] != VERIFIED_CHECKSUM:
         reg[PROVEN_ROW] = row

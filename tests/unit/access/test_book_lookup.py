@@ -11,11 +11,20 @@ from pathlib import Path
 import pytest
 
 import chronicle
+from chronicle.access import lookup
 from chronicle.core.errors import BookNotTrustedError, NotFoundError, SymbolError
 from chronicle.core.layout import Cause, StatusCode, Verdict
 from tests.support.home_builder import CleanQueue, definition, progress
 
 SYMBOL = "kraken:BTC-EUR"
+
+
+@pytest.fixture(params=[False, True], ids=["python", "kernel"], autouse=True)
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every rule holds for both ways of replaying."""
+    monkeypatch.setattr(lookup, "_kernels_pay", lambda _: request.param)
+
+
 START = 1_700_000_000_000_000_000
 
 
@@ -350,3 +359,17 @@ def test_two_places_are_read_as_one(tmp_path: Path) -> None:
         assert [segment.number for segment in store.coverage(SYMBOL).segments] == [0, 1]
         assert store.book(SYMBOL, at=START + 5).bid_levels == ((100, 1),)
         assert store.book(SYMBOL, at=START + 10).bid_levels == ((100, 2),)
+
+
+def test_long_use_comes_to_pay_for_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(lookup, "KERNELS_FROM_DELTAS", 10)
+    monkeypatch.delitem(sys.modules, "chronicle.access.bulk", raising=False)
+    simple(tmp_path).close()
+    with chronicle.open(tmp_path) as store:
+        answers = []
+        for _ in range(6):
+            answers.append(store.book(SYMBOL, at=START + 35).to_dict())
+            paid = lookup._kernels_pay(store._shelf)
+        assert paid
+        assert all(answer == answers[0] for answer in answers)
