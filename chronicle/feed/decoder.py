@@ -100,7 +100,7 @@ class FrameDecoder:
         out.begin(ts_recv, source_index=wire_index, source=frame.connection, flags=flags)
         self.frames += 1
         try:
-            if frame.address.startswith(PREFIX) and frame.form == WireForm.CONFIG:
+            if frame.form == WireForm.CONFIG and frame.address.startswith(PREFIX):
                 self._mark(frame, out)
             elif frame.form == WireForm.CONNECTED:
                 self._connected(frame, out)

@@ -191,14 +191,16 @@ def _enter(
         ledger.refuse_twice(capture, fingerprint)
     number = choose_lane(home, first_ts, taken=ledger.lanes_taken())
     lane = open_lane(home, number, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
+    with FeedWriter(lane, home) as writer:  # decodes what a killed writer may have left, before the start is noted
+        wire_start, raw_start = writer.wire.next_index, writer.raw.next_index
     entry = Entry(
         capture=ledger.next_id(fingerprint),
         fingerprint=fingerprint.digest,
         format=capture.format,
         files=[[name, digest] for name, digest in fingerprint.files],
         lane=number,
-        wire_start=lane.wire.end_index(),
-        raw_start=lane.raw.end_index(),
+        wire_start=wire_start,
+        raw_start=raw_start,
         state=STARTED,
         first_ts=first_ts,
     )

@@ -10,6 +10,7 @@ from chronicle.core.errors import StateError
 from chronicle.core.layout import INT64_MIN, NONE, Flag, Kind
 from chronicle.core.records import InstrumentFields, Record
 from chronicle.feed.adapter import Frame
+from chronicle.feed.catchup import undecoded_frames
 from chronicle.feed.decoder import DECODER_VERSION, FrameDecoder
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.lanes import Lane, load_instruments, prologue_of, save_instruments
@@ -73,13 +74,15 @@ class FeedWriter:
             self.decoder = FrameDecoder(lambda venue: adapter_for(venue, registry))
             fresh = wire_start is None or self.wire.next_index == wire_start
             self._last_ts = max(self.wire.last_ts_recv, self.raw.last_ts_recv) if fresh else INT64_MIN
+            self.clamped = 0
+            self.frames = 0
+            self.records = 0
+            self.events = 0
+            if wire_start is None and begin:
+                self._catch_up()
         except BaseException:
             self.close()
             raise
-        self.clamped = 0
-        self.frames = 0
-        self.records = 0
-        self.events = 0
 
     def __enter__(self) -> FeedWriter:
         return self
@@ -127,11 +130,9 @@ class FeedWriter:
             self._check_same(frame, index)
         self._next = index + 1
         data, count = self.decoder.decode(frame, ts_recv=ts_recv, wire_index=index, flags=flags)
-        if count and index > self._raw_done:
-            self.raw.append_event(data, count)
-            self.records += count
-            self.events += 1
-        if count:
+        if index > self._raw_done:
+            self._commit(data, count)
+        else:
             self._instruments.update(self.decoder.take_definitions())
 
     def sync(self) -> None:
@@ -148,6 +149,29 @@ class FeedWriter:
         """Give up the queues; what was written stays."""
         self.wire.close()
         self.raw.close()
+
+    def _catch_up(self) -> None:
+        """Decode what a killed writer left in the wire queue only, so that no frame is missing in the raw queue."""
+        record = self.lane.raw.last_record()
+        if record is None or record.source_index < 0:
+            return
+        mark, tail = undecoded_frames(self.lane.wire, record.source_index)
+        if mark is not None and tail:
+            self.decoder.decode(mark, ts_recv=mark.ts_recv, wire_index=NONE)  # for its lines; the record is there
+        for item in tail:
+            flags = item.flags & Flag.BAD_TS_RECV
+            data, count = self.decoder.decode(
+                item.frame, ts_recv=item.frame.ts_recv, wire_index=item.index, flags=flags
+            )
+            self._commit(data, count)
+
+    def _commit(self, data: bytearray, count: int) -> None:
+        """Append an event, and only then count its definitions as known."""
+        if count:
+            self.raw.append_event(data, count)
+            self.records += count
+            self.events += 1
+            self._instruments.update(self.decoder.take_definitions())
 
     def _append_wire(self, frame: Frame, ts_recv: int, flags: int) -> None:
         address = frame.address.encode("utf-8", "backslashreplace")

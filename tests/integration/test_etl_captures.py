@@ -146,7 +146,9 @@ def test_binance_over_midnight_has_no_gap_and_equals_the_book_ticker(shared_data
         if tickers[position][0] > record.sequence:
             continue
         best = ((ticker["bid_price"], ticker["bid_size"]), (ticker["ask_price"], ticker["ask_size"]))
-        equal, different = (equal + 1, different) if (book.best_bid, book.best_ask) == best else (equal, different + 1)
+        equal, different = (
+            (equal + 1, different) if (book.best_bid, book.best_ask) == best else (equal, different + 1)
+        )
     assert (equal, different) == (6491, 2)
 
 

@@ -32,7 +32,9 @@ steps = st.one_of(
     st.tuples(
         st.just("deltas"), numbers, sources, levels, st.sampled_from([0, 0, 0, 0, 0, 1, 3, -1]), st.integers(0, 9)
     ),
-    st.tuples(st.just("snapshot"), numbers, st.sampled_from([0, 1, 1, 2]), sides, sides, st.sampled_from([-3, 0, 0, 2])),
+    st.tuples(
+        st.just("snapshot"), numbers, st.sampled_from([0, 1, 1, 2]), sides, sides, st.sampled_from([-3, 0, 0, 2])
+    ),
     st.tuples(st.just("quote"), numbers, sources),
     st.tuples(st.just("trade"), numbers, sources),
     st.tuples(st.just("disconnect"), sources),

@@ -199,9 +199,7 @@ def follow(records: list[Record] | Iterator[Record]) -> Iterator[tuple[Record, B
             if snapshot.origin == Origin.ETL:
                 status = trust.status(crossed=book.crossed())
                 assert snapshot.status == status, "an injected snapshot says otherwise than its stream"
-            book.load(
-                snapshot.bids, snapshot.asks, bid_floor=snapshot.bid_floor, ask_ceiling=snapshot.ask_ceiling
-            )
+            book.load(snapshot.bids, snapshot.asks, bid_floor=snapshot.bid_floor, ask_ceiling=snapshot.ask_ceiling)
         if record.flags & Flag.LAST:
             book.truncate()
             yield record, book, trust
@@ -246,5 +244,3 @@ def random_levels(seed: int, count: int, prices: int = 40) -> np.ndarray[Any, np
     out[:, 1] = generator.integers(1, prices, count)
     out[:, 2] = np.where(generator.random(count) < 0.34, 0, generator.integers(1, 1000, count))
     return out
-
-

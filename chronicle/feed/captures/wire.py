@@ -23,7 +23,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.merge import Stream
 from chronicle.feed.marks import START, Line, read_lines, read_mark
 
-__all__ = ["is_wire", "open_wire", "queues_of"]
+__all__ = ["frame_of", "is_wire", "open_wire", "queues_of"]
 
 _SUFFIXES: Final = (SEGMENT_OPEN_SUFFIX, SEGMENT_SEALED_SUFFIX)
 
@@ -126,7 +126,7 @@ def _read(queue: Queue, only: frozenset[int]) -> Iterator[Frame]:
         while cursor.index < end and (window := cursor.next_window()) is not None:
             for record in window.records():
                 if record.kind == Kind.WIRE:
-                    yield _frame(record)
+                    yield frame_of(record)
     except DecodeError:
         raise
     except ChronicleError as error:
@@ -135,7 +135,14 @@ def _read(queue: Queue, only: frozenset[int]) -> Iterator[Frame]:
         cursor.close()
 
 
-def _frame(record: Record) -> Frame:
+def frame_of(record: Record) -> Frame:
+    """Return the frame in a WIRE record.
+
+    Raises
+    ------
+    DecodeError
+        When it has a form that this build does not know.
+    """
     values: dict[str, Any] = record.fields()
     try:
         form = WireForm(values["form"])

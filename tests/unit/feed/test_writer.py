@@ -196,3 +196,39 @@ def test_health_is_kept_per_stream(decoder: FrameDecoder) -> None:
     for frame in frames:
         decode(decoder, frame)
     assert decoder.streams == {(1, 1): 30}
+
+
+def test_a_frame_whose_records_a_crash_prevented_is_decoded_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the WIRE record and its event must not lose the trade that it carries."""
+    from chronicle.core.appender import Appender
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    frames = [start(), text(TRADE, 2), text(b'{"event":"heartbeat"}', 3), text(TRADE, 4), start(5), text(TRADE, 6)]
+    for home in (whole, broken):
+        prepare_home(home)
+    with FeedWriter(open_lane(whole, 0), whole) as writer:
+        for frame in frames:
+            writer.write(frame)
+    lane = open_lane(broken, 0)
+    with FeedWriter(lane, broken) as writer:
+        for frame in frames[:3]:
+            writer.write(frame)
+        with monkeypatch.context() as patch:
+            patch.setattr(Appender, "append_event", die)
+            with pytest.raises(Killed):
+                writer.write(frames[3])
+    assert [record.kind for record in records(lane.raw)][-1] == Kind.TRADE
+    with FeedWriter(lane, broken) as writer:
+        for frame in frames[4:]:
+            writer.write(frame)
+    for queue in ("raw", "wire"):
+        first, second = records(getattr(lane, queue)), records(getattr(open_lane(whole, 0), queue))
+        assert [bytes(r.data) for r in first] == [bytes(r.data) for r in second]
