@@ -104,7 +104,7 @@ class BookStream(PlainStream):
         """Take the next book events of the line."""
         event, count = 0, len(block)
         while event < count:
-            if self.trust.steady:
+            if self.trust.steady and self.message == NONE:
                 end = self._run(block, event)
                 if end > event:
                     event = end
@@ -147,16 +147,13 @@ class BookStream(PlainStream):
         at = block.at(first)
         ts_recv, raw_index = int(words[at + 1]), int(words[at + 3])
         numbers = self._numbers(block, first, kinds)
-        cause = None
-        if numbers is not None:
-            step = self._step(numbers)
-            if step is Step.DROP:
-                self._count("dropped")
-                return
-            cause = self._cause(step, numbers)
-        size = block.at(end) - at
-        self._begin(ts_recv, raw_index, size)
+        step = Step.APPLY if numbers is None else self._step(numbers)
+        if step is Step.DROP:
+            self._count("dropped")
+            return
+        self._begin(ts_recv, raw_index, block.at(end) - at)
         self._snapshot_if_due(ts_recv, int(words[at + 2]), raw_index)
+        cause = None if numbers is None else self._cause(step, numbers)
         if cause is not None and numbers is not None:
             missing = missing_range(
                 self.definition.fields.sequence_rule, last=self._last(), first=numbers[0], sequence=numbers[1]

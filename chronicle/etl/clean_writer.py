@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import chronicle.core.kernels.walking  # noqa: F401 - sealing and recovery walk segments by kernel once it is loaded
 from chronicle.core.appender import Appender
 from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import INT64_MAX, NONE, SegmentState

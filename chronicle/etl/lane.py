@@ -148,8 +148,15 @@ class LaneRunner:
         tailer.close()
 
     def finish(self, *, seal: bool) -> None:
-        """End a run: progress and checkpoint, and with `seal` all clean queues and progress sealed."""
+        """End a run: progress and checkpoint, and with `seal` all clean queues and progress sealed.
+
+        Raises
+        ------
+        CorruptionError
+            When a clean queue holds more than the raw queue gave up to its end.
+        """
         if seal:
+            self.pipeline.check_complete()
             self.sink.seal(sorted(stream.outlet.queue for stream in self.pipeline.streams.values()))
         self.publish_progress()
         if self._since_checkpoint:

@@ -160,6 +160,11 @@ class Outlet:
             self.put(block, event, end)
             event = end
 
+    @property
+    def surplus(self) -> int:
+        """Records in the queue that the raw queue has not given (yet)."""
+        return self._skip
+
     def flush(self) -> None:
         """Hand what was collected to the sink."""
         if not self._chunks:

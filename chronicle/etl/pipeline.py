@@ -135,6 +135,24 @@ class Pipeline:
             stream.outlet.flush()
         self._touched.clear()
 
+    def check_complete(self) -> None:
+        """Check, at the end of the raw queue, that no clean queue holds more than it gives.
+
+        Raises
+        ------
+        CorruptionError
+            When one does: another configuration, another version or another raw queue wrote it.
+        """
+        for stream in self.streams.values():
+            if stream.outlet.surplus:
+                raise CorruptionError(
+                    "a clean queue is not what its raw queue gives",
+                    path=stream.outlet.queue,
+                    expected=f"{stream.outlet.written} records",
+                    found=stream.outlet.written + stream.outlet.surplus,
+                    hint="another configuration or version wrote it: rebuild into another home and compare",
+                )
+
     def doubtful(self) -> list[tuple[StreamKey, BookStream]]:
         """Return the books touched since the last flush that wait for a venue snapshot."""
         return [

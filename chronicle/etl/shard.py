@@ -129,9 +129,10 @@ class _Duty:
         self._discover()
         while not stop.is_set() and self._cycle(live=False):
             pass
+        stopped = stop.is_set()
         for lane in self._lanes.values():
-            lane.finish(seal=True)
-        if self._target == self._home:
+            lane.finish(seal=not stopped)
+        if self._target == self._home and not stopped:
             self._seal_unheld()
 
     def live(self, stop: Event) -> None:

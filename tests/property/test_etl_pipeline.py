@@ -101,8 +101,7 @@ class Script:
         self.stream.define(number, self.fields[number])
 
     def decode(self, number: int, source: int) -> None:
-        if source == 1:
-            self.stream.status(StatusCode.DECODE_ERROR, source=source, number=number, channel="book")
+        self.stream.status(StatusCode.DECODE_ERROR, source=source, number=number, channel="book")
 
     def pause(self) -> None:
         self.stream.ts_recv += 50_000_000
@@ -124,7 +123,7 @@ def _whole(stream: RawStream) -> MemorySink:
 
 
 scripts = st.lists(steps, min_size=1, max_size=60)
-common = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+common = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @common

@@ -183,13 +183,17 @@ def run(stream: RawStream, config: EtlConfig | None = None, sink: MemorySink | N
 
 def follow(records: list[Record] | Iterator[Record]) -> Iterator[tuple[Record, Book, BookTrust]]:
     """Read a clean book queue as a reader does; yield after every event (record: the event's last)."""
-    book, trust, fields = Book(), BookTrust(), None
+    book, trust, fields, redefined = Book(), BookTrust(), None, False
     for record in records:
+        redefined = redefined and record.kind == Kind.BOOK_SNAPSHOT
         if record.kind == Kind.INSTRUMENT:
+            redefined = True
             fields = InstrumentFields.unpack(record.body)
             book.price_exponent, book.size_exponent = fields.price_exponent, fields.size_exponent
             book.book_depth = fields.book_depth
         assert fields is not None, "the first record is no INSTRUMENT"
+        before = trust.status(crossed=book.crossed())
+        levels = book.depth(1 << 40) if record.kind == Kind.BOOK_SNAPSHOT else None
         trust.follow(record, fields)
         if record.kind == Kind.BOOK_DELTA:
             values = record.fields()
@@ -197,8 +201,8 @@ def follow(records: list[Record] | Iterator[Record]) -> Iterator[tuple[Record, B
         elif record.kind == Kind.BOOK_SNAPSHOT:
             snapshot = SnapshotFields.unpack(record.body)
             if snapshot.origin == Origin.ETL:
-                status = trust.status(crossed=book.crossed())
-                assert snapshot.status == status, "an injected snapshot says otherwise than its stream"
+                assert snapshot.status == before, "an injected snapshot says otherwise than its stream"
+                assert redefined or levels == (snapshot.bids, snapshot.asks), "and its levels are others"
             book.load(snapshot.bids, snapshot.asks, bid_floor=snapshot.bid_floor, ask_ceiling=snapshot.ask_ceiling)
         if record.flags & Flag.LAST:
             book.truncate()

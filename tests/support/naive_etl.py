@@ -113,18 +113,17 @@ class NaiveEtl:
 
     def _define(self, record: Record) -> None:
         fields = InstrumentFields.unpack(record.body)
+        changed = fields != self.fields.get(record.instrument, (None, 0))[0]
         self.fields[record.instrument] = (fields, record.index)
         for channel in ("book", "trade", "quote"):
             for lane in range(0, 4000, 1000):
                 queue = clean_queue(fields.symbol, channel, lane)
-                if queue not in self.out:
+                if queue not in self.out or not changed:
                     continue
                 if channel != "book":
                     self._put(queue, Kind.INSTRUMENT, record.index, None)
                     continue
                 book = self.books[queue]
-                if book.fields == fields:
-                    continue
                 factor_price = 10 ** (fields.price_exponent - book.fields.price_exponent)
                 factor_size = 10 ** (fields.size_exponent - book.fields.size_exponent)
                 book.levels = {
@@ -143,12 +142,18 @@ class NaiveEtl:
     def _status(self, record: Record) -> None:
         code = record.fields()["code"]
         if record.instrument:
-            queue = clean_queue(self.fields[record.instrument][0].symbol, "book")
-            if code == StatusCode.DECODE_ERROR and queue in self.out:
-                book = self.books[queue]
-                if book.started and not book.gap:
-                    self._open(queue, book, Cause.DECODE, book.good_ts, record.index)
-                self._put(queue, Kind.STATUS, record.index, code)
+            fields, defined_at = self.fields[record.instrument]
+            ranks = self.ranks.get((fields.symbol, "book"), {})
+            if ranks and record.source not in ranks:
+                return
+            queue = clean_queue(fields.symbol, "book", 1000 * ranks.get(record.source, 0))
+            self._create(queue, fields, defined_at)
+            book = self.books[queue]
+            if book.snapshot_ts is None:
+                book.snapshot_ts = record.ts_recv
+            if book.started and not book.gap:
+                self._open(queue, book, Cause.DECODE, book.good_ts, record.index)
+            self._put(queue, Kind.STATUS, record.index, code)
             return
         if code not in (StatusCode.DISCONNECTED, StatusCode.CAPTURE_START):
             return
@@ -173,12 +178,15 @@ class NaiveEtl:
             lanes = [ranks[record.source]]
         queues = [clean_queue(fields.symbol, channel, 1000 * lane) for lane in lanes]
         for queue in queues:
-            if queue not in self.out:
-                self.out[queue] = []
-                self._put(queue, Kind.INSTRUMENT, defined_at, None)
-                if channel == "book":
-                    self.books[queue] = NaiveBook(fields)
+            self._create(queue, fields, defined_at)
         return queues
+
+    def _create(self, queue: str, fields: InstrumentFields, defined_at: int) -> None:
+        if queue not in self.out:
+            self.out[queue] = []
+            self._put(queue, Kind.INSTRUMENT, defined_at, None)
+            if "/book" in queue:
+                self.books[queue] = NaiveBook(fields)
 
     def _book_event(self, queue: str, records: list[Record]) -> None:
         book = self.books[queue]
@@ -217,12 +225,11 @@ class NaiveEtl:
                     cause = Cause.DISCONNECT
                 elif not good:
                     cause = Cause.SEQUENCE
-            book.lost = False
         if book.deltas >= self.deltas_max or ts_recv - (book.snapshot_ts or 0) >= self.interval_ns:
-            lost, book.lost = book.lost, book.lost or cause == Cause.DISCONNECT
             self._put_snapshot(queue, book, index, Origin.ETL)
-            book.lost = lost
             book.deltas, book.snapshot_ts = 0, ts_recv
+        if deltas:
+            book.lost = False
         if cause is not None:
             self._open(queue, book, cause, book.good_ts, index)
         if deltas:

@@ -90,7 +90,7 @@ def _append(
         index += records
         word = stop
     state[0], state[2], state[3], state[4], state[5] = position, index, last_ts, last_entry, seek_count
-    return word if status == 0 else status
+    return status if status < 0 else word
 
 
 def append_mixed(appender: Appender, words: Any) -> int:
