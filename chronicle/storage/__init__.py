@@ -1,6 +1,7 @@
 """Storage: tiers, policy, agent, manifest and archive encoding of sealed segments.
 
-Names are loaded when they are first asked for: listing a home needs no agent, and no decoder.
+Names are loaded when they are first asked for: listing a home needs no agent, and no decoder. The function
+:func:`chronicle.storage.verify.verify` is imported from its module, whose name it has.
 """
 
 from importlib import import_module
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from chronicle.storage.source import ArchiveSource, TieredSource, open_source
     from chronicle.storage.status import TierRow, TierStatus, tier_status
     from chronicle.storage.stores import LocalStore, Store
-    from chronicle.storage.verification import Finding, VerifyReport, verify
+    from chronicle.storage.verify import Finding, VerifyReport
 
 __all__ = [
     "ArchiveSource",
@@ -61,7 +62,6 @@ __all__ = [
     "rebuild_manifest",
     "run_once",
     "tier_status",
-    "verify",
 ]
 
 _HOMES = {
@@ -70,7 +70,7 @@ _HOMES = {
     "EncodeOptions": "encode",
     "Entry": "manifest",
     "Failure": "agent",
-    "Finding": "verification",
+    "Finding": "verify",
     "Held": "policy",
     "LocalStore": "stores",
     "Manifest": "manifest",
@@ -85,7 +85,7 @@ _HOMES = {
     "TierRow": "status",
     "TierStatus": "status",
     "TieredSource": "source",
-    "VerifyReport": "verification",
+    "VerifyReport": "verify",
     "agent_lock": "agent",
     "apply_plan": "agent",
     "default_policy": "policy",
@@ -97,7 +97,6 @@ _HOMES = {
     "rebuild_manifest": "rebuild",
     "run_once": "agent",
     "tier_status": "status",
-    "verify": "verification",
 }
 
 

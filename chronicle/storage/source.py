@@ -64,7 +64,8 @@ class TieredSource:
         names = set(self._local.queues(prefix))
         manifest = self._open_manifest()
         if manifest is not None:
-            names.update(name for name in manifest.queues() if name.startswith(prefix) and self._moved(name))
+            away = (name for name in manifest.queues() if name.startswith(prefix) and name not in names)
+            names.update([name for name in away if self._moved(name)])
         return sorted(names)
 
     def segments(self, queue: str) -> list[SegmentInfo]:

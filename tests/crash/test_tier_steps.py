@@ -15,7 +15,7 @@ import pytest
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import STEPS
 from chronicle.storage.source import TieredSource
-from chronicle.storage.verification import verify
+from chronicle.storage.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_home, source_records, three_tiers
 
 SEGMENTS = 3

@@ -18,7 +18,7 @@ from chronicle.storage.archive import ArchivedSegment
 from chronicle.storage.policy import default_policy
 from chronicle.storage.source import ArchiveSource, TieredSource, open_source
 from chronicle.storage.status import tier_status
-from chronicle.storage.verification import verify
+from chronicle.storage.verify import verify
 from tests.support.tiers import (
     BOOK,
     RAW,
