@@ -36,7 +36,7 @@ def command(ctx: click.Context, deep: bool, prefix: str, home: Path, as_json: bo
     """Prove that every sealed segment is whole, unchanged, and at exactly one published place."""
     from chronicle.config.units import format_bytes
     from chronicle.core.errors import CorruptionError
-    from chronicle.storage.verification import verify
+    from chronicle.storage.verify import verify
 
     report = verify(need_home(home), deep=deep, prefix=prefix, progress=_progress if sys.stderr.isatty() else None)
     if as_json:
