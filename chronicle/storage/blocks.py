@@ -30,6 +30,7 @@ STREAMS_MAX: Final = 1 << 16
 HEADER_WORDS: Final = HEADER_BYTES // 8
 FLAGS_MASK: Final = 0xFF << 48
 LENGTH_MASK: Final = 0xFFFFFFFF
+TILE_ROWS: Final = 2048
 POSITION_BITS: Final = 22
 LEVELS_VERBATIM: Final = 0
 LEVELS_REPLAYED: Final = 1
@@ -121,17 +122,22 @@ def _decode(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
     shape = _Shape(out, offsets, first_words)
     for position in range(1, HEADER_WORDS):
         shape.header[position] = reader.column(shape.events, shape.header[1] if position == 2 else None)
-    starts = offsets >> 3
-    for position in range(HEADER_WORDS):
-        out[starts + position] = shape.header[position]
+    _scatter(out, offsets >> 3, list(shape.header))
     for rows, body_words in shape.tables():
         events, sequence = shape.table_events(rows), shape.header[5][rows]
         starts = (offsets[rows] >> 3) + HEADER_WORDS
-        for position in range(body_words):
-            out[starts + position] = reader.column(events, sequence)
+        _scatter(out, starts, [reader.column(events, sequence) for _ in range(body_words)])
     _decode_rest(shape, reader, out.data.cast("B"))
     _decode_levels(shape, reader)
     return out.view(np.uint8).data.toreadonly()
+
+
+def _scatter(out: Values, starts: Values, columns: list[Values]) -> None:
+    """Put columns side by side at `starts`, some rows at a time so that the target stays in the cache."""
+    for begin in range(0, len(starts), TILE_ROWS):
+        rows = starts[begin : begin + TILE_ROWS]
+        for position, column in enumerate(columns):
+            out[rows + position] = column[begin : begin + TILE_ROWS]
 
 
 def _opening(count: int) -> Events:

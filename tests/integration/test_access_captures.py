@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import zipfile
 from pathlib import Path
@@ -148,3 +149,27 @@ def test_replay_gives_every_event_in_order_of_time(kraken: Path) -> None:
         assert times == sorted(times)
         total = sum(segment.records for symbol in symbols for segment in store.coverage(symbol).segments)
         assert count == total
+
+
+def test_removed_depth_line_is_one_gap_and_never_ok_behind_it(shared_data: Path, tmp_path: Path) -> None:
+    lines = gzip.decompress((shared_data / "hftbacktest-binance/spot/btcusdt_20240808.gz").read_bytes()).splitlines(
+        True
+    )
+    updates = [number for number, line in enumerate(lines) if b'"depthUpdate"' in line]
+    removed = updates[len(updates) // 2]
+    lost_ts = int(lines[removed].split(b" ", 1)[0])
+    del lines[removed]
+    capture = tmp_path / "btcusdt_20240808.gz"
+    capture.write_bytes(gzip.compress(b"".join(lines), 1))
+    with chronicle.open(refined(tmp_path / "home", capture)) as store:
+        (gap,) = store.gaps("binance:BTCUSDT")
+        assert (gap.cause, gap.state) == ("sequence", "open")
+        assert gap.last_good_ts < lost_ts < gap.detected_ts
+        books = store.books("binance:BTCUSDT", on="event", depth=1)
+        late = books.ts_recv > gap.last_good_ts
+        assert set(books.status[late].tolist()) == {"gap"}
+        assert "ok" in books.status[~late]
+        assert store.book("binance:BTCUSDT", at=lost_ts).status == "gap"
+        assert store.book("binance:BTCUSDT", at=gap.last_good_ts).status == "ok"
+        grid = store.books("binance:BTCUSDT", every="100ms", depth=1)
+        assert "ok" not in grid.status[grid.ts_recv > gap.last_good_ts]
