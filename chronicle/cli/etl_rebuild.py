@@ -53,11 +53,7 @@ def command(
     name = shard_name(settings, shard)
     target = into if into is not None else _next_folder(home)
     with stopping() as stopper, live_line("rebuild") as progress:
-<<<<<<< HEAD
         from chronicle.etl.rebuilding import rebuild
-=======
-        from chronicle.etl import rebuild
->>>>>>> cli
 
         source = open_source(home)
         report = rebuild(
