@@ -44,7 +44,7 @@ def command(ctx: click.Context, into: Path, shard: str | None, verify: bool, hom
     settings = load_settings(need_home(home), os.environ)
     name = shard_name(settings, shard)
     with stopping() as stopper, live_line("rebuild") as progress:
-        from chronicle.etl.rebuild import rebuild
+        from chronicle.etl.rebuilding import rebuild
 
         source = open_source(home)
         report = rebuild(
