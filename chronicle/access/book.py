@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from html import escape
 from typing import Any
 
 from chronicle.access.cost import Cost
@@ -144,6 +143,8 @@ class Book:
 
     def _repr_html_(self) -> str:
         """Return the ladder as a table, for notebooks."""
+        from html import escape
+
         bids, asks = self._texts(self.bid_levels), self._texts(self.ask_levels)
         rows = []
         for position in range(max(len(bids), len(asks))):

@@ -91,9 +91,12 @@ class Columnar:
             When pyarrow is not installed.
         """
         _check_rows(rows)
+        yield from self._record_batches(self._cuts(rows))
+
+    def _record_batches(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
         arrow = _library("pyarrow")
         schema = self.arrow_schema()
-        for chunk in self._cuts(rows):
+        for chunk in chunks:
             arrays = [self._arrow(arrow, column, chunk[column.name]) for column in self.columns]
             yield arrow.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -115,7 +118,7 @@ class Columnar:
             When pyarrow is not installed.
         """
         arrow = _library("pyarrow")
-        return arrow.Table.from_batches(list(self.arrow_batches()), schema=self.arrow_schema())
+        return arrow.Table.from_batches(list(self._record_batches(self._chunks())), schema=self.arrow_schema())
 
     def to_pandas(self) -> Any:
         """Return a pandas.DataFrame; a column of levels becomes one column a level (``bid_price_0`` ...).
@@ -193,34 +196,30 @@ class Columnar:
             return arrow.DictionaryArray.from_arrays(codes, arrow.array(list(column.words), type=arrow.string()))
         if column.role not in ("price", "size"):
             return arrow.array(values)
-        missing = values == INT64_MIN
-        mask = missing if missing.any() else None
+        missing = values == INT64_MIN if values.size and values.min() == INT64_MIN else None
         if self.decimals == "int":
-            return arrow.array(values, mask=mask)
+            return arrow.array(values, mask=missing)
         exponent = self._exponent(column)
         if self.decimals == "float":
-            return arrow.array(floats(values, exponent), mask=mask)
+            return arrow.array(floats(values, exponent), mask=missing)
         return _decimal_array(arrow, values, missing, exponent)
 
 
 def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
     """Return mantissas as the nearest float64; INT64_MIN gives NaN. Exact division, not a product with 0.1**n."""
-    out = values.astype(np.float64)
-    if exponent:
-        out /= 10.0**exponent
-    missing = values == INT64_MIN
-    if missing.any():
-        out[missing] = np.nan
+    out = values.astype(np.float64) if not exponent else np.true_divide(values, 10.0**exponent)
+    if values.size and values.min() == INT64_MIN:
+        out[values == INT64_MIN] = np.nan
     return out
 
 
-def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_], exponent: int) -> Any:
+def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_] | None, exponent: int) -> Any:
     """Return decimal128(38, exponent) over the mantissas: sixteen bytes each, sign-extended."""
     wide = np.empty((len(values), 2), dtype=np.int64)
-    wide[:, 0] = np.where(missing, 0, values)
+    wide[:, 0] = values if missing is None else np.where(missing, 0, values)
     wide[:, 1] = wide[:, 0] >> 63
     validity = None
-    if missing.any():
+    if missing is not None:
         validity = arrow.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
     kind = arrow.decimal128(38, exponent)
     return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(wide.tobytes())])

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from chronicle.access.cost import Cost
 from chronicle.access.frames import Chunk
+from chronicle.access.kernels.select import select
 from chronicle.access.lanes import Lane
 from chronicle.access.segments import Segment, Shelf
-from chronicle.core.errors import RangeError
-from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Origin, Side
+from chronicle.core.errors import CorruptionError, RangeError
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Side
 
 __all__ = ["CHANNEL_KINDS", "FIELDS", "KIND_WORDS", "SIDE_WORDS", "lane_rows"]
 
@@ -28,7 +29,6 @@ _SIDE_CODES[Side.BID], _SIDE_CODES[Side.ASK] = 1, 2
 _KIND_CODES = np.zeros(256, dtype=np.uint8)
 for _kind, _code in _KINDS.items():
     _KIND_CODES[_kind] = _code
-_LAST_SHIFT = 48 + 7
 _LEVELS_WORD = (HEADER_BYTES + 40) // 8
 """Word of a BOOK_SNAPSHOT at which its levels begin."""
 
@@ -45,7 +45,7 @@ class Window:
         self.at: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.index: NDArray[np.int64] = self.at
         self.level: NDArray[np.int64] | None = None
-        self.last: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
+        self.last: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
         self.price_factor: Any = 1
         self.size_factor: Any = 1
         self.lane = 0
@@ -85,7 +85,7 @@ def _side(window: Window) -> NDArray[Any]:
 
 def _flags(window: Window) -> NDArray[Any]:
     stored = ((window.word(0) >> 48) & (0xFF & ~int(Flag.LAST))).astype(np.uint8)
-    return stored | np.where(window.last, np.uint8(Flag.LAST), np.uint8(0)).astype(np.uint8)
+    return stored | (window.last << 7)
 
 
 FIELDS: dict[str, Reader] = {
@@ -128,6 +128,8 @@ def lane_rows(
     A venue's BOOK_SNAPSHOT gives one row a level. The last row of an event carries F_LAST, whichever record ends
     the event in the queue.
     """
+    wanted = np.zeros(256, dtype=np.uint8)
+    wanted[list(kinds)] = 1
     infos = shelf.segments(lane.queue, fresh=True)
     first = 0 if start is None else bisect_left(infos, start, key=lambda info: info.ts_last)
     for info in infos[first:]:
@@ -136,7 +138,7 @@ def lane_rows(
         segment = shelf.open(info, cost)
         offset, index, stop = segment.span(start, end)
         for at, base, memory in segment.windows(offset, index, stop, cost):
-            window = _rows_of(memory, base, kinds, start, end)
+            window = _rows_of(memory, base, wanted, start, end)
             if not len(window.at):
                 continue
             window.lane = lane.number
@@ -144,66 +146,37 @@ def lane_rows(
             yield {name: FIELDS[name](window) for name in fields}
 
 
-def _rows_of(memory: memoryview, base: int, kinds: frozenset[int], start: int | None, end: int | None) -> Window:
+def _rows_of(memory: memoryview, base: int, wanted: NDArray[np.uint8], start: int | None, end: int | None) -> Window:
     """Return the wanted records of a window."""
     words = np.frombuffer(memory, dtype=np.int64)
-    starts = _starts(memory, words)
     window = Window(words)
-    heads = words[starts]
-    record_kinds = (heads >> 32) & 0xFFFF
-    index = np.arange(base, base + len(starts), dtype=np.int64)
-    wanted = np.zeros(len(starts), dtype=np.bool_)
-    for kind in kinds:
-        wanted |= record_kinds == kind
-    if Kind.BOOK_SNAPSHOT in kinds:
-        snapshots = np.flatnonzero(record_kinds == Kind.BOOK_SNAPSHOT)
-        wanted[snapshots] = (words[starts[snapshots] + 7] & 0xFF) == Origin.VENUE
-    if start is not None or end is not None:
-        times = words[starts + 1]
-        if start is not None:
-            wanted &= times >= start
-        if end is not None:
-            wanted &= times < end
-    chosen = np.flatnonzero(wanted)
-    event = np.cumsum((heads >> _LAST_SHIFT) & 1) - ((heads >> _LAST_SHIFT) & 1)
-    if Kind.BOOK_SNAPSHOT in kinds and np.any(record_kinds[chosen] == Kind.BOOK_SNAPSHOT):
-        chosen = _explode(window, starts, record_kinds, chosen)
-    window.at, window.index = starts[chosen], index[chosen]
-    of_event = event[chosen]
-    if Kind.ORDER in kinds:
-        window.shift = (record_kinds[chosen] == Kind.ORDER).astype(np.int64)
-    window.last = np.append(of_event[1:] != of_event[:-1], True) if len(chosen) else window.last
+    capacity = len(memory) // HEADER_BYTES
+    at, order = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.int64)
+    last = np.empty(capacity, dtype=np.uint8)
+    low, high = INT64_MIN if start is None else start, INT64_MAX if end is None else end
+    count, snapshots = select(words, wanted, low, high, at, order, last)
+    if count < 0:
+        raise CorruptionError("a record's length is impossible", hint="chronicle verify tells which segment it is")
+    window.at, window.index, window.last = at[:count], order[:count] + base, last[:count]
+    if snapshots:
+        _explode(window)
+    if wanted[Kind.ORDER]:
+        window.shift = (((words[window.at] >> 32) & 0xFFFF) == Kind.ORDER).astype(np.int64)
     return window
 
 
-def _starts(memory: memoryview, words: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where the records start, in words; ROLL (only ever the last) is left out."""
-    step = int(words[0] & 0xFFFFFFFF) >> 3
-    if step >= HEADER_BYTES >> 3 and len(words) % step == 0 and bool(np.all(words[::step] & 0xFFFFFFFF == step << 3)):
-        starts: NDArray[np.int64] = np.arange(0, len(words), step, dtype=np.int64)
-    else:
-        from chronicle.core.kernels.scan import record_offsets
-
-        starts = record_offsets(np.frombuffer(memory, dtype=np.uint8)) >> 3
-    if len(starts) and (words[starts[-1]] >> 32) & 0xFFFF == Kind.ROLL:
-        starts = starts[:-1]
-    return starts
-
-
-def _explode(
-    window: Window, starts: NDArray[np.int64], kinds: NDArray[np.int64], chosen: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Repeat each snapshot once a level and note where its levels are; return the records of the rows."""
-    is_snapshot = kinds[chosen] == Kind.BOOK_SNAPSHOT
-    counts = np.ones(len(chosen), dtype=np.int64)
-    sizes = window.words[starts[chosen[is_snapshot]] + 6]
+def _explode(window: Window) -> None:
+    """Give each snapshot a row a level, and note where its levels are."""
+    words, at = window.words, window.at
+    is_snapshot = ((words[at] >> 32) & 0xFFFF) == Kind.BOOK_SNAPSHOT
+    counts = np.ones(len(at), dtype=np.int64)
+    sizes = words[at[is_snapshot] + 6]
     counts[is_snapshot] = (sizes & 0xFFFFFFFF) + (sizes >> 32)
-    rows = np.repeat(chosen, counts)
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    place = np.arange(len(rows), dtype=np.int64) - first
-    level = starts[rows] + _LEVELS_WORD + 2 * place
-    window.level = np.where(np.repeat(is_snapshot, counts), level, -1)
-    return rows
+    place = np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    window.at, window.index = np.repeat(at, counts), np.repeat(window.index, counts)
+    last_level = place == np.repeat(counts, counts) - 1
+    window.last = np.repeat(window.last, counts) * last_level.astype(np.uint8)
+    window.level = np.where(np.repeat(is_snapshot, counts), window.at + _LEVELS_WORD + 2 * place, -1)
 
 
 def _scale(window: Window, segment: Segment, offset: int, exponents: tuple[int, int]) -> None:

@@ -8,18 +8,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from chronicle.access.book import Book
-from chronicle.access.catalog import Coverage, Instrument, coverage_of, instruments_of
 from chronicle.access.lookup import book_at
 from chronicle.access.places import Location, open_places
 from chronicle.access.segments import Shelf
 from chronicle.access.symbols import Directory
-from chronicle.core.errors import BookNotTrustedError, ConfigError, RangeError
+from chronicle.core.errors import BookNotTrustedError, ConfigError, NotFoundError, RangeError
 from chronicle.core.layout import INT64_MAX
 from chronicle.core.paths import CHANNELS
 from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
     from chronicle.access.books import Books
+    from chronicle.access.catalog import Coverage, Instrument
     from chronicle.access.explain import Explanation
     from chronicle.access.frames import Decimals
     from chronicle.access.gaps import Gap
@@ -84,6 +84,8 @@ class Store:
 
     def instruments(self) -> list[Instrument]:
         """Return the captured instruments, by symbol."""
+        from chronicle.access.catalog import instruments_of
+
         return instruments_of(self._shelf, self._directory)
 
     def resolve(self, symbol: str) -> str:
@@ -102,6 +104,8 @@ class Store:
 
     def coverage(self, symbol: str, channel: str | None = None) -> Coverage:
         """Return which times of `symbol` are kept, in which segments, at which places."""
+        from chronicle.access.catalog import coverage_of
+
         if channel is not None and channel not in CHANNELS:
             raise ConfigError(f"there is no channel {channel!r}", expected=" | ".join(CHANNELS), found=channel)
         return coverage_of(self._shelf, self._directory, self.resolve(symbol), channel)
@@ -136,7 +140,7 @@ class Store:
         snapshot yet. Where several lanes cover the moment, the most trusted answers (``ok``, ``crossed``, ``gap``,
         ``unverified``, ``stale``; of what is not ``ok`` the freshest), then the lowest lane.
         """
-        name = self.resolve(symbol)
+        name = self._with_channel(symbol, "book")
         moment = None if at is None else parse_time(at)
         if depth is not None:
             _check_depth(depth)
@@ -186,7 +190,7 @@ class Store:
             raise ConfigError(
                 "books are sampled every step or on each event", expected='every="1s" or on="event"', found=on
             )
-        name = self.resolve(symbol)
+        name = self._with_channel(symbol, "book")
         step = 0 if on == "event" else _step_ns("1s" if every is None else every)
         first, last = self._bounds(name, start, end)
         return Books(self._shelf, name, first, last, every=step, depth=depth, decimals=decimals)
@@ -345,11 +349,24 @@ class Store:
             raise ConfigError("which instruments?", expected="at least one symbol", found="none")
         return list(dict.fromkeys(self.resolve(symbol) for symbol in wanted))
 
+    def _with_channel(self, symbol: str, channel: str) -> str:
+        """Return the canonical name, once it is known that the channel is kept of it."""
+        name = self.resolve(symbol)
+        kept = self._directory.channels(name)
+        if channel not in kept and channel not in self._directory.channels(name, fresh=True):
+            raise NotFoundError(
+                f"no {channel} is kept of {name}",
+                expected=channel,
+                found=", ".join(kept),
+                hint="see store.channels(symbol)",
+            )
+        return name
+
     def _bounds(self, symbol: str, start: Any, end: Any) -> tuple[int, int]:
         first, last = _range(start, end)
         if first is not None and last is not None:
             return first, last
-        covered = coverage_of(self._shelf, self._directory, symbol, "book")
+        covered = self.coverage(symbol, "book")
         first = covered.ts_first if first is None else first
         return first, max(covered.ts_last + 1, first) if last is None else last
 

@@ -66,7 +66,7 @@ def print_explanation(explanation: Explanation) -> None:
         text = explanation.payload[:PAYLOAD_SHOWN].decode("utf-8", "backslashreplace")
         more = len(explanation.payload) - PAYLOAD_SHOWN
         click.echo(f"  from {explanation.address}, {explanation.form}, {len(explanation.payload):,} bytes:")
-        click.echo(f"  {text}" + (f" ... and {more:,} more bytes" if more > 0 else ""))
+        click.echo(f"  {show.printable(text)}" + (f" ... and {more:,} more bytes" if more > 0 else ""))
     if explanation.missing:
         click.echo(f"  {explanation.missing}")
 

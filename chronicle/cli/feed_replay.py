@@ -65,9 +65,11 @@ def command(
     on the way (with raw/ on its disk; `chronicle init` puts raw/ into memory).
     """
     from chronicle.config import load_settings
+    from chronicle.config.home import refuse_lost_memory
     from chronicle.feed.replay import replay_capture
 
     settings = load_settings(home, os.environ)
+    refuse_lost_memory(home)
     with _progress() as progress:
         report = replay_capture(
             home,

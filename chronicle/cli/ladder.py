@@ -47,11 +47,12 @@ def ladder_lines(book: Mapping[str, Any]) -> list[list[Span]]:
     lines = [_heading(book)]
     if not bids and not asks:
         lines.append([("  the book is empty", "dim")])
-    widths = _widths([*bids, *asks])
-    largest = max((Decimal(size) for _, size in [*bids, *asks]), default=Decimal(0))
-    lines += [_level(level, "ask", largest, widths) for level in reversed(asks)]
+    shown = _aligned([*bids, *asks])
+    widths = _widths(shown)
+    largest = max((Decimal(level[1]) for level in [*bids, *asks]), default=Decimal(0))
+    lines += [_level(level, "ask", largest, widths) for level in reversed(shown[len(bids) :])]
     lines.append(_middle(bids, asks, widths))
-    lines += [_level(level, "bid", largest, widths) for level in bids]
+    lines += [_level(level, "bid", largest, widths) for level in shown[: len(bids)]]
     lines.append(_trust(book))
     return lines
 
@@ -67,6 +68,16 @@ def _heading(book: Mapping[str, Any]) -> list[Span]:
     ]
 
 
+def _aligned(levels: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return (price, size) texts padded behind, so that their decimal points stand below one another."""
+    columns = []
+    for at in (0, 1):
+        texts = [str(level[at]) for level in levels]
+        behind = [len(text.partition(".")[2]) + ("." in text) for text in texts]
+        columns.append([text + " " * (max(behind) - used) for text, used in zip(texts, behind, strict=True)])
+    return [list(pair) for pair in zip(*columns, strict=True)] if levels else []
+
+
 def _widths(levels: Sequence[Sequence[str]]) -> tuple[int, int]:
     price = max((len(str(level[0])) for level in levels), default=5)
     size = max((len(str(level[1])) for level in levels), default=4)
@@ -80,7 +91,7 @@ def _level(level: Sequence[str], side: str, largest: Decimal, widths: tuple[int,
         (f"  {side}  ", "dim"),
         (price.rjust(widths[0]), style),
         (f"  {size.rjust(widths[1])}  ", ""),
-        (_bar(Decimal(size), largest), style),
+        (_bar(Decimal(size.strip()), largest), style),
     ]
 
 

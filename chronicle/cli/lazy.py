@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import Any
 
@@ -40,6 +39,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in self.table:
+            import difflib
+
             close = difflib.get_close_matches(args[0], self.table, n=1)
             hint = f"did you mean {close[0]}?" if close else f"try: {ctx.command_path} --help"
             raise ConfigError(f"{ctx.command_path} has no command {args[0]!r}", hint=hint)

@@ -124,8 +124,8 @@ def _print(rows: list[QueueRow]) -> None:
                 shown,
                 channel,
                 row.records,
-                show.moment(row.ts_first),
-                show.moment(row.ts_last),
+                show.second(row.ts_first),
+                show.second(row.ts_last),
                 format_bytes(row.stored_bytes),
                 _places(row.places),
             )
@@ -144,8 +144,8 @@ def _print_others(rows: list[QueueRow]) -> None:
         (
             row.queue,
             row.records,
-            show.moment(row.ts_first),
-            show.moment(row.ts_last),
+            show.second(row.ts_first),
+            show.second(row.ts_last),
             format_bytes(row.stored_bytes),
             row.error or _places(row.places),
         )

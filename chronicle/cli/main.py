@@ -12,6 +12,7 @@ import click
 from chronicle import __version__
 from chronicle.cli.commands import COMMANDS
 from chronicle.cli.lazy import LazyGroup
+from chronicle.cli.show import printable
 from chronicle.core.errors import ChronicleError
 
 __all__ = ["cli", "main", "run"]
@@ -149,7 +150,7 @@ def _echo_object(value: dict[str, object]) -> None:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    return printable(" ".join(message.split()))
 
 
 def _close_pipe() -> int:

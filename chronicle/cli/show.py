@@ -1,8 +1,9 @@
-"""How results look: rich on a terminal, plain columns in a pipe, JSON for programs."""
+"""How results look: coloured on a terminal, the same text in a pipe, JSON for programs."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,19 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "echo_json", "echo_spans", "echo_table", "json_line", "note", "on_terminal"]
+__all__ = ["console", "echo_json", "echo_spans", "echo_table", "json_line", "note", "on_terminal", "printable"]
 
 
 def on_terminal() -> bool:
-    """Return whether a person looks at stdout."""
-    return sys.stdout.isatty()
+    """Return whether a person looks at stdout and wants colours (NO_COLOR and TERM=dumb turn them off)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped: what a venue or an argument says must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def console() -> Console:
@@ -45,40 +53,35 @@ def note(message: str) -> None:
 def echo_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str = ""
 ) -> None:
-    """Print a table: boxed on a terminal, aligned text otherwise. Columns in `right` are right-aligned."""
+    """Print a table of aligned text; columns in `right` are right-aligned. Nothing is ever cut to fit.
+
+    A terminal gets a bold head and coloured states; a pipe gets the same text without codes.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
-    if on_terminal():
-        _rich_table(columns, cells, right, title)
-        return
     if title:
-        click.echo(title)
+        click.secho(title, bold=True)
     widths = [max([len(name), *(len(row[at]) for row in cells)]) for at, name in enumerate(columns)]
-    for row in [list(columns), *cells]:
+    for number, row in enumerate([list(columns), *cells]):
         parts = [
             text.rjust(width) if name in right else text.ljust(width)
             for text, width, name in zip(row, widths, columns, strict=True)
         ]
-        click.echo("  ".join(parts).rstrip())
-
-
-def _rich_table(columns: Sequence[str], cells: list[list[str]], right: Sequence[str], title: str) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=name in right)
-    for row in cells:
-        table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in row))
-    console().print(table)
+        if not on_terminal():
+            click.echo("  ".join(parts).rstrip())
+        elif number == 0:
+            click.echo(click.style("  ".join(parts).rstrip(), bold=True))
+        else:
+            click.echo("  ".join(_coloured(part) for part in parts).rstrip())
 
 
 _STYLES = {
     "ok": "green",
     "passed": "green",
     "gap": "red",
-    "failed": "bold red",
+    "failed": "red",
+    "damaged": "red",
+    "up": "green",
+    "down": "red",
     "stale": "yellow",
     "crossed": "magenta",
     "unverified": "yellow",
@@ -86,12 +89,17 @@ _STYLES = {
 }
 
 
+def _coloured(part: str) -> str:
+    colour = _STYLES.get(part.strip())
+    return click.style(part, fg=colour) if colour else part
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return printable(str(value))
 
 
 def _plain(value: Any) -> Any:
@@ -125,3 +133,9 @@ def moment(ns: int | None) -> str:
     if ns is None or ns in {NONE, INT64_MIN}:
         return "-"
     return format_ns(ns)[:-4] + "Z"
+
+
+def second(ns: int | None) -> str:
+    """Return a time for a wide table: ISO 8601 to the second, ``-`` for none."""
+    text = moment(ns)
+    return text if text == "-" else text[:19] + "Z"

@@ -43,8 +43,8 @@ def command(home: Path, as_json: bool) -> None:
             format_bytes(row.stored_bytes),
             format_bytes(row.raw_bytes),
             "-" if row.ratio is None else f"{row.ratio:.1%}",
-            show.moment(row.ts_first),
-            show.moment(row.ts_last),
+            show.second(row.ts_first),
+            show.second(row.ts_last),
             "-" if row.free_bytes is None else format_bytes(row.free_bytes),
             row.path,
         )

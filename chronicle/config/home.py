@@ -21,7 +21,15 @@ from chronicle.config.units import format_bytes
 from chronicle.core.durable import file_error, publish_bytes
 from chronicle.core.errors import CapacityError, StateError
 
-__all__ = ["SHARED_MEMORY", "HomeState", "free_bytes", "memory_folder", "prepare_home", "raw_place"]
+__all__ = [
+    "SHARED_MEMORY",
+    "HomeState",
+    "free_bytes",
+    "memory_folder",
+    "prepare_home",
+    "raw_place",
+    "refuse_lost_memory",
+]
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a tmpfs by this fixed name is the point
 FOLDER_PREFIX = "chronicle-"
@@ -68,7 +76,7 @@ def prepare_home(
     Raises
     ------
     StateError
-        When `home` is a file.
+        When `home` is a file, or its raw memory is gone (see :func:`refuse_lost_memory`).
     CapacityError
         When shared memory is asked for and too small, or the disk is full.
     """
@@ -148,9 +156,36 @@ def _place_raw(home: Path, home_id: str, settings: Settings, say: Say, shared: P
     return False
 
 
+def refuse_lost_memory(home: Path) -> None:
+    """Refuse to write raw records again into a home whose raw memory is gone after the ETL used it.
+
+    A raw queue that is made anew numbers its records from 0, and the shards know how far they came by that number:
+    they would skip the new records in silence.
+
+    Raises
+    ------
+    StateError
+        When ``raw/`` links to a folder that is gone and clean queues are there.
+    """
+    target = raw_place(home)
+    if target is None or target.is_dir() or next((home / "clean").glob("*/*/*.q"), None) is None:
+        return
+    raise StateError(
+        "the raw queue's memory is gone (a reboot empties /dev/shm) and clean queues were made from it",
+        path=target,
+        hint=(
+            "keep this home for reading, capture into a new one (chronicle init --home NEW), and read both as one: "
+            "chronicle.open([OLD, NEW]); docs/operations.md, 'After a reboot'"
+        ),
+    )
+
+
 def _restore(home: Path, home_id: str, target: Path, say: Say) -> bool:
     if target.is_dir():
+        if target.parent.name == f"{FOLDER_PREFIX}{home_id}":
+            _make_memory(home, home_id, target.parent)  # the home may have moved: the marker follows it
         return False
+    refuse_lost_memory(home)
     say(f"{target} is gone (a reboot empties shared memory): raw records that no tier had are lost; it is made anew")
     try:
         _make_memory(home, home_id, target.parent)

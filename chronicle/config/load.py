@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -186,6 +185,8 @@ def _refuse_unknown(given: Iterable[str], known: Iterable[str], what: str, path:
     for key in given:
         if key in names:
             continue
+        import difflib
+
         close = difflib.get_close_matches(key, names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(names)}"
         raise ConfigError(f"there is no {what} called {key!r}", path=path, hint=hint)

@@ -63,7 +63,7 @@ class ArchivedSegment:
             self.close()
             raise
         self._starts = [block.raw_offset for block in self.footer.blocks]
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cache: OrderedDict[int, bytes | memoryview] = OrderedDict()
         self._seek: list[SeekPoint] | None = None
         self._header: SegmentHeader | None = None
 
@@ -154,7 +154,7 @@ class ArchivedSegment:
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
-    def _block(self, position: int) -> bytes:
+    def _block(self, position: int) -> bytes | memoryview:
         cached = self._cache.get(position)
         if cached is not None:
             self._cache.move_to_end(position)
@@ -177,7 +177,7 @@ class ArchivedSegment:
         return self._reader.read(block.object_offset, block.object_bytes)
 
 
-def decode_stored(stored: bytes, block: Block, path: object) -> bytes:
+def decode_stored(stored: bytes, block: Block, path: object) -> bytes | memoryview:
     """Return a block's raw bytes.
 
     Raises
@@ -189,7 +189,7 @@ def decode_stored(stored: bytes, block: Block, path: object) -> bytes:
     if block.raw_bytes > RAW_BYTES_MAX:
         raise CorruptionError("a block claims to be larger than blocks can be", path=path, found=block.raw_bytes)
     if block.method == Method.STORED:
-        raw = stored
+        raw: bytes | memoryview = stored
     elif block.method == Method.ZSTD:
         raw = _decompress(stored, block, path)
     elif block.method == Method.COLUMNS:
@@ -221,7 +221,7 @@ def _decompress(stored: bytes, block: Block, path: object) -> bytes:
         ) from error
 
 
-def _compare(data: bytes, expected: int, block: Block, path: object, what: str) -> None:
+def _compare(data: bytes | memoryview, expected: int, block: Block, path: object, what: str) -> None:
     found = xxhash.xxh3_64_intdigest(data)
     if found != expected:
         raise CorruptionError(

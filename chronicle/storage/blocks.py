@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Side
-from chronicle.storage.columns import COLUMN, Column, Values, decode_column, encode_column
+from chronicle.storage.columns import COLUMN, Column, Events, Values, decode_column, encode_column
 
 __all__ = ["BLOCK_BYTES_MAX", "decode_block", "encode_block", "record_offsets"]
 
@@ -30,6 +30,8 @@ STREAMS_MAX: Final = 1 << 16
 HEADER_WORDS: Final = HEADER_BYTES // 8
 FLAGS_MASK: Final = 0xFF << 48
 LENGTH_MASK: Final = 0xFFFFFFFF
+TILE_ROWS: Final = 2048
+POSITION_BITS: Final = 22
 LEVELS_VERBATIM: Final = 0
 LEVELS_REPLAYED: Final = 1
 
@@ -75,11 +77,12 @@ def encode_block(data: bytes, level: int) -> bytes | None:
     values, index = np.unique(shape.header[0], return_inverse=True)
     writer.column(index.astype(np.int64), _opening(len(offsets)))
     for position in range(1, HEADER_WORDS):
-        writer.column(shape.header[position], shape.first, shape.header[1] if position == 2 else None)
+        writer.column(shape.header[position], shape.events, shape.header[1] if position == 2 else None)
     for rows, words in shape.tables():
-        first = shape.table_first(rows)
+        events = shape.table_events(rows)
+        sequence = shape.header[5][rows]
         for column in shape.body(rows, words):
-            writer.column(np.ascontiguousarray(column), first, shape.header[5][rows])
+            writer.column(np.ascontiguousarray(column), events, sequence)
     forms = _encode_levels(shape, writer)
     rest = b"".join(data[start:end] for start, end in shape.rest_parts())
     descriptor = DESCRIPTOR.pack(len(offsets), len(values), len(writer.columns), len(forms))
@@ -87,7 +90,7 @@ def encode_block(data: bytes, level: int) -> bytes | None:
     return _pack_streams([descriptor, *writer.streams, rest], level)
 
 
-def decode_block(stored: bytes | memoryview, raw_bytes: int) -> bytes:
+def decode_block(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
     """Return the records of a columns block.
 
     Raises
@@ -102,7 +105,7 @@ def decode_block(stored: bytes | memoryview, raw_bytes: int) -> bytes:
         raise CorruptionError(f"an archive block does not decode: {error}") from error
 
 
-def _decode(stored: bytes | memoryview, raw_bytes: int) -> bytes:
+def _decode(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
     if raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
         raise ValueError(f"a block of {raw_bytes} bytes")
     reader = _Reader(_unpack_streams(stored, raw_bytes))
@@ -118,23 +121,30 @@ def _decode(stored: bytes | memoryview, raw_bytes: int) -> bytes:
     out = np.zeros(raw_bytes // 8, dtype=np.int64)
     shape = _Shape(out, offsets, first_words)
     for position in range(1, HEADER_WORDS):
-        shape.header[position] = reader.column(shape.first, shape.header[1] if position == 2 else None)
-    out[(offsets >> 3)[:, None] + np.arange(HEADER_WORDS)] = shape.header.T
+        shape.header[position] = reader.column(shape.events, shape.header[1] if position == 2 else None)
+    _scatter(out, offsets >> 3, list(shape.header))
     for rows, body_words in shape.tables():
-        first = shape.table_first(rows)
+        events, sequence = shape.table_events(rows), shape.header[5][rows]
         starts = (offsets[rows] >> 3) + HEADER_WORDS
-        for position in range(body_words):
-            out[starts + position] = reader.column(first, shape.header[5][rows])
+        _scatter(out, starts, [reader.column(events, sequence) for _ in range(body_words)])
     _decode_rest(shape, reader, out.data.cast("B"))
     _decode_levels(shape, reader)
-    return out.tobytes()
+    return out.view(np.uint8).data.toreadonly()
 
 
-def _opening(count: int) -> NDArray[np.bool_]:
+def _scatter(out: Values, starts: Values, columns: list[Values]) -> None:
+    """Put columns side by side at `starts`, some rows at a time so that the target stays in the cache."""
+    for begin in range(0, len(starts), TILE_ROWS):
+        rows = starts[begin : begin + TILE_ROWS]
+        for position, column in enumerate(columns):
+            out[rows + position] = column[begin : begin + TILE_ROWS]
+
+
+def _opening(count: int) -> Events:
     """Return the event marks of the column that comes before events are known: one event."""
     first = np.zeros(count, dtype=np.bool_)
     first[:1] = True
-    return first
+    return Events(first)
 
 
 class _Shape:
@@ -152,9 +162,9 @@ class _Shape:
         word = self.header[0]
         self.lengths = word & LENGTH_MASK
         self.kinds = (word >> 32) & 0xFFFF
-        self.first = np.ones(len(word), dtype=np.bool_)
-        self.first[1:] = (word[:-1] >> 48) & 0x80 != 0
-        self.events = np.cumsum(self.first)
+        first = np.ones(len(word), dtype=np.bool_)
+        first[1:] = (word[:-1] >> 48) & 0x80 != 0
+        self.events = Events(first)
         keys, group, counts = np.unique(word & ~np.int64(FLAGS_MASK), return_inverse=True, return_counts=True)
         small = (keys & LENGTH_MASK) <= HEADER_BYTES + TABLE_BODY_BYTES_MAX
         self._table_groups = np.flatnonzero(small & (counts >= TABLE_ROWS_MIN))
@@ -176,12 +186,12 @@ class _Shape:
             found.append((rows, (int(self.lengths[rows[0]]) - HEADER_BYTES) // 8))
         return found
 
-    def table_first(self, rows: Values) -> NDArray[np.bool_]:
-        """Return which of a table's rows open an event (or an instrument) there."""
+    def table_events(self, rows: Values) -> Events:
+        """Return the events of a table's rows; a change of instrument opens one too."""
         first = np.ones(len(rows), dtype=np.bool_)
-        events, instruments = self.events[rows], self.instruments()[rows]
+        events, instruments = self.events.of_row[rows], self.instruments()[rows]
         first[1:] = (events[1:] != events[:-1]) | (instruments[1:] != instruments[:-1])
-        return first
+        return Events(first)
 
     def body(self, rows: Values, words: int) -> Any:
         starts = (self.offsets[rows] >> 3) + HEADER_WORDS
@@ -262,13 +272,28 @@ def replayed_levels(base: Values, changes: Values, *, descending: bool) -> Value
         (price, size), `changes` in the order in which they happened; size 0 deletes.
     """
     both = np.concatenate((base, changes))
-    order = np.argsort(both[:, 0], kind="stable")
-    both = both[order]
+    both = both[_stable_order(both[:, 0])]
     keep = np.ones(len(both), dtype=np.bool_)
     keep[:-1] = both[1:, 0] != both[:-1, 0]
     keep &= both[:, 1] != 0
     side = both[keep]
     return side[::-1] if descending else side
+
+
+def _stable_order(prices: Values) -> NDArray[np.intp]:
+    """Return the stable ascending order of `prices`.
+
+    Prices and positions packed into one word sort about eight times as fast as a stable argsort, where they fit.
+    """
+    count = len(prices)
+    if not count:
+        return np.zeros(0, dtype=np.intp)
+    low = int(prices.min())
+    if int(prices.max()) - low >= 1 << (62 - POSITION_BITS) or count >= 1 << POSITION_BITS:
+        return np.argsort(prices, kind="stable")
+    packed = ((prices - low) << POSITION_BITS) | np.arange(count)
+    packed.sort()
+    return packed & ((1 << POSITION_BITS) - 1)
 
 
 def _encode_levels(shape: _Shape, writer: _Writer) -> list[int]:
@@ -281,20 +306,20 @@ def _encode_levels(shape: _Shape, writer: _Writer) -> list[int]:
             continue
         forms.append(LEVELS_VERBATIM)
         kept.append((levels, bids, asks))
-    levels, first = _joined_levels(kept)
+    levels, sides = _joined_levels(kept)
     if len(levels):
         for position in (0, 1):
-            writer.column(np.ascontiguousarray(levels[:, position]), first)
+            writer.column(np.ascontiguousarray(levels[:, position]), sides)
     return forms
 
 
-def _joined_levels(kept: list[tuple[Values, int, int]]) -> tuple[Values, NDArray[np.bool_]]:
-    """Return all verbatim levels and which of them open a side."""
+def _joined_levels(kept: list[tuple[Values, int, int]]) -> tuple[Values, Events]:
+    """Return all verbatim levels; each side of each snapshot is an event."""
     counts = np.array([count for _, bids, asks in kept for count in (bids, asks)], dtype=np.int64)
     first = np.zeros(int(counts.sum()), dtype=np.bool_)
     first[(np.cumsum(counts) - counts)[counts > 0]] = True
     levels = np.concatenate([part for part, _, _ in kept]) if kept else np.zeros((0, 2), dtype=np.int64)
-    return levels, first
+    return levels, Events(first)
 
 
 def _decode_rest(shape: _Shape, reader: _Reader, out: memoryview) -> None:
@@ -321,9 +346,9 @@ def _decode_levels(shape: _Shape, reader: _Reader) -> None:
     kept = [
         (shape.levels(row, bids + asks), bids, asks) for (row, bids, asks), form in pairs if form == LEVELS_VERBATIM
     ]
-    levels, first = _joined_levels(kept)
+    levels, sides = _joined_levels(kept)
     if len(levels):
-        levels = np.stack((reader.column(first), reader.column(first)), axis=1)
+        levels = np.stack((reader.column(sides), reader.column(sides)), axis=1)
     books, position = _Books(shape), 0
     for (row, bids, asks), form in pairs:
         count = bids + asks
@@ -345,8 +370,8 @@ class _Writer:
         self.columns: list[Column] = []
         self.streams: list[bytes] = []
 
-    def column(self, values: Values, first: NDArray[np.bool_], reference: Values | None = None) -> None:
-        column = encode_column(values, first, reference)
+    def column(self, values: Values, events: Events, reference: Values | None = None) -> None:
+        column = encode_column(values, events, reference)
         self.columns.append(column)
         self.streams.extend(column.planes)
 
@@ -372,10 +397,10 @@ class _Reader:
         self.forms = list(self.descriptor[forms:])
         self._next = 0
 
-    def column(self, first: NDArray[np.bool_], reference: Values | None = None) -> Values:
+    def column(self, events: Events, reference: Values | None = None) -> Values:
         column = self.columns[self._next]
         self._next += 1
-        return decode_column(column, first, reference)
+        return decode_column(column, events, reference)
 
 
 def _pack_streams(streams: list[bytes], level: int) -> bytes:

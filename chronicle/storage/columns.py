@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMN", "Column", "decode_column", "encode_column"]
+__all__ = ["COLUMN", "Column", "Events", "decode_column", "encode_column"]
 
 Values = NDArray[np.int64]
 
@@ -35,6 +36,33 @@ SAMPLE_ROWS: Final = 4096
 """Modes are compared on this many rows from the middle: a tenth of the time, the same choice but for rare blocks."""
 
 
+class Events:
+    """Which rows open an event; what follows from it is computed once for all columns of the rows.
+
+    Parameters
+    ----------
+    first : bool array of shape (n,), ``first[0]`` is True
+    """
+
+    def __init__(self, first: NDArray[np.bool_]) -> None:
+        self.first = first
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.first)
+
+    @cached_property
+    def opens(self) -> NDArray[np.intp]:
+        """Rows that open an event."""
+        return np.flatnonzero(self.first)
+
+    @cached_property
+    def of_row(self) -> NDArray[np.intp]:
+        """Each row's event, counted from 0."""
+        lengths = np.diff(self.opens, append=len(self.first))
+        return np.repeat(np.arange(len(self.opens)), lengths)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """How a column is stored: `planes` holds `width` runs of bytes, lowest byte of every value first."""
@@ -50,36 +78,37 @@ class Column:
         return COLUMN.pack(self.mode, self.width, self.base, self.divisor)
 
 
-def encode_column(values: Values, first: NDArray[np.bool_], reference: Values | None = None) -> Column:
+def encode_column(values: Values, events: Events, reference: Values | None = None) -> Column:
     """Return `values` in the cheapest of the modes.
 
     Parameters
     ----------
     values : int64 array of shape (n,), n > 0
-    first : bool array of shape (n,)
-        Rows that open an event; ``first[0]`` is True.
+    events : Events
+        Which rows open an event.
     reference : int64 array of shape (n,), optional
         A column known to the decoder that may be close to `values`.
     """
     start = max(0, (len(values) - SAMPLE_ROWS) // 2)
     part = slice(start, start + SAMPLE_ROWS)
-    sample_first = first[part].copy()
+    sample_first = events.first[part].copy()
     sample_first[0] = True
+    sample = Events(sample_first)
     best_mode, best_cost = 0, float("inf")
     for by_reference in (0,) if reference is None else (0, MINUS_REFERENCE):
         whole = values - reference if by_reference and reference is not None else values
-        per_event = PER_EVENT if _is_per_event(whole, first) else 0
+        per_event = PER_EVENT if _is_per_event(whole, events) else 0
         rows = whole[part]
         shapes = (0, DELTA) if per_event else (0, DELTA, RESTART)
         for shape in shapes:
             mode = by_reference | per_event | shape
-            cost = _cost(rows, sample_first, mode)
+            cost = _cost(rows, sample, mode)
             if cost < best_cost:
                 best_mode, best_cost = mode, cost
-    return _store(values, first, reference, best_mode)
+    return _store(values, events, reference, best_mode)
 
 
-def decode_column(column: Column, first: NDArray[np.bool_], reference: Values | None = None) -> Values:
+def decode_column(column: Column, events: Events, reference: Values | None = None) -> Values:
     """Return the values that :func:`encode_column` was given.
 
     Raises
@@ -87,9 +116,10 @@ def decode_column(column: Column, first: NDArray[np.bool_], reference: Values | 
     ValueError
         When the descriptor does not fit the rows; the caller names the file and offset.
     """
-    if column.mode & ~MODES_KNOWN or column.width > 8 or column.divisor == 0:
+    mixed = column.mode & RESTART and column.mode & (DELTA | PER_EVENT)
+    if column.mode & ~MODES_KNOWN or mixed or column.width > 8 or column.divisor == 0:
         raise ValueError(f"unknown column form: mode {column.mode}, width {column.width}, divisor {column.divisor}")
-    count = int(np.count_nonzero(first)) if column.mode & PER_EVENT else len(first)
+    count = len(events.opens) if column.mode & PER_EVENT else len(events)
     stored = np.zeros((count, 8), dtype=np.uint8)
     for position, plane in enumerate(column.planes):
         stored[:, position] = np.frombuffer(plane, dtype=np.uint8, count=count)
@@ -97,13 +127,13 @@ def decode_column(column: Column, first: NDArray[np.bool_], reference: Values | 
     if column.mode & (DELTA | RESTART):
         steps = (words >> np.uint64(1)).view(np.int64) ^ -(words & np.uint64(1)).view(np.int64)
         steps *= np.uint64(column.divisor).view(np.int64)
-        values = _sum(steps, first, column.mode)
+        values = _sum(steps, events, column.mode)
         values += np.int64(column.base)
     else:
         values = (words * np.uint64(column.divisor)).view(np.int64)
         values += np.int64(column.base)
     if column.mode & PER_EVENT:
-        values = values[np.cumsum(first) - 1]
+        values = values[events.of_row]
     if column.mode & MINUS_REFERENCE:
         if reference is None:
             raise ValueError("a column refers to another where there is none")
@@ -111,30 +141,30 @@ def decode_column(column: Column, first: NDArray[np.bool_], reference: Values | 
     return values
 
 
-def _is_per_event(values: Values, first: NDArray[np.bool_]) -> bool:
-    return bool(np.all((values[1:] == values[:-1]) | first[1:]))
+def _is_per_event(values: Values, events: Events) -> bool:
+    return bool(np.all((values[1:] == values[:-1]) | events.first[1:]))
 
 
-def _differences(values: Values, first: NDArray[np.bool_], mode: int) -> Values:
+def _differences(values: Values, events: Events, mode: int) -> Values:
     steps = np.zeros_like(values)
     np.subtract(values[1:], values[:-1], out=steps[1:])
     if mode & RESTART:
-        opens = np.flatnonzero(first)
+        opens = events.opens
         steps[opens[1:]] = values[opens[1:]] - values[opens[:-1]]
     return steps
 
 
-def _sum(steps: Values, first: NDArray[np.bool_], mode: int) -> Values:
+def _sum(steps: Values, events: Events, mode: int) -> Values:
     """Undo :func:`_differences` but for the base."""
     if not mode & RESTART:
         return np.asarray(np.cumsum(steps), dtype=np.int64)
-    opens = np.flatnonzero(first)
+    opens = events.opens
     heads = np.cumsum(steps[opens])
     inner = steps.copy()
     inner[opens] = 0
     running = np.cumsum(inner)
     offsets = heads - running[opens]
-    return np.asarray(running + offsets[np.cumsum(first) - 1], dtype=np.int64)
+    return np.asarray(running + offsets[events.of_row], dtype=np.int64)
 
 
 def _divisor(steps: NDArray[Any]) -> int:
@@ -146,10 +176,10 @@ def _divisor(steps: NDArray[Any]) -> int:
     return whole if whole > 1 else 1
 
 
-def _shape(values: Values, first: NDArray[np.bool_], mode: int) -> tuple[NDArray[np.uint64], int, int]:
+def _shape(values: Values, events: Events, mode: int) -> tuple[NDArray[np.uint64], int, int]:
     """Return (stored words, base, divisor) of `values`, already reduced to the mode's rows and reference."""
     if mode & (DELTA | RESTART):
-        steps = _differences(values, first, mode)
+        steps = _differences(values, events, mode)
         divisor = 1 if bool(np.any(steps == np.iinfo(np.int64).min)) else _divisor(steps)
         if divisor > 1:
             steps //= divisor
@@ -162,22 +192,18 @@ def _shape(values: Values, first: NDArray[np.bool_], mode: int) -> tuple[NDArray
     return words, int(base), divisor
 
 
-def _cost(values: Values, first: NDArray[np.bool_], mode: int) -> float:
+def _cost(values: Values, events: Events, mode: int) -> float:
     """Return about how many bits `values` need in `mode`: zeros are nearly free to the entropy coder."""
-    rows = first[: len(values)]
-    if mode & PER_EVENT:
-        values, rows = values[rows], np.ones(int(np.count_nonzero(rows)), dtype=np.bool_)
-    words, _, _ = _shape(values, rows, mode)
+    words, _, _ = _shape(values[events.opens] if mode & PER_EVENT else values, events, mode)
     return float(np.log2(words.astype(np.float64) + 1.0).sum())
 
 
-def _store(values: Values, first: NDArray[np.bool_], reference: Values | None, mode: int) -> Column:
+def _store(values: Values, events: Events, reference: Values | None, mode: int) -> Column:
     if mode & MINUS_REFERENCE and reference is not None:
         values = values - reference
-    rows = first
     if mode & PER_EVENT:
-        values, rows = values[first], np.ones(int(np.count_nonzero(first)), dtype=np.bool_)
-    words, base, divisor = _shape(values, rows, mode)
+        values = values[events.opens]
+    words, base, divisor = _shape(values, events, mode)
     width = (int(words.max()).bit_length() + 7) // 8
     octets = words.view(np.uint8).reshape(-1, 8)
     planes = tuple(np.ascontiguousarray(octets[:, position]).tobytes() for position in range(width))

@@ -8,7 +8,6 @@ checksum. The manifest is an index: :mod:`chronicle.storage.rebuild` makes it ag
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import threading
 import weakref
@@ -383,7 +382,7 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
         environment.open_db(b"segments", txn=transaction)
         meta = environment.open_db(b"meta", txn=transaction)
         transaction.put(b"version", msgpack.packb(MANIFEST_VERSION), db=meta)
-        transaction.put(b"home_id", msgpack.packb(secrets.token_hex(16)), db=meta)
+        transaction.put(b"home_id", msgpack.packb(os.urandom(16).hex()), db=meta)
     return environment
 
 

@@ -175,6 +175,25 @@ class Plan:
         """Store requests expected."""
         return sum(move.requests for move in self.moves)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for ``--json``."""
+        moves = [
+            {
+                "queue": move.segment.queue,
+                "number": move.segment.number,
+                "from": move.source,
+                "to": move.target,
+                "reason": move.reason,
+                "source_bytes": move.source_bytes,
+                "target_bytes_expected": move.target_bytes,
+                "requests": move.requests,
+            }
+            for move in self.moves
+        ]
+        held = [{"queue": h.segment.queue, "number": h.segment.number, "reason": h.reason} for h in self.held]
+        totals = {"source_bytes": self.source_bytes, "target_bytes_expected": self.target_bytes}
+        return {"moves": moves, "held": held, **totals, "requests": self.requests}
+
 
 def plan(state: TierState, policy: Policy, now_ns: int, *, everything: bool = False, prefix: str = "") -> Plan:
     """Decide which segments move.

@@ -36,8 +36,11 @@ def open_source(path: str | Path) -> SegmentSource:
     if (root / CATALOG_NAME).is_file():
         return ArchiveSource(root)
     source = TieredSource(root)
-    if not source.queues() and next(root.glob("**/*.czst"), None) is not None and not (root / "archive").is_dir():
-        return ArchiveSource(root)
+    if not source.queues() and not (root / "archive").is_dir():
+        # Only where objects of ours can be: a foreign folder of any size is not walked.
+        shapes = ("raw/*/*.czst", "wire/*/*.czst", "clean/*/*/*/*.czst")
+        if any(next(root.glob(shape), None) is not None for shape in shapes):
+            return ArchiveSource(root)
     return source
 
 
@@ -61,7 +64,8 @@ class TieredSource:
         names = set(self._local.queues(prefix))
         manifest = self._open_manifest()
         if manifest is not None:
-            names.update(name for name in manifest.queues() if name.startswith(prefix) and self._moved(name))
+            away = (name for name in manifest.queues() if name.startswith(prefix) and name not in names)
+            names.update([name for name in away if self._moved(name)])
         return sorted(names)
 
     def segments(self, queue: str) -> list[SegmentInfo]:

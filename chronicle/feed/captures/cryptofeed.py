@@ -65,6 +65,9 @@ class _Header(msgspec.Struct):
     exchange: str = ""
 
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What a hostile line can raise in the JSON decoder."""
+
 _ROW = msgspec.json.Decoder(_Row)
 _HEADER = msgspec.json.Decoder(_Header)
 
@@ -140,7 +143,7 @@ def _venue(path: Path, head: list[bytes]) -> str:
 def _is_header(line: bytes) -> bool:
     try:
         return _HEADER.decode(line).t == "header"
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 
@@ -155,7 +158,7 @@ def _kind(line: bytes) -> str:
         return "text"
     try:
         return _ROW.decode(line).t
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return "damaged"
 
 
@@ -260,7 +263,7 @@ def _connection_of(line: bytes) -> str | None:
     if quick is None:
         try:
             return _ROW.decode(line).conn or None
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
     return quick[1].decode("utf-8", "replace")
 
@@ -287,7 +290,7 @@ def _read_jsonl(path: Path, name: str, number: int, *, takes_strays: bool) -> It
 def _jsonl_frame(line: bytes, name: str, number: int, address: str) -> Frame:
     try:
         row = _ROW.decode(line)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DecodeError(f"this is no line of a cryptofeed capture: {error}") from error
     if row.t == "header":
         return Frame(WireForm.CONFIG, 0, f"configuration:{name}", UNTIMED, line)

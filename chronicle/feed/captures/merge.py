@@ -17,6 +17,9 @@ __all__ = ["UNTIMED", "Stream", "merge_streams"]
 UNTIMED: Final = INT64_MIN
 """``ts_recv`` of a frame for which the capture has no time: it takes that of its neighbour."""
 
+LEAP_NS: Final = 60 * 10**9
+"""A single frame this far ahead of both its neighbours has no time of a receiver."""
+
 _PENDING_MAX: Final = 10_000
 """So many untimed frames may wait for the first timed one of their stream."""
 
@@ -53,7 +56,7 @@ def _keyed(stream: Stream, orphans: list[Frame], damage: list[DecodeError]) -> I
     latest = UNTIMED  # greatest time so far: the key, so that a clock step back moves nothing
     last = UNTIMED
     pending: list[Frame] = []
-    for frame in _guarded(stream, damage):
+    for frame in _steady(stream, _guarded(stream, damage)):
         if frame.ts_recv == UNTIMED:
             if last != UNTIMED:
                 yield latest, replace(frame, ts_recv=last)
@@ -67,6 +70,42 @@ def _keyed(stream: Stream, orphans: list[Frame], damage: list[DecodeError]) -> I
         pending.clear()
         yield latest, frame
     orphans.extend(pending)
+
+
+def _steady(stream: Stream, frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Correct a lone time that leaps ahead: it would pull all later frames of the capture to its own time.
+
+    A frame more than ``LEAP_NS`` ahead of the one before is held until the next timed one. When that one is back
+    where time was, the leap was garbage: the frame keeps its place and content, takes its neighbour's time, and a
+    damaged frame behind it says so.
+    """
+    last: int | None = None
+    held: list[Frame] = []
+    for frame in frames:
+        ts = frame.ts_recv
+        if ts == UNTIMED:
+            if held and len(held) < _PENDING_MAX:
+                held.append(frame)
+            else:
+                yield frame
+            continue
+        if held:
+            leap, *rest = held
+            if ts < leap.ts_recv - LEAP_NS:
+                yield replace(leap, ts_recv=ts if last is None else last)
+                reason = f"the time {leap.ts_recv} of the frame before is garbage"
+                yield damaged_frame(stream.connection, UNTIMED, where=stream.name, reason=reason, payload=b"")
+            else:
+                yield leap
+                last = leap.ts_recv
+            yield from rest
+            held = []
+        if last is None or ts > last + LEAP_NS:
+            held = [frame]
+        else:
+            yield frame
+            last = ts
+    yield from held
 
 
 def _guarded(stream: Stream, damage: list[DecodeError]) -> Iterator[Frame]:

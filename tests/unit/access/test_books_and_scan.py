@@ -12,7 +12,7 @@ import pytest
 import chronicle
 from chronicle.access import rows as rows_module
 from chronicle.access import sampling
-from chronicle.core.errors import ConfigError, RangeError
+from chronicle.core.errors import ConfigError, NotFoundError, RangeError
 from chronicle.core.layout import INT64_MIN, Cause, StatusCode, Verdict
 from tests.support.home_builder import CleanQueue, definition, progress
 
@@ -295,6 +295,8 @@ def test_trade_redefinition_scales_right(tmp_path: Path) -> None:
     with chronicle.open(tmp_path) as store:
         assert store.scan(SYMBOL, "trade").to_numpy()["price"].tolist() == [100.01, 100.01007]
         assert store.scan(SYMBOL, "trade", START + 2).to_numpy()["price"].tolist() == [100.01007]
+        with pytest.raises(NotFoundError, match="no book is kept"):
+            store.book(SYMBOL)
         assert store.scan(SYMBOL, "trade", START, START + 1).to_numpy()["price"].tolist() == [100.01]
 
 

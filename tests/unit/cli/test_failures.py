@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -182,3 +183,30 @@ def test_light_commands_import_no_kernel(arguments, filled_home):
         [sys.executable, "-c", code, *arguments], env=environ, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+def documented() -> list[str]:
+    """Every command line that the documents and the hints of errors name."""
+    root = Path(__file__).resolve().parents[3]
+    found: set[str] = set()
+    for path in [*root.glob("docs/**/*.md"), *root.glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        found.update(re.findall(r"`(chronicle [a-z][^`\n]*)`", text))
+        found.update(line.strip() for line in text.splitlines() if re.match(r"\s*(\$ )?chronicle [a-z]", line))
+    for path in root.glob("chronicle/**/*.py"):
+        found.update(re.findall(r"`(chronicle [a-z][^`\n{]*)`", path.read_text(encoding="utf-8")))
+        found.update(
+            re.findall(r"hint=\"[^\"]*?(chronicle (?:" + "|".join(COMMANDS) + r")\b[a-z ]*)", path.read_text())
+        )
+    return sorted(line.removeprefix("$ ") for line in found)
+
+
+def test_every_command_that_a_document_or_a_hint_names_exists():
+    for line in documented():
+        words = line.split()[1:]
+        if not words[0].isalpha() or words[0] in {"can", "does", "is"}:
+            continue
+        assert words[0] in COMMANDS, line
+        inner = GROUPS.get(words[0])
+        if inner and len(words) > 1 and words[1].isalpha():
+            assert words[1].split("|")[0] in inner, line

@@ -63,6 +63,11 @@ def test_plain_output_has_no_escape_codes(capsys):
     assert "ok  1,000" in out
 
 
+def test_control_characters_do_not_reach_the_terminal(capsys):
+    echo_table(("a",), [("\x1b[31mred\n",)])
+    assert capsys.readouterr().out == "a\n\\x1b[31mred\\n\n"
+
+
 def test_a_table_without_rows(capsys):
     echo_table(("a", "b"), [])
     assert capsys.readouterr().out == "a  b\n"

@@ -40,6 +40,24 @@ def test_a_reboot_empties_the_memory_and_is_said_aloud(tmp_path, shared):
     assert "reboot" in said[0]
 
 
+def test_a_lost_raw_memory_that_the_etl_used_is_refused(tmp_path, shared):
+    home = tmp_path / "a"
+    state = prepare_home(home, {}, print, shared=shared, memory="shm")
+    (home / "clean" / "kraken" / "btc_eur" / "book.q").mkdir(parents=True)
+    shutil.rmtree(shared / f"chronicle-{state.id}")
+    for _ in range(2):
+        with pytest.raises(StateError, match="capture into a new one"):
+            prepare_home(home, {}, print, shared=shared)
+
+
+def test_the_memory_follows_a_home_that_moved(tmp_path, shared):
+    prepare_home(tmp_path / "a", {}, print, shared=shared, memory="shm")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert find_memory(shared)[0].state == "gone"
+    prepare_home(tmp_path / "b", {}, print, shared=shared)
+    assert find_memory(shared)[0].state == "used"
+
+
 def test_without_room_the_raw_queue_stays_on_disk_or_is_refused(tmp_path, shared):
     said = []
     environ = {"CHRONICLE_RAW_SEGMENT_BYTES": "16 GiB"}

@@ -95,6 +95,28 @@ def test_a_bad_json_line_is_damage(tmp_path: Path, bad: str) -> None:
     assert frames[2].address.startswith("chronicle:damaged:KRAKEN.jsonl:3")
 
 
+@pytest.mark.parametrize("place", [0, 1, 5, 9])
+def test_a_lone_leap_of_time_does_not_pull_the_rest_with_it(tmp_path: Path, place: int) -> None:
+    lines = LINES[:10]
+    sane = list(open_capture([write(tmp_path / "KRAKEN.ws.1.0", "\n".join(lines), bytes)]).frames())
+    lines[place] = lines[place].replace("1618678132", "1918678132")
+    frames = list(open_capture([write(tmp_path / "KRAKEN.ws.1.0", "\n".join(lines), bytes)]).frames())
+    notes = [f for f in frames if "is garbage" in f.address]
+    assert [f.payload for f in frames if f not in notes] == [f.payload for f in sane]
+    if place == 9:  # nothing follows that could tell a leap from a pause
+        assert notes == []
+    else:
+        assert len(notes) == 1
+        assert max(f.ts_recv for f in frames) == sane[-1].ts_recv
+
+
+def test_a_pause_is_no_leap(tmp_path: Path) -> None:
+    lines = [LINES[0], LINES[1], *(line.replace("1618678132", "1618698132") for line in LINES[2:10])]
+    frames = list(open_capture([write(tmp_path / "KRAKEN.ws.1.0", "\n".join(lines), bytes)]).frames())
+    assert len(frames) == 10
+    assert frames[2].ts_recv - frames[1].ts_recv > 19_000 * 10**9
+
+
 def test_lobster_files_of_unlike_length_are_damage(tmp_path: Path) -> None:
     path = tmp_path / "AMZN.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -103,6 +125,16 @@ def test_lobster_files_of_unlike_length_are_damage(tmp_path: Path) -> None:
     capture = open_capture([path])
     assert len(list(capture.frames())) == 2
     assert "ends before the other" in str(capture.damage[0])
+
+
+@pytest.mark.parametrize("bad", [b'{"t":"recv","conn":"KRAKEN\xf3","ts":1}', b'{"t":"recv",\xff', b"\xf3\xf3"])
+def test_a_json_line_that_is_not_utf8_is_damage(tmp_path: Path, bad: bytes) -> None:
+    path = tmp_path / "KRAKEN.jsonl"
+    good = b'{"t":"recv","conn":"KRAKEN.ws.1","ts":1618678132.25,"data":"{}"}'
+    path.write_bytes(b"\n".join([b'{"t":"header","format":2,"exchange":"KRAKEN"}', good, bad, good]))
+    frames = list(open_capture([path]).frames())
+    assert sum(f.address.startswith("chronicle:damaged:") for f in frames) == 1
+    assert sum(f.form == WireForm.TEXT for f in frames) == 2
 
 
 def test_flipped_bytes_never_crash_a_reader(shared_data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import Kind
 from chronicle.core.records import pack_record
 from chronicle.storage.blocks import decode_block, encode_block, record_offsets, replayed_levels
-from chronicle.storage.columns import decode_column, encode_column
+from chronicle.storage.columns import Events, decode_column, encode_column
 from tests.support.tiers import book_events
 
 EXTREMES = [0, 1, -1, 2**63 - 1, -(2**63), 2**62, -(2**62), 255, 256, -256]
@@ -79,16 +79,16 @@ def test_record_offsets_find_runs_and_changes() -> None:
 @pytest.mark.parametrize("with_reference", [False, True])
 def test_columns_of_extreme_values_come_back(values: list[int], event_rows: int, with_reference: bool) -> None:
     column = np.array(values, dtype=np.int64)
-    first = np.arange(len(column)) % event_rows == 0
+    events = Events(np.arange(len(column)) % event_rows == 0)
     reference = np.array(EXTREMES * 20, dtype=np.int64)[: len(column)] if with_reference else None
-    stored = encode_column(column, first, reference)
-    assert np.array_equal(decode_column(stored, first, reference), column)
+    stored = encode_column(column, events, reference)
+    assert np.array_equal(decode_column(stored, events, reference), column)
 
 
 def test_multiples_of_a_common_divisor_take_fewer_bytes() -> None:
-    first = np.ones(5000, dtype=np.bool_)
+    events = Events(np.ones(5000, dtype=np.bool_))
     milliseconds = np.cumsum(np.arange(5000) % 7).astype(np.int64) * 1_000_000
-    stored = encode_column(milliseconds, first)
+    stored = encode_column(milliseconds, events)
     assert (stored.divisor, stored.width) == (1_000_000, 1)
 
 

@@ -78,7 +78,7 @@ def test_a_changed_entry_is_found(tmp_path: Path) -> None:
     with store._environment.begin(write=True) as transaction:
         (key, value), *_ = list(transaction.cursor(db=store._segments))
         transaction.put(bytes(key), bytes(value)[:-1] + b"\x7f", db=store._segments)
-    with pytest.raises(CorruptionError, match="manifest rebuild"):
+    with pytest.raises(CorruptionError, match="tier rebuild"):
         store.entries()
 
 

@@ -61,6 +61,16 @@ def test_everything_is_due_for_the_next_tier_when_asked() -> None:
     assert [(move.segment.number, move.target) for move in found.moves] == [(0, "warm"), (1, "cold")]
 
 
+def test_a_plan_prints_as_plain_values() -> None:
+    import json
+
+    found = json.loads(json.dumps(decide(row(), row("raw/main.q")).to_dict()))
+    assert [(move["from"], move["to"], move["queue"]) for move in found["moves"]] == [
+        ("hot", "warm", "clean/kraken/btc_eur/book.q")
+    ]
+    assert (len(found["held"]), found["requests"], found["source_bytes"]) == (1, 4, 1000)
+
+
 def test_oldest_moves_first() -> None:
     found = decide(row(number=0, age_ns=3 * HOUR), row(number=1, age_ns=5 * HOUR))
     assert [move.segment.number for move in found.moves] == [1, 0]
