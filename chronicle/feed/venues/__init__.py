@@ -52,6 +52,27 @@ _VENUES: Final = (
         "binance:BinanceAdapter",
     ),
     Venue(
+        "binance-coinm",
+        "Binance COIN-M futures",
+        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        ("wire", "cryptofeed", "hftbacktest"),
+        "binance_futures:BinanceCoinAdapter",
+    ),
+    Venue(
+        "binance-us",
+        "Binance.US spot",
+        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        ("wire", "cryptofeed"),
+        "binance:BinanceUsAdapter",
+    ),
+    Venue(
+        "binance-usdm",
+        "Binance USD-M futures",
+        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        ("wire", "cryptofeed", "hftbacktest"),
+        "binance_futures:BinanceUsdAdapter",
+    ),
+    Venue(
         "kraken",
         "Kraken spot, WebSocket v1",
         ("book", "trade", "ticker", "spread", "GET AssetPairs"),

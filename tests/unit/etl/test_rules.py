@@ -19,6 +19,7 @@ from chronicle.etl.status import BookTrust
 from tests.support.etl_streams import instrument
 
 BINANCE, OKX, COUNT = SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5, SequenceRule.COUNT
+FUTURES, LINE = SequenceRule.BINANCE_FUTURES, SequenceRule.CONNECTION
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,18 @@ BINANCE, OKX, COUNT = SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5, SequenceRu
         (COUNT, 10, False, (NONE, 11, NONE), Step.APPLY),
         (COUNT, 10, False, (NONE, 10, NONE), Step.DROP),
         (COUNT, 10, False, (NONE, 12, NONE), Step.GAP),
+        (FUTURES, NONE, False, (1, 2, 0), Step.NEED_SNAPSHOT),
+        (FUTURES, 10, True, (6, 10, 4), Step.DROP),
+        (FUTURES, 10, True, (6, 12, 4), Step.APPLY),
+        (FUTURES, 10, True, (12, 13, 10), Step.APPLY),
+        (FUTURES, 10, True, (12, 13, 11), Step.GAP),
+        (FUTURES, 10, False, (15, 17, 10), Step.APPLY),
+        (FUTURES, 10, False, (15, 17, 12), Step.GAP),
+        (FUTURES, 10, False, (9, 10, 7), Step.DROP),
+        (LINE, 10, False, (NONE, 14, NONE), Step.APPLY),
+        (LINE, 10, False, (NONE, 10, NONE), Step.DROP),
+        (LINE, 10, False, (NONE, 3, NONE), Step.GAP),
+        (LINE, NONE, True, (NONE, 3, NONE), Step.APPLY),
         (SequenceRule.NONE, 10, False, (NONE, 3, NONE), Step.APPLY),
         (99, 10, False, (1, 3, 1), Step.APPLY),
     ],
@@ -57,6 +70,8 @@ def test_only_a_number_that_was_compared_proves_continuity() -> None:
     assert proves_continuity(OKX, last=5, sequence=6, previous=5)
     assert not proves_continuity(OKX, last=5, sequence=6, previous=NONE)
     assert not proves_continuity(BINANCE, last=NONE, sequence=6, previous=NONE)
+    assert proves_continuity(LINE, last=5, sequence=9, previous=NONE)
+    assert not proves_continuity(LINE, last=5, sequence=9, previous=NONE, line_lost=True)
     assert not proves_continuity(SequenceRule.NONE, last=5, sequence=6, previous=5)
 
 

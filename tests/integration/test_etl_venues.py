@@ -1,0 +1,113 @@
+"""Whole captures of each venue through feed and ETL: the venues' own numbers, checksums and tickers judge the books."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronicle.core.layout import Kind, Origin
+from chronicle.core.local import LocalSource
+from chronicle.etl import run_shard
+from chronicle.feed.replay import replay_capture
+from tests.support.etl_streams import follow, kinds, queue_records, status_word
+
+pytestmark = pytest.mark.data
+
+
+def books(home: Path) -> dict[str, list[str]]:
+    """Return for each book queue the status words of its book after every event, each once and in order."""
+    found: dict[str, list[str]] = {}
+    for queue in LocalSource(home).queues("clean/"):
+        if queue.endswith("/book.q"):
+            words = [status_word(book, trust) for _, book, trust in follow(queue_records(home, queue))]
+            found[queue.removeprefix("clean/").removesuffix("/book.q")] = list(dict.fromkeys(words))
+    return found
+
+
+def raw_kinds(home: Path) -> Counter[str]:
+    return Counter(kinds(queue_records(home, "raw/main.q")))
+
+
+def agreement(home: Path, folder: str) -> tuple[int, int]:
+    """Return how often the book after an event equals the quote of the greatest update id not above its own."""
+    quotes = [
+        (record.sequence, record.fields())
+        for record in queue_records(home, f"clean/{folder}/quote.q")
+        if record.kind == Kind.QUOTE
+    ]
+    equal = different = position = 0
+    for record, book, trust in follow(queue_records(home, f"clean/{folder}/book.q")):
+        joined = record.kind == Kind.BOOK_SNAPSHOT and record.fields()["origin"] == Origin.VENUE
+        if not trust.started or not (joined or record.kind == Kind.BOOK_DELTA):
+            continue
+        while position + 1 < len(quotes) and quotes[position + 1][0] <= record.sequence:
+            position += 1
+        sequence, quote = quotes[position]
+        if sequence <= record.sequence:
+            same = (book.best_bid, book.best_ask) == quote_levels(quote)
+            equal, different = equal + same, different + (not same)
+    return equal, different
+
+
+def quote_levels(quote: dict[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (quote["bid_price"], quote["bid_size"]), (quote["ask_price"], quote["ask_size"])
+
+
+# --- Binance futures ---------------------------------------------------------------------------------------------
+
+
+def test_usdm_book_equals_the_book_ticker_after_every_diff(shared_data: Path, tmp_path: Path) -> None:
+    replay_capture(tmp_path, [shared_data / "hftbacktest-binance" / "usdm" / "btcusdt_20240808.gz"])
+    run_shard(tmp_path, drain=True)
+    assert agreement(tmp_path, "binance-usdm/btc_usdt_perp") == (6546, 0)
+    assert raw_kinds(tmp_path)["TRADE"] == 21_313
+
+
+def test_coinm_book_goes_on_over_midnight_and_equals_the_book_ticker(shared_data: Path, tmp_path: Path) -> None:
+    for day in ("20240808", "20240809"):  # two commands: the second day holds no snapshot
+        replay_capture(tmp_path, [shared_data / "hftbacktest-binance" / "cm" / f"btcusd_perp_{day}.gz"])
+        run_shard(tmp_path, drain=True)
+    assert "GAP" not in kinds(queue_records(tmp_path, "clean/binance-coinm/btc_usd_perp/book.q"))
+    # 44,795 diffs: 23 lie before the snapshot, two are joined to it
+    assert agreement(tmp_path, "binance-coinm/btc_usd_perp") == (44_771, 0)
+
+
+def test_usdm_with_a_diff_removed_is_in_gap_from_there_on(shared_data: Path, tmp_path: Path) -> None:
+    with gzip.open(shared_data / "hftbacktest-binance" / "usdm" / "btcusdt_20240808.gz", "rb") as file:
+        lines = file.readlines()[:20_000]
+    depth = [number for number, line in enumerate(lines) if b"@depth@0ms" in line]
+    del lines[depth[len(depth) // 2]]
+    capture = tmp_path / "btcusdt_20240808.gz"
+    with gzip.open(capture, "wb", compresslevel=1) as target:
+        target.writelines(lines)
+    home = tmp_path / "home"
+    replay_capture(home, [capture])
+    report = run_shard(home, drain=True)
+    assert report.counts["gaps"] == 1
+    assert books(home)["binance-usdm/btc_usdt_perp"] == ["unverified", "ok", "gap"]
+
+
+@pytest.mark.parametrize(
+    ("name", "venue", "symbols", "frames", "quotes"),
+    [
+        ("BINANCE_FUTURES", "binance-usdm", 4, 1535, 613),
+        ("BINANCE_DELIVERY", "binance-coinm", 10, 4371, 2240),
+        ("BINANCE_US", "binance-us", 4, 480, 128),
+    ],
+)
+def test_binance_markets_keep_their_chains(
+    shared_data: Path, tmp_path: Path, name: str, venue: str, symbols: int, frames: int, quotes: int
+) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / f"{name}.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts.get("gaps", 0)) == (0, 0)
+    assert replay.frames > frames
+    found = books(tmp_path)
+    assert len(found) == symbols
+    assert all(folder.startswith(f"{venue}/") for folder in found)
+    assert all(words == ["unverified", "ok", "stale"] for words in found.values()), found
+    assert raw_kinds(tmp_path)["QUOTE"] == quotes
