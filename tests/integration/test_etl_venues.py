@@ -1,4 +1,4 @@
-"""Whole captures of each venue through feed and ETL: the venues' own numbers, checksums and tickers judge the books."""
+"""Whole captures of each venue through feed and ETL: the venues' own numbers and tickers judge the books."""
 
 from __future__ import annotations
 

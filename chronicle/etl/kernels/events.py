@@ -247,7 +247,7 @@ def advance(
 @numba.njit(cache=True, nogil=True)
 def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
     """Return whether the message is to be applied (Step.APPLY)."""
-    if rule == RULE_BINANCE_SPOT or rule == RULE_BINANCE_FUTURES:
+    if rule in (RULE_BINANCE_SPOT, RULE_BINANCE_FUTURES):
         if rule == RULE_BINANCE_FUTURES and previous != NONE:
             first = previous + 1
         if last == NONE or sequence <= last:

@@ -1,6 +1,6 @@
-"""Binance spot and Binance.US: depth diffs, trade, aggTrade, bookTicker, partial depth; REST depth and exchangeInfo.
+"""Binance spot and Binance.US: depth diffs, trade, aggTrade, bookTicker, partial depth; REST depth, lists.
 
-Source: github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-api.md); docs.binance.us speaks the same.
+Source: github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-api.md); docs.binance.us is alike.
 The futures markets differ in what :mod:`chronicle.feed.venues.binance_futures` overrides. A REST snapshot of N levels
 that comes full is cut: below its last bid and above its last ask nothing is known, though the diffs tell changes
 there. The snapshot record says so with its price range.

@@ -15,8 +15,15 @@ from chronicle.feed.venues.binance_futures import BinanceUsdAdapter
 from tests.support.frames import decoded, frame
 
 DIFF: dict[str, Any] = {
-    **{"e": "depthUpdate", "E": 1723161256299, "T": 1723161256298, "s": "BTCUSDT", "U": 157, "u": 160, "pu": 149},
-    **{"b": [["58710.20", "0.014"]], "a": [["61510.90", "0.000"]]},
+    "e": "depthUpdate",
+    "E": 1723161256299,
+    "T": 1723161256298,
+    "s": "BTCUSDT",
+    "U": 157,
+    "u": 160,
+    "pu": 149,
+    "b": [["58710.20", "0.014"]],
+    "a": [["61510.90", "0.000"]],
 }
 
 
