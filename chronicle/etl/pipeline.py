@@ -31,7 +31,7 @@ __all__ = ["Pipeline", "StreamKey"]
 
 BOOK, TRADE, QUOTE = "book", "trade", "quote"
 CHANNELS = (BOOK, TRADE, QUOTE)
-BOOK_CHANNELS = ("book", "depth")
+BOOK_CHANNELS = ("book", "depth", "orderbook", "level2", "l2_data")
 """How the names of book channels begin, ours and the venues'; a status without a channel concerns the book too."""
 INSTRUMENT_NUMBER_MAX = 1 << 24
 StreamKey = tuple[str, str, int]

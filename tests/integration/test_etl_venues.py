@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
-from chronicle.core.layout import Kind, Origin
+from chronicle.core.layout import Kind, Origin, Side
 from chronicle.core.local import LocalSource
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
@@ -111,3 +114,107 @@ def test_binance_markets_keep_their_chains(
     assert all(folder.startswith(f"{venue}/") for folder in found)
     assert all(words == ["unverified", "ok", "stale"] for words in found.values()), found
     assert raw_kinds(tmp_path)["QUOTE"] == quotes
+
+
+# --- Bybit -------------------------------------------------------------------------------------------------------
+
+
+def levels_without_cut(home: Path) -> Counter[tuple[int, int]]:
+    """Apply the raw book messages with no cut to the depth; return how often a book had (bids, asks) levels."""
+    found: Counter[tuple[int, int]] = Counter()
+    sides: dict[int, tuple[dict[int, int], dict[int, int]]] = {}
+    for record in queue_records(home, "raw/main.q"):
+        if record.kind == Kind.BOOK_SNAPSHOT:
+            fields = record.fields()
+            sides[record.instrument] = dict(fields["bids"]), dict(fields["asks"])
+        elif record.kind == Kind.BOOK_DELTA:
+            fields = record.fields()
+            side = sides[record.instrument][record.side == Side.ASK]
+            side.pop(fields["price"], None)
+            if fields["size"]:
+                side[fields["price"]] = fields["size"]
+        if record.kind in (Kind.BOOK_SNAPSHOT, Kind.BOOK_DELTA) and record.is_last:
+            bids, asks = sides[record.instrument]
+            found[len(bids), len(asks)] += 1
+    return found
+
+
+def test_bybit_books_stay_in_sequence_and_exactly_as_deep_as_subscribed(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "BYBIT.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts.get("gaps", 0), report.counts.get("dropped", 0)) == (0, 0, 0)
+    assert levels_without_cut(tmp_path) == {(200, 200): 2148}, "the venue itself removes what falls out of the depth"
+    assert set(books(tmp_path)) == {
+        *("bybit/btc_usdt", "bybit/eth_usdt", "bybit/btc_usdt_perp", "bybit/eth_usdt_perp"),
+        *("bybit/sol_usdt_perp", "bybit/doge_usdt_perp"),
+    }
+    assert all(words[-2:] == ["ok", "stale"] for words in books(tmp_path).values())
+    assert (raw_kinds(tmp_path)["TRADE"], raw_kinds(tmp_path)["QUOTE"]) == (347, 638)
+
+
+def test_bybit_download_is_one_unbroken_book(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "bybit-ob500" / "xrpusdt-ob500.data.zip"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.format, replay.decode_errors, report.counts.get("gaps", 0)) == ("bybit", 0, 0)
+    assert levels_without_cut(tmp_path) == {(500, 500): 50}
+    assert books(tmp_path) == {"bybit/xrp_usdt_perp": ["unverified", "ok", "stale"]}
+
+
+def test_bybit_download_without_one_line_is_in_gap(shared_data: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(shared_data / "bybit-ob500" / "xrpusdt-ob500.data.zip") as archive:
+        (name,) = archive.namelist()
+        lines = archive.read(name).splitlines(keepends=True)
+    capture = tmp_path / "xrpusdt.zip"
+    with zipfile.ZipFile(capture, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, b"".join(lines[:20] + lines[21:]))
+    home = tmp_path / "home"
+    replay_capture(home, [capture])
+    run_shard(home, drain=True)
+    assert books(home) == {"bybit/xrp_usdt_perp": ["unverified", "ok", "gap"]}
+    (gap,) = [record for record in queue_records(home, "clean/bybit/xrp_usdt_perp/book.q") if record.kind == Kind.GAP]
+    assert gap.fields()["first_missing"] == gap.fields()["last_missing"] == json.loads(lines[20])["data"]["u"]
+
+
+# --- Coinbase ----------------------------------------------------------------------------------------------------
+
+
+def test_coinbase_connection_has_no_hole(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "COINBASE.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts.get("gaps", 0), report.counts.get("dropped", 0)) == (0, 0, 0)
+    assert set(books(tmp_path)) == {"coinbase/btc_usd", "coinbase/eth_usd"}
+    assert all(words == ["unverified", "ok", "stale"] for words in books(tmp_path).values())
+    found = raw_kinds(tmp_path)
+    assert (found["BOOK_SNAPSHOT"], found["QUOTE"], found["TRADE"]) == (2, 160, 279)
+
+
+def test_coinbase_hole_of_any_message_puts_every_book_of_the_connection_in_gap(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    with zstandard.open(shared_data / "cryptofeed-ws" / "jsonl" / "COINBASE.jsonl.zst", "rt") as file:
+        lines = file.readlines()
+    (number,) = [at for at, line in enumerate(lines) if '\\"sequence_num\\":75,' in line]
+    assert "heartbeats" in lines[number], "not even a message of a book"
+    del lines[number]
+    capture = tmp_path / "COINBASE.jsonl"
+    capture.write_text("".join(lines))
+    home = tmp_path / "home"
+    replay_capture(home, [capture])
+    report = run_shard(home, drain=True)
+    assert report.counts["gaps"] == 2
+    for folder, words in books(home).items():
+        assert words == ["unverified", "ok", "gap"]
+        gaps = [record for record in queue_records(home, f"clean/{folder}/book.q") if record.kind == Kind.GAP]
+        assert [(gap.fields()["first_missing"], gap.fields()["last_missing"]) for gap in gaps] == [(75, 75)]
+
+
+# --- Bitget ------------------------------------------------------------------------------------------------------
+
+
+def test_all_bitget_checksums_hold(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "BITGET.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert replay.decode_errors == 0
+    assert report.counts == {"checks_passed": 443 + 194}
+    assert len(books(tmp_path)) == 10
+    assert all(words[-2:] == ["ok", "stale"] for words in books(tmp_path).values())

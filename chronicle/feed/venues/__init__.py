@@ -73,6 +73,27 @@ _VENUES: Final = (
         "binance_futures:BinanceUsdAdapter",
     ),
     Venue(
+        "bitget",
+        "Bitget WebSocket v1: spot and contracts",
+        ("books", "books1/5/15", "trade", "ticker (with sizes)", "GET products", "GET contracts"),
+        ("wire", "cryptofeed"),
+        "bitget:BitgetAdapter",
+    ),
+    Venue(
+        "bybit",
+        "Bybit API v5: spot, linear and inverse contracts, options",
+        ("orderbook.1/50/200/500/1000", "publicTrade", "tickers", "GET instruments-info"),
+        ("wire", "cryptofeed", "bybit"),
+        "bybit:BybitAdapter",
+    ),
+    Venue(
+        "coinbase",
+        "Coinbase Advanced Trade",
+        ("level2", "market_trades", "ticker", "ticker_batch", "GET products"),
+        ("wire", "cryptofeed"),
+        "coinbase:CoinbaseAdapter",
+    ),
+    Venue(
         "kraken",
         "Kraken spot, WebSocket v1",
         ("book", "trade", "ticker", "spread", "GET AssetPairs"),

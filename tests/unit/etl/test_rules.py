@@ -7,7 +7,17 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from chronicle.core.layout import NONE, BookStatus, Cause, CheckRule, GapState, SequenceRule, Verdict, VerifiedBy
+from chronicle.core.layout import (
+    INT64_MIN,
+    NONE,
+    BookStatus,
+    Cause,
+    CheckRule,
+    GapState,
+    SequenceRule,
+    Verdict,
+    VerifiedBy,
+)
 from chronicle.core.sequencing import Step, accepts_snapshot, judge, proves_continuity
 from chronicle.etl.book import Book
 from chronicle.etl.checks import checksum, verdict_of
@@ -111,6 +121,17 @@ def test_okx_text_alternates_and_strips() -> None:
     unsigned = crc32(b"100:0.5:101:0.0001:99.5:1")
     signed = unsigned - (1 << 32) if unsigned >> 31 else unsigned
     assert checksum(CheckRule.OKX_V5, book, instrument()) == signed
+
+
+def test_bitget_text_keeps_the_decimals_of_the_wire() -> None:
+    book = Book(price_exponent=3, size_exponent=4)
+    book.load([(10_000, 5_000), (9_950, 10_000)], [(10_100, 1)])
+    fields = instrument(check_price_decimals=2, check_size_decimals=4)
+    unsigned = crc32(b"10.00:0.5000:10.10:0.0001:9.95:1.0000")
+    signed = unsigned - (1 << 32) if unsigned >> 31 else unsigned
+    assert checksum(CheckRule.BITGET_V1, book, fields) == signed
+    book.apply("bid", 10_001, 1)
+    assert checksum(CheckRule.BITGET_V1, book, fields) == INT64_MIN
 
 
 def test_an_unknown_rule_is_not_judged() -> None:
