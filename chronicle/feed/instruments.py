@@ -125,7 +125,7 @@ class InstrumentRegistry:
         """Take back what an earlier writer of the same raw queue declared (its last INSTRUMENT of `number`)."""
         details = dict(fields.details or {})
         venue, venue_symbol = str(details.get("venue", "")), fields.venue_symbol
-        if details.get("market"):
+        if details.get("market"):  # one name in several markets of a venue
             venue_symbol = f"{details['market']}|{venue_symbol}"
         instrument = Instrument(number, venue, venue_symbol, details)
         instrument.price_exponent, instrument.size_exponent = fields.price_exponent, fields.size_exponent
@@ -261,7 +261,7 @@ def _adopt(instrument: Instrument, listing: Listing) -> None:
     """Take over what the venue's list says. The name under which the stream knows the instrument stays."""
     symbol = listing.symbol
     instrument.details |= {"base": symbol.base, "quote": symbol.quote, "type": symbol.kind, "from": "list"}
-    instrument.details |= dict(listing.extras)
+    instrument.details |= {key: value for key, value in listing.extras.items() if key != "market"}
     instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, [_stripped(listing.tick)])
     instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, [_stripped(listing.lot)])
     instrument.tick = _number(listing.tick) or Decimal(0)

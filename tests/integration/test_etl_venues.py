@@ -218,3 +218,71 @@ def test_all_bitget_checksums_hold(shared_data: Path, tmp_path: Path) -> None:
     assert report.counts == {"checks_passed": 443 + 194}
     assert len(books(tmp_path)) == 10
     assert all(words[-2:] == ["ok", "stale"] for words in books(tmp_path).values())
+
+
+# --- Kraken Futures, KuCoin, Deribit ------------------------------------------------------------------------------
+
+
+def test_kraken_futures_books_keep_their_count(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "KRAKEN_FUTURES.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts) == (0, {})
+    found = books(tmp_path)
+    assert len(found) == 10
+    assert all(words == ["unverified", "ok", "stale"] for words in found.values()), found
+    assert (raw_kinds(tmp_path)["BOOK_DELTA"], raw_kinds(tmp_path)["TRADE"]) == (7014, 1003)
+
+
+def kucoin_agreement(home: Path) -> dict[str, tuple[int, int]]:
+    """Return for each symbol how often the book at a ticker's own sequence equals the ticker, and how often not."""
+    found = {}
+    for folder in books(home):
+        quotes = {
+            record.sequence: quote_levels(record.fields())
+            for record in queue_records(home, f"clean/{folder}/quote.q")
+            if record.kind == Kind.QUOTE
+        }
+        equal = different = 0
+        for record, book, trust in follow(queue_records(home, f"clean/{folder}/book.q")):
+            if record.kind == Kind.BOOK_DELTA and trust.steady and record.sequence in quotes:
+                same = (book.best_bid, book.best_ask) == quotes[record.sequence]
+                equal, different = equal + same, different + (not same)
+        found[folder.removeprefix("kucoin/")] = equal, different
+    return found
+
+
+def test_kucoin_books_join_their_snapshots_and_equal_the_ticker(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "KUCOIN.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts.get("gaps", 0)) == (0, 0)
+    found = kucoin_agreement(tmp_path)
+    assert found.pop("ltx_usdt") == (0, 0), "it was subscribed and sent nothing"
+    assert len(found) == 9
+    assert sum(different for _, different in found.values()) == 0
+    assert found["fet_btc"][0] >= 100
+    assert sum(equal for equal, _ in found.values()) >= 750
+
+
+def test_kucoin_message_lost_behind_the_snapshot_is_a_book_out_of_sync(shared_data: Path, tmp_path: Path) -> None:
+    with zstandard.open(shared_data / "cryptofeed-ws" / "jsonl" / "KUCOIN.jsonl.zst", "rt") as file:
+        lines = [line for line in file if '\\"sequenceEnd\\":1612712745583}' not in line]
+    capture = tmp_path / "KUCOIN.jsonl"
+    capture.write_text("".join(lines))
+    home = tmp_path / "home"
+    replay_capture(home, [capture])
+    report = run_shard(home, drain=True)
+    assert report.counts["gaps"] == 1
+    assert books(home)["kucoin/fet_btc"] == ["unverified", "ok", "gap"]
+    (gap,) = [record for record in queue_records(home, "clean/kucoin/fet_btc/book.q") if record.kind == Kind.GAP]
+    assert gap.fields()["first_missing"] == gap.fields()["last_missing"] == 1612712745583
+
+
+def test_deribit_books_chain_and_equal_the_ticker(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "DERIBIT.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts) == (0, {})
+    found = books(tmp_path)
+    assert len(found) == 10
+    assert all(words == ["unverified", "ok", "stale"] for words in found.values()), found
+    assert raw_kinds(tmp_path)["BOOK_DELTA"] == 41
+    assert raw_kinds(tmp_path)["QUOTE"] == 89

@@ -94,11 +94,32 @@ _VENUES: Final = (
         "coinbase:CoinbaseAdapter",
     ),
     Venue(
+        "deribit",
+        "Deribit API v2: perpetuals, futures, options, spot",
+        ("book", "trades", "ticker", "quote", "GET get_instruments"),
+        ("wire", "cryptofeed"),
+        "deribit:DeribitAdapter",
+    ),
+    Venue(
         "kraken",
         "Kraken spot, WebSocket v1",
         ("book", "trade", "ticker", "spread", "GET AssetPairs"),
         ("wire", "cryptofeed"),
         "kraken:KrakenAdapter",
+    ),
+    Venue(
+        "kraken-futures",
+        "Kraken Futures WebSocket v1",
+        ("book", "trade", "ticker (with sizes)", "GET instruments"),
+        ("wire", "cryptofeed"),
+        "kraken_futures:KrakenFuturesAdapter",
+    ),
+    Venue(
+        "kucoin",
+        "KuCoin spot",
+        ("/market/level2", "/market/match", "/market/ticker", "GET orderbook/level2", "GET symbols"),
+        ("wire", "cryptofeed"),
+        "kucoin:KucoinAdapter",
     ),
     Venue(
         "nasdaq",
