@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import zstandard
 
-from chronicle.core.layout import Kind, Origin, Side
+from chronicle.core.layout import INT64_MIN, Kind, Origin, Side
 from chronicle.core.local import LocalSource
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
-from tests.support.etl_streams import follow, kinds, queue_records, status_word
+from tests.support.etl_streams import final, follow, kinds, queue_records, status_word
 
 pytestmark = pytest.mark.data
 
@@ -277,7 +277,7 @@ def test_kucoin_message_lost_behind_the_snapshot_is_a_book_out_of_sync(shared_da
     assert gap.fields()["first_missing"] == gap.fields()["last_missing"] == 1612712745583
 
 
-def test_deribit_books_chain_and_equal_the_ticker(shared_data: Path, tmp_path: Path) -> None:
+def test_deribit_books_chain_and_end_as_their_last_tickers(shared_data: Path, tmp_path: Path) -> None:
     replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "DERIBIT.jsonl.zst"])
     report = run_shard(tmp_path, drain=True)
     assert (replay.decode_errors, report.counts) == (0, {})
@@ -286,3 +286,10 @@ def test_deribit_books_chain_and_equal_the_ticker(shared_data: Path, tmp_path: P
     assert all(words == ["unverified", "ok", "stale"] for words in found.values()), found
     assert raw_kinds(tmp_path)["BOOK_DELTA"] == 41
     assert raw_kinds(tmp_path)["QUOTE"] == 89
+    for folder in found:
+        book, _ = final(queue_records(tmp_path, f"clean/{folder}/book.q"))
+        quotes = [
+            record for record in queue_records(tmp_path, f"clean/{folder}/quote.q") if record.kind == Kind.QUOTE
+        ]
+        best = book.best_bid or (INT64_MIN, 0), book.best_ask or (INT64_MIN, 0)
+        assert best == quote_levels(quotes[-1].fields()), folder
