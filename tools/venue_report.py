@@ -136,8 +136,8 @@ def render(rows: list[Row]) -> str:
         "## What the captures gave",
         "",
         "Frames are what the exchange sent; records are those of the raw queue. Lost: holes in a count over a whole",
-        "connection. Gaps: holes that the ETL declared. Passed and failed: the venue's own book checksums against the",
-        "books of the ETL.",
+        "connection. Gaps: holes that the ETL declared. Passed and failed: the venue's own book checksums,",
+        "against the books of the ETL.",
         "",
         "| venue | capture | frames | records | books | decode errors | lost | gaps | passed | failed |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -156,11 +156,9 @@ def render(rows: list[Row]) -> str:
 
 def _line(row: Row) -> str:
     failed = row.checks["failed"] + row.checks["no_book"] + row.checks["unjudged"]
-    cells = [
-        *(row.venue, row.capture),
-        *(row.frames, row.records, row.books, row.decode_errors, row.lost, row.gaps, row.checks["passed"], failed),
-    ]
-    return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |"
+    errors = (row.decode_errors, row.lost, row.gaps, row.checks["passed"], failed)
+    cells = [row.venue, row.capture, *(f"{count:,}" for count in (row.frames, row.records, row.books, *errors))]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: list[str] | None = None) -> int:

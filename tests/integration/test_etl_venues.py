@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from chronicle.core.layout import INT64_MIN, Kind, Origin, Side
+from chronicle.core.layout import INT64_MIN, Kind, Origin, Side, VerifiedBy
 from chronicle.core.local import LocalSource
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
@@ -293,3 +293,36 @@ def test_deribit_books_chain_and_end_as_their_last_tickers(shared_data: Path, tm
         ]
         best = book.best_bid or (INT64_MIN, 0), book.best_ask or (INT64_MIN, 0)
         assert best == quote_levels(quotes[-1].fields()), folder
+
+
+# --- Bitfinex, BitMEX --------------------------------------------------------------------------------------------
+
+
+def test_bitfinex_connection_has_no_hole(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "BITFINEX.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts) == (0, {})
+    found = books(tmp_path)
+    assert len(found) == 7
+    assert all(words[-2:] == ["ok", "stale"] for words in found.values()), found
+    deepest = max(max(counts) for counts in levels_without_cut(tmp_path))
+    assert deepest == 101, "the venue itself removes what falls out of the depth, in a message of its own"
+
+
+def test_bitmex_books_end_as_their_last_quotes(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "cryptofeed-ws" / "raw-text"
+    replay = replay_capture(tmp_path, [folder / "BITMEX.0.zst", folder / "BITMEX.ws.1.0.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts) == (0, {})
+    assert len(books(tmp_path)) == 10
+    different = []
+    for path in books(tmp_path):
+        book, trust = final(queue_records(tmp_path, f"clean/{path}/book.q"))
+        quotes = [record for record in queue_records(tmp_path, f"clean/{path}/quote.q") if record.kind == Kind.QUOTE]
+        assert trust.verified_by == VerifiedBy.NOTHING
+        if (book.best_bid, book.best_ask) != quote_levels(quotes[-1].fields()):
+            different.append(path)
+            book_records = queue_records(tmp_path, f"clean/{path}/book.q")
+            last = max(record.ts_recv for record in book_records if record.kind == Kind.BOOK_DELTA)
+            assert last > quotes[-1].ts_recv, "the book changed after its last quote (quotes come once a second)"
+    assert different == ["bitmex/trx_usdt_perp"]

@@ -73,11 +73,25 @@ _VENUES: Final = (
         "binance_futures:BinanceUsdAdapter",
     ),
     Venue(
+        "bitfinex",
+        "Bitfinex WebSocket v2: trading pairs and perpetuals",
+        ("book P0-P4", "trades"),
+        ("wire", "cryptofeed"),
+        "bitfinex:BitfinexAdapter",
+    ),
+    Venue(
         "bitget",
         "Bitget WebSocket v1: spot and contracts",
         ("books", "books1/5/15", "trade", "ticker (with sizes)", "GET products", "GET contracts"),
         ("wire", "cryptofeed"),
         "bitget:BitgetAdapter",
+    ),
+    Venue(
+        "bitmex",
+        "BitMEX",
+        ("orderBookL2", "orderBookL2_25", "orderBook10", "trade", "quote", "GET instrument"),
+        ("wire", "cryptofeed"),
+        "bitmex:BitmexAdapter",
     ),
     Venue(
         "bybit",
