@@ -135,6 +135,8 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     trusted = status in (BookStatus.OK, BookStatus.CROSSED)
     if trusted and ahead is not None and _gap_ahead(ahead, walk, events, ladder, target, last_ts):
         status = BookStatus.GAP
+    if trusted and ahead is None and target > last_ts and shelf.is_cut(lane.queue):
+        status = BookStatus.GAP
     return LaneBook(lane, ladder, status, where, last_ts, ahead is not None)
 
 

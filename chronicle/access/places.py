@@ -40,6 +40,12 @@ class Joined:
                 found[info.number] = info
         return [found[number] for number in sorted(found)]
 
+    def sealed_end(self, queue: str) -> int:
+        """Return the greatest index that a source with the queue's newest generation was told of."""
+        held = [max((info.generation for info in _segments(source, queue)), default=0) for source in self._sources]
+        newest = [source for source, number in zip(self._sources, held, strict=True) if number == max(held)]
+        return max(source.sealed_end(queue) for source in newest)
+
     def open(self, queue: str, number: int) -> SegmentView:
         """Open a segment where :meth:`segments` found it, else wherever it is.
 

@@ -223,6 +223,7 @@ class Shelf:
         self._capacity = capacity
         self._opened: OrderedDict[tuple[str, int, int], Segment] = OrderedDict()
         self._infos: dict[str, list[SegmentInfo]] = {}
+        self._cut: dict[str, bool] = {}
         self._queues: list[str] | None = None
         self._lock = threading.RLock()
         self.deltas_walked = 0
@@ -242,12 +243,19 @@ class Shelf:
         if known is not None and not fresh:
             return known
         try:
+            end = self.source.sealed_end(queue)
             found = [info for info in self.source.segments(queue) if info.record_count > 0]
         except NotFoundError:
-            found = []
+            end, found = 0, []
         with self._lock:
             self._infos[queue] = found
+            self._cut[queue] = end > (found[-1].end_index if found else 0)
         return found
+
+    def is_cut(self, queue: str) -> bool:
+        """Return whether the last segments of `queue` were missing when :meth:`segments` looked last."""
+        with self._lock:
+            return self._cut.get(queue, False)
 
     def open(self, info: SegmentInfo, cost: Cost | None = None) -> Segment:
         """Open a segment, at its present place."""
@@ -286,6 +294,7 @@ class Shelf:
                 segment.close()
             self._opened.clear()
             self._infos.clear()
+            self._cut.clear()
             self._queues = None
 
 

@@ -54,6 +54,13 @@ class LocalSource:
         except NotFoundError:
             return []
 
+    def sealed_end(self, queue: str) -> int:
+        """Return the index up to which the queue's own mark says it was sealed; 0 for a queue that is not here."""
+        try:
+            return self.queue(queue).tail_mark()["next_base_index"]
+        except NotFoundError:
+            return 0
+
     def open(self, queue: str, number: int) -> LocalSegment:
         """Open a local segment."""
         return self.queue(queue).open_segment(number)

@@ -104,6 +104,14 @@ class SegmentSource(Protocol):
         """Return the segments of `queue` in order, each once, at its published place."""
         ...
 
+    def sealed_end(self, queue: str) -> int:
+        """Return the index up to which `queue` was sealed once, as far as this source was told; 0 when it was not.
+
+        Segments that end before it are not all: the last ones are lost. Ask before :meth:`segments`, because a live
+        writer goes on between the two.
+        """
+        ...
+
     def open(self, queue: str, number: int) -> SegmentView:
         """Open a segment at its present place.
 

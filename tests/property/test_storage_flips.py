@@ -116,6 +116,14 @@ def test_verify_names_the_damaged_file(tmp_path: Path, tier: str, damage: str) -
         assert any(finding.path == str(path) for finding in report.findings), report.findings
 
 
+@pytest.mark.parametrize("lost", [0, 2])
+def test_verify_misses_the_first_and_the_last_segment_too(tmp_path, lost):
+    book_home(tmp_path)
+    sorted((tmp_path / BOOK).glob("*.seg"))[lost].unlink()
+    report = verify(tmp_path)
+    assert [finding.kind for finding in report.findings] == ["hole"]
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
