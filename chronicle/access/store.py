@@ -314,6 +314,8 @@ class Store:
                 raise RangeError("the book rests on no event: there is nothing to explain")
             return explain(self._shelf, row.symbol, "book", int(row.source["index"]), int(row.source["lane"]))
         if not isinstance(row, str):
+            if "symbol" not in row or "index" not in row:
+                raise ConfigError("this row names no record", expected="a row with symbol and index", found=list(row))
             channel = _channel_of_kind(str(row.get("kind", "delta"))) if channel == "book" else channel
             index, lane, row = int(row["index"]), int(row.get("lane", 0)), str(row["symbol"])
         if index is None:
