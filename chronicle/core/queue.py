@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
+from chronicle.core.durability import Durability
 from chronicle.core.durable import publish_bytes
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
@@ -37,6 +38,8 @@ class QueueSettings:
     `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
     times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
     records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
+    `durability` is ``shm``, ``buffered`` or ``fsync`` (see :mod:`chronicle.core.durability`), the last with
+    `sync_records` and `sync_ns`.
     """
 
     name: str
@@ -46,6 +49,9 @@ class QueueSettings:
     segment_growth: int = 1
     segment_bytes_max: int = 64 * 1024 * 1024
     cycle_ns: int = 0
+    durability: str = "buffered"
+    sync_records: int = 0
+    sync_ns: int = 0
 
     def capacity(self, number: int) -> int:
         """Return the record capacity of segment `number`."""
@@ -87,6 +93,9 @@ class Queue:
         segment_growth: int = 1,
         segment_bytes_max: int | None = None,
         cycle_ns: int = 0,
+        durability: str = "buffered",
+        sync_records: int = 0,
+        sync_ns: int = 0,
         exist_ok: bool = False,
     ) -> Queue:
         """Create a queue, or open it when `exist_ok` and it is there.
@@ -101,7 +110,7 @@ class Queue:
             Default random. Give one where equal input must give equal bytes.
         generation : int
             Counts re-creations of the same queue (a rebuild).
-        segment_bytes, segment_growth, segment_bytes_max, cycle_ns
+        segment_bytes, segment_growth, segment_bytes_max, cycle_ns, durability, sync_records, sync_ns
             See :class:`QueueSettings`.
 
         Raises
@@ -136,7 +145,11 @@ class Queue:
             segment_growth=segment_growth,
             segment_bytes_max=segment_bytes_max or segment_bytes,
             cycle_ns=cycle_ns,
+            durability=durability,
+            sync_records=sync_records,
+            sync_ns=sync_ns,
         )
+        Durability.of(settings)
         Control.create(folder, identity, generation)
         text = json.dumps(
             {"format": "chronicle-queue", "version": layout.FORMAT_VERSION} | asdict(settings), indent=1
@@ -168,7 +181,8 @@ class Queue:
                 raise ValueError("another format or version")  # noqa: TRY301
             settings = QueueSettings(**values)
             bytes.fromhex(settings.queue_id)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            Durability.of(settings)
+        except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
             raise ForeignFileError(
                 f"the queue's settings are not ours: {error}",
                 path=settings_path,
