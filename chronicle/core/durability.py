@@ -53,7 +53,7 @@ class Durability:
             For an unknown level, or an ``fsync`` without a bound.
         """
         level, records, interval = settings.durability, settings.sync_records, settings.sync_ns
-        if level not in LEVELS or min(records, interval) < 0 or (records or interval) and level != "fsync":
+        if level not in LEVELS or min(records, interval) < 0 or ((records or interval) and level != "fsync"):
             raise ConfigError(
                 "a queue's durability cannot be used",
                 expected=f"one of {', '.join(LEVELS)}; sync_records and sync_ns >= 0 and with fsync only",

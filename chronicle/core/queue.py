@@ -17,8 +17,11 @@ from chronicle.core.durable import publish_bytes
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
 from chronicle.core.records import Record
+from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
+from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
+from chronicle.core.watermarks import Watermarks, mark_tiered, read_watermarks, wait_synced
 
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender
@@ -238,7 +241,15 @@ class Queue:
         return Appender(self, prologue=prologue, clock=clock or SystemClock())
 
     def tailer(self, name: str | None = None) -> Tailer:
-        """Return a reader at the start, or, when named, where that name stopped last."""
+        """Return a reader at the start, or, when named, where that name stopped last.
+
+        A name belongs to one open tailer at a time, and retention keeps what it has not read.
+
+        Raises
+        ------
+        QueueLockedError
+            When a live tailer has the name.
+        """
         from chronicle.core.tailer import Tailer
 
         return Tailer(self, name)
@@ -310,10 +321,89 @@ class Queue:
         return self.tail_mark()["next_base_index"]
 
     def synced_index(self) -> int:
-        """Return the index up to which records survive a power cut."""
-        control = Control.open(self.path, writable=False)
-        marked = self.tail_mark()["next_base_index"]
-        return max(marked, control.get(layout.CONTROL_SYNCED_OFFSET) if control else 0)
+        """Return the index up to which records survive a power cut (0 on a queue of durability ``shm``)."""
+        return self.watermarks().synced
+
+    def watermarks(self) -> Watermarks:
+        """Return how far the records survive the process, power, and the machine.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from chronicle.core import Kind, Queue
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> queue = Queue.create(folder.name + "/demo.q")
+        >>> with queue.appender() as appender:
+        ...     index = appender.append(Kind.STATUS, ts_recv=1)
+        ...     before = queue.watermarks()
+        ...     synced = appender.sync()
+        >>> (before.committed, before.synced, queue.watermarks().synced)
+        (1, 0, 1)
+        """
+        return read_watermarks(self)
+
+    def wait_synced(self, index: int, timeout_ns: int | None = None, *, clock: Clock | None = None) -> bool:
+        """Wait until the records below `index` survive a power cut; return whether they do.
+
+        It wakes when the writer syncs; it does not make it sync.
+
+        Raises
+        ------
+        StateError
+            When the queue's durability is ``shm``.
+        """
+        return wait_synced(self, index, timeout_ns, clock or SystemClock())
+
+    def mark_tiered(self, index: int) -> int:
+        """Say that records below `index` are published on another tier; return the watermark, which never falls."""
+        return mark_tiered(self, index)
+
+    def tailers(self) -> list[TailerInfo]:
+        """Return the named tailers: position, lag, state (``new parked live dead``) and process."""
+        return list_tailers(self.path, self.end_index())
+
+    def register_tailer(self, name: str) -> None:
+        """Register a tailer at the first record kept, before it ever reads: retention waits for it from now on."""
+        check_name(name)
+        if load_position(self.path, name) is None:
+            store_position(self.path, name, self.first_index(), now_ns=None)
+
+    def drop_tailer(self, name: str) -> None:
+        """Forget a tailer that is not open, so that retention no longer waits for it.
+
+        Raises
+        ------
+        StateError
+            When it is live.
+        NotFoundError
+            When there is none.
+        """
+        drop_tailer(self.path, name)
+
+    def retain(self, policy: RetentionPolicy, now_ns: int, *, force: bool = False) -> RetentionPlan:
+        """Retire the sealed segments that `policy` no longer keeps; return what was done.
+
+        Never past the slowest named tailer, unless `force`: then the drop is recorded and that tailer's next event
+        is a GAP.
+        """
+        return retain(self, policy, now_ns=now_ns, force=force)
+
+    def seal_dead(self) -> list[int]:
+        """Finish what a dead writer left: seal its rolled segments, end and seal its open one; return the numbers.
+
+        Anyone may: it takes the writer lock for the moment and the queue continues at the next index.
+
+        Raises
+        ------
+        QueueLockedError
+            When the writer lives; the error names it.
+        """
+        sealed = layout.SEGMENT_SEALED_SUFFIX
+        before = {number for number, path in self.segment_files().items() if path.suffix != sealed}
+        with self.appender() as appender:
+            appender.seal()
+        after = self.segment_files()
+        return sorted(number for number in before if number in after and after[number].suffix == sealed)
 
     def last_record(self) -> Record | None:
         """Return the last committed record on this host, or None."""

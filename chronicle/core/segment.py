@@ -297,7 +297,9 @@ class LocalSegment:
         except OSError as error:
             raise file_error(error, "open a segment", path) from error
         try:
-            size = os.fstat(descriptor).st_size
+            status = os.fstat(descriptor)
+            size = status.st_size
+            self._inode = (status.st_dev, status.st_ino)
             self.header = SegmentHeader.unpack(os.pread(descriptor, PAGE_BYTES, 0), path)
             _check_size(self.header, size, path)
             self._size = size
@@ -330,6 +332,14 @@ class LocalSegment:
     def is_sealed(self) -> bool:
         """Whether the file is sealed."""
         return self.header.state is SegmentState.SEALED
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is mapped here still stands under its name."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
 
     @property
     def mapping(self) -> MemoryMap:

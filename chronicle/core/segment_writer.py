@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock
-from chronicle.core.control import Control, WriterLock
+from chronicle.core.control import Control, WriterLock, register_writer
 from chronicle.core.durability import Durability, Syncer
 from chronicle.core.errors import StateError
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
@@ -103,6 +103,7 @@ class SegmentWriter:
             if self._control is None:
                 Control.create(queue.path, bytes.fromhex(queue.settings.queue_id), queue.generation)
                 self._control = Control.open(queue.path, writable=True)
+            register_writer()
             tail = recover(queue)
             self.next_index = tail.next_index
             self.last_ts_recv = tail.last_ts_recv
