@@ -119,8 +119,21 @@ class Appender(SegmentWriter):
                         sequence,
                         body,
                     )
-                except struct.error as error:
-                    raise _misfit(error) from error
+                except struct.error:
+                    body = bytes(body)  # another buffer, or a field that does not fit: the long way tells which
+                    return self._append_any(
+                        kind,
+                        body,
+                        ts_recv,
+                        ts_event,
+                        flags,
+                        side,
+                        instrument,
+                        source,
+                        source_index,
+                        ordinal,
+                        sequence,
+                    )
                 self._words[position >> 3] = head
                 self._position = end
                 self.last_ts_recv = ts_recv
