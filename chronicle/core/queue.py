@@ -271,8 +271,9 @@ class Queue:
         return dict(sorted(files.items()))
 
     def segments(self) -> list[SegmentInfo]:
-        """Return the segments on this host, in order."""
-        return [segment_info(path, self.name) for path in self.segment_files().values()]
+        """Return the segments on this host, in order; one that moves away meanwhile is left out."""
+        found = (self._look(path) for path in self.segment_files().values())
+        return [info for info in found if info is not None]
 
     def open_segment(self, number: int) -> LocalSegment:
         """Map a segment for reading.
@@ -317,7 +318,9 @@ class Queue:
     def first_index(self) -> int:
         """Return the index of the first record still on this host (the end index when there is none)."""
         for path in self.segment_files().values():
-            return segment_info(path, self.name).base_index
+            info = self._look(path)
+            if info is not None:
+                return info.base_index
         return self.tail_mark()["next_base_index"]
 
     def synced_index(self) -> int:
@@ -418,11 +421,20 @@ class Queue:
         """Return {pid, host, started_ns} of the live writer, or None."""
         return lock_holder(self.path)
 
+    def _look(self, path: Path) -> SegmentInfo | None:
+        """Return what a listed segment holds; None when it went to another tier since the listing."""
+        for candidate in (path, path.with_suffix(layout.SEGMENT_SEALED_SUFFIX)):
+            try:
+                return segment_info(candidate, self.name)
+            except NotFoundError:
+                continue  # sealed (the other name) or moved meanwhile
+        return None
+
     def _end(self) -> tuple[int, int]:
         mark = self.tail_mark()
         for path in reversed(self.segment_files().values()):
-            info = segment_info(path, self.name)
-            if info.record_count:
+            info = self._look(path)
+            if info is not None and info.record_count:
                 return info.end_index, info.ts_last
         return mark["next_base_index"], mark["last_ts_recv"]
 
