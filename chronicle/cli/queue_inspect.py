@@ -78,7 +78,7 @@ def describe(queue: Queue) -> dict[str, Any]:
         "segment_bytes": settings.segment_bytes,
         "cycle_ns": settings.cycle_ns,
         "committed": _end_index(queue),
-        "synced": queue.synced_index(),
+        "synced": _synced(queue),
         "first_index": segments[0].get("first_index") if segments else None,
         "writer": queue.writer(),
         "segments": segments,
@@ -92,6 +92,16 @@ def _end_index(queue: Queue) -> int | None:
         return queue.end_index()
     except ChronicleError:
         return None
+
+
+def _synced(queue: Queue) -> int:
+    """Return the synced watermark; of a damaged queue what its control page says is not to be trusted: 0."""
+    from chronicle.core.errors import ChronicleError
+
+    try:
+        return queue.synced_index()
+    except ChronicleError:
+        return 0
 
 
 def _print(described: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
 from chronicle.core.durability import Durability
-from chronicle.core.durable import publish_bytes
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
+from chronicle.core.queue_settings import SETTINGS_NAME, QueueSettings, load_settings, store_settings
 from chronicle.core.records import Record
 from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
 from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
@@ -27,42 +27,10 @@ if TYPE_CHECKING:
     from chronicle.core.appender import Appender
     from chronicle.core.tailer import Tailer
 
-__all__ = ["Queue", "QueueSettings"]
+__all__ = ["SETTINGS_NAME", "Queue", "QueueSettings"]
 
-SETTINGS_NAME = "queue.json"
 TAIL_NAME = "tail.json"
 SEGMENT_BYTES_MIN = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
-    """What is fixed when a queue is created.
-
-    `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
-    times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
-    records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
-    `durability` is ``shm``, ``buffered`` or ``fsync`` (see :mod:`chronicle.core.durability`), the last with
-    `sync_records` and `sync_ns`.
-    """
-
-    name: str
-    queue_id: str
-    generation: int = 1
-    segment_bytes: int = 64 * 1024 * 1024
-    segment_growth: int = 1
-    segment_bytes_max: int = 64 * 1024 * 1024
-    cycle_ns: int = 0
-    durability: str = "buffered"
-    sync_records: int = 0
-    sync_ns: int = 0
-
-    def capacity(self, number: int) -> int:
-        """Return the record capacity of segment `number`."""
-        size = self.segment_bytes
-        while self.segment_growth > 1 and number > 0 and size < self.segment_bytes_max:
-            size *= self.segment_growth
-            number -= 1
-        return min(size, max(self.segment_bytes_max, self.segment_bytes))
 
 
 class Queue:
@@ -154,10 +122,7 @@ class Queue:
         )
         Durability.of(settings)
         Control.create(folder, identity, generation)
-        text = json.dumps(
-            {"format": "chronicle-queue", "version": layout.FORMAT_VERSION} | asdict(settings), indent=1
-        )
-        publish_bytes(folder / SETTINGS_NAME, text.encode("utf-8"))
+        store_settings(folder, settings)
         return cls(folder, settings)
 
     @classmethod
@@ -172,28 +137,8 @@ class Queue:
             When its settings file is not ours.
         """
         folder = Path(path)
-        settings_path = folder / SETTINGS_NAME
-        try:
-            values = json.loads(settings_path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFoundError("there is no queue", path=folder, hint="chronicle ls shows what is there") from error
-        except (OSError, ValueError) as error:
-            raise ForeignFileError(f"cannot read the queue's settings: {error}", path=settings_path) from error
-        try:
-            if values.pop("format") != "chronicle-queue" or values.pop("version") != layout.FORMAT_VERSION:
-                raise ValueError("another format or version")  # noqa: TRY301
-            settings = QueueSettings(**values)
-            bytes.fromhex(settings.queue_id)
-            Durability.of(settings)
-        except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
-            raise ForeignFileError(
-                f"the queue's settings are not ours: {error}",
-                path=settings_path,
-                expected=f"chronicle-queue version {layout.FORMAT_VERSION}",
-            ) from error
+        settings = load_settings(folder)
         if name is not None and settings.name != name:
-            from dataclasses import replace
-
             settings = replace(settings, name=name)
         return cls(folder, settings)
 

@@ -1,0 +1,85 @@
+"""What is fixed when a queue is created, and the file that says so."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from chronicle.core import layout
+from chronicle.core.durability import Durability
+from chronicle.core.durable import publish_bytes
+from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError
+
+__all__ = ["SETTINGS_NAME", "QueueSettings", "load_settings", "store_settings"]
+
+SETTINGS_NAME = "queue.json"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What is fixed when a queue is created.
+
+    `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
+    times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
+    records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
+    `durability` is ``shm``, ``buffered`` or ``fsync`` (see :mod:`chronicle.core.durability`), the last with
+    `sync_records` and `sync_ns`.
+    """
+
+    name: str
+    queue_id: str
+    generation: int = 1
+    segment_bytes: int = 64 * 1024 * 1024
+    segment_growth: int = 1
+    segment_bytes_max: int = 64 * 1024 * 1024
+    cycle_ns: int = 0
+    durability: str = "buffered"
+    sync_records: int = 0
+    sync_ns: int = 0
+
+    def capacity(self, number: int) -> int:
+        """Return the record capacity of segment `number`."""
+        size = self.segment_bytes
+        while self.segment_growth > 1 and number > 0 and size < self.segment_bytes_max:
+            size *= self.segment_growth
+            number -= 1
+        return min(size, max(self.segment_bytes_max, self.segment_bytes))
+
+
+def store_settings(folder: Path, settings: QueueSettings) -> None:
+    """Publish the settings of the queue in `folder`; from then on it is there."""
+    head = {"format": "chronicle-queue", "version": layout.FORMAT_VERSION}
+    publish_bytes(folder / SETTINGS_NAME, json.dumps(head | asdict(settings), indent=1).encode("utf-8"))
+
+
+def load_settings(folder: Path) -> QueueSettings:
+    """Read the settings of the queue in `folder`.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no queue.
+    ForeignFileError
+        When the file is not ours.
+    """
+    settings_path = folder / SETTINGS_NAME
+    try:
+        values = json.loads(settings_path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError("there is no queue", path=folder, hint="chronicle ls shows what is there") from error
+    except (OSError, ValueError) as error:
+        raise ForeignFileError(f"cannot read the queue's settings: {error}", path=settings_path) from error
+    try:
+        if values.pop("format") != "chronicle-queue" or values.pop("version") != layout.FORMAT_VERSION:
+            raise ValueError("another format or version")  # noqa: TRY301
+        settings = QueueSettings(**values)
+        bytes.fromhex(settings.queue_id)
+        Durability.of(settings)
+    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        raise ForeignFileError(
+            f"the queue's settings are not ours: {error}",
+            path=settings_path,
+            expected=f"chronicle-queue version {layout.FORMAT_VERSION}",
+        ) from error
+    return settings
