@@ -50,6 +50,7 @@ def run_strategy(path: Path, is_over: Callable[[], bool], *, spin: bool) -> dict
     strategy, latencies, missed = MeanReversion(), [], 0
     with Queue.open(path).tailer(NAME) as tailer:
         wait = tailer.spin if spin else tailer.wait
+        wait(0)  # loads the compiled spin before the first trade
         while True:
             over = is_over()
             event = tailer.next_event()

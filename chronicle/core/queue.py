@@ -63,6 +63,7 @@ class Queue:
         segment_bytes: int = 64 * 1024 * 1024,
         segment_growth: int = 1,
         segment_bytes_max: int | None = None,
+        segment_adapts: bool = False,
         cycle_ns: int = 0,
         durability: str = "buffered",
         sync_records: int = 0,
@@ -81,7 +82,7 @@ class Queue:
             Default random. Give one where equal input must give equal bytes.
         generation : int
             Counts re-creations of the same queue (a rebuild).
-        segment_bytes, segment_growth, segment_bytes_max, cycle_ns, durability, sync_records, sync_ns
+        segment_bytes, segment_growth, segment_bytes_max, segment_adapts, cycle_ns, durability, sync_records, sync_ns
             See :class:`QueueSettings`.
 
         Raises
@@ -98,11 +99,12 @@ class Queue:
             if exist_ok:
                 return cls.open(folder, name=name)
             raise StateError("the queue exists already", path=folder, hint="open it with Queue.open")
-        if segment_bytes < SEGMENT_BYTES_MIN or segment_growth < 1 or cycle_ns < 0:
+        growth_min = 2 if segment_adapts else 1
+        if segment_bytes < SEGMENT_BYTES_MIN or segment_growth < growth_min or cycle_ns < 0:
             raise ConfigError(
                 "a queue's settings cannot be used",
                 path=folder,
-                expected=f"segment_bytes >= {SEGMENT_BYTES_MIN}, segment_growth >= 1, cycle_ns >= 0",
+                expected=f"segment_bytes >= {SEGMENT_BYTES_MIN}, segment_growth >= {growth_min}, cycle_ns >= 0",
                 found=(segment_bytes, segment_growth, cycle_ns),
             )
         identity = os.urandom(16) if queue_id is None else queue_id
@@ -115,6 +117,7 @@ class Queue:
             segment_bytes=segment_bytes,
             segment_growth=segment_growth,
             segment_bytes_max=segment_bytes_max or segment_bytes,
+            segment_adapts=segment_adapts,
             cycle_ns=cycle_ns,
             durability=durability,
             sync_records=sync_records,
@@ -242,13 +245,14 @@ class Queue:
         )
 
     def tail_mark(self) -> dict[str, int]:
-        """Return where the queue continues after its last sealed segment: number, base index, ts_recv."""
+        """Return where the queue continues after its last sealed segment: number, base index, ts_recv, its bytes."""
         path = self.path / TAIL_NAME
         try:
             values = json.loads(path.read_bytes())
-            return {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
+            mark = {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
+            return mark | {"last_data_bytes": int(values.get("last_data_bytes", 0))}
         except FileNotFoundError:
-            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN}
+            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN, "last_data_bytes": 0}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ForeignFileError(f"cannot read the queue's tail mark: {error}", path=path) from error
 

@@ -22,7 +22,9 @@ class QueueSettings:
 
     `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
     times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
-    records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
+    records make equal segments). With `segment_adapts` it is instead the least of those sizes that holds twice the
+    records of the segment before it, so that a queue that falls quiet becomes small again (a function of the records
+    alone, too). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
     `durability` is ``shm``, ``buffered`` or ``fsync`` (see :mod:`chronicle.core.durability`), the last with
     `sync_records` and `sync_ns`.
     """
@@ -34,12 +36,18 @@ class QueueSettings:
     segment_growth: int = 1
     segment_bytes_max: int = 64 * 1024 * 1024
     cycle_ns: int = 0
+    segment_adapts: bool = False
     durability: str = "buffered"
     sync_records: int = 0
     sync_ns: int = 0
 
-    def capacity(self, number: int) -> int:
-        """Return the record capacity of segment `number`."""
+    def capacity(self, number: int, previous_bytes: int = 0) -> int:
+        """Return the record capacity of segment `number`, the one before it having `previous_bytes` of records."""
+        if self.segment_adapts:
+            size = self.segment_bytes
+            while size < 2 * previous_bytes and size < self.segment_bytes_max:
+                size *= self.segment_growth
+            return min(size, max(self.segment_bytes_max, self.segment_bytes))
         size = self.segment_bytes
         while self.segment_growth > 1 and number > 0 and size < self.segment_bytes_max:
             size *= self.segment_growth

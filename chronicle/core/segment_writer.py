@@ -31,7 +31,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import map_fresh, map_tail, recover, write_tail_mark
+from chronicle.core.recovery import Tail, map_fresh, map_tail, recover, write_tail_mark
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
 from chronicle.core.segment import create_segment, segment_size
@@ -76,6 +76,7 @@ class SegmentWriter:
         "_plans",
         "_position",
         "_prepare_at",
+        "_previous_bytes",
         "_prologue",
         "_prologue_bytes",
         "_release",
@@ -109,6 +110,7 @@ class SegmentWriter:
             self.last_ts_recv = tail.last_ts_recv
             self.clamped_count = 0
             self._number = tail.next_number
+            self._previous_bytes = tail.previous_bytes
             self._waiters = ctypes.c_uint32(0) if self._control is None else self._control.waiters
             self._keeper: Housekeeper | None = None
             self._prepare_at = layout.INT64_MAX
@@ -168,6 +170,7 @@ class SegmentWriter:
         self._check_unreserved()
         if self._map is None or self._position == self._data_offset:
             return
+        self._previous_bytes = self._position - self._data_offset
         self._write_roll()
         path = self._path(SegmentState.OPEN)
         self._detach()
@@ -255,6 +258,7 @@ class SegmentWriter:
             # An empty segment that is too small or of an older cycle was never named by a ROLL: make it anew.
             self._path(SegmentState.OPEN).unlink(missing_ok=True)
         number = self._number + (1 if old is not None else 0)
+        previous_bytes = self._previous_bytes if old is None else self._position - self._data_offset
         if old is not None and self._durability.syncs:
             assert self._map is not None
             self._durability.sync(self._map)  # the syncer must never count records of a map that it no longer sees
@@ -267,7 +271,7 @@ class SegmentWriter:
             generation=settings.generation,
             number=number,
             base_index=self.next_index,
-            data_capacity=max(settings.capacity(number), size + ROLL_BYTES),
+            data_capacity=max(settings.capacity(number, previous_bytes), size + ROLL_BYTES),
             prologue=prologue,
             cycle_ns=settings.cycle_ns,
             cycle_start_ns=cycle_start,
@@ -276,7 +280,7 @@ class SegmentWriter:
         )
         if old is not None:
             self._write_roll()
-        self._number = number
+        self._number, self._previous_bytes = number, previous_bytes
         self._attach(fresh=True)
         self._mark_owner()
         if old is None:
@@ -315,7 +319,7 @@ class SegmentWriter:
         """Have the next segment's file reserved and faulted in; it is made for a prologue of the present size."""
         assert self._keeper is not None
         self._prepare_at = layout.INT64_MAX
-        capacity = self.queue.settings.capacity(self._number + 1)
+        capacity = self.queue.settings.capacity(self._number + 1, self._limit - self._data_offset)
         self._keeper.prepare(segment_size(capacity, self._prologue_bytes))
 
     def _store_head(self, position: int, word: int) -> None:
@@ -341,7 +345,7 @@ class SegmentWriter:
         base = self.next_index
         if self._map is not None:
             base = int(layout.SEGMENT_HEADER.unpack_from(self._map.memory)[6])
-        write_tail_mark(self.queue.path, self._number, base, self.last_ts_recv)
+        write_tail_mark(self.queue.path, Tail(None, self._number, base, self.last_ts_recv, self._previous_bytes))
 
     def _path(self, state: SegmentState) -> Path:
         return self.queue.path / layout.segment_name(self._number, state)

@@ -33,6 +33,7 @@ def roll_through_a_day(folder: Path, count: int, hours: int) -> None:
             segment_bytes=SEGMENT_BYTES,
             segment_growth=4,
             segment_bytes_max=4 << 20,
+            segment_adapts=True,
             cycle_ns=HOUR_NS,
             durability="shm",
         )
@@ -51,6 +52,7 @@ def roll_through_a_day(folder: Path, count: int, hours: int) -> None:
         segments = queue.segments()
         assert [segment.record_count for segment in segments] == [1] * hours
         assert [s.state for s in segments] == [SegmentState.SEALED] * (hours - 1) + [SegmentState.OPEN]
+        assert segments[-1].size_bytes <= FILE_BYTES_MAX, "a quiet queue's segments stay small, however many"
         assert sum(s.size_bytes for s in segments[:-1]) <= (hours - 1) * 9 * 1024, "sealed: what it holds, no more"
     del appenders
     gc.collect()

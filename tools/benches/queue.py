@@ -38,7 +38,9 @@ def _single(folder: Path) -> Iterator[Figure]:
     with queue.appender() as appender:
         appender.append(Kind.STATUS, body, ts_recv=0)
         assert appender.prefault()
-        ours = each_ns(lambda number: appender.append(Kind.STATUS, body, ts_recv=number), SINGLE)
+        general = each_ns(lambda number: appender.append(Kind.STATUS, body, ts_recv=number), SINGLE)
+        put = appender.recorder(Kind.STATUS, len(body))
+        ours = each_ns(lambda number: put(SINGLE + number, body), SINGLE)
     packer = struct.Struct("<IHBBqqqIHHqqq")
     with open(folder / "plain", "wb", buffering=1 << 20) as file:
         plain = each_ns(
@@ -48,6 +50,8 @@ def _single(folder: Path) -> Iterator[Figure]:
     for name, share in (("", 0.5), ("_p99", 0.99), ("_p999", 0.999), ("_max", 1.0)):
         cost, peer = quantile(ours, share) - control, quantile(plain, share) - control
         yield Figure(f"queue.append_one_ns{name}", cost, "ns", SINGLE, "buffered file + struct.pack", max(peer, 1.0))
+        cost = quantile(general, share) - control
+        yield Figure(f"queue.append_any_ns{name}", cost, "ns", SINGLE, "buffered file + struct.pack", max(peer, 1.0))
 
 
 def _rows(count: int) -> np.ndarray:
