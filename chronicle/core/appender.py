@@ -56,6 +56,7 @@ class Appender(SegmentWriter):
     ...         body[:] = b"large"
     >>> [(record.kind, record.ts_recv) for record in queue.tailer().drain()]
     [(17, 1000), (1024, 2000), (1025, 3000)]
+    >>> folder.cleanup()
     """
 
     __slots__ = ()

@@ -46,6 +46,7 @@ class Queue:
     ...         first = appender.append(Kind.STATUS, ts_recv=1_000)
     ...     [record.ts_recv for record in queue.tailer().drain()]
     [1000]
+    >>> folder.cleanup()
     """
 
     def __init__(self, path: Path, settings: QueueSettings) -> None:
@@ -291,6 +292,7 @@ class Queue:
         ...     synced = appender.sync()
         >>> (before.committed, before.synced, queue.watermarks().synced)
         (1, 0, 1)
+        >>> folder.cleanup()
         """
         return read_watermarks(self)
 
