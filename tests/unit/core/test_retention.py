@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,25 @@ def test_seal_dead_finishes_what_a_killed_writer_left_and_spares_a_live_one(tmp_
         with pytest.raises(QueueLockedError, match=str(os.getpid())):
             queue.seal_dead()
     assert [r.index for r in queue.tailer().drain()] == list(range(10))
+
+
+def test_asking_for_the_holder_never_costs_a_writer_or_a_tailer_its_lock(tmp_path: Path) -> None:
+    queue = filled(tmp_path, 10)
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            queue.writer()
+            queue.tailers()
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    try:
+        for _ in range(200):
+            queue.appender().close()
+            queue.tailer("name").close()
+    finally:
+        over.set()
+        for thread in asking:
+            thread.join()
