@@ -27,7 +27,7 @@ LOCK_NAME = "lock"
 _SYS_FUTEX = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _SYS_MEMBARRIER = 324 if os.uname().machine == "x86_64" else 283
-_LOCK_ATTEMPTS = 1_000
+_LOCK_ATTEMPTS = 20_000
 _MEMBARRIER_GLOBAL_EXPEDITED, _MEMBARRIER_REGISTER = 2, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -192,6 +192,7 @@ def lock_exclusively(descriptor: int, path: Path) -> bool:
                     fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
                     return False
+            os.sched_yield()
         else:
             return True
     return False

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -236,23 +236,28 @@ def test_seal_dead_finishes_what_a_killed_writer_left_and_spares_a_live_one(tmp_
     assert [r.index for r in queue.tailer().drain()] == list(range(10))
 
 
-def test_asking_for_the_holder_never_costs_a_writer_or_a_tailer_its_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lock", ["lock", "tailers/name.lock"])
+def test_asking_for_the_holder_never_costs_a_writer_or_a_tailer_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
     queue = filled(tmp_path, 10)
-    over = threading.Event()
+    queue.tailer("name").close()
+    refused = 0
+    flock = fcntl.flock
+    with open(queue.path / lock, "rb") as asker:  # someone who asks, caught between taking and giving back
+        flock(asker, fcntl.LOCK_SH)
 
-    def ask() -> None:
-        while not over.is_set():
-            queue.writer()
-            queue.tailers()
+        def count(file: object, operation: int) -> None:
+            nonlocal refused
+            try:
+                flock(file, operation)  # type: ignore[arg-type]
+            except OSError:
+                refused += 1
+                if refused == 3:
+                    flock(asker, fcntl.LOCK_UN)
+                raise
 
-    asking = [threading.Thread(target=ask) for _ in range(2)]
-    for thread in asking:
-        thread.start()
-    try:
-        for _ in range(200):
-            queue.appender().close()
-            queue.tailer("name").close()
-    finally:
-        over.set()
-        for thread in asking:
-            thread.join()
+        monkeypatch.setattr(fcntl, "flock", count)
+        queue.appender().close()
+        queue.tailer("name").close()
+    assert refused == 3
