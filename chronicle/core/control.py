@@ -11,7 +11,6 @@ import ctypes
 import fcntl
 import json
 import os
-import socket
 from pathlib import Path
 from typing import IO, Any
 
@@ -164,7 +163,7 @@ class WriterLock:
             )
         file.truncate(0)
         file.write(
-            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_ns": started_ns}).encode("utf-8")
+            json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "started_ns": started_ns}).encode("utf-8")
         )
         return cls(file)
 
