@@ -62,7 +62,9 @@ class _Side:
 
     def load(self, levels: Iterable[Level]) -> None:
         self.sizes = {price * self.sign: size for price, size in levels if size}
-        self.keys = sorted(self.sizes)
+        self.keys = list(self.sizes)
+        self.keys.reverse()  # our own snapshots come best first: then this is their order, and sorting only looks
+        self.keys.sort()
 
     def truncate(self, count: int) -> None:
         surplus = len(self.keys) - count
