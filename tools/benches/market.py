@@ -110,15 +110,15 @@ def suffix(name: str) -> str:
 
 def depth_payloads(count: int, levels: int = 20, seed: int = 3) -> list[bytes]:
     """Return seeded partial-depth messages of Binance: `levels` levels a side."""
-    chance = random.Random(seed)  # noqa: S311 - a market, no secret
+    chance = random.Random(seed)
     out = []
     for number in range(count):
         best = 6_183_700 + chance.randrange(-5_000, 5_000)
-        sides = [
-            [[_price(best + sign * (level + 1)), _size(chance)] for level in range(levels)] for sign in (-1, 1)
-        ]
+        sides = [[[_price(best + sign * (level + 1)), _size(chance)] for level in range(levels)] for sign in (-1, 1)]
         data = {"lastUpdateId": 50_000 + number, "bids": sides[0], "asks": sides[1]}
-        out.append(json.dumps({"stream": f"btcusdt@depth{levels}@100ms", "data": data}, separators=(",", ":")).encode())
+        out.append(
+            json.dumps({"stream": f"btcusdt@depth{levels}@100ms", "data": data}, separators=(",", ":")).encode()
+        )
     return out
 
 
@@ -131,7 +131,7 @@ def _synthetic_capture(path: Path, *, events: int = SYNTHETIC_EVENTS, seed: int 
 
 def _lines(events: int, seed: int) -> Iterator[bytes]:
     """Yield a snapshot and depth diffs as Binance sends them: levels near the best price come and go."""
-    chance = random.Random(seed)  # noqa: S311 - a market, no secret
+    chance = random.Random(seed)
     middle, now, update = 6_183_700, START_NS, 1_000
     books: list[dict[int, str]] = [
         {middle + sign * (1 + 3 * level): _size(chance) for level in range(SYNTHETIC_LEVELS)} for sign in (-1, 1)

@@ -24,7 +24,7 @@ def ask(name: str, source: Path) -> dict[str, float]:
 
     command = [peers_python() or sys.executable, __file__, name, str(source)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
         answer = json.loads(done.stdout)
     except (subprocess.SubprocessError, json.JSONDecodeError) as error:
         answer = {"absent": str(error)[:200]}

@@ -57,7 +57,7 @@ def _warm(name: str) -> Path:
 
 
 def _moments(data: BookData, count: int) -> list[int]:
-    chance = random.Random(4)  # noqa: S311 - moments, no secret
+    chance = random.Random(4)
     return [chance.randrange(data.ts_first, data.ts_last) for _ in range(count)]
 
 
@@ -105,10 +105,15 @@ def _duckdb(data: BookData, name: str) -> dict[str, float]:
         return {}
     columns = data.columns
     number = 2 * np.arange(len(data), dtype=np.int64) + 1  # a snapshot stands before the delta of its row
-    whole = [np.concatenate([np.concatenate(a), b]) for a, b in
-             ((numbers, number), (sides, columns["side"]), (prices, columns["price"]), (sizes, columns["size"]))]  # fmt: skip
-    order = np.argsort(whole[0], kind="stable")
-    table = pa.table({key: values[order] for key, values in zip(("number", "side", "price", "size"), whole, strict=True)})
+    joined = {
+        "number": (numbers, number),
+        "side": (sides, columns["side"]),
+        "price": (prices, columns["price"]),
+        "size": (sizes, columns["size"]),
+    }
+    whole = {name: np.concatenate([*parts, own]) for name, (parts, own) in joined.items()}
+    order = np.argsort(whole["number"], kind="stable")
+    table = pa.table({name: values[order] for name, values in whole.items()})
     path = work_folder() / f"book-{name}.parquet"
     write_parquet(table, path)
     ranges = []

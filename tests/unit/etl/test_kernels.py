@@ -9,7 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+from numba import njit
 
+from chronicle.core.kernels.moving import move_words
 from chronicle.core.layout import NONE, SequenceRule
 from chronicle.core.sequencing import Step, judge
 from chronicle.etl.kernels import events as kernel
@@ -43,6 +45,21 @@ def test_set_level_keeps_keys_ascending() -> None:
         wanted = sorted((sign * price, size) for (of, price), size in model.items() if of == side)
         got = list(zip(levels[2 * half][: counts[half]].tolist(), levels[2 * half + 1].tolist(), strict=False))
         assert got == wanted
+
+
+@njit
+def _moved(array, target, source, count):  # type: ignore[no-untyped-def]
+    move_words(array, target, source, count)
+
+
+@pytest.mark.parametrize(("target", "source", "count"), [(0, 1, 9), (1, 0, 9), (3, 3, 4), (2, 8, 2), (5, 0, 0)])
+def test_moved_words_may_overlap(target: int, source: int, count: int) -> None:
+    expected = list(range(10))
+    expected[target : target + count] = expected[source : source + count]
+    for move in (_moved, move_words):
+        array = np.arange(10)
+        move(array, target, source, count)
+        assert array.tolist() == expected
 
 
 def test_index_records_refuses_impossible_lengths() -> None:
