@@ -209,7 +209,9 @@ class Cursor:
                             raise
                         break
                     self._walk_to(self.index)
-                    return True
+                    if not self._exhausted():
+                        return True
+                    self._release()  # it has rolled and waits to be sealed: the next one holds the index
             else:
                 if segments and self.index < segments[0].base_index:
                     raise RangeError(
@@ -266,6 +268,9 @@ class Cursor:
     def _ended(self) -> bool:
         view = self._view
         return not isinstance(view, LocalSegment) or view.extent()[2]
+
+    def _exhausted(self) -> bool:
+        return self._ended() and self.index >= self._extent()[1]
 
     def _next_in_segment(self, max_bytes: int = WINDOW_BYTES) -> Window | None:
         view = self._view

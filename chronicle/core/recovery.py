@@ -109,7 +109,7 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
         )
     _zero(mapping, end, header.data_limit)
     points = seek_index(mapping.words, header.data_offset, end, header.base_index)[: header.seek_capacity]
-    _write_points(header, mapping, points)
+    _write_points(header, mapping, points, published)
     return header, mapping, end, end_index, points
 
 
@@ -138,9 +138,15 @@ def _walk_all(mapping: MemoryMap, header: SegmentHeader, path: Path) -> tuple[in
         raise
 
 
-def _write_points(header: SegmentHeader, mapping: MemoryMap, points: list[SeekPoint]) -> None:
-    position = header.seek_offset
-    for point in points:
+def _write_points(
+    header: SegmentHeader, mapping: MemoryMap, points: list[SeekPoint], published: list[SeekPoint]
+) -> None:
+    """Add what the dead writer did not; entries that readers count on are rewritten only after they are withdrawn."""
+    sound = len(published) if points[: len(published)] == published else 0
+    if sound < len(published):
+        mapping.words[layout.SEGMENT_SEEK_COUNT_OFFSET >> 3] = 0
+    position = header.seek_offset + sound * layout.SEEK_ENTRY_BYTES
+    for point in points[sound:]:
         layout.SEEK_ENTRY.pack_into(mapping.memory, position, point.index, point.offset, point.ts_recv, point.kind)
         position += layout.SEEK_ENTRY_BYTES
     mapping.words[layout.SEGMENT_SEEK_COUNT_OFFSET >> 3] = len(points)
