@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock
 from chronicle.core.control import Control, WriterLock
-from chronicle.core.errors import StateError
+from chronicle.core.errors import CapacityError, ChronicleError, RecordError, StateError
 from chronicle.core.event_bytes import check_event, clamped_event
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
 from chronicle.core.layout import (
@@ -70,6 +72,9 @@ class Appender:
         self._prologue = prologue
         self._lock: WriterLock | None = WriterLock.acquire(queue.path, started_ns=clock.now_ns())
         try:
+            self._settled = True
+            self._rolled: list[Path] = []
+            self._mark_due = False
             self._control = Control.open(queue.path, writable=True)
             if self._control is None:
                 Control.create(queue.path, bytes.fromhex(queue.settings.queue_id), queue.generation)
@@ -164,19 +169,26 @@ class Appender:
             return self._append_slowly(
                 kind, body, ts_recv, ts_event, flags, side, instrument, source, source_index, ordinal, sequence
             )
-        # The body and the header behind the commit word first, then the commit word, alone and last.
-        memory = self._memory
-        _HEADER_REST(memory, position + 8, ts_recv, ts_event, source_index, instrument, source, ordinal, sequence)
-        if size:
-            start = position + HEADER_BYTES
-            memory[start : start + size] = body
-        self._words[position >> 3] = (end - position) | kind << 32 | (flags | 128) << 48 | side << 56
-        self._position = end
-        index = self.next_index
-        self.next_index = index + 1
-        self.last_ts_recv = ts_recv
-        if position - self._last_entry >= SEEK_INTERVAL_BYTES or kind == 33:
-            self._add_entry(index, position, ts_recv, kind)
+        try:
+            # The body and the header behind the commit word first, then the commit word, alone and last.
+            memory = self._memory
+            _HEADER_REST(memory, position + 8, ts_recv, ts_event, source_index, instrument, source, ordinal, sequence)
+            if size:
+                start = position + HEADER_BYTES
+                memory[start : start + size] = body
+            self._words[position >> 3] = (end - position) | kind << 32 | (flags | 128) << 48 | side << 56
+            self._position = end
+            index = self.next_index
+            self.next_index = index + 1
+            self.last_ts_recv = ts_recv
+            if position - self._last_entry >= SEEK_INTERVAL_BYTES or kind == 33:
+                self._add_entry(index, position, ts_recv, kind)
+        except (struct.error, ValueError, OverflowError) as error:
+            self._distrust()
+            raise RecordError(f"a field does not fit its place: {error}") from error
+        except BaseException:
+            self._distrust()
+            raise
         if self._futex[_WAITERS]:
             self._wake()
         return index
@@ -215,14 +227,19 @@ class Appender:
 
         An open segment without records stays as it is.
         """
-        if self._map is None or self._position == self._data_offset:
-            return
-        self._write_roll()
-        path = self._path(SegmentState.OPEN)
-        self._detach()
-        seal_segment(path, queue=self.queue.name)
-        self._number += 1
-        self._write_tail_mark()
+        self._settle()
+        if self._map is not None and self._position > self._data_offset:
+            path = self._path(SegmentState.OPEN)
+            try:
+                self._write_roll()
+                self._detach()
+                self._number += 1
+            except BaseException:
+                self._distrust()
+                raise
+            self._rolled.append(path)
+            self._mark_due = True
+        self._seal_rolled()
 
     def prefault(self) -> bool:
         """Fault the open segment's pages in now, so that no append pays for it; return whether the kernel could."""
@@ -235,6 +252,31 @@ class Appender:
         if self._control is not None:
             self._control.set(CONTROL_SYNCED_OFFSET, self.next_index)
         return self.next_index
+
+    # --- after an interruption ----------------------------------------------------------------------------------
+
+    def _distrust(self) -> None:
+        """Forget where the writer stood: an exception came between the stores. The files know; ask them next."""
+        self._settled = False
+        self._limit = 0
+
+    def _settle(self) -> None:
+        """Take the position from the files again, if an exception left it in doubt; what it tore is zeroed."""
+        if self._settled:
+            return
+        if self._lock is None:
+            raise _closed(self.queue.path)
+        self._detach()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            with contextlib.suppress(ChronicleError):  # recovery meets what the keeper met
+                keeper.close()
+        tail = recover(self.queue)
+        self._rolled.clear()
+        self._number, self.next_index, self.last_ts_recv = tail.next_number, tail.next_index, tail.last_ts_recv
+        if tail.path is not None:
+            self._attach()
+        self._settled = True
 
     def _append_slowly(
         self,
@@ -269,6 +311,7 @@ class Appender:
     # --- the append path -----------------------------------------------------------------------------------------
 
     def _commit(self, data: bytes | bytearray, count: int, ts_recv: int, has_snapshot: bool) -> int:
+        self._settle()
         if ts_recv < self.last_ts_recv:
             data, clamped = clamped_event(data, self.last_ts_recv)
             self.clamped_count += clamped
@@ -281,20 +324,25 @@ class Appender:
             end = position + len(data)
         mapping = self._map
         assert mapping is not None
-        # Everything but the first commit word; then that word, alone and last. On x86 both are plain stores that no
-        # other core sees in another order; other machines release it by kernel (docs/format/queue.md).
-        mapping.memory[position + 8 : end] = memoryview(data)[8:]
-        word = int.from_bytes(data[:8], "little")
-        if self._release is None:
-            mapping.words[position >> 3] = word
-        else:
-            self._release(mapping.address + position, word)
-        self._position = end
-        index = self.next_index
-        self.next_index = index + count
-        self.last_ts_recv = ts_recv
-        if has_snapshot or position - self._last_entry >= SEEK_INTERVAL_BYTES:
-            self._add_entry(index, position, ts_recv, Kind.BOOK_SNAPSHOT if has_snapshot else data[4] | data[5] << 8)
+        try:
+            # Everything but the first commit word; then that word, alone and last. On x86 both are plain stores that
+            # no other core sees in another order; other machines release it by kernel (docs/format/queue.md).
+            mapping.memory[position + 8 : end] = memoryview(data)[8:]
+            word = int.from_bytes(data[:8], "little")
+            if self._release is None:
+                mapping.words[position >> 3] = word
+            else:
+                self._release(mapping.address + position, word)
+            self._position = end
+            index = self.next_index
+            self.next_index = index + count
+            self.last_ts_recv = ts_recv
+            if has_snapshot or position - self._last_entry >= SEEK_INTERVAL_BYTES:
+                kind = Kind.BOOK_SNAPSHOT if has_snapshot else data[4] | data[5] << 8
+                self._add_entry(index, position, ts_recv, kind)
+        except BaseException:
+            self._distrust()
+            raise
         if self._futex[_WAITERS]:
             self._wake()
         return index
@@ -337,6 +385,7 @@ class Appender:
         """
         import numpy as np
 
+        self._settle()
         mapping = self._map
         if mapping is None:
             return None
@@ -376,18 +425,47 @@ class Appender:
     def _make_room(self, size: int, ts_recv: int) -> None:
         """Open the next segment when there is none, the present one is full, or its cycle has ended."""
         if self._lock is None:
-            raise StateError("the appender was closed", path=self.queue.path, hint="take a new one: queue.appender()")
+            raise _closed(self.queue.path)
         settings = self.queue.settings
         old = None
         if self._map is not None and self._position > self._data_offset:
             old = self._path(SegmentState.OPEN)
-        elif self._map is not None:
-            # An empty segment that is too small or of an older cycle was never named by a ROLL: make it anew.
-            self._path(SegmentState.OPEN).unlink(missing_ok=True)
+        # An empty segment that is too small or of an older cycle is replaced; readers of it look again.
         number = self._number + (1 if old is not None else 0)
         cycle_start = ts_recv - ts_recv % settings.cycle_ns if settings.cycle_ns else 0
         prologue = pack_details(self._prologue()) if self._prologue is not None else b""
         self._prologue_bytes = len(prologue)
+        try:
+            self._create(number, size, cycle_start, prologue)
+            if old is not None:
+                self._write_roll()
+            self._number = number
+            self._attach(fresh=True)
+        except CapacityError:
+            raise  # nothing was created: all stands as before
+        except BaseException:
+            self._distrust()
+            raise
+        self._mark_owner()
+        if old is None:
+            return
+        if self._keeper is not None:
+            self._keeper.seal(old)
+        else:
+            self._rolled.append(old)
+            self._seal_rolled()
+
+    def _seal_rolled(self) -> None:
+        """Seal what has rolled, also what an earlier try found no space for."""
+        while self._rolled:
+            seal_segment(self._rolled[0], queue=self.queue.name)
+            del self._rolled[0]
+        if self._mark_due:
+            self._write_tail_mark()
+            self._mark_due = False
+
+    def _create(self, number: int, size: int, cycle_start: int, prologue: bytes) -> None:
+        settings = self.queue.settings
         create_segment(
             self.queue.path / layout.segment_name(number, SegmentState.OPEN),
             queue_id=bytes.fromhex(settings.queue_id),
@@ -401,17 +479,6 @@ class Appender:
             base_ts_recv=self.last_ts_recv,
             take_blank=None if self._keeper is None else self._keeper.take_blank,
         )
-        if old is not None:
-            self._write_roll()
-        self._number = number
-        self._attach(fresh=True)
-        self._mark_owner()
-        if old is None:
-            return
-        if self._keeper is not None:
-            self._keeper.seal(old)
-        else:
-            seal_segment(old, queue=self.queue.name)
 
     def _attach(self, *, fresh: bool = False) -> None:
         path = self._path(SegmentState.OPEN)
@@ -467,6 +534,10 @@ class Appender:
         control.set(CONTROL_SEGMENT_OFFSET, self._number)
         if self._futex[_WAITERS]:
             self._wake()
+
+
+def _closed(path: Path) -> StateError:
+    return StateError("the appender was closed", path=path, hint="take a new one: queue.appender()")
 
 
 _NO_WAITERS = memoryview(bytes(layout.CONTROL_BYTES)).cast("I")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from chronicle.core import layout
-from chronicle.core.durable import file_error, publish_bytes
+from chronicle.core.durable import file_error, file_errors, publish_bytes
 from chronicle.core.errors import QueueLockedError
 from chronicle.core.mapping import MemoryMap, map_file
 
@@ -24,6 +25,7 @@ __all__ = ["Control", "WriterLock", "lock_holder"]
 
 CONTROL_NAME = "control"
 LOCK_NAME = "lock"
+_NOT_TO_BE_HAD = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 _SYS_FUTEX = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 
@@ -60,11 +62,14 @@ class Control:
         try:
             flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC
             descriptor = os.open(folder / CONTROL_NAME, flags)
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _NOT_TO_BE_HAD:
+                return None
+            raise file_error(error, "open the control page", folder / CONTROL_NAME) from error
         try:
-            size = os.fstat(descriptor).st_size
-            head = os.pread(descriptor, 8, 0)
+            with file_errors("read the control page", folder / CONTROL_NAME):
+                size = os.fstat(descriptor).st_size
+                head = os.pread(descriptor, 8, 0)
             if size < layout.CONTROL_BYTES or head != layout.CONTROL_MAGIC:
                 return None
             return cls(map_file(descriptor, layout.CONTROL_BYTES, writable=writable))
@@ -143,6 +148,9 @@ class WriterLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                file.close()
+                raise file_error(error, "take the writer lock", path) from error
             holder = lock_holder(folder)
             file.close()
             raise QueueLockedError(
@@ -152,10 +160,10 @@ class WriterLock:
                 found=holder or "a live process",
                 hint="stop it, or read with a tailer: readers need no lock",
             ) from error
-        file.truncate(0)
-        file.write(
-            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_ns": started_ns}).encode("utf-8")
-        )
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started_ns": started_ns}
+        with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space, only its text does
+            file.truncate(0)
+            file.write(json.dumps(holder).encode("utf-8"))
         return cls(file)
 
     def release(self) -> None:

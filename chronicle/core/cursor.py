@@ -267,7 +267,7 @@ class Cursor:
 
     def _ended(self) -> bool:
         view = self._view
-        return not isinstance(view, LocalSegment) or view.extent()[2]
+        return not isinstance(view, LocalSegment) or view.extent()[2] or not view.is_current()
 
     def _exhausted(self) -> bool:
         return self._ended() and self.index >= self._extent()[1]

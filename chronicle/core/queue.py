@@ -7,15 +7,16 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
-from chronicle.core.durable import publish_bytes
+from chronicle.core.durable import file_error, file_errors, publish_bytes
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
 from chronicle.core.records import Record
+from chronicle.core.scan import checked_length
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
 
@@ -28,6 +29,10 @@ __all__ = ["Queue", "QueueSettings"]
 SETTINGS_NAME = "queue.json"
 TAIL_NAME = "tail.json"
 SEGMENT_BYTES_MIN = 64 * 1024
+SEGMENT_COUNT_MAX = 10**10
+"""A segment's number has ten digits in its file's name."""
+_LOOKS_MAX = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,16 @@ class QueueSettings:
     segment_growth: int = 1
     segment_bytes_max: int = 64 * 1024 * 1024
     cycle_ns: int = 0
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError when a value is none that :meth:`Queue.create` writes."""
+        numbers = (self.generation, self.segment_growth, self.segment_bytes_max, self.cycle_ns)
+        if not isinstance(self.name, str) or len(bytes.fromhex(self.queue_id)) != 16:
+            raise ValueError("a name and an id of 16 bytes are needed")
+        if any(type(value) is not int or not 0 <= value <= layout.INT64_MAX for value in numbers):
+            raise ValueError(f"a number is out of range: {numbers}")
+        if type(self.segment_bytes) is not int or not SEGMENT_BYTES_MIN <= self.segment_bytes <= layout.INT64_MAX:
+            raise ValueError(f"segment_bytes is {self.segment_bytes}")
 
     def capacity(self, number: int) -> int:
         """Return the record capacity of segment `number`."""
@@ -114,7 +129,9 @@ class Queue:
             When the disk refuses.
         """
         folder = Path(path)
-        if (folder / SETTINGS_NAME).exists():
+        with file_errors("look for a queue", folder):
+            exists = (folder / SETTINGS_NAME).exists()
+        if exists:
             if exist_ok:
                 return cls.open(folder, name=name)
             raise StateError("the queue exists already", path=folder, hint="open it with Queue.open")
@@ -161,13 +178,15 @@ class Queue:
             values = json.loads(settings_path.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError("there is no queue", path=folder, hint="chronicle ls shows what is there") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise file_error(error, "read the queue's settings", settings_path) from error
+        except (ValueError, RecursionError) as error:
             raise ForeignFileError(f"cannot read the queue's settings: {error}", path=settings_path) from error
         try:
             if values.pop("format") != "chronicle-queue" or values.pop("version") != layout.FORMAT_VERSION:
                 raise ValueError("another format or version")  # noqa: TRY301
             settings = QueueSettings(**values)
-            bytes.fromhex(settings.queue_id)
+            settings.check()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ForeignFileError(
                 f"the queue's settings are not ours: {error}",
@@ -234,8 +253,10 @@ class Queue:
         files: dict[int, Path] = {}
         try:
             names = sorted(os.listdir(self.path))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError("there is no queue", path=self.path) from error
+        except OSError as error:
+            raise file_error(error, "list the queue's segments", self.path) from error
         for name in names:
             stem, dot, suffix = name.partition(".")
             if len(stem) != 10 or not stem.isdigit() or f"{dot}{suffix}" not in _SUFFIXES:
@@ -247,7 +268,7 @@ class Queue:
 
     def segments(self) -> list[SegmentInfo]:
         """Return the segments on this host, in order."""
-        return [segment_info(path, self.name) for path in self.segment_files().values()]
+        return self._steadily(lambda: [segment_info(path, self.name) for path in self.segment_files().values()])
 
     def open_segment(self, number: int) -> LocalSegment:
         """Map a segment for reading.
@@ -259,11 +280,10 @@ class Queue:
         """
         for state in (SegmentState.SEALED, SegmentState.OPEN, SegmentState.SEALED):
             path = self.path / layout.segment_name(number, state)
-            if path.exists():
-                try:
-                    return LocalSegment(path, queue=self.name)
-                except NotFoundError:
-                    continue  # sealed or moved between the look and the open
+            try:
+                return LocalSegment(path, queue=self.name)
+            except NotFoundError:
+                continue  # in the other state, or moved away
         raise NotFoundError(
             f"segment {number} of {self.name} is not on this host",
             path=self.path,
@@ -275,25 +295,30 @@ class Queue:
         path = self.path / TAIL_NAME
         try:
             values = json.loads(path.read_bytes())
-            return {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
+            mark = {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
+            if min(mark.values()) < layout.INT64_MIN or max(mark.values()) > layout.INT64_MAX:
+                raise ValueError("a number is out of range")  # noqa: TRY301
+            if not 0 <= mark["next_number"] < SEGMENT_COUNT_MAX or mark["next_base_index"] < 0:
+                raise ValueError("a number is out of range")  # noqa: TRY301
         except FileNotFoundError:
             return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise file_error(error, "read the queue's tail mark", path) from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ForeignFileError(f"cannot read the queue's tail mark: {error}", path=path) from error
+        return mark
 
     def end_index(self) -> int:
         """Return the index the next record will get (the committed watermark)."""
-        return self._end()[0]
+        return self._steadily(self._end)[0]
 
     def last_ts_recv(self) -> int:
         """Return the ts_recv of the last committed record; INT64_MIN when there is none."""
-        return self._end()[1]
+        return self._steadily(self._end)[1]
 
     def first_index(self) -> int:
         """Return the index of the first record still on this host (the end index when there is none)."""
-        for path in self.segment_files().values():
-            return segment_info(path, self.name).base_index
-        return self.tail_mark()["next_base_index"]
+        return self._steadily(self._first)
 
     def synced_index(self) -> int:
         """Return the index up to which records survive a power cut."""
@@ -313,6 +338,20 @@ class Queue:
     def writer(self) -> dict[str, Any] | None:
         """Return {pid, host, started_ns} of the live writer, or None."""
         return lock_holder(self.path)
+
+    def _steadily(self, look: Callable[[], T]) -> T:
+        """Return what `look` finds; look again when a segment was sealed or moved between its listing and opening."""
+        for _ in range(_LOOKS_MAX - 1):
+            try:
+                return look()
+            except NotFoundError:
+                continue
+        return look()
+
+    def _first(self) -> int:
+        for path in self.segment_files().values():
+            return segment_info(path, self.name).base_index
+        return self.tail_mark()["next_base_index"]
 
     def _end(self) -> tuple[int, int]:
         mark = self.tail_mark()
@@ -354,9 +393,10 @@ def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
 def _last_record(segment: LocalSegment, end: int, end_index: int) -> Record:
     point = segment.point_before(end_index - 1)
     offset = segment.data_offset if point is None else point.offset
+    segment.view(offset, end)  # of a sealed segment: checked before it is walked
     words = segment.mapping.words
     last = offset
     while offset < end:
         last = offset
-        offset += words[offset >> 3] & layout.WORD_LENGTH_MASK
+        offset += checked_length(words[offset >> 3], offset, segment.path)
     return Record(bytes(segment.view(last, offset)), end_index - 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chronicle.core import layout
-from chronicle.core.durable import TEMPORARY_PREFIX, publish_bytes, remove_file
+from chronicle.core.durable import TEMPORARY_PREFIX, file_error, file_errors, publish_bytes, remove_file
 from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
@@ -124,8 +124,11 @@ def _map_writable(path: Path) -> MemoryMap:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise NotFoundError("the open segment vanished", path=path) from error
+    except OSError as error:
+        raise file_error(error, "open a segment for writing", path) from error
     try:
-        return map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
+        with file_errors("map a segment for writing", path):
+            return map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
     finally:
         os.close(descriptor)
 
@@ -177,7 +180,9 @@ def _remove_unreachable(path: Path, record_count: int, *, rolled: bool) -> None:
 
 def _remove_leftovers(queue: Queue) -> None:
     """Remove temporary files of dead processes, and open files whose sealed form is published."""
-    for entry in sorted(os.listdir(queue.path)):
+    with file_errors("list the queue's folder", queue.path):
+        entries = sorted(os.listdir(queue.path))
+    for entry in entries:
         path = queue.path / entry
         if entry.startswith(TEMPORARY_PREFIX):
             pid = entry.rpartition("-")[2]

@@ -11,7 +11,7 @@ from typing import Any
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control
 from chronicle.core.cursor import WINDOW_BYTES, Cursor, Window
-from chronicle.core.durable import publish_bytes
+from chronicle.core.durable import file_error, publish_bytes
 from chronicle.core.errors import ConfigError, ForeignFileError
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
@@ -139,7 +139,7 @@ class Tailer:
     def lag(self) -> int:
         """Return how many committed records lie behind the position."""
         view = self.cursor.view
-        if isinstance(view, LocalSegment):
+        if isinstance(view, LocalSegment) and view.is_current():
             _, end_index, rolled = view.extent()
             if not rolled or end_index > self.index:
                 return end_index - self.index
@@ -195,5 +195,7 @@ def _load_position(path: Path) -> int | None:
         return int(json.loads(path.read_bytes())["index"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise file_error(error, "read the tailer's position", path) from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ForeignFileError(f"cannot read the tailer's position: {error}", path=path) from error
