@@ -33,6 +33,7 @@ test: lint ## Run the whole suite
 
 soak: setup ## Run what takes long: kills by the hundred, fuzzing
 	$(BIN)/python -m pytest -m soak
+	CHRONICLE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(WORKERS) tests/property
 
 bench: setup ## Measure; one JSON line a figure
 	$(BIN)/python tools/bench.py all --json

@@ -9,6 +9,7 @@ from typing import Any
 from chronicle.core import layout
 from chronicle.core.errors import NotFoundError, RangeError
 from chronicle.core.layout import OFFSET_TS_RECV, WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag, SegmentState
+from chronicle.core.mapping import MemoryMap
 from chronicle.core.records import Record
 from chronicle.core.scan import record_offsets
 from chronicle.core.segment import LocalSegment
@@ -131,6 +132,26 @@ class Cursor:
             self._open(holder.number)
             self._walk_to(index)
 
+    def skip_to(self, index: int) -> None:
+        """Stand before record `index`, which must start an event, without looking whether it is (still) there."""
+        self._release()
+        self.index = index
+
+    def next_word(self) -> tuple[MemoryMap, int] | None:
+        """Return (map, offset) of the commit word that the next record will get, for who spins on it.
+
+        None when there is no open segment under the cursor, or it has more records or has rolled.
+        """
+        if self._view is None and not self._resolve():
+            return None
+        view = self._view
+        if not isinstance(view, LocalSegment) or view.is_sealed:
+            return None
+        end, _, rolled = view.extent()
+        if rolled or end != self._offset or end == view.data_offset or end + 8 > view.header.data_limit:
+            return None
+        return view.mapping, end
+
     def seek_time(self, ts_recv: int) -> None:
         """Go to the first event with ts_recv at or after `ts_recv` (behind the last one when there is none)."""
         self._release()
@@ -173,7 +194,7 @@ class Cursor:
             window = self._next_in_segment(max_bytes)
             if window is not None:
                 return window
-            if not self._ended():
+            if not self._ended() and not self._replaced():
                 return None
             self._release()
             if not self._resolve():
@@ -267,10 +288,17 @@ class Cursor:
 
     def _ended(self) -> bool:
         view = self._view
-        return not isinstance(view, LocalSegment) or view.extent()[2] or not view.is_current()
+        return not isinstance(view, LocalSegment) or view.extent()[2]
 
     def _exhausted(self) -> bool:
         return self._ended() and self.index >= self._extent()[1]
+
+    def _replaced(self) -> bool:
+        """Whether the empty open segment under the cursor was removed: its writer died, the next made another."""
+        view = self._view
+        if not isinstance(view, LocalSegment) or view.extent()[0] > view.data_offset:
+            return False
+        return not view.is_in_place()
 
     def _next_in_segment(self, max_bytes: int = WINDOW_BYTES) -> Window | None:
         view = self._view

@@ -9,6 +9,9 @@ from chronicle.core.layout import INT64_MAX
 
 __all__ = ["decimals_of", "mantissa", "rescale", "text_fixed", "text_stripped", "to_decimal"]
 
+PLACES_MAX = 64
+"""Bound on the digits of a number with an exponent part: 1e999999999 must not be written out."""
+
 EXPONENT_MAX = 18
 """More decimals than int64 has digits cannot be stored."""
 
@@ -17,9 +20,12 @@ def _plain(text: str) -> str:
     """Return `text` without an exponent part (venues write 1e-8 for small sizes)."""
     if "e" in text or "E" in text:
         try:
-            return format(Decimal(text), "f")
+            number = Decimal(text)
         except ArithmeticError as error:
-            raise DecodeError(f"cannot read {text!r} as a decimal number") from error
+            raise DecodeError(f"cannot read {text[:80]!r} as a decimal number") from error
+        if not number.is_finite() or len(text) > PLACES_MAX or (number and abs(number.adjusted()) > PLACES_MAX):
+            raise DecodeError(f"{text[:80]!r} is no decimal number that int64 could hold at any exponent")
+        return format(number, "f") if number else "0"
     return text
 
 
@@ -50,7 +56,7 @@ def mantissa(text: str, exponent: int) -> int:
         fraction = fraction[:exponent]
     digits = whole + fraction.ljust(exponent, "0")
     unsigned = digits[1:] if digits[:1] in {"-", "+"} else digits
-    if not (unsigned.isascii() and unsigned.isdigit()):
+    if whole + fraction in {"", "-", "+"} or not (unsigned.isascii() and unsigned.isdigit()):
         raise DecodeError(f"cannot read {text!r} as a decimal number")
     value = int(digits)
     if not -INT64_MAX <= value <= INT64_MAX:

@@ -107,8 +107,7 @@ class EventBuilder:
                 expected=f"records to {layout.RECORD_BYTES_MAX} and events to {layout.EVENT_BYTES_MAX} bytes",
                 found=length,
             )
-        self._last = len(buffer)
-        buffer += HEADER.pack(
+        header = HEADER.pack(
             length,
             kind,
             flags | self._flags,
@@ -121,6 +120,8 @@ class EventBuilder:
             ordinal,
             sequence,
         )
+        self._last = len(buffer)  # only now: a field that struct refuses leaves the event as it was
+        buffer += header
         buffer += body
         buffer += bytes(length - HEADER_BYTES - len(body))
         self._count += 1
@@ -146,8 +147,7 @@ class EventBuilder:
     ) -> None:
         """Add a BOOK_DELTA: the level's new size; 0 deletes it."""
         buffer = self._buffer
-        self._last = len(buffer)
-        buffer += _DELTA.pack(
+        packed = _DELTA.pack(
             layout.BOOK_DELTA_BYTES,
             Kind.BOOK_DELTA,
             flags | self._flags,
@@ -164,6 +164,8 @@ class EventBuilder:
             sequence_first,
             sequence_previous,
         )
+        self._last = len(buffer)
+        buffer += packed
         self._count += 1
 
     def snapshot(

@@ -70,6 +70,17 @@ class Housekeeper:
         if error is not None:
             raise error
 
+    def finish(self) -> None:
+        """Wait until everything asked for is done.
+
+        Raises
+        ------
+        ChronicleError
+            What a task met.
+        """
+        self._tasks.join()
+        self.check()
+
     def close(self) -> None:
         """Finish what was asked for and end the thread."""
         self._tasks.put(None)
@@ -86,6 +97,8 @@ class Housekeeper:
                 task()
             except ChronicleError as error:
                 self._error = error
+            finally:
+                self._tasks.task_done()
 
     def _seal(self, path: Path) -> None:
         import chronicle.core.kernels.walking  # noqa: F401 - the seek index of a large segment, without the GIL

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
+from chronicle.core.durability import Durability
 from chronicle.core.durable import file_error, file_errors, publish_bytes
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
 from chronicle.core.records import Record
+from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
+from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
 from chronicle.core.scan import checked_length
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
+from chronicle.core.watermarks import Watermarks, mark_tiered, read_watermarks, wait_synced
 
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender
@@ -42,6 +46,8 @@ class QueueSettings:
     `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
     times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
     records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
+    `durability` is ``shm``, ``buffered`` or ``fsync`` (see :mod:`chronicle.core.durability`), the last with
+    `sync_records` and `sync_ns`.
     """
 
     name: str
@@ -51,6 +57,9 @@ class QueueSettings:
     segment_growth: int = 1
     segment_bytes_max: int = 64 * 1024 * 1024
     cycle_ns: int = 0
+    durability: str = "buffered"
+    sync_records: int = 0
+    sync_ns: int = 0
 
     def check(self) -> None:
         """Raise ValueError or TypeError when a value is none that :meth:`Queue.create` writes."""
@@ -102,6 +111,9 @@ class Queue:
         segment_growth: int = 1,
         segment_bytes_max: int | None = None,
         cycle_ns: int = 0,
+        durability: str = "buffered",
+        sync_records: int = 0,
+        sync_ns: int = 0,
         exist_ok: bool = False,
     ) -> Queue:
         """Create a queue, or open it when `exist_ok` and it is there.
@@ -116,7 +128,7 @@ class Queue:
             Default random. Give one where equal input must give equal bytes.
         generation : int
             Counts re-creations of the same queue (a rebuild).
-        segment_bytes, segment_growth, segment_bytes_max, cycle_ns
+        segment_bytes, segment_growth, segment_bytes_max, cycle_ns, durability, sync_records, sync_ns
             See :class:`QueueSettings`.
 
         Raises
@@ -153,7 +165,11 @@ class Queue:
             segment_growth=segment_growth,
             segment_bytes_max=segment_bytes_max or segment_bytes,
             cycle_ns=cycle_ns,
+            durability=durability,
+            sync_records=sync_records,
+            sync_ns=sync_ns,
         )
+        Durability.of(settings)
         Control.create(folder, identity, generation)
         text = json.dumps(
             {"format": "chronicle-queue", "version": layout.FORMAT_VERSION} | asdict(settings), indent=1
@@ -187,7 +203,8 @@ class Queue:
                 raise ValueError("another format or version")  # noqa: TRY301
             settings = QueueSettings(**values)
             settings.check()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            Durability.of(settings)
+        except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
             raise ForeignFileError(
                 f"the queue's settings are not ours: {error}",
                 path=settings_path,
@@ -243,7 +260,15 @@ class Queue:
         return Appender(self, prologue=prologue, clock=clock or SystemClock())
 
     def tailer(self, name: str | None = None) -> Tailer:
-        """Return a reader at the start, or, when named, where that name stopped last."""
+        """Return a reader at the start, or, when named, where that name stopped last.
+
+        A name belongs to one open tailer at a time, and retention keeps what it has not read.
+
+        Raises
+        ------
+        QueueLockedError
+            When a live tailer has the name.
+        """
         from chronicle.core.tailer import Tailer
 
         return Tailer(self, name)
@@ -321,10 +346,89 @@ class Queue:
         return self._steadily(self._first)
 
     def synced_index(self) -> int:
-        """Return the index up to which records survive a power cut."""
-        control = Control.open(self.path, writable=False)
-        marked = self.tail_mark()["next_base_index"]
-        return max(marked, control.get(layout.CONTROL_SYNCED_OFFSET) if control else 0)
+        """Return the index up to which records survive a power cut (0 on a queue of durability ``shm``)."""
+        return self.watermarks().synced
+
+    def watermarks(self) -> Watermarks:
+        """Return how far the records survive the process, power, and the machine.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from chronicle.core import Kind, Queue
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> queue = Queue.create(folder.name + "/demo.q")
+        >>> with queue.appender() as appender:
+        ...     index = appender.append(Kind.STATUS, ts_recv=1)
+        ...     before = queue.watermarks()
+        ...     synced = appender.sync()
+        >>> (before.committed, before.synced, queue.watermarks().synced)
+        (1, 0, 1)
+        """
+        return read_watermarks(self)
+
+    def wait_synced(self, index: int, timeout_ns: int | None = None, *, clock: Clock | None = None) -> bool:
+        """Wait until the records below `index` survive a power cut; return whether they do.
+
+        It wakes when the writer syncs; it does not make it sync.
+
+        Raises
+        ------
+        StateError
+            When the queue's durability is ``shm``.
+        """
+        return wait_synced(self, index, timeout_ns, clock or SystemClock())
+
+    def mark_tiered(self, index: int) -> int:
+        """Say that records below `index` are published on another tier; return the watermark, which never falls."""
+        return mark_tiered(self, index)
+
+    def tailers(self) -> list[TailerInfo]:
+        """Return the named tailers: position, lag, state (``new parked live dead``) and process."""
+        return list_tailers(self.path, self.end_index())
+
+    def register_tailer(self, name: str) -> None:
+        """Register a tailer at the first record kept, before it ever reads: retention waits for it from now on."""
+        check_name(name)
+        if load_position(self.path, name) is None:
+            store_position(self.path, name, self.first_index(), now_ns=None)
+
+    def drop_tailer(self, name: str) -> None:
+        """Forget a tailer that is not open, so that retention no longer waits for it.
+
+        Raises
+        ------
+        StateError
+            When it is live.
+        NotFoundError
+            When there is none.
+        """
+        drop_tailer(self.path, name)
+
+    def retain(self, policy: RetentionPolicy, now_ns: int, *, force: bool = False) -> RetentionPlan:
+        """Retire the sealed segments that `policy` no longer keeps; return what was done.
+
+        Never past the slowest named tailer, unless `force`: then the drop is recorded and that tailer's next event
+        is a GAP.
+        """
+        return retain(self, policy, now_ns=now_ns, force=force)
+
+    def seal_dead(self) -> list[int]:
+        """Finish what a dead writer left: seal its rolled segments, end and seal its open one; return the numbers.
+
+        Anyone may: it takes the writer lock for the moment and the queue continues at the next index.
+
+        Raises
+        ------
+        QueueLockedError
+            When the writer lives; the error names it.
+        """
+        sealed = layout.SEGMENT_SEALED_SUFFIX
+        before = {number for number, path in self.segment_files().items() if path.suffix != sealed}
+        with self.appender() as appender:
+            appender.seal()
+        after = self.segment_files()
+        return sorted(number for number in before if number in after and after[number].suffix == sealed)
 
     def last_record(self) -> Record | None:
         """Return the last committed record on this host, or None."""

@@ -345,6 +345,14 @@ class LocalSegment:
         """Whether the file is sealed."""
         return self.header.state is SegmentState.SEALED
 
+    def is_in_place(self) -> bool:
+        """Whether the file that is mapped here still stands under its name."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
+
     @property
     def mapping(self) -> MemoryMap:
         """The map, for kernels.
@@ -420,16 +428,6 @@ class LocalSegment:
                 error.path = str(self.path)
                 raise
         return self._tail
-
-    def is_current(self) -> bool:
-        """Whether the writer still appends here: an empty segment may be replaced by one of another size or cycle."""
-        if self.is_sealed or self.extent()[0] > self.header.data_offset:
-            return True
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._inode
 
     def data_end(self) -> int:
         """Return the offset after the last committed record, the ROLL included."""

@@ -110,7 +110,7 @@ def fail_each_call(run: Callable[[int], tuple[Callable[[], None], Callable[[str]
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENOMEM, errno.EACCES])
 def test_writer_survives_the_failure_of_every_file_call(error: int) -> None:
-    """Each step answers with an error of ours at most, and, tried again, does its work; nothing is lost or doubled."""
+    """Each step answers with an error of ours at most, and works when tried again; nothing is lost or doubled."""
     with fast_folder() as folder:
         truth = the_truth(folder)
 

@@ -1,1 +1,103 @@
-"""Venue adapters: one file a venue, pure functions from frames to records."""
+"""Venue adapters: one file a venue, pure functions from frames to records.
+
+An adapter is imported when it is asked for, so that commands which only name the venues start fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from chronicle.core.errors import ConfigError
+from chronicle.feed.symbology import venue_name
+
+if TYPE_CHECKING:
+    from chronicle.feed.adapter import Adapter
+    from chronicle.feed.instruments import InstrumentRegistry
+
+__all__ = ["Venue", "adapter_for", "venues"]
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """One venue that the feed reads.
+
+    `channels` are the venue's own channel names, `captures` the capture formats that can hold it.
+    """
+
+    name: str
+    description: str
+    channels: tuple[str, ...]
+    captures: tuple[str, ...]
+    adapter: str
+    """Module and class, as ``kraken:KrakenAdapter``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``chronicle feed venues --json`` prints."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "channels": list(self.channels),
+            "captures": list(self.captures),
+        }
+
+
+_VENUES: Final = (
+    Venue(
+        "binance",
+        "Binance spot",
+        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        ("wire", "cryptofeed", "hftbacktest"),
+        "binance:BinanceAdapter",
+    ),
+    Venue(
+        "kraken",
+        "Kraken spot, WebSocket v1",
+        ("book", "trade", "ticker", "spread", "GET AssetPairs"),
+        ("wire", "cryptofeed"),
+        "kraken:KrakenAdapter",
+    ),
+    Venue(
+        "nasdaq",
+        "NASDAQ as LOBSTER rows (order messages and the book after each)",
+        ("message", "orderbook"),
+        ("wire", "lobster"),
+        "lobster:LobsterAdapter",
+    ),
+    Venue(
+        "okx",
+        "OKX (OKEX) API v5: spot, swaps, futures, options",
+        (
+            *("books", "books-l2-tbt", "books50-l2-tbt", "books5", "bbo-tbt", "trades", "trades-all", "tickers"),
+            "GET instruments",
+        ),
+        ("wire", "cryptofeed"),
+        "okx:OkxAdapter",
+    ),
+)
+
+
+def venues() -> list[Venue]:
+    """Return the venues that have an adapter, by name."""
+    return list(_VENUES)
+
+
+def adapter_for(venue: str, registry: InstrumentRegistry) -> Adapter:
+    """Return a new adapter of `venue` (any case; OKEX is okx) that numbers its instruments in `registry`.
+
+    Raises
+    ------
+    ConfigError
+        When no adapter reads `venue`.
+    """
+    wanted = venue_name(venue)
+    for known in _VENUES:
+        if known.name == wanted:
+            module, _, name = known.adapter.partition(":")
+            adapter: Adapter = getattr(import_module(f"chronicle.feed.venues.{module}"), name)(registry)
+            return adapter
+    names = ", ".join(known.name for known in _VENUES)
+    raise ConfigError(
+        f"no adapter reads the venue {venue!r}", expected=names, hint="`chronicle feed venues` lists them"
+    )

@@ -1,0 +1,296 @@
+"""The instruments of one raw queue: their numbers, and when their definition must be written again.
+
+An adapter asks the registry for an instrument before it adds records of it. The registry adds the INSTRUMENT record
+where the stream does not say it yet: before the first use, and when an exponent, a depth or the venue's list changed.
+Exponents only grow: what was stored at four decimals stays exact at five.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+from chronicle.core import decimals
+from chronicle.core.errors import DecodeError
+from chronicle.core.events import EventBuilder
+from chronicle.core.layout import INT64_MAX, NONE, CheckRule, Kind, SequenceRule
+from chronicle.core.records import InstrumentFields
+from chronicle.feed.symbology import Symbol, from_venue
+
+__all__ = ["Instrument", "InstrumentRegistry", "Listing", "VenueRules"]
+
+INSTRUMENTS_MAX: Final = 1 << 20
+"""Bound on instruments and on listings of a registry: a hostile feed must not eat the memory."""
+
+
+_DECIMAL = re.compile(r"[-+]?\d{1,40}(\.\d{0,40})?([eE][-+]?\d{1,2})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueRules:
+    """What holds for every instrument of a venue; exponents are the least ones."""
+
+    driver: int = Kind.BOOK_DELTA
+    check_rule: int = CheckRule.NONE
+    sequence_rule: int = SequenceRule.NONE
+    price_exponent: int = 0
+    size_exponent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One entry of a venue's instrument list. `tick` and `lot` are decimal texts, empty when the list says none."""
+
+    venue_symbol: str
+    symbol: Symbol
+    tick: str = ""
+    lot: str = ""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Instrument:
+    """One instrument as the stream knows it now; `number` never changes."""
+
+    __slots__ = (
+        "book_depth",
+        "check_price_decimals",
+        "check_size_decimals",
+        "current",
+        "details",
+        "fields",
+        "lot",
+        "number",
+        "price_exponent",
+        "price_most",
+        "size_exponent",
+        "size_most",
+        "tick",
+        "venue",
+        "venue_symbol",
+    )
+
+    def __init__(self, number: int, venue: str, venue_symbol: str, details: dict[str, Any]) -> None:
+        self.number = number
+        self.venue = venue
+        self.venue_symbol = venue_symbol
+        self.details = details
+        self.price_exponent = 0
+        self.size_exponent = 0
+        self.book_depth = 0
+        self.check_price_decimals = NONE
+        self.check_size_decimals = NONE
+        self.tick = Decimal(0)
+        self.lot = Decimal(0)
+        self.fields: InstrumentFields | None = None
+        """What the last INSTRUMENT record said."""
+        self.current = False
+        """Whether the stream says all that is known."""
+        self.price_most = 0
+        self.size_most = 0
+        """Greatest mantissas seen: an exponent does not grow past what they can follow."""
+
+    @property
+    def symbol(self) -> str:
+        """Canonical name."""
+        return str(self.details["symbol"])
+
+
+class InstrumentRegistry:
+    """Numbers of (venue, venue symbol), from 1, and the INSTRUMENT records that define them.
+
+    Examples
+    --------
+    >>> registry, out = InstrumentRegistry(), EventBuilder()
+    >>> out.begin(ts_recv=1)
+    >>> registry.use(out, "binance", "BTCUSDT", ["61837.63"], ["0.5"]).price_exponent, len(out)
+    (2, 1)
+    >>> registry.use(out, "binance", "BTCUSDT", ["61837.6"], ["0.5"]).price_exponent, len(out)
+    (2, 1)
+    """
+
+    def __init__(self) -> None:
+        self._instruments: dict[tuple[str, str], Instrument] = {}
+        self._listings: dict[tuple[str, str], Listing] = {}
+        self._rules: dict[str, VenueRules] = {}
+        self._next = 1
+
+    def set_rules(self, venue: str, rules: VenueRules) -> None:
+        """Say what holds for every instrument of `venue`; its adapter does so when it is made."""
+        self._rules[venue] = rules
+
+    def restore(self, number: int, fields: InstrumentFields) -> None:
+        """Take back what an earlier writer of the same raw queue declared (its last INSTRUMENT of `number`)."""
+        details = dict(fields.details or {})
+        venue, venue_symbol = str(details.get("venue", "")), fields.venue_symbol
+        instrument = Instrument(number, venue, venue_symbol, details)
+        instrument.price_exponent, instrument.size_exponent = fields.price_exponent, fields.size_exponent
+        instrument.book_depth = fields.book_depth
+        instrument.check_price_decimals = fields.check_price_decimals
+        instrument.check_size_decimals = fields.check_size_decimals
+        instrument.tick = decimals.to_decimal(fields.tick, fields.price_exponent)
+        instrument.lot = decimals.to_decimal(fields.lot, fields.size_exponent)
+        instrument.fields = fields
+        listing = self._listings.get((venue, venue_symbol))
+        if listing is not None:
+            _adopt(instrument, listing)
+        instrument.current = listing is None
+        self._instruments[venue, venue_symbol] = instrument
+        self._next = max(self._next, number + 1)
+
+    def learn(self, venue: str, listings: Iterable[Listing]) -> int:
+        """Keep a venue's instrument list; nothing is written until an instrument is used. Return how many.
+
+        Raises
+        ------
+        DecodeError
+            When the lists of this registry exceed ``INSTRUMENTS_MAX``.
+        """
+        count = 0
+        for listing in listings:
+            key = (venue, listing.venue_symbol)
+            if len(self._listings) >= INSTRUMENTS_MAX and key not in self._listings:
+                raise DecodeError("the venues' lists hold too many instruments", expected=INSTRUMENTS_MAX)
+            count += 1
+            if self._listings.get(key) != listing:
+                self._listings[key] = listing
+                instrument = self._instruments.get(key)
+                if instrument is not None:
+                    _adopt(instrument, listing)
+                    instrument.current = False
+        return count
+
+    def current(self, venue: str, venue_symbol: str) -> Instrument | None:
+        """Return the instrument when the stream already says all that is known of it, else None (then `use` it)."""
+        instrument = self._instruments.get((venue, venue_symbol))
+        return instrument if instrument is not None and instrument.current else None
+
+    def definitions(self) -> dict[int, InstrumentFields]:
+        """Return the last INSTRUMENT of each number, as a prologue needs them."""
+        return {item.number: item.fields for item in self._instruments.values() if item.fields is not None}
+
+    def use(
+        self,
+        out: EventBuilder,
+        venue: str,
+        venue_symbol: str,
+        price_texts: Iterable[str] = (),
+        size_texts: Iterable[str] = (),
+        *,
+        book_depth: int | None = None,
+        check_decimals: tuple[int, int] | None = None,
+    ) -> Instrument:
+        """Return the instrument, its definition being in the stream or in `out`.
+
+        Parameters
+        ----------
+        out : EventBuilder
+            Gets an INSTRUMENT record when the stream does not say yet what is known now.
+        venue, venue_symbol : str
+            The venue and its own spelling.
+        price_texts, size_texts : iterable of str
+            Decimal texts of the message at hand: the exponents grow to the longest, as far as all of them (and
+            all numbers before) still fit int64.
+        book_depth : int, optional
+            Depth that the venue keeps for its book (0: unlimited).
+        check_decimals : (int, int), optional
+            Fixed decimals of price and size in the venue's checksum text.
+
+        Raises
+        ------
+        DecodeError
+            When there are more than ``INSTRUMENTS_MAX`` instruments.
+        SymbolError
+            When `venue_symbol` cannot be a name.
+        """
+        instrument = self._instruments.get((venue, venue_symbol)) or self._add(venue, venue_symbol)
+        instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, price_texts)
+        instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, size_texts)
+        if book_depth is not None:
+            instrument.book_depth = book_depth
+        if check_decimals is not None:
+            instrument.check_price_decimals, instrument.check_size_decimals = check_decimals
+        fields = self._fields(instrument)
+        if fields != instrument.fields:
+            out.instrument(instrument.number, fields)
+            instrument.fields = fields
+        instrument.current = True
+        return instrument
+
+    def _add(self, venue: str, venue_symbol: str) -> Instrument:
+        if len(self._instruments) >= INSTRUMENTS_MAX:
+            raise DecodeError("the feed names too many instruments", expected=INSTRUMENTS_MAX, found=venue_symbol)
+        listing = self._listings.get((venue, venue_symbol))
+        symbol = listing.symbol if listing else from_venue(venue, venue_symbol)
+        details = {"symbol": symbol.name, "venue": venue, "venue_symbol": venue_symbol}
+        details |= {"base": symbol.base, "quote": symbol.quote, "type": symbol.kind, "from": "wire"}
+        instrument = Instrument(self._next, venue, venue_symbol, details)
+        rules = self._rules.get(venue, VenueRules())
+        instrument.price_exponent, instrument.size_exponent = rules.price_exponent, rules.size_exponent
+        if listing is not None:
+            _adopt(instrument, listing)
+        self._instruments[venue, venue_symbol] = instrument
+        self._next += 1
+        return instrument
+
+    def _fields(self, instrument: Instrument) -> InstrumentFields:
+        rules = self._rules.get(instrument.venue, VenueRules())
+        return InstrumentFields(
+            price_exponent=instrument.price_exponent,
+            size_exponent=instrument.size_exponent,
+            driver=rules.driver,
+            check_rule=rules.check_rule,
+            sequence_rule=rules.sequence_rule,
+            check_price_decimals=instrument.check_price_decimals,
+            check_size_decimals=instrument.check_size_decimals,
+            book_depth=instrument.book_depth,
+            tick=_scaled(instrument.tick, instrument.price_exponent),
+            lot=_scaled(instrument.lot, instrument.size_exponent),
+            details=dict(instrument.details),
+        )
+
+
+def _adopt(instrument: Instrument, listing: Listing) -> None:
+    """Take over what the venue's list says. The name under which the stream knows the instrument stays."""
+    symbol = listing.symbol
+    instrument.details |= {"base": symbol.base, "quote": symbol.quote, "type": symbol.kind, "from": "list"}
+    instrument.details |= dict(listing.extras)
+    instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, [_stripped(listing.tick)])
+    instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, [_stripped(listing.lot)])
+    instrument.tick = _number(listing.tick) or Decimal(0)
+    instrument.lot = _number(listing.lot) or Decimal(0)
+
+
+def _number(text: object) -> Decimal | None:
+    """Return the value of a decimal text, or None when it is none (who reads the message will say so)."""
+    return Decimal(text) if isinstance(text, str) and _DECIMAL.fullmatch(text) else None
+
+
+def _stripped(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _scaled(value: Decimal, exponent: int) -> int:
+    scaled = value.scaleb(exponent)
+    return int(scaled) if scaled == scaled.to_integral_value() and 0 < scaled <= INT64_MAX else 0
+
+
+def _grown(exponent: int, most: int, texts: Iterable[str]) -> int:
+    """Return the longest decimals of `texts` at which all of them and `most` fit int64, at least `exponent`."""
+    numbers = [(text, value) for text in texts if (value := _number(text)) is not None]
+    bound = decimals.to_decimal(most, exponent)
+    for _, value in numbers:
+        if abs(value).scaleb(exponent) <= INT64_MAX:
+            bound = max(bound, abs(value))
+    for text, _ in numbers:
+        try:
+            places = decimals.decimals_of(text)
+            if places > decimals.EXPONENT_MAX:
+                places = decimals.decimals_of(_stripped(text))
+        except DecodeError:
+            continue  # past every exponent: the level itself is refused where it is packed
+        if exponent < places <= decimals.EXPONENT_MAX and bound.scaleb(places) <= INT64_MAX:
+            exponent = places
+    return exponent

@@ -1,0 +1,230 @@
+"""Binance spot: depth diffs, trade, aggTrade, bookTicker, partial depth; REST depth snapshots and exchangeInfo.
+
+Source: github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-api.md). A REST snapshot of N levels
+that comes full is cut: below its last bid and above its last ask nothing is known, though the diffs tell changes
+there. The snapshot record says so with its price range.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from chronicle.core.errors import DecodeError
+from chronicle.core.events import EventBuilder
+from chronicle.core.layout import INT64_MAX, INT64_MIN, Origin, SequenceRule, Side, StatusCode, TradeType
+from chronicle.core.records import SnapshotFields
+from chronicle.feed.adapter import Frame
+from chronicle.feed.instruments import Listing, VenueRules
+from chronicle.feed.symbology import Symbol
+from chronicle.feed.venues.levels import add_deltas, known
+from chronicle.feed.venues.messages import MessageAdapter, json_value, stamp_ns, whole
+
+__all__ = ["BinanceAdapter"]
+
+LIMITS: Final = frozenset({5, 10, 20, 50, 100, 500, 1000, 5000})
+"""Level counts that the venue is asked for; a side of such a length may have been cut."""
+_SENT_MAX: Final = 1024
+"""Bound on subscription requests that wait for their reply, per connection."""
+_IGNORED: Final = frozenset(
+    {
+        "kline",
+        "24hrTicker",
+        "24hrMiniTicker",
+        "avgPrice",
+        "1hTicker",
+        "4hTicker",
+        "1dTicker",
+        "serverShutdown",
+    }
+)
+
+
+class BinanceAdapter(MessageAdapter):
+    """Frames of ``stream.binance.com`` (combined or single streams) and of ``/api/v3``."""
+
+    venue = "binance"
+    rules = VenueRules(sequence_rule=SequenceRule.BINANCE_SPOT)
+
+    def __init__(self, registry: Any) -> None:
+        super().__init__(registry)
+        self._symbols: dict[int, str | None] = {}
+        """Per connection: the only symbol seen so far; None after a second one."""
+        self._sent: dict[int, dict[Any, list[str]]] = {}
+        """Per connection: streams of subscription requests by their id."""
+
+    def on_message(self, frame: Frame, out: EventBuilder) -> None:
+        """Translate a stream's payload, in its envelope or bare, or a reply."""
+        message = json_value(frame.payload)
+        stream = ""
+        if "stream" in message:
+            stream, message = message["stream"], message["data"]
+            if type(message) is list:  # the all-market arrays carry summaries only
+                return
+        event = message.get("e")
+        if event == "depthUpdate":
+            self._diff(frame, out, message)
+        elif event == "trade" or event == "aggTrade":
+            self._trade(frame, out, message, aggregate=event == "aggTrade")
+        elif event is None and "u" in message and "A" in message:
+            self._quote(frame, out, message)
+        elif event is None and "lastUpdateId" in message:
+            self._snapshot(frame, out, message, stream)
+        elif "result" in message or "error" in message or "code" in message:
+            self._reply(frame, out, message)
+        elif event not in _IGNORED:
+            raise DecodeError("a Binance message is of no known event", found=repr(message)[:120])
+
+    def on_http(self, frame: Frame, out: EventBuilder) -> None:
+        """Keep the list of symbols; a depth answer is the start of a book."""
+        path = urlsplit(frame.address).path
+        if path.endswith("/exchangeInfo"):
+            answer = json_value(frame.payload)
+            if "symbols" in answer:
+                self.registry.learn(self.venue, [_listing(entry) for entry in answer["symbols"]])
+            else:
+                self._reply(frame, out, answer)
+        elif path.endswith("/depth"):
+            answer = json_value(frame.payload)
+            if "lastUpdateId" in answer:
+                self._snapshot(frame, out, answer, "")
+            else:
+                self._reply(frame, out, answer)
+
+    def on_sent(self, frame: Frame) -> None:
+        """Remember which streams a request asked for: its reply names the request only."""
+        request = json_value(frame.payload)
+        if type(request) is dict and request.get("method") == "SUBSCRIBE":
+            waiting = self._sent.setdefault(frame.connection, {})
+            if len(waiting) < _SENT_MAX:
+                waiting[request["id"]] = [name for name in request["params"] if type(name) is str]
+
+    def on_connection(self, frame: Frame) -> None:
+        """Forget requests that the connection before never answered."""
+        self._sent.pop(frame.connection, None)
+
+    def _diff(self, frame: Frame, out: EventBuilder, message: dict[str, Any]) -> None:
+        """Add a BOOK_DELTA per level; one without side and size keeps the chain when a diff has no levels."""
+        symbol = self._seen(frame, message["s"])
+        reader = self.reader(out, symbol, "book")
+        ts_event = stamp_ns(message["E"], "E")
+        first, last = whole(message["U"], "U"), whole(message["u"], "u")
+        bids, asks = reader.read(message["b"], message["a"])
+        number = reader.instrument.number
+        add_deltas(out, number, Side.BID, bids, ts_event=ts_event, sequence=last, sequence_first=first)
+        add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, sequence=last, sequence_first=first)
+        if not bids and not asks:
+            out.delta(number, Side.NONE, 0, 0, ts_event=ts_event, sequence=last, sequence_first=first)
+        reader.report()
+        reader.finish()
+
+    def _snapshot(self, frame: Frame, out: EventBuilder, message: dict[str, Any], stream: str) -> None:
+        symbol, limit = self._snapshot_of(frame, stream)
+        reader = self.reader(out, symbol, "book")
+        sequence = whole(message["lastUpdateId"], "lastUpdateId")
+        sides = reader.read(message["bids"], message["asks"])
+        bids, asks = known(sides[0]), known(sides[1])
+        fields = SnapshotFields(
+            bids,
+            asks,
+            Origin.VENUE,
+            bid_floor=min(bids)[0] if _is_cut(len(sides[0]), limit) and bids else INT64_MIN,
+            ask_ceiling=max(asks)[0] if _is_cut(len(sides[1]), limit) and asks else INT64_MAX,
+        )
+        out.snapshot(reader.instrument.number, fields, ts_event=0, sequence=sequence)
+        reader.report()
+        reader.finish()
+
+    def _trade(self, frame: Frame, out: EventBuilder, message: dict[str, Any], *, aggregate: bool) -> None:
+        symbol = self._seen(frame, message["s"])
+        reader = self.reader(out, symbol, "trade")
+        ts_event = stamp_ns(message["T"], "T")
+        buyer_is_maker = message["m"]
+        if type(buyer_is_maker) is not bool:
+            raise DecodeError("a Binance trade does not say who was the maker", found=repr(buyer_is_maker)[:80])
+        first = whole(message["f" if aggregate else "t"], "trade id")
+        last = whole(message["l"], "l") if aggregate else first
+        sequence = whole(message["a"], "a") if aggregate else -1
+        ((level,),) = reader.read([(message["p"], message["q"])])
+        if level is not None:
+            out.trade(
+                *(reader.instrument.number, Side.ASK if buyer_is_maker else Side.BID, *level),
+                ts_event=ts_event,
+                trade_id=first,
+                trade_id_last=last,
+                sequence=sequence,
+                trade_type=TradeType.AGGREGATE if aggregate else TradeType.PLAIN,
+            )
+        reader.report()
+        reader.finish()
+
+    def _quote(self, frame: Frame, out: EventBuilder, message: dict[str, Any]) -> None:
+        """Add the bookTicker: it carries the update id at which it held, and no time."""
+        symbol = self._seen(frame, message["s"])
+        reader = self.reader(out, symbol, "quote")
+        sequence = whole(message["u"], "u")
+        (levels,) = reader.read([(message["b"], message["B"]), (message["a"], message["A"])])
+        bid, ask = levels
+        if bid is not None and ask is not None:
+            best = [level if level[1] else (INT64_MIN, 0) for level in (bid, ask)]
+            out.quote(reader.instrument.number, *best[0], *best[1], ts_event=0, sequence=sequence)
+        reader.report()
+        reader.finish()
+
+    def _reply(self, frame: Frame, out: EventBuilder, message: dict[str, Any]) -> None:
+        """Add SUBSCRIBED for each stream of an acknowledged request, ERROR for a refused one."""
+        error = message.get("error") or (message if "code" in message else None)
+        streams = self._sent.get(frame.connection, {}).pop(message.get("id"), [])
+        if error is not None:
+            details = {"error": error.get("msg"), "code": error.get("code"), "streams": streams or None}
+            self.say(out, StatusCode.ERROR, details)
+            return
+        for stream in streams:
+            symbol, at, channel = stream.partition("@")
+            if at and symbol and not symbol.startswith("!"):
+                self.say(out, StatusCode.SUBSCRIBED, {"channel": channel}, symbol.upper())
+
+    def _seen(self, frame: Frame, symbol: Any) -> Any:
+        """Return `symbol`, noting it as the connection's only one as long as that is so."""
+        if self._symbols.setdefault(frame.connection, symbol) != symbol:
+            self._symbols[frame.connection] = None
+        return symbol
+
+    def _snapshot_of(self, frame: Frame, stream: str) -> tuple[str, int]:
+        """Return the symbol of a depth snapshot and its limit (0: not said).
+
+        Raises
+        ------
+        DecodeError
+            When neither stream, address nor connection names one symbol.
+        """
+        if stream:
+            symbol, _, channel = stream.partition("@")
+            levels = channel.partition("@")[0].removeprefix("depth")
+            return symbol.upper(), whole(levels, "depth")
+        query = parse_qs(urlsplit(frame.address).query)
+        if "symbol" in query:
+            return query["symbol"][0].upper(), whole(query.get("limit", ["100"])[0], "limit")
+        parts = frame.address.split(":")
+        if len(parts) == 3 and parts[1] == self.venue:
+            return parts[2].upper(), 0
+        only = self._symbols.get(frame.connection)
+        if only is None:
+            raise DecodeError(
+                "a depth snapshot names no symbol",
+                path=frame.address[:200] or None,
+                hint="its address or the connection's only symbol must say whose it is",
+            )
+        return only, 0
+
+
+def _is_cut(count: int, limit: int) -> bool:
+    """Return whether a side of `count` levels may go on beyond its last one."""
+    return count >= limit if limit else count in LIMITS or (count > 0 and count % 100 == 0)
+
+
+def _listing(entry: dict[str, Any]) -> Listing:
+    filters = {item["filterType"]: item for item in entry.get("filters", [])}
+    symbol = Symbol("binance", entry["baseAsset"], entry["quoteAsset"])
+    tick = filters.get("PRICE_FILTER", {}).get("tickSize", "")
+    return Listing(entry["symbol"], symbol, tick, filters.get("LOT_SIZE", {}).get("stepSize", ""))

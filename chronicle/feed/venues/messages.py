@@ -1,0 +1,173 @@
+"""MessageAdapter: what the adapters of JSON venues share: forms of frames, checked fields, errors of one kind."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import msgspec
+
+from chronicle.core.errors import ChronicleError, DecodeError
+from chronicle.core.events import EventBuilder
+from chronicle.core.layout import INT64_MAX, INT64_MIN, StatusCode, WireForm
+from chronicle.feed.adapter import Frame
+from chronicle.feed.instruments import InstrumentRegistry, VenueRules
+from chronicle.feed.venues.levels import LevelReader
+
+__all__ = ["UNREADABLE", "MessageAdapter", "json_value", "stamp_ns", "whole"]
+
+_json = msgspec.json.Decoder()
+
+MICROSECONDS_FROM: Final = 10**15
+"""Integer times at or above this are microseconds: as milliseconds they would lie after the year 33000."""
+
+UNREADABLE: Final = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
+    *(struct.error, msgspec.MsgspecError, ChronicleError),
+)
+"""What a hostile message can raise while its parts are taken: all of it means that the message cannot be read."""
+
+
+def json_value(payload: bytes) -> Any:
+    """Return the JSON value in `payload`.
+
+    Raises
+    ------
+    DecodeError
+        When it is no JSON, or nested deeper than the reader goes.
+    """
+    try:
+        return _json.decode(payload)
+    except UNREADABLE as error:
+        raise DecodeError(f"cannot read a message as JSON: {error}", found=excerpt(payload)) from error
+
+
+def excerpt(payload: bytes, limit: int = 120) -> str:
+    """Return the start of `payload` as printable text, for errors."""
+    text = payload[:limit].decode("utf-8", "backslashreplace")
+    return text + (" ..." if len(payload) > limit else "")
+
+
+def whole(value: Any, name: str) -> int:
+    """Return `value` as an int64; venues write ids as numbers or as decimal texts.
+
+    Raises
+    ------
+    DecodeError
+        When it is neither, or beyond int64.
+    """
+    if type(value) is str and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 20:
+        value = int(value)
+    if type(value) is not int or not INT64_MIN < value <= INT64_MAX:
+        raise DecodeError(f"the field {name!r} is no 64-bit integer", expected="integer", found=repr(value)[:80])
+    return value
+
+
+def stamp_ns(value: Any, name: str) -> int:
+    """Return ns UTC of an integer time in milliseconds (or microseconds, from ``MICROSECONDS_FROM``).
+
+    Raises
+    ------
+    DecodeError
+        When it is no integer, or beyond int64 ns.
+    """
+    number = whole(value, name)
+    ns = number * (1_000 if abs(number) >= MICROSECONDS_FROM else 1_000_000)
+    if not INT64_MIN < ns <= INT64_MAX:
+        raise DecodeError(f"the time {name!r} lies beyond int64 ns", found=number)
+    return ns
+
+
+class MessageAdapter:
+    """Base of the JSON venues' adapters.
+
+    A subclass says what its messages mean (`on_message`), and where it matters what HTTP responses, sent frames and
+    new connections mean. It takes a whole message apart before it adds the first record, so that an unreadable
+    message adds either all that could be read (and a STATUS of the instrument) or nothing.
+    """
+
+    venue: str = ""
+    rules: VenueRules = VenueRules()
+
+    def __init__(self, registry: InstrumentRegistry) -> None:
+        self.registry = registry
+        self._reader: LevelReader | None = None
+        registry.set_rules(self.venue, self.rules)
+
+    def decode(self, frame: Frame, out: EventBuilder) -> None:
+        """Add the records of `frame` to `out`.
+
+        Raises
+        ------
+        DecodeError
+            When something of the frame cannot be read. What could be read is in `out` all the same, and where the
+            instrument is known, `out` holds a STATUS DECODE_ERROR of it.
+        """
+        self._reader = None
+        try:
+            self._dispatch(frame, out)
+        except UNREADABLE as error:
+            wrapped = error if isinstance(error, DecodeError) else self._wrapped(error, frame)
+            self._mark(out, wrapped)
+            raise wrapped from (None if wrapped is error else error)
+
+    def _wrapped(self, error: BaseException, frame: Frame) -> DecodeError:
+        return DecodeError(
+            f"cannot read a message of {self.venue}: {type(error).__name__}: {str(error)[:200]}",
+            path=frame.address[:200] or None,
+            found=excerpt(frame.payload),
+        )
+
+    def _mark(self, out: EventBuilder, error: DecodeError) -> None:
+        """Tell the stream which instrument's message could not be read, where the message names one."""
+        if self._reader is not None:
+            try:
+                self._reader.fail(str(error)[:300])
+            except UNREADABLE as unnamed:
+                error.add_note(f"and its symbol is no name: {unnamed}")
+
+    def _dispatch(self, frame: Frame, out: EventBuilder) -> None:
+        form = frame.form
+        if form in (WireForm.TEXT, WireForm.BINARY):
+            self.on_message(frame, out)
+        elif form == WireForm.HTTP:
+            self.on_http(frame, out)
+        elif form == WireForm.SENT:
+            self.on_sent(frame)
+        elif form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
+            self.on_connection(frame)
+
+    def on_message(self, frame: Frame, out: EventBuilder) -> None:
+        """Translate what the venue sent on a connection."""
+        raise NotImplementedError
+
+    def on_http(self, frame: Frame, out: EventBuilder) -> None:
+        """Translate an HTTP response; others than the venue's lists and snapshots carry nothing for us."""
+
+    def on_sent(self, frame: Frame) -> None:
+        """Note what the client sent."""
+
+    def on_connection(self, frame: Frame) -> None:
+        """Forget what belonged to the connection before."""
+
+    def reader(self, out: EventBuilder, venue_symbol: Any, channel: str) -> LevelReader:
+        """Return the reader of the numbers of one message of `channel` (``book``, ``trade`` or ``quote``).
+
+        Raises
+        ------
+        DecodeError
+            When `venue_symbol` is no text.
+        """
+        if type(venue_symbol) is not str:
+            raise DecodeError(f"a message of {self.venue} names no symbol", found=repr(venue_symbol)[:80])
+        self._reader = LevelReader(self.registry, out, self.venue, venue_symbol, channel)
+        return self._reader
+
+    def say(self, out: EventBuilder, code: StatusCode, details: dict[str, Any], venue_symbol: Any = None) -> None:
+        """Add a STATUS: of the instrument when the venue names one, else of the connection."""
+        number = 0
+        if type(venue_symbol) is str and venue_symbol:
+            number = (
+                self.registry.current(self.venue, venue_symbol) or self.registry.use(out, self.venue, venue_symbol)
+            ).number
+        out.status(code, {key: value for key, value in details.items() if value is not None}, instrument=number)
