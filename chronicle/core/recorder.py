@@ -95,15 +95,14 @@ def recorder(appender: Appender, kind: int, body_bytes: int, *, flags: int = 0, 
                 sequence,
                 body,
             )
-        except struct.error as error:
-            raise RecordError(f"a field of the record does not fit its bytes: {error}") from error
-        try:
             appender._words[position >> 3] = head
             appender._position = position + length
             appender.last_ts_recv = ts_recv
             index = appender.next_index
             appender.next_index = index + 1
-        except BaseException:  # Ctrl-C between the store and what follows from it
+        except struct.error as error:
+            raise RecordError(f"a field of the record does not fit its bytes: {error}") from error
+        except BaseException:  # Ctrl-C between the bytes and what follows from them
             appender._distrust()
             raise
         if waiters:

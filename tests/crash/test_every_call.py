@@ -19,6 +19,11 @@ from tests.support.survival import assert_survives, event_ends, fast_folder
 __all__ = ["needs_ptrace"]
 pytestmark = pytest.mark.usefixtures("needs_ptrace")
 
+ERRORS = [
+    errno.EIO,
+    errno.ENOSPC,
+    *(pytest.param(error, marks=pytest.mark.soak) for error in (errno.EMFILE, errno.ENOMEM, errno.EACCES)),
+]
 _MAP_ANONYMOUS = 0x20
 _WRITES = {1: "write", 18: "pwrite64"}
 
@@ -108,7 +113,7 @@ def fail_each_call(run: Callable[[int], tuple[Callable[[], None], Callable[[str]
     return failed
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENOMEM, errno.EACCES])
+@pytest.mark.parametrize("error", ERRORS)
 def test_writer_survives_the_failure_of_every_file_call(error: int) -> None:
     """Each step answers with an error of ours at most, and works when tried again; nothing is lost or doubled."""
     with fast_folder() as folder:
@@ -128,7 +133,7 @@ def test_writer_survives_the_failure_of_every_file_call(error: int) -> None:
         assert failed > 100
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOMEM])
+@pytest.mark.parametrize("error", [errno.EIO])
 def test_reader_survives_the_failure_of_every_file_call(error: int) -> None:
     with fast_folder() as folder:
         truth = the_truth(folder)
