@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help setup demo test bench lint format soak lock clean
+.PHONY: help setup demo test test-tools bench lint format soak lock clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
 
 setup: $(STAMP) ## Make .venv with .venv/bin/chronicle
 
@@ -30,6 +30,11 @@ lint: setup ## Check style, types and layers
 
 test: lint ## Run the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not soak"
+
+test-tools: ## Install what some tests use when it is there (Debian, as root): strace; never fails
+	@command -v strace >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null; } || \
+		echo "strace was not installed; the tests that use it are skipped" >&2
 
 soak: setup ## Run what takes long: kills by the hundred, fuzzing
 	$(BIN)/python -m pytest -m soak
