@@ -150,10 +150,9 @@ def retirements(folder: Path) -> list[dict[str, Any]]:
     path = folder / RETIRED_NAME
     try:
         values = json.loads(path.read_bytes())["retirements"]
+        return [entry | {"first_index": int(entry["first_index"])} for entry in values]
     except FileNotFoundError:
         return []
-        for entry in values:
-            entry["first_index"] = int(entry["first_index"])
     except OSError as error:
         raise file_error(error, "read what was retired", path) from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:

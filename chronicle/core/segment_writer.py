@@ -15,7 +15,7 @@ from chronicle.core import layout
 from chronicle.core.clock import Clock
 from chronicle.core.control import Control, WriterLock, register_writer
 from chronicle.core.durability import Durability, Syncer
-from chronicle.core.errors import CapacityError, ChronicleError, StateError
+from chronicle.core.errors import CapacityError, ChronicleError, CorruptionError, StateError
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
 from chronicle.core.layout import (
     CONTROL_EPOCH_OFFSET,
@@ -348,7 +348,14 @@ class SegmentWriter:
     def _attach(self, *, fresh: bool = False) -> None:
         path = self._path(SegmentState.OPEN)
         header, mapping, end, end_index, points = map_fresh(path) if fresh else map_tail(path)
-        assert end_index == self.next_index
+        if end_index != self.next_index:
+            raise CorruptionError(
+                "the open segment's seek index contradicts its records",
+                path=path,
+                expected=f"the next record to be {end_index}, as the records say",
+                found=self.next_index,
+                hint="chronicle queue check shows the extent; chronicle queue repair renews the seek index",
+            )
         self._map = mapping
         self._memory, self._words = mapping.memory, mapping.words
         self._behind_head = mapping.memory[layout.OFFSET_TS_RECV :]

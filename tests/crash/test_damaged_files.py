@@ -64,10 +64,17 @@ def only_our_errors(call: Callable[[], object]) -> bool:
     try:
         call()
     except ChronicleError as error:
-        assert str(error)
         json.dumps(error.to_dict())
         return False
     return True
+
+
+def what_readers_see(queue: Queue) -> list[bytes] | None:
+    """Return the records, or None when readers get an error of ours."""
+    try:
+        return contents(queue)
+    except ChronicleError:
+        return None
 
 
 def flips(original: bytes, start: int, end: int, step: int) -> Iterator[tuple[int, bytes]]:
@@ -103,15 +110,14 @@ def recover_flipped_open(folder: Path, step: int) -> None:
     original = path.read_bytes()
     for position, damaged in flips(original, start, end, step):
         path.write_bytes(damaged)
-        seen: list[bytes] = []
-        readable = only_our_errors(lambda: seen.extend(contents(queue)))
+        seen = what_readers_see(queue)
 
         def reopen() -> None:
             with queue.appender() as appender:
                 appender.append(Kind.STATUS, ts_recv=10**9)
 
         if only_our_errors(reopen):
-            assert readable, f"a writer went on where readers stop, after a flip at {position}"
+            assert seen is not None, f"a writer went on where readers stop, after a flip at {position}"
             assert contents(queue)[:-1] == seen
 
 
@@ -140,9 +146,7 @@ def read_flipped_sealed(folder: Path, step: int) -> None:
     for position, damaged in flips(original, 0, len(original), step):
         path.write_bytes(damaged)
         only_our_errors(lambda: use_it_all(queue))
-        seen: list[bytes] = []
-        if only_our_errors(lambda: seen.extend(contents(queue))):
-            assert seen == truth, f"wrong data after a flip at {position}"
+        assert what_readers_see(queue) in (None, truth), f"wrong data after a flip at {position}"
 
 
 def test_flipped_bytes_of_a_sealed_segment_are_errors_in_every_reading(tmp_path: Path) -> None:
@@ -166,12 +170,14 @@ def spoiled(data: bytes) -> Iterator[bytes]:
     except ValueError:
         return
     for name in values:
-        for value in (None, -1, 1e999, 10**30, "abc", [], {}, True, 0.5, ""):
+        for value in ([{}], [1], [{"first_index": 1e999}], None, -1, 1e999, 10**30, "abc", [], {}, True, 0.5, ""):
             yield json.dumps(values | {name: value}).encode()
         yield json.dumps({key: held for key, held in values.items() if key != name}).encode()
 
 
-@pytest.mark.parametrize("name", ["queue.json", "tail.json", "control", "tailers/strategy.json", "lock"])
+@pytest.mark.parametrize(
+    "name", ["queue.json", "tail.json", "control", "tailers/strategy.json", "lock", "retired.json"]
+)
 def test_spoiled_small_files_are_clear_errors_or_harmless(tmp_path: Path, name: str) -> None:
     queue = varied(tmp_path)
     with queue.tailer("strategy") as tailer:
@@ -182,7 +188,7 @@ def test_spoiled_small_files_are_clear_errors_or_harmless(tmp_path: Path, name: 
         appender.append(Kind.STATUS, ts_recv=10**6)
     truth = contents(queue)
     path = queue.path / name
-    original = path.read_bytes()
+    original = path.read_bytes() if path.exists() else b'{"retirements": [{"first_index": 0}]}'
 
     def use() -> None:
         opened = Queue.open(queue.path)

@@ -33,9 +33,7 @@ def strace_problem() -> str | None:
     """Return why strace cannot be used here, or None."""
     if shutil.which("strace") is None:
         return "strace is not installed (`make test-tools` installs it on Debian)"
-    done = subprocess.run(
-        ["strace", "-f", "-e", "trace=getpid", "true"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["strace", "-f", "-e", "trace=getpid", "true"], capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else f"strace cannot trace here: {done.stderr.strip()[:200]}"
 
 
