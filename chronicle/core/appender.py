@@ -56,6 +56,7 @@ class Appender(SegmentWriter):
     ...         body[:] = b"large"
     >>> [(record.kind, record.ts_recv) for record in queue.tailer().drain()]
     [(17, 1000), (1024, 2000), (1025, 3000)]
+    >>> folder.cleanup()
     """
 
     __slots__ = ()
@@ -124,8 +125,21 @@ class Appender(SegmentWriter):
                     self.last_ts_recv = ts_recv
                     index = self.next_index
                     self.next_index = index + 1
-                except struct.error as error:
-                    raise _misfit(error) from error
+                except struct.error:
+                    body = bytes(body)  # another buffer, or a field that does not fit: the long way tells which
+                    return self._append_any(
+                        kind,
+                        body,
+                        ts_recv,
+                        ts_event,
+                        flags,
+                        side,
+                        instrument,
+                        source,
+                        source_index,
+                        ordinal,
+                        sequence,
+                    )
                 except BaseException:  # Ctrl-C between the bytes and what follows from them
                     self._distrust()
                     raise

@@ -69,8 +69,10 @@ class ChronicleError(Exception):
             parts.append(f"path: {self.path}" + ("" if self.offset is None else f" at offset {self.offset}"))
         elif self.offset is not None:
             parts.append(f"offset: {self.offset}")
-        if self.expected is not None or self.found is not None:
-            parts.append(f"expected {self.expected}, found {self.found}")
+        sides = (("expected", self.expected), ("found", self.found))
+        compared = ", ".join(f"{side} {value}" for side, value in sides if value is not None)
+        if compared:
+            parts.append(compared)
         if self.hint:
             parts.append(self.hint)
         return "; ".join(parts)

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
 from chronicle.core.durability import Durability
-from chronicle.core.durable import file_error, file_errors, publish_bytes
+from chronicle.core.durable import file_error, file_errors
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
+from chronicle.core.queue_settings import (
+    SEGMENT_BYTES_MIN,
+    SETTINGS_NAME,
+    QueueSettings,
+    load_settings,
+    store_settings,
+)
 from chronicle.core.records import Record
 from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
 from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
@@ -28,56 +35,11 @@ if TYPE_CHECKING:
     from chronicle.core.appender import Appender
     from chronicle.core.tailer import Tailer
 
-__all__ = ["Queue", "QueueSettings"]
+__all__ = ["SETTINGS_NAME", "Queue", "QueueSettings"]
 
-SETTINGS_NAME = "queue.json"
 TAIL_NAME = "tail.json"
-SEGMENT_BYTES_MIN = 64 * 1024
 SEGMENT_COUNT_MAX = 10**10
 """A segment's number has ten digits in its file's name."""
-_LOOKS_MAX = 8
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
-    """What is fixed when a queue is created.
-
-    `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
-    times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
-    records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
-    `durability` is ``shm``, ``buffered`` or ``fsync`` (see :mod:`chronicle.core.durability`), the last with
-    `sync_records` and `sync_ns`.
-    """
-
-    name: str
-    queue_id: str
-    generation: int = 1
-    segment_bytes: int = 64 * 1024 * 1024
-    segment_growth: int = 1
-    segment_bytes_max: int = 64 * 1024 * 1024
-    cycle_ns: int = 0
-    durability: str = "buffered"
-    sync_records: int = 0
-    sync_ns: int = 0
-
-    def check(self) -> None:
-        """Raise ValueError or TypeError when a value is none that :meth:`Queue.create` writes."""
-        numbers = (self.generation, self.segment_growth, self.segment_bytes_max, self.cycle_ns)
-        if not isinstance(self.name, str) or len(bytes.fromhex(self.queue_id)) != 16:
-            raise ValueError("a name and an id of 16 bytes are needed")
-        if any(type(value) is not int or not 0 <= value <= layout.INT64_MAX for value in numbers):
-            raise ValueError(f"a number is out of range: {numbers}")
-        if type(self.segment_bytes) is not int or not SEGMENT_BYTES_MIN <= self.segment_bytes <= layout.INT64_MAX:
-            raise ValueError(f"segment_bytes is {self.segment_bytes}")
-
-    def capacity(self, number: int) -> int:
-        """Return the record capacity of segment `number`."""
-        size = self.segment_bytes
-        while self.segment_growth > 1 and number > 0 and size < self.segment_bytes_max:
-            size *= self.segment_growth
-            number -= 1
-        return min(size, max(self.segment_bytes_max, self.segment_bytes))
 
 
 class Queue:
@@ -93,6 +55,7 @@ class Queue:
     ...         first = appender.append(Kind.STATUS, ts_recv=1_000)
     ...     [record.ts_recv for record in queue.tailer().drain()]
     [1000]
+    >>> folder.cleanup()
     """
 
     def __init__(self, path: Path, settings: QueueSettings) -> None:
@@ -110,6 +73,7 @@ class Queue:
         segment_bytes: int = 64 * 1024 * 1024,
         segment_growth: int = 1,
         segment_bytes_max: int | None = None,
+        segment_adapts: bool = False,
         cycle_ns: int = 0,
         durability: str = "buffered",
         sync_records: int = 0,
@@ -128,7 +92,7 @@ class Queue:
             Default random. Give one where equal input must give equal bytes.
         generation : int
             Counts re-creations of the same queue (a rebuild).
-        segment_bytes, segment_growth, segment_bytes_max, cycle_ns, durability, sync_records, sync_ns
+        segment_bytes, segment_growth, segment_bytes_max, segment_adapts, cycle_ns, durability, sync_records, sync_ns
             See :class:`QueueSettings`.
 
         Raises
@@ -147,11 +111,12 @@ class Queue:
             if exist_ok:
                 return cls.open(folder, name=name)
             raise StateError("the queue exists already", path=folder, hint="open it with Queue.open")
-        if segment_bytes < SEGMENT_BYTES_MIN or segment_growth < 1 or cycle_ns < 0:
+        growth_min = 2 if segment_adapts else 1
+        if segment_bytes < SEGMENT_BYTES_MIN or segment_growth < growth_min or cycle_ns < 0:
             raise ConfigError(
                 "a queue's settings cannot be used",
                 path=folder,
-                expected=f"segment_bytes >= {SEGMENT_BYTES_MIN}, segment_growth >= 1, cycle_ns >= 0",
+                expected=f"segment_bytes >= {SEGMENT_BYTES_MIN}, segment_growth >= {growth_min}, cycle_ns >= 0",
                 found=(segment_bytes, segment_growth, cycle_ns),
             )
         identity = os.urandom(16) if queue_id is None else queue_id
@@ -164,6 +129,7 @@ class Queue:
             segment_bytes=segment_bytes,
             segment_growth=segment_growth,
             segment_bytes_max=segment_bytes_max or segment_bytes,
+            segment_adapts=segment_adapts,
             cycle_ns=cycle_ns,
             durability=durability,
             sync_records=sync_records,
@@ -171,10 +137,7 @@ class Queue:
         )
         Durability.of(settings)
         Control.create(folder, identity, generation)
-        text = json.dumps(
-            {"format": "chronicle-queue", "version": layout.FORMAT_VERSION} | asdict(settings), indent=1
-        )
-        publish_bytes(folder / SETTINGS_NAME, text.encode("utf-8"))
+        store_settings(folder, settings)
         return cls(folder, settings)
 
     @classmethod
@@ -189,30 +152,8 @@ class Queue:
             When its settings file is not ours.
         """
         folder = Path(path)
-        settings_path = folder / SETTINGS_NAME
-        try:
-            values = json.loads(settings_path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFoundError("there is no queue", path=folder, hint="chronicle ls shows what is there") from error
-        except OSError as error:
-            raise file_error(error, "read the queue's settings", settings_path) from error
-        except (ValueError, RecursionError) as error:
-            raise ForeignFileError(f"cannot read the queue's settings: {error}", path=settings_path) from error
-        try:
-            if values.pop("format") != "chronicle-queue" or values.pop("version") != layout.FORMAT_VERSION:
-                raise ValueError("another format or version")  # noqa: TRY301
-            settings = QueueSettings(**values)
-            settings.check()
-            Durability.of(settings)
-        except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
-            raise ForeignFileError(
-                f"the queue's settings are not ours: {error}",
-                path=settings_path,
-                expected=f"chronicle-queue version {layout.FORMAT_VERSION}",
-            ) from error
+        settings = load_settings(folder)
         if name is not None and settings.name != name:
-            from dataclasses import replace
-
             settings = replace(settings, name=name)
         return cls(folder, settings)
 
@@ -292,8 +233,9 @@ class Queue:
         return dict(sorted(files.items()))
 
     def segments(self) -> list[SegmentInfo]:
-        """Return the segments on this host, in order."""
-        return self._steadily(lambda: [segment_info(path, self.name) for path in self.segment_files().values()])
+        """Return the segments on this host, in order; one that moves away meanwhile is left out."""
+        found = (self._look(path) for path in self.segment_files().values())
+        return [info for info in found if info is not None]
 
     def open_segment(self, number: int) -> LocalSegment:
         """Map a segment for reading.
@@ -316,7 +258,7 @@ class Queue:
         )
 
     def tail_mark(self) -> dict[str, int]:
-        """Return where the queue continues after its last sealed segment: number, base index, ts_recv."""
+        """Return where the queue continues after its last sealed segment: number, base index, ts_recv, its bytes."""
         path = self.path / TAIL_NAME
         try:
             values = json.loads(path.read_bytes())
@@ -325,8 +267,9 @@ class Queue:
                 raise ValueError("a number is out of range")  # noqa: TRY301
             if not 0 <= mark["next_number"] < SEGMENT_COUNT_MAX or mark["next_base_index"] < 0:
                 raise ValueError("a number is out of range")  # noqa: TRY301
+            mark["last_data_bytes"] = int(values.get("last_data_bytes", 0))
         except FileNotFoundError:
-            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN}
+            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN, "last_data_bytes": 0}
         except OSError as error:
             raise file_error(error, "read the queue's tail mark", path) from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -335,15 +278,19 @@ class Queue:
 
     def end_index(self) -> int:
         """Return the index the next record will get (the committed watermark)."""
-        return self._steadily(self._end)[0]
+        return self._end()[0]
 
     def last_ts_recv(self) -> int:
         """Return the ts_recv of the last committed record; INT64_MIN when there is none."""
-        return self._steadily(self._end)[1]
+        return self._end()[1]
 
     def first_index(self) -> int:
         """Return the index of the first record still on this host (the end index when there is none)."""
-        return self._steadily(self._first)
+        for path in self.segment_files().values():
+            info = self._look(path)
+            if info is not None:
+                return info.base_index
+        return self.tail_mark()["next_base_index"]
 
     def synced_index(self) -> int:
         """Return the index up to which records survive a power cut (0 on a queue of durability ``shm``)."""
@@ -364,6 +311,7 @@ class Queue:
         ...     synced = appender.sync()
         >>> (before.committed, before.synced, queue.watermarks().synced)
         (1, 0, 1)
+        >>> folder.cleanup()
         """
         return read_watermarks(self)
 
@@ -443,25 +391,20 @@ class Queue:
         """Return {pid, host, started_ns} of the live writer, or None."""
         return lock_holder(self.path)
 
-    def _steadily(self, look: Callable[[], T]) -> T:
-        """Return what `look` finds; look again when a segment was sealed or moved between its listing and opening."""
-        for _ in range(_LOOKS_MAX - 1):
+    def _look(self, path: Path) -> SegmentInfo | None:
+        """Return what a listed segment holds; None when it went to another tier since the listing."""
+        for candidate in (path, path.with_suffix(layout.SEGMENT_SEALED_SUFFIX)):
             try:
-                return look()
+                return segment_info(candidate, self.name)
             except NotFoundError:
-                continue
-        return look()
-
-    def _first(self) -> int:
-        for path in self.segment_files().values():
-            return segment_info(path, self.name).base_index
-        return self.tail_mark()["next_base_index"]
+                continue  # sealed (the other name) or moved meanwhile
+        return None
 
     def _end(self) -> tuple[int, int]:
         mark = self.tail_mark()
         for path in reversed(self.segment_files().values()):
-            info = segment_info(path, self.name)
-            if info.record_count:
+            info = self._look(path)
+            if info is not None and info.record_count:
                 return info.end_index, info.ts_last
         return mark["next_base_index"], mark["last_ts_recv"]
 

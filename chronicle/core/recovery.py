@@ -37,6 +37,8 @@ class Tail:
     next_number: int
     next_index: int
     last_ts_recv: int
+    previous_bytes: int = 0
+    """Bytes of the records in the segment before the tail's."""
 
 
 def recover(queue: Queue) -> Tail:
@@ -50,12 +52,13 @@ def recover(queue: Queue) -> Tail:
     _remove_leftovers(queue)
     mark = queue.tail_mark()
     files = queue.segment_files()
-    tail = Tail(None, mark["next_number"], mark["next_base_index"], mark["last_ts_recv"])
+    tail = Tail(None, mark["next_number"], mark["next_base_index"], mark["last_ts_recv"], mark["last_data_bytes"])
     for number, path in files.items():
         if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
             info = segment_info(path, queue.name)
             if number >= tail.next_number:
-                tail = Tail(None, number + 1, info.end_index, max(info.ts_last, tail.last_ts_recv))
+                last_ts = max(info.ts_last, tail.last_ts_recv)
+                tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)
             continue
         with LocalSegment(path, queue=queue.name) as segment:
             _, _, rolled = segment.extent()
@@ -66,17 +69,22 @@ def recover(queue: Queue) -> Tail:
         last_ts = info.ts_last if info.record_count else tail.last_ts_recv
         if rolled:
             seal_segment(path, queue=queue.name)
-            tail = Tail(None, number + 1, info.end_index, last_ts)
+            tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)
         else:
-            tail = Tail(path, number, info.end_index, last_ts)
+            tail = Tail(path, number, info.end_index, last_ts, tail.previous_bytes)
     if tail.path is None and tail.next_number != mark["next_number"]:
-        write_tail_mark(queue.path, tail.next_number, tail.next_index, tail.last_ts_recv)
+        write_tail_mark(queue.path, tail)
     return tail
 
 
-def write_tail_mark(folder: Path, next_number: int, next_base_index: int, last_ts_recv: int) -> None:
+def write_tail_mark(folder: Path, tail: Tail) -> None:
     """Remember where a queue continues when every sealed segment has moved to another tier."""
-    mark = {"next_number": next_number, "next_base_index": next_base_index, "last_ts_recv": last_ts_recv}
+    mark = {
+        "next_number": tail.next_number,
+        "next_base_index": tail.next_index,
+        "last_ts_recv": tail.last_ts_recv,
+        "last_data_bytes": tail.previous_bytes,
+    }
     publish_bytes(folder / TAIL_NAME, json.dumps(mark).encode("ascii"))
 
 

@@ -157,4 +157,3 @@ def retirements(folder: Path) -> list[dict[str, Any]]:
         raise file_error(error, "read what was retired", path) from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ForeignFileError(f"cannot read what was retired: {error}", path=path) from error
-    return list(values)

@@ -32,7 +32,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import map_fresh, map_tail, recover, write_tail_mark
+from chronicle.core.recovery import Tail, map_fresh, map_tail, recover, write_tail_mark
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
 from chronicle.core.segment import create_segment, segment_size
@@ -78,6 +78,7 @@ class SegmentWriter:
         "_plans",
         "_position",
         "_prepare_at",
+        "_previous_bytes",
         "_prologue",
         "_prologue_bytes",
         "_release",
@@ -113,6 +114,7 @@ class SegmentWriter:
             self.last_ts_recv = tail.last_ts_recv
             self.clamped_count = 0
             self._number = tail.next_number
+            self._previous_bytes = tail.previous_bytes
             self._waiters = ctypes.c_uint32(0) if self._control is None else self._control.waiters
             self._keeper: Housekeeper | None = None
             self._prepare_at = layout.INT64_MAX
@@ -175,6 +177,7 @@ class SegmentWriter:
         self._check_unreserved()
         if self._map is not None and self._position > self._data_offset:
             path = self._path(SegmentState.OPEN)
+            self._previous_bytes = self._position - self._data_offset
             try:
                 self._write_roll()
                 self._detach()
@@ -239,6 +242,7 @@ class SegmentWriter:
         tail = recover(self.queue)
         self._rolled.clear()
         self._number, self.next_index, self.last_ts_recv = tail.next_number, tail.next_index, tail.last_ts_recv
+        self._previous_bytes = tail.previous_bytes
         self._reserved = False
         if tail.path is not None:
             self._attach()
@@ -294,6 +298,7 @@ class SegmentWriter:
             old = self._path(SegmentState.OPEN)
         # An empty segment that is too small or of an older cycle is replaced; readers of it look again.
         number = self._number + (1 if old is not None else 0)
+        previous_bytes = self._previous_bytes if old is None else self._position - self._data_offset
         if old is not None and self._durability.syncs:
             assert self._map is not None
             self._durability.sync(self._map)  # the syncer must never count records of a map that it no longer sees
@@ -301,10 +306,12 @@ class SegmentWriter:
         prologue = pack_details(self._prologue()) if self._prologue is not None else b""
         self._prologue_bytes = len(prologue)
         try:
-            self._create(number, size, cycle_start, prologue)
+            self._create(
+                number, max(settings.capacity(number, previous_bytes), size + ROLL_BYTES), cycle_start, prologue
+            )
             if old is not None:
                 self._write_roll()
-            self._number = number
+            self._number, self._previous_bytes = number, previous_bytes
             self._attach(fresh=True)
         except CapacityError:
             raise  # nothing was created: all stands as before
@@ -329,7 +336,7 @@ class SegmentWriter:
             self._write_tail_mark()
             self._mark_due = False
 
-    def _create(self, number: int, size: int, cycle_start: int, prologue: bytes) -> None:
+    def _create(self, number: int, data_capacity: int, cycle_start: int, prologue: bytes) -> None:
         settings = self.queue.settings
         create_segment(
             self.queue.path / layout.segment_name(number, SegmentState.OPEN),
@@ -337,7 +344,7 @@ class SegmentWriter:
             generation=settings.generation,
             number=number,
             base_index=self.next_index,
-            data_capacity=max(settings.capacity(number), size + ROLL_BYTES),
+            data_capacity=data_capacity,
             prologue=prologue,
             cycle_ns=settings.cycle_ns,
             cycle_start_ns=cycle_start,
@@ -381,7 +388,7 @@ class SegmentWriter:
         """Have the next segment's file reserved and faulted in; it is made for a prologue of the present size."""
         assert self._keeper is not None
         self._prepare_at = layout.INT64_MAX
-        capacity = self.queue.settings.capacity(self._number + 1)
+        capacity = self.queue.settings.capacity(self._number + 1, self._limit - self._data_offset)
         self._keeper.prepare(segment_size(capacity, self._prologue_bytes))
 
     def _store_head(self, position: int, word: int) -> None:
@@ -407,7 +414,7 @@ class SegmentWriter:
         base = self.next_index
         if self._map is not None:
             base = int(layout.SEGMENT_HEADER.unpack_from(self._map.memory)[6])
-        write_tail_mark(self.queue.path, self._number, base, self.last_ts_recv)
+        write_tail_mark(self.queue.path, Tail(None, self._number, base, self.last_ts_recv, self._previous_bytes))
 
     def _path(self, state: SegmentState) -> Path:
         return self.queue.path / layout.segment_name(self._number, state)

@@ -73,6 +73,7 @@ class Tailer:
     [1000]
     >>> [(known.name, known.index, known.state) for known in queue.tailers()]
     [('strategy', 1, 'parked')]
+    >>> folder.cleanup()
     """
 
     def __init__(self, queue: Queue, name: str | None = None, *, clock: Clock | None = None) -> None:
@@ -89,7 +90,7 @@ class Tailer:
             start = load_position(queue.path, name)
         self._pending: Iterator[list[Record]] = iter(())
         self.cursor = Cursor(_QueueSource(queue), queue.name)
-        self.index = self.cursor.index
+        self._moved()
         try:
             if start is not None:
                 self._continue_at(start)
@@ -195,9 +196,9 @@ class Tailer:
         """Go where the stored position says, also when that was retired: the first event is then the GAP."""
         if index < self.cursor.index and self._retired_end() > index:
             self.cursor.skip_to(index)
+            self.index = index
         else:
-            self.cursor.seek_index(index)
-        self.index = index
+            self.seek_index(index)
 
     def wait(self, timeout_ns: int | None = None) -> bool:
         """Wait until something is committed behind the position; return whether it was.
@@ -276,8 +277,15 @@ class Tailer:
         self._moved()
 
     def seek_index(self, index: int) -> None:
-        """Go to the event that holds record `index`."""
-        self.cursor.seek_index(index)
+        """Go to the event that holds record `index` (or wait there when it is the next to come).
+
+        Raises
+        ------
+        RangeError
+            When the index lies before the first record kept or behind the next to come.
+        """
+        if self.queue.segment_files() or index != self.queue.end_index():
+            self.cursor.seek_index(index)
         self._moved()
 
     def seek_time(self, ts_recv: int) -> None:
@@ -305,5 +313,8 @@ class Tailer:
             self._lock = None
 
     def _moved(self) -> None:
+        """Take over where the cursor was sent; in a queue without segments that is its end, which only it knows."""
         self._pending = iter(())
+        if self.cursor.view is None and not self.queue.segment_files():
+            self.cursor.skip_to(self.queue.end_index())
         self.index = self.cursor.index

@@ -1,1 +1,108 @@
-"""Storage: tiers, policy, agent, manifest and archive encoding of sealed segments."""
+"""Storage: tiers, policy, agent, manifest and archive encoding of sealed segments.
+
+Names are loaded when they are first asked for: listing a home needs no agent, and no decoder. The function
+:func:`chronicle.storage.verify.verify` is imported from its module, whose name it has.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chronicle.storage.agent import Failure, Report, agent_lock, apply_plan, make_plan, run_once
+    from chronicle.storage.archive import ArchivedSegment
+    from chronicle.storage.encode import EncodeOptions, encode_segment
+    from chronicle.storage.manifest import Entry, Manifest
+    from chronicle.storage.policy import (
+        Held,
+        Move,
+        Plan,
+        Policy,
+        Rule,
+        TierPolicy,
+        default_policy,
+        plan,
+        policy_from_mapping,
+    )
+    from chronicle.storage.rebuild import RebuildReport, rebuild_manifest
+    from chronicle.storage.source import ArchiveSource, TieredSource, open_source
+    from chronicle.storage.status import TierRow, TierStatus, tier_status
+    from chronicle.storage.stores import LocalStore, Store
+    from chronicle.storage.verify import Finding, VerifyReport
+
+__all__ = [
+    "ArchiveSource",
+    "ArchivedSegment",
+    "EncodeOptions",
+    "Entry",
+    "Failure",
+    "Finding",
+    "Held",
+    "LocalStore",
+    "Manifest",
+    "Move",
+    "Plan",
+    "Policy",
+    "RebuildReport",
+    "Report",
+    "Rule",
+    "Store",
+    "TierPolicy",
+    "TierRow",
+    "TierStatus",
+    "TieredSource",
+    "VerifyReport",
+    "agent_lock",
+    "apply_plan",
+    "default_policy",
+    "encode_segment",
+    "make_plan",
+    "open_source",
+    "plan",
+    "policy_from_mapping",
+    "rebuild_manifest",
+    "run_once",
+    "tier_status",
+]
+
+_HOMES = {
+    "ArchiveSource": "source",
+    "ArchivedSegment": "archive",
+    "EncodeOptions": "encode",
+    "Entry": "manifest",
+    "Failure": "agent",
+    "Finding": "verify",
+    "Held": "policy",
+    "LocalStore": "stores",
+    "Manifest": "manifest",
+    "Move": "policy",
+    "Plan": "policy",
+    "Policy": "policy",
+    "RebuildReport": "rebuild",
+    "Report": "agent",
+    "Rule": "policy",
+    "Store": "stores",
+    "TierPolicy": "policy",
+    "TierRow": "status",
+    "TierStatus": "status",
+    "TieredSource": "source",
+    "VerifyReport": "verify",
+    "agent_lock": "agent",
+    "apply_plan": "agent",
+    "default_policy": "policy",
+    "encode_segment": "encode",
+    "make_plan": "agent",
+    "open_source": "source",
+    "plan": "policy",
+    "policy_from_mapping": "policy",
+    "rebuild_manifest": "rebuild",
+    "run_once": "agent",
+    "tier_status": "status",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,348 @@
+"""BulkBook: one book and its trust over arrays, replayed by the kernel; it leaves rows as it goes.
+
+The kernel applies what is plain; snapshots, redefinitions, gaps and notes come back here and go through the same
+:class:`BookTrust` that judges a single lookup.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronicle.access.cost import Cost
+from chronicle.access.kernels import books as kernel
+from chronicle.access.ladder import Ladder, drives
+from chronicle.access.segments import Segment
+from chronicle.core.errors import CorruptionError, RangeError
+from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, GapState, Kind
+from chronicle.core.records import InstrumentFields, Record
+from chronicle.etl.array_book import ArrayBook
+from chronicle.etl.status import BookTrust
+
+__all__ = ["BulkBook", "Rows", "replay_to"]
+
+_TRUSTED = (int(BookStatus.OK), int(BookStatus.CROSSED))
+
+
+class Rows:
+    """Room for rows: times int64[n, 2] (ts_recv, ts_event), states uint8[n], prices int64[4, n, depth].
+
+    The four planes are bid price, bid size, ask price, ask size (mantissas of the target exponents once scaled).
+    """
+
+    __slots__ = ("count", "prices", "scaled", "states", "times")
+
+    def __init__(self, capacity: int, depth: int) -> None:
+        self.times: NDArray[np.int64] = np.empty((capacity, 2), dtype=np.int64)
+        self.states: NDArray[np.uint8] = np.empty(capacity, dtype=np.uint8)
+        self.prices: NDArray[np.int64] = np.empty((4, capacity, depth), dtype=np.int64)
+        self.count = 0
+        self.scaled = 0
+
+    def scale(self, price_factor: int, size_factor: int) -> None:
+        """Bring the rows since the last call to the target exponents.
+
+        Raises
+        ------
+        RangeError
+            When a mantissa would not fit int64.
+        """
+        fresh = self.prices[:, self.scaled : self.count]
+        self.scaled = self.count
+        for plane, factor in ((0, price_factor), (1, size_factor), (2, price_factor), (3, size_factor)):
+            if factor == 1 or not fresh[plane].size:
+                continue
+            values = fresh[plane]
+            there = values != INT64_MIN
+            if np.any(np.abs(values[there]) > INT64_MAX // factor):
+                raise RangeError(
+                    "a price or size does not fit int64 at the finest exponent of the range",
+                    hint="ask for a range before or after the redefinition",
+                )
+            values[there] *= factor
+
+    def take(self, count: int) -> Rows:
+        """Remove the first `count` rows and return them; the rest moves to the front."""
+        out = Rows(0, 0)
+        out.times = self.times[:count].copy()
+        out.states = self.states[:count].copy()
+        out.prices = self.prices[:, :count].copy()
+        out.count = out.scaled = count
+        left = self.count - count
+        self.times[:left] = self.times[count : self.count].copy()
+        self.states[:left] = self.states[count : self.count].copy()
+        self.prices[:, :left] = self.prices[:, count : self.count].copy()
+        self.count, self.scaled = left, max(0, self.scaled - count)
+        return out
+
+
+class BulkBook:
+    """One book that is replayed in bulk.
+
+    Parameters
+    ----------
+    definition : InstrumentFields or None
+        In force where the replay starts.
+    exponents : (int, int)
+        Price and size exponents that rows are written in; at least those of every definition met.
+    rows : Rows
+        Where rows go.
+    first_ts, end_ts : int
+        Rows are of events (or grid times) in [first_ts, end_ts).
+    every : int
+        Grid step in ns; 0 for a row per event.
+    """
+
+    def __init__(
+        self,
+        definition: InstrumentFields | None,
+        exponents: tuple[int, int],
+        rows: Rows,
+        *,
+        first_ts: int,
+        end_ts: int,
+        every: int,
+    ) -> None:
+        self.book = ArrayBook()
+        self.trust = BookTrust()
+        self.rows = rows
+        self.snapshot_ts = NONE
+        self.definition = InstrumentFields(0, 0)
+        self._exponents = exponents
+        self._first_ts, self._end_ts, self._every = first_ts, end_ts, every
+        self._reg: NDArray[np.int64] = np.zeros(kernel.REGISTERS, dtype=np.int64)
+        self._reg[kernel.EVENT_START] = 1
+        self._reg[kernel.GRID_NEXT] = first_ts
+        self._reg[kernel.GAP_FROM] = INT64_MAX
+        self._reg[kernel.TS_RECV] = self._reg[kernel.TS_EVENT] = NONE
+        if definition is not None:
+            self._define(definition)
+
+    @property
+    def deltas(self) -> int:
+        """Deltas applied so far."""
+        return int(self._reg[kernel.DELTAS])
+
+    @property
+    def grid_next(self) -> int:
+        """The next grid time without a row."""
+        return int(self._reg[kernel.GRID_NEXT])
+
+    @property
+    def proven_rows(self) -> int:
+        """How many rows no later GAP can reach."""
+        return int(self._reg[kernel.PROVEN_ROW])
+
+    def take_over(self, ladder: Ladder) -> None:
+        """Start from the state of `ladder`."""
+        if any(ladder.levels.count()):
+            bids, asks = ladder.levels.depth(INT64_MAX)
+            floor, ceiling = ladder.levels.bounds()
+            self.book.load(bids, asks, bid_floor=floor, ask_ceiling=ceiling)
+        self.trust, self.snapshot_ts = ladder.trust, ladder.snapshot_ts
+        self._reg[kernel.EVENT_TS] = NONE
+        self._trust_to_registers()
+
+    def hand_over(self, ladder: Ladder) -> None:
+        """Give the state to `ladder`."""
+        self._registers_to_trust()
+        ladder.levels, ladder.trust, ladder.definition = self.book, self.trust, self.definition
+        ladder.snapshot_ts = self.snapshot_ts
+        ladder.deltas += self.deltas
+
+    @property
+    def event_ts(self) -> int:
+        """ts_recv of the last event that was begun; NONE when there was none."""
+        return int(self._reg[kernel.EVENT_TS])
+
+    def begin_window(self) -> None:
+        """Count records and note the last driving one from here on."""
+        self._reg[kernel.RECORDS] = 0
+        self._reg[kernel.LAST_AT] = NONE
+
+    @property
+    def records(self) -> int:
+        """Records of the window that were passed."""
+        return int(self._reg[kernel.RECORDS])
+
+    @property
+    def last_place(self) -> tuple[int, int]:
+        """(word, number) in the window of the last driving record; the word is NONE when there was none."""
+        return int(self._reg[kernel.LAST_AT]), int(self._reg[kernel.LAST_RECORD])
+
+    def load(self, record: Record) -> None:
+        """Start from a BOOK_SNAPSHOT."""
+        self.book.load_snapshot_record(record.data)
+        self.snapshot_ts = record.ts_recv
+        self.trust.follow(record, self.definition)
+        self._reg[kernel.TS_EVENT] = record.ts_event
+        self._trust_to_registers()
+
+    def taken(self, count: int) -> None:
+        """Note that the first `count` rows were taken away."""
+        self._reg[kernel.PROVEN_ROW] = max(0, int(self._reg[kernel.PROVEN_ROW]) - count)
+
+    def replay(self, words: NDArray[np.int64], position: int) -> tuple[int, int]:
+        """Apply a window from word `position` on; return (why it stopped, position): DONE, FULL or STOP.
+
+        Raises
+        ------
+        CorruptionError
+            At a record whose length is impossible.
+        """
+        rows = self.rows
+        while True:
+            why, position, rows.count = kernel.replay(
+                self.book.levels,
+                self.book.counts,
+                self._reg,
+                words,
+                position,
+                self._first_ts,
+                self._end_ts,
+                self._every,
+                rows.times,
+                rows.states,
+                rows.prices,
+                rows.count,
+            )
+            if why == kernel.ROOM:
+                self.book.reserve(int(self.book.counts.max()) + 1)
+            elif why == kernel.SPECIAL:
+                self._special(_record_at(words, position), position)
+            elif why == kernel.BAD:
+                raise CorruptionError("a record's length is impossible", offset=position * 8)
+            else:
+                self._scale()
+                return why, position
+
+    def fill(self, until_ts: int, known_ts: int) -> bool:
+        """Write the grid rows below `until_ts` that fit; behind `known_ts` they are stale. Return whether all fit."""
+        rows, start = self.rows, self.rows.count
+        rows.count = kernel.fill(
+            self.book.levels,
+            self.book.counts,
+            self._reg,
+            until_ts,
+            self._every,
+            rows.times,
+            rows.states,
+            rows.prices,
+            rows.count,
+        )
+        self._scale()
+        fresh = slice(start, rows.count)
+        late = (rows.times[fresh, 0] > known_ts) & np.isin(rows.states[fresh], _TRUSTED)
+        rows.states[fresh][late] = BookStatus.STALE
+        return self.grid_next >= until_ts
+
+    def gap_from(self, last_good_ts: int) -> None:
+        """Mark the rows not yet proven, and grid rows to come before the next event, as lying in a hole."""
+        rows = self.rows
+        unproven = slice(self.proven_rows, rows.count)
+        inside = (rows.times[unproven, 0] > last_good_ts) & np.isin(rows.states[unproven], _TRUSTED)
+        rows.states[unproven][inside] = BookStatus.GAP
+        self._reg[kernel.GAP_FROM] = last_good_ts
+
+    def hole_ended(self) -> None:
+        """Forget the book and its trust: what follows starts from a snapshot."""
+        self.book.clear()
+        self.trust = BookTrust()
+        self._reg[kernel.GAP_FROM] = INT64_MAX
+        self._reg[kernel.PROVEN_ROW] = self.rows.count
+        self._trust_to_registers()
+
+    def _special(self, record: Record, position: int) -> None:
+        """Apply what the kernel left alone."""
+        self._registers_to_trust()
+        if record.kind == Kind.INSTRUMENT:
+            self._scale()
+            self._define(InstrumentFields.unpack(record.body))
+        elif record.kind == Kind.BOOK_SNAPSHOT:
+            self.book.load_snapshot_record(record.data)
+            self.snapshot_ts = record.ts_recv
+            if drives(record):
+                self._reg[kernel.TS_RECV], self._reg[kernel.TS_EVENT] = record.ts_recv, record.ts_event
+                self._reg[kernel.EVENT_DRIVEN] = 1
+                self._reg[kernel.LAST_AT] = position
+                self._reg[kernel.LAST_RECORD] = self._reg[kernel.RECORDS]
+                self._reg[kernel.PROVEN_ROW] = self.rows.count
+        elif record.kind == Kind.GAP and record.fields()["state"] == GapState.OPEN:
+            self.gap_from(record.fields()["last_good_ts"])
+        was_in_gap = self.trust.in_gap
+        self.trust.follow(record, self.definition)
+        if self.trust.in_gap and not was_in_gap and record.kind == Kind.CHECK:
+            self.gap_from(self.trust.last_good_ts)
+        self._reg[kernel.GAP_FROM] = INT64_MAX
+        self._trust_to_registers()
+        self._reg[kernel.CONTENT_DONE] = 1
+
+    def _define(self, definition: InstrumentFields) -> None:
+        self.definition = definition
+        self.book.price_exponent = definition.price_exponent
+        self.book.size_exponent = definition.size_exponent
+        self.book.book_depth = definition.book_depth
+        self._reg[kernel.RULE] = definition.sequence_rule
+        self._reg[kernel.DEPTH_LIMIT] = definition.book_depth
+
+    def _scale(self) -> None:
+        price = self._exponents[0] - self.definition.price_exponent
+        size = self._exponents[1] - self.definition.size_exponent
+        self.rows.scale(10 ** max(0, price), 10 ** max(0, size))
+
+    def _trust_to_registers(self) -> None:
+        trust, reg = self.trust, self._reg
+        reg[kernel.STARTED] = trust.started
+        reg[kernel.IN_GAP] = trust.in_gap
+        reg[kernel.LINE_LOST] = trust.line_lost
+        reg[kernel.VERIFIED] = trust.verified_by
+        reg[kernel.CHECKED_TS] = trust.last_checked_ts
+        reg[kernel.CHECKED_INDEX] = trust.last_checked_index
+
+    def _registers_to_trust(self) -> None:
+        trust, reg = self.trust, self._reg
+        trust.line_lost = bool(reg[kernel.LINE_LOST])
+        trust.verified_by = int(reg[kernel.VERIFIED])
+        trust.last_checked_ts = int(reg[kernel.CHECKED_TS])
+        trust.last_checked_index = int(reg[kernel.CHECKED_INDEX])
+
+
+def replay_to(
+    segment: Segment, ladder: Ladder, offset: int, index: int, target: int, cost: Cost
+) -> tuple[int, int, int]:
+    """Bring `ladder` (as it stands at `offset`) to the state after all events with ts_recv <= `target`.
+
+    Returns
+    -------
+    tuple
+        Offset and index of the first event behind, and ts_recv of the last event passed (NONE: none).
+    """
+    end_ts = min(target, INT64_MAX - 1) + 1
+    bulk = BulkBook(ladder.definition, (0, 0), Rows(1, 1), first_ts=INT64_MAX, end_ts=end_ts, every=0)
+    bulk.take_over(ladder)
+    last_ts = NONE
+    table = segment.seek()
+    behind = bisect_right(table.ts, target)
+    end = table.offset[behind] if behind < len(table) else segment.data_end()
+    for at, base, window in segment.windows(offset, index, end, cost):
+        words = np.frombuffer(window, dtype=np.int64)
+        bulk.begin_window()
+        why, place = bulk.replay(words, 0)
+        word, number = bulk.last_place
+        if word != NONE:
+            ladder.last = _record_at(words, word, base + number)
+        offset, index = at + place * 8, base + bulk.records
+        last_ts = bulk.event_ts
+        if why == kernel.STOP:
+            break
+    bulk.hand_over(ladder)
+    return offset, index, last_ts
+
+
+def _record_at(words: NDArray[np.int64], position: int, index: int = NONE) -> Record:
+    size = (int(words[position]) & 0xFFFFFFFF) >> 3
+    data: Any = words[position : position + size].tobytes()
+    return Record(data, index)

@@ -1,0 +1,246 @@
+"""Frames: columns of a query as NumPy, Arrow, pandas or polars; each library is imported when it is asked for.
+
+Inside, a price is an int64 mantissa at one exponent for the whole answer (INT64_MIN: none), a word is a code into a
+short list. How numbers leave is the caller's choice: ``float`` (the nearest float64, NaN for none), ``int``
+(mantissas; the exponents are in the metadata) or ``decimal`` (exact: Arrow decimal128, Python Decimal in NumPy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronicle.core.decimals import to_decimal
+from chronicle.core.errors import ConfigError
+from chronicle.core.layout import INT64_MIN
+
+__all__ = ["Column", "Columnar", "Decimals"]
+
+Decimals = Literal["float", "int", "decimal"]
+Chunk = dict[str, NDArray[Any]]
+ROWS_PER_BATCH = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's name and what it holds: ``time``, ``price``, ``size``, ``word`` (code into `words`) or ``plain``.
+
+    `width` above 0 makes it two-dimensional: that many values a row.
+    """
+
+    name: str
+    role: str = "plain"
+    dtype: str = "<i8"
+    words: tuple[str, ...] = ()
+    width: int = 0
+
+    def empty(self) -> NDArray[Any]:
+        """Return the column without rows."""
+        return np.empty((0, self.width) if self.width else 0, dtype=self.dtype)
+
+
+class Columnar:
+    """What has columns: iterate it in batches, or collect it whole.
+
+    Subclasses give `columns`, the exponents, and the chunks.
+    """
+
+    columns: tuple[Column, ...]
+    decimals: Decimals
+    price_exponent: int
+    size_exponent: int
+
+    def _chunks(self) -> Iterator[Chunk]:
+        raise NotImplementedError
+
+    def _cuts(self, rows: int) -> Iterator[Chunk]:
+        """Yield chunks of at most `rows` rows."""
+        for chunk in self._chunks():
+            count = len(next(iter(chunk.values())))
+            for start in range(0, count, rows):
+                yield {name: values[start : start + rows] for name, values in chunk.items()}
+
+    def batches(self, rows: int = ROWS_PER_BATCH) -> Iterator[Chunk]:
+        """Yield the answer as NumPy columns, at most `rows` rows at a time; memory stays bounded.
+
+        Yields
+        ------
+        dict of str to ndarray
+            As :meth:`to_numpy`.
+        """
+        _check_rows(rows)
+        for chunk in self._cuts(rows):
+            yield {column.name: self._numpy(column, chunk[column.name]) for column in self.columns}
+
+    def to_numpy(self) -> Chunk:
+        """Return {column: array}: times int64 ns UTC, prices and sizes as `decimals` says, words as text."""
+        whole = self._whole()
+        return {column.name: self._numpy(column, whole[column.name]) for column in self.columns}
+
+    def arrow_batches(self, rows: int = ROWS_PER_BATCH) -> Iterator[Any]:
+        """Yield pyarrow.RecordBatch of at most `rows` rows.
+
+        Raises
+        ------
+        ConfigError
+            When pyarrow is not installed.
+        """
+        _check_rows(rows)
+        yield from self._record_batches(self._cuts(rows))
+
+    def _record_batches(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
+        arrow = _library("pyarrow")
+        schema = self.arrow_schema()
+        for chunk in chunks:
+            arrays = [self._arrow(arrow, column, chunk[column.name]) for column in self.columns]
+            yield arrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def arrow_schema(self) -> Any:
+        """Return the pyarrow.Schema; the exponents are in its metadata."""
+        arrow = _library("pyarrow")
+        metadata = {"price_exponent": str(self.price_exponent), "size_exponent": str(self.size_exponent)}
+        fields = [
+            arrow.field(column.name, self._arrow(arrow, column, column.empty()).type) for column in self.columns
+        ]
+        return arrow.schema(fields, metadata=metadata | {"decimals": self.decimals})
+
+    def to_arrow(self) -> Any:
+        """Return a pyarrow.Table: times as timestamp[ns, UTC], words as dictionaries, levels as fixed-size lists.
+
+        Raises
+        ------
+        ConfigError
+            When pyarrow is not installed.
+        """
+        arrow = _library("pyarrow")
+        return arrow.Table.from_batches(list(self._record_batches(self._chunks())), schema=self.arrow_schema())
+
+    def to_pandas(self) -> Any:
+        """Return a pandas.DataFrame; a column of levels becomes one column a level (``bid_price_0`` ...).
+
+        Raises
+        ------
+        ConfigError
+            When pandas is not installed.
+        """
+        pandas = _library("pandas")
+        whole = self._whole()
+        data: dict[str, Any] = {}
+        for column in self.columns:
+            values = whole[column.name]
+            if column.role == "time":
+                data[column.name] = pandas.to_datetime(values, unit="ns", utc=True)
+            elif column.role == "word":
+                data[column.name] = pandas.Categorical.from_codes(values.astype(np.int32), list(column.words))
+            elif column.width:
+                shown = self._numpy(column, values)
+                data |= {f"{column.name}_{level}": shown[:, level] for level in range(column.width)}
+            else:
+                data[column.name] = self._numpy(column, values)
+        frame = pandas.DataFrame(data)
+        frame.attrs = {"price_exponent": self.price_exponent, "size_exponent": self.size_exponent}
+        return frame
+
+    def to_polars(self) -> Any:
+        """Return a polars.DataFrame.
+
+        Raises
+        ------
+        ConfigError
+            When polars or pyarrow is not installed.
+        """
+        return _library("polars").from_arrow(self.to_arrow())
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Give the answer as an Arrow stream: DuckDB, polars and others take it as it is."""
+        arrow = _library("pyarrow")
+        reader = arrow.RecordBatchReader.from_batches(self.arrow_schema(), self.arrow_batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def _whole(self) -> Chunk:
+        chunks = list(self._chunks())
+        if not chunks:
+            return {column.name: column.empty() for column in self.columns}
+        return {column.name: np.concatenate([chunk[column.name] for chunk in chunks]) for column in self.columns}
+
+    def _exponent(self, column: Column) -> int:
+        return self.price_exponent if column.role == "price" else self.size_exponent
+
+    def _numpy(self, column: Column, values: NDArray[Any]) -> NDArray[Any]:
+        if column.role == "word":
+            return np.take(np.asarray(column.words, dtype=np.str_), values)
+        if column.role not in ("price", "size") or self.decimals == "int":
+            return values
+        exponent = self._exponent(column)
+        if self.decimals == "float":
+            return floats(values, exponent)
+        exact = [None if value == INT64_MIN else to_decimal(value, exponent) for value in values.ravel().tolist()]
+        out = np.empty(len(exact), dtype=object)
+        out[:] = exact
+        return out.reshape(values.shape)
+
+    def _arrow(self, arrow: Any, column: Column, values: NDArray[Any]) -> Any:
+        if column.width:
+            flat = Column(column.name, column.role, column.dtype)
+            inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
+            return arrow.FixedSizeListArray.from_arrays(inner, column.width)
+        if column.role == "time":
+            return arrow.array(values, type=arrow.timestamp("ns", tz="UTC"))
+        if column.role == "word":
+            codes = arrow.array(values.astype(np.int32))
+            return arrow.DictionaryArray.from_arrays(codes, arrow.array(list(column.words), type=arrow.string()))
+        if column.role not in ("price", "size"):
+            return arrow.array(values)
+        missing = values == INT64_MIN if values.size and values.min() == INT64_MIN else None
+        if self.decimals == "int":
+            return arrow.array(values, mask=missing)
+        exponent = self._exponent(column)
+        if self.decimals == "float":
+            return arrow.array(floats(values, exponent), mask=missing)
+        return _decimal_array(arrow, values, missing, exponent)
+
+
+def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
+    """Return mantissas as the nearest float64; INT64_MIN gives NaN. Exact division, not a product with 0.1**n."""
+    out = values.astype(np.float64) if not exponent else np.true_divide(values, 10.0**exponent)
+    if values.size and values.min() == INT64_MIN:
+        out[values == INT64_MIN] = np.nan
+    return out
+
+
+def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_] | None, exponent: int) -> Any:
+    """Return decimal128(38, exponent) over the mantissas: sixteen bytes each, sign-extended."""
+    wide = np.empty((len(values), 2), dtype=np.int64)
+    wide[:, 0] = values if missing is None else np.where(missing, 0, values)
+    wide[:, 1] = wide[:, 0] >> 63
+    validity = None
+    if missing is not None:
+        validity = arrow.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
+    kind = arrow.decimal128(38, exponent)
+    return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(wide.tobytes())])
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{name} is needed for this and is not installed", hint="pip install 'chronicle-md[frames]'"
+        ) from error
+
+
+def _check_rows(rows: int) -> None:
+    if rows < 1:
+        raise ConfigError("a batch needs at least one row", expected=">= 1", found=rows)
+
+
+def check_decimals(decimals: str) -> None:
+    """Raise ConfigError unless `decimals` is a way numbers can leave."""
+    ways: Sequence[str] = ("float", "int", "decimal")
+    if decimals not in ways:
+        raise ConfigError(f"there is no way {decimals!r} to give numbers", expected=" | ".join(ways), found=decimals)

@@ -1,0 +1,128 @@
+"""Gaps: the holes that are known of, from GAP records and from segments that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from chronicle.access.cost import Cost
+from chronicle.access.lanes import Lane, lanes_of
+from chronicle.access.segments import Segment, Shelf
+from chronicle.core.layout import NONE, Cause, GapState, Kind
+from chronicle.core.records import Record
+
+__all__ = ["Gap", "gaps_of", "records_of_kind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One hole. Times are ts_recv in ns UTC, sequences the venue's numbers; NONE (-1) where there is none.
+
+    `state` is ``open`` while no recovery is known. `cause` is ``sequence``, ``check``, ``disconnect``, ``dropped``,
+    ``decode``, ``no_snapshot``, or ``missing_segment``. `index` is the GAP record's, in `queue`.
+    """
+
+    symbol: str
+    lane: int
+    cause: str
+    state: str
+    last_good_ts: int
+    detected_ts: int
+    recovery_ts: int
+    first_missing: int
+    last_missing: int
+    queue: str
+    index: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def touches(self, start: int | None, end: int | None) -> bool:
+        """Return whether the hole reaches into [start, end)."""
+        before = end is not None and self.last_good_ts >= end
+        after = start is not None and self.recovery_ts != NONE and self.recovery_ts <= start
+        return not (before or after)
+
+
+def gaps_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> list[Gap]:
+    """Return the holes of `symbol` (canonical) that reach into [start, end), by the time they were found."""
+    found: list[Gap] = []
+    for lane in lanes_of(shelf, symbol, "book", fresh=True):
+        found += [gap for gap in _gaps_of_lane(shelf, symbol, lane) if gap.touches(start, end)]
+    return sorted(found, key=lambda gap: (gap.detected_ts, gap.lane, gap.index))
+
+
+def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
+    pending: Gap | None = None
+    for record in records_of_kind(shelf, lane, frozenset({Kind.GAP})):
+        fields = record.fields()
+        if fields["state"] == GapState.OPEN:
+            if pending is not None:
+                yield pending
+            pending = _gap(symbol, lane, record, fields)
+            continue
+        begun = pending if pending is not None else _gap(symbol, lane, record, fields)
+        yield _closed(begun, fields["recovery_ts"])
+        pending = None
+    if pending is not None:
+        yield pending
+    infos = shelf.segments(lane.queue)
+    for before, after in pairwise(infos):
+        if before.end_index != after.base_index:
+            yield Gap(
+                symbol=symbol,
+                lane=lane.number,
+                cause="missing_segment",
+                state="closed",
+                last_good_ts=before.ts_last,
+                detected_ts=after.ts_first,
+                recovery_ts=after.ts_first,
+                first_missing=NONE,
+                last_missing=NONE,
+                queue=lane.queue,
+                index=before.end_index,
+            )
+
+
+def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any]) -> Gap:
+    return Gap(
+        symbol=symbol,
+        lane=lane.number,
+        cause=Cause(fields["cause"]).name.lower() if fields["cause"] in _CAUSES else f"cause-{fields['cause']}",
+        state="open",
+        last_good_ts=fields["last_good_ts"],
+        detected_ts=record.ts_recv,
+        recovery_ts=NONE,
+        first_missing=fields["first_missing"],
+        last_missing=fields["last_missing"],
+        queue=lane.queue,
+        index=record.index,
+    )
+
+
+def _closed(gap: Gap, recovery_ts: int) -> Gap:
+    return replace(gap, state="closed", recovery_ts=recovery_ts)
+
+
+_CAUSES = frozenset(int(cause) for cause in Cause)
+
+
+def records_of_kind(shelf: Shelf, lane: Lane, kinds: frozenset[int]) -> Iterator[Record]:
+    """Yield the records of `kinds` in a lane, in order."""
+    import numpy as np
+
+    from chronicle.core.kernels.scan import record_offsets
+
+    cost = Cost()
+    for info in shelf.segments(lane.queue, fresh=True):
+        segment: Segment = shelf.open(info)
+        for _, base, data in segment.windows(segment.data_offset, info.base_index, segment.data_end(), cost):
+            offsets = record_offsets(np.frombuffer(data, dtype=np.uint8))
+            record_kinds = np.frombuffer(data, dtype="<u2")[offsets // 2 + 2]
+            for position in np.flatnonzero(np.isin(record_kinds, list(kinds))).tolist():
+                start = int(offsets[position])
+                length = int.from_bytes(data[start : start + 4], "little")
+                yield Record(data[start : start + length], base + position)

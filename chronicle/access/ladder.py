@@ -1,0 +1,109 @@
+"""Ladder: one book and its trust, as the records of its clean queue are applied in plain Python.
+
+It serves short seeks, where loading the kernels would cost more than the replay; ``kernels/books.py`` does the same
+in bulk, and the tests hold the two against one another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chronicle.core import layout
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, BookStatus, Kind, Origin
+from chronicle.core.records import InstrumentFields, Record, SnapshotFields
+from chronicle.etl.book import Book as Levels
+from chronicle.etl.status import BookTrust
+
+if TYPE_CHECKING:
+    from chronicle.etl.array_book import ArrayBook
+
+__all__ = ["Ladder", "drives"]
+
+_UNDEFINED = InstrumentFields(0, 0)
+
+
+def drives(record: Record) -> bool:
+    """Return whether `record` is of the venue's making and changes (or restates) the book."""
+    if record.kind == Kind.BOOK_SNAPSHOT:
+        return record.data[HEADER_BYTES + 8] == Origin.VENUE
+    return record.kind in (Kind.BOOK_DELTA, Kind.ORDER)
+
+
+class Ladder:
+    """One book: levels, trust, and the last event that was applied.
+
+    Attributes
+    ----------
+    definition : InstrumentFields
+        Exponents and rules in force.
+    levels : chronicle.etl.book.Book or chronicle.etl.array_book.ArrayBook
+        The levels, as mantissas of the definition's exponents.
+    trust : BookTrust
+        How far they are to be trusted.
+    snapshot_ts : int
+        ts_recv of the snapshot that the levels rest on; NONE before the first.
+    last : Record or None
+        The last driving record that was applied.
+    deltas : int
+        BOOK_DELTA records applied.
+    """
+
+    __slots__ = ("definition", "deltas", "last", "levels", "snapshot_ts", "trust")
+
+    def __init__(self, definition: InstrumentFields | None = None) -> None:
+        self.levels: Levels | ArrayBook = Levels()
+        self.trust = BookTrust()
+        self.snapshot_ts = NONE
+        self.last: Record | None = None
+        self.deltas = 0
+        self.definition = _UNDEFINED
+        self.define(definition or _UNDEFINED)
+
+    def define(self, definition: InstrumentFields) -> None:
+        """Take a definition; the levels are restated by the snapshot that follows a redefinition."""
+        self.definition = definition
+        self.levels.price_exponent = definition.price_exponent
+        self.levels.size_exponent = definition.size_exponent
+        self.levels.book_depth = definition.book_depth
+
+    def load(self, record: Record) -> None:
+        """Replace the levels by those of a BOOK_SNAPSHOT, and take its word on trust."""
+        fields = SnapshotFields.unpack(record.body)
+        self.levels.load(fields.bids, fields.asks, bid_floor=fields.bid_floor, ask_ceiling=fields.ask_ceiling)
+        self.snapshot_ts = record.ts_recv
+        self.trust.follow(record, self.definition)
+
+    def apply(self, record: Record) -> None:
+        """Apply one record of a clean book queue."""
+        kind = record.kind
+        if kind == Kind.BOOK_DELTA:
+            price, size, _, _ = layout.BOOK_DELTA_BODY.unpack_from(record.data, HEADER_BYTES)
+            self.levels.apply(record.side, price, size)
+            self.trust.follow(record, self.definition)
+            self.deltas += 1
+            self.last = record
+        elif kind == Kind.BOOK_SNAPSHOT:
+            self.load(record)
+            if drives(record):
+                self.last = record
+        elif kind == Kind.ORDER:
+            self.last = record
+        elif kind == Kind.INSTRUMENT:
+            self.define(InstrumentFields.unpack(record.body))
+        else:
+            self.trust.follow(record, self.definition)
+        if record.is_last:
+            self.levels.truncate()
+
+    def status(self) -> BookStatus:
+        """Return the trust in the book as it stands."""
+        return self.trust.status(crossed=self.levels.crossed())
+
+    def best(self, depth: int | None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Return the best `depth` levels of each side (None: all) as (price, size) mantissas, best first."""
+        return self.levels.depth(INT64_MAX if depth is None else depth)
+
+    def complete_range(self) -> tuple[int | None, int | None]:
+        """Return the price mantissas between which the book is complete; None without bound."""
+        floor, ceiling = self.levels.bid_floor, self.levels.ask_ceiling
+        return None if floor == INT64_MIN else floor, None if ceiling == INT64_MAX else ceiling

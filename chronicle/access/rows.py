@@ -1,0 +1,195 @@
+"""Rows: the records of one lane as columns, window by window."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronicle.access.cost import Cost
+from chronicle.access.frames import Chunk
+from chronicle.access.kernels.select import select
+from chronicle.access.lanes import Lane
+from chronicle.access.segments import Segment, Shelf
+from chronicle.core.errors import CorruptionError, RangeError
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Side
+
+__all__ = ["CHANNEL_KINDS", "FIELDS", "KIND_WORDS", "SIDE_WORDS", "lane_rows"]
+
+KIND_WORDS = ("delta", "snapshot", "order", "trade", "quote")
+_KINDS = {Kind.BOOK_DELTA: 0, Kind.BOOK_SNAPSHOT: 1, Kind.ORDER: 2, Kind.TRADE: 3, Kind.QUOTE: 4}
+KIND_OF_WORD = {KIND_WORDS[code]: kind for kind, code in _KINDS.items()}
+CHANNEL_KINDS = {"book": ("delta", "snapshot", "order"), "trade": ("trade",), "quote": ("quote",)}
+SIDE_WORDS = ("none", "bid", "ask")
+_SIDE_CODES = np.zeros(256, dtype=np.uint8)
+_SIDE_CODES[Side.BID], _SIDE_CODES[Side.ASK] = 1, 2
+_KIND_CODES = np.zeros(256, dtype=np.uint8)
+for _kind, _code in _KINDS.items():
+    _KIND_CODES[_kind] = _code
+_LEVELS_WORD = (HEADER_BYTES + 40) // 8
+"""Word of a BOOK_SNAPSHOT at which its levels begin."""
+
+Reader = Callable[["Window"], NDArray[Any]]
+
+
+class Window:
+    """The wanted records of a window: where each row's record starts (in words), and how to read fields there."""
+
+    __slots__ = ("at", "index", "lane", "last", "level", "price_factor", "shift", "size_factor", "words")
+
+    def __init__(self, words: NDArray[np.int64]) -> None:
+        self.words = words
+        self.at: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.index: NDArray[np.int64] = self.at
+        self.level: NDArray[np.int64] | None = None
+        self.last: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+        self.price_factor: Any = 1
+        self.size_factor: Any = 1
+        self.lane = 0
+        self.shift: Any = 0
+        """How much later an ORDER keeps price and size: its id stands first."""
+
+    def word(self, offset: int) -> NDArray[np.int64]:
+        """Return word `offset` of every row's record."""
+        return self.words[self.at + offset]
+
+    def priced(self, offset: int, level_offset: int, factor: Any) -> NDArray[np.int64]:
+        """Return a price or size, rescaled; of a snapshot's row, its level's."""
+        if self.level is None:
+            values = self.words[self.at + offset]
+        else:
+            values = self.words[np.where(self.level >= 0, self.level + level_offset, self.at + offset)]
+        if isinstance(factor, int) and factor == 1:
+            return values
+        missing = values == INT64_MIN
+        bounded = np.where(missing, 0, values)
+        if np.any(np.abs(bounded) > INT64_MAX // factor):
+            raise RangeError(
+                "a price or size does not fit int64 at the finest exponent of the range",
+                hint="scan the time before and after the redefinition on their own",
+            )
+        return np.where(missing, INT64_MIN, bounded * factor)
+
+
+def _side(window: Window) -> NDArray[Any]:
+    codes: NDArray[Any] = _SIDE_CODES[(window.word(0) >> 56) & 0xFF]
+    if window.level is not None:
+        bids = window.words[window.at + 6] & 0xFFFFFFFF
+        place = (window.level - window.at - _LEVELS_WORD) >> 1
+        codes = np.where(window.level < 0, codes, np.where(place < bids, 1, 2)).astype(np.uint8)
+    return codes
+
+
+def _flags(window: Window) -> NDArray[Any]:
+    stored = ((window.word(0) >> 48) & (0xFF & ~int(Flag.LAST))).astype(np.uint8)
+    return stored | (window.last << 7)
+
+
+FIELDS: dict[str, Reader] = {
+    "ts_recv": lambda w: w.word(1),
+    "ts_event": lambda w: w.word(2),
+    "kind": lambda w: _KIND_CODES[(w.word(0) >> 32) & 0xFF],
+    "side": _side,
+    "flags": _flags,
+    "sequence": lambda w: w.word(5),
+    "index": lambda w: w.index,
+    "source": lambda w: ((w.word(4) >> 32) & 0xFFFF).astype(np.int32),
+    "source_index": lambda w: w.word(3),
+    "lane": lambda w: np.full(len(w.at), w.lane, dtype=np.int32),
+    "price": lambda w: w.priced(6 + w.shift, 0, w.price_factor),
+    "size": lambda w: w.priced(7 + w.shift, 1, w.size_factor),
+    "sequence_first": lambda w: w.word(8),
+    "sequence_previous": lambda w: w.word(9),
+    "trade_id": lambda w: w.word(8),
+    "trade_id_last": lambda w: w.word(9),
+    "bid_price": lambda w: w.priced(6, 0, w.price_factor),
+    "bid_size": lambda w: w.priced(7, 0, w.size_factor),
+    "ask_price": lambda w: w.priced(8, 0, w.price_factor),
+    "ask_size": lambda w: w.priced(9, 0, w.size_factor),
+}
+
+
+def lane_rows(
+    shelf: Shelf,
+    lane: Lane,
+    start: int | None,
+    end: int | None,
+    *,
+    fields: tuple[str, ...],
+    kinds: frozenset[int],
+    exponents: tuple[int, int],
+    cost: Cost,
+) -> Iterator[Chunk]:
+    """Yield the rows of `lane` with start <= ts_recv < end as chunks of `fields` (plus ``ts_recv``, ``flags``).
+
+    A venue's BOOK_SNAPSHOT gives one row a level. The last row of an event carries F_LAST, whichever record ends
+    the event in the queue.
+    """
+    wanted = np.zeros(256, dtype=np.uint8)
+    wanted[list(kinds)] = 1
+    infos = shelf.segments(lane.queue, fresh=True)
+    first = 0 if start is None else bisect_left(infos, start, key=lambda info: info.ts_last)
+    for info in infos[first:]:
+        if end is not None and info.ts_first >= end:
+            return
+        segment = shelf.open(info, cost)
+        offset, index, stop = segment.span(start, end)
+        for at, base, memory in segment.windows(offset, index, stop, cost):
+            window = _rows_of(memory, base, wanted, start, end)
+            if not len(window.at):
+                continue
+            window.lane = lane.number
+            _scale(window, segment, at, exponents)
+            yield {name: FIELDS[name](window) for name in fields}
+
+
+def _rows_of(memory: memoryview, base: int, wanted: NDArray[np.uint8], start: int | None, end: int | None) -> Window:
+    """Return the wanted records of a window."""
+    words = np.frombuffer(memory, dtype=np.int64)
+    window = Window(words)
+    capacity = len(memory) // HEADER_BYTES
+    at, order = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.int64)
+    last = np.empty(capacity, dtype=np.uint8)
+    low, high = INT64_MIN if start is None else start, INT64_MAX if end is None else end
+    count, snapshots = select(words, wanted, low, high, at, order, last)
+    if count < 0:
+        raise CorruptionError("a record's length is impossible", hint="chronicle verify tells which segment it is")
+    window.at, window.index, window.last = at[:count], order[:count] + base, last[:count]
+    if snapshots:
+        _explode(window)
+    if wanted[Kind.ORDER]:
+        window.shift = (((words[window.at] >> 32) & 0xFFFF) == Kind.ORDER).astype(np.int64)
+    return window
+
+
+def _explode(window: Window) -> None:
+    """Give each snapshot a row a level, and note where its levels are."""
+    words, at = window.words, window.at
+    is_snapshot = ((words[at] >> 32) & 0xFFFF) == Kind.BOOK_SNAPSHOT
+    counts = np.ones(len(at), dtype=np.int64)
+    sizes = words[at[is_snapshot] + 6]
+    counts[is_snapshot] = (sizes & 0xFFFFFFFF) + (sizes >> 32)
+    place = np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    window.at, window.index = np.repeat(at, counts), np.repeat(window.index, counts)
+    last_level = place == np.repeat(counts, counts) - 1
+    window.last = np.repeat(window.last, counts) * last_level.astype(np.uint8)
+    window.level = np.where(np.repeat(is_snapshot, counts), window.at + _LEVELS_WORD + 2 * place, -1)
+
+
+def _scale(window: Window, segment: Segment, offset: int, exponents: tuple[int, int]) -> None:
+    """Set the factors that bring each row to the answer's exponents."""
+    definitions = segment.definitions()
+    if not definitions:
+        return
+    price = [10 ** max(0, exponents[0] - fields.price_exponent) for _, fields in definitions]
+    size = [10 ** max(0, exponents[1] - fields.size_exponent) for _, fields in definitions]
+    if len(set(price)) == 1 and len(set(size)) == 1:
+        window.price_factor, window.size_factor = price[0], size[0]
+        return
+    begins = np.asarray([start for start, _ in definitions], dtype=np.int64)
+    holding = np.maximum(np.searchsorted(begins, offset + window.at * 8, side="right") - 1, 0)
+    window.price_factor = np.asarray(price, dtype=np.int64)[holding]
+    window.size_factor = np.asarray(size, dtype=np.int64)[holding]

@@ -1,0 +1,149 @@
+"""Scan: a range of records of one or many instruments as columns, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from chronicle.access.cost import Cost
+from chronicle.access.frames import Chunk, Column, Columnar, Decimals
+from chronicle.access.lanes import REDUNDANT_STEP, lanes_of
+from chronicle.access.merge import cut_at_events, merge_by_time
+from chronicle.access.rows import CHANNEL_KINDS, KIND_OF_WORD, KIND_WORDS, SIDE_WORDS, lane_rows
+from chronicle.access.sampling import exponents_in
+from chronicle.access.segments import Shelf
+from chronicle.core.errors import ConfigError
+
+__all__ = ["Scan", "columns_of"]
+
+_COMMON = (
+    Column("ts_recv", "time"),
+    Column("ts_event", "time"),
+    Column("symbol", "word", "<i4"),
+    Column("kind", "word", "u1", KIND_WORDS),
+)
+_LINEAGE = (
+    Column("flags", dtype="u1"),
+    Column("index"),
+    Column("source", dtype="<i4"),
+    Column("source_index"),
+    Column("lane", dtype="<i4"),
+)
+_SIDE = Column("side", "word", "u1", SIDE_WORDS)
+_PRICED = (Column("price", "price"), Column("size", "size"))
+_CHANNELS: dict[str, tuple[Column, ...]] = {
+    "book": (*_COMMON, _SIDE, *_PRICED, Column("sequence"), *_LINEAGE),
+    "trade": (*_COMMON, _SIDE, *_PRICED, Column("trade_id"), Column("trade_id_last"), Column("sequence"), *_LINEAGE),
+    "quote": (
+        *_COMMON,
+        Column("bid_price", "price"),
+        Column("bid_size", "size"),
+        Column("ask_price", "price"),
+        Column("ask_size", "size"),
+        Column("sequence"),
+        *_LINEAGE,
+    ),
+}
+_DEFAULT_KINDS = {"book": ("delta", "snapshot"), "trade": ("trade",), "quote": ("quote",)}
+
+
+def columns_of(channel: str) -> tuple[str, ...]:
+    """Return the names of a channel's columns.
+
+    Raises
+    ------
+    ConfigError
+        When the channel cannot be scanned.
+    """
+    if channel not in _CHANNELS:
+        raise ConfigError(f"the channel {channel!r} cannot be scanned", expected=" | ".join(_CHANNELS), found=channel)
+    return tuple(column.name for column in _CHANNELS[channel])
+
+
+class Scan(Columnar):
+    """Records of `symbols` with ts_recv in [start, end), made by :meth:`Store.scan`; read when it is asked.
+
+    Rows come by ``ts_recv``; equal times keep the order of `symbols`, then of lanes, then of the queue. A venue's
+    book snapshot gives one row a level (kind ``snapshot``: together they replace the book). The last row of each
+    event carries F_LAST (128) in ``flags``, and a batch never parts an event unless it alone is longer.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        symbols: Sequence[str],
+        channel: str,
+        start: int | None,
+        end: int | None,
+        *,
+        columns: Sequence[str] | None,
+        kinds: Sequence[str] | None,
+        lanes: Sequence[int] | None,
+        decimals: Decimals,
+    ) -> None:
+        names = tuple(columns) if columns is not None else columns_of(channel)
+        unknown = [name for name in names if name not in columns_of(channel)]
+        if unknown or not names:
+            raise ConfigError(
+                f"the channel {channel!r} has no column {unknown[0]!r}" if unknown else "a scan needs a column",
+                expected=", ".join(columns_of(channel)),
+                found=", ".join(unknown) or "none",
+            )
+        self.symbols, self.channel, self.start, self.end = tuple(symbols), channel, start, end
+        self.decimals = decimals
+        self.kinds = _checked_kinds(channel, kinds)
+        self.cost = Cost()
+        self._shelf, self._lanes = shelf, None if lanes is None else frozenset(lanes)
+        exponents = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols]
+        self.price_exponent = max((price for price, _ in exponents), default=0)
+        self.size_exponent = max((size for _, size in exponents), default=0)
+        by_name = {column.name: column for column in _CHANNELS[channel]}
+        by_name["symbol"] = Column("symbol", "word", "<i4", self.symbols)
+        self.columns = tuple(by_name[name] for name in names)
+
+    def _chunks(self) -> Iterator[Chunk]:
+        chosen = [
+            (number, lane)
+            for number, symbol in enumerate(self.symbols)
+            for lane in lanes_of(self._shelf, symbol, self.channel, fresh=True)
+            if (lane.number < REDUNDANT_STEP if self._lanes is None else lane.number in self._lanes)
+        ]
+        wanted = {column.name for column in self.columns} | {"ts_recv", "flags"}
+        streams = []
+        for number, lane in chosen:
+            rows = lane_rows(
+                self._shelf,
+                lane,
+                self.start,
+                self.end,
+                fields=tuple(sorted(wanted - {"symbol"})),
+                kinds=frozenset(KIND_OF_WORD[kind] for kind in self.kinds),
+                exponents=(self.price_exponent, self.size_exponent),
+                cost=self.cost,
+            )
+            streams.append(_named(rows, number) if "symbol" in wanted else rows)
+        if streams:
+            yield from merge_by_time(streams)
+
+    def _cuts(self, rows: int) -> Iterator[Chunk]:
+        yield from cut_at_events(self._chunks(), rows)
+
+
+def _named(rows: Iterator[Chunk], number: int) -> Iterator[Chunk]:
+    for chunk in rows:
+        chunk["symbol"] = np.full(len(chunk["ts_recv"]), number, dtype=np.int32)
+        yield chunk
+
+
+def _checked_kinds(channel: str, kinds: Sequence[str] | None) -> tuple[str, ...]:
+    if kinds is None:
+        return _DEFAULT_KINDS[channel]
+    wrong = [kind for kind in kinds if kind not in CHANNEL_KINDS[channel]]
+    if wrong or not kinds:
+        raise ConfigError(
+            f"a scan of {channel!r} has no rows of kind {wrong[0] if wrong else 'none'!r}",
+            expected=", ".join(CHANNEL_KINDS[channel]),
+            found=", ".join(wrong) or "none",
+        )
+    return tuple(kinds)

@@ -1,0 +1,322 @@
+"""Shelf: the segments of a source, opened when asked for, kept open within a bound, found again when they move.
+
+A sealed segment never changes, so what was learnt of it (prologue, seek index, definitions) stays true; of an open
+one only the end of its committed bytes is read anew. Which segments exist is remembered too: a caller that needs
+what came after the last look says ``fresh=True``.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, takewhile
+from typing import Any, TypeVar
+
+from chronicle.access.cost import Cost
+from chronicle.core.errors import CorruptionError, NotFoundError
+from chronicle.core.layout import HEADER_BYTES, Kind, SegmentState
+from chronicle.core.paths import channel_of
+from chronicle.core.records import InstrumentFields, Record
+from chronicle.core.source import SeekPoint, SegmentInfo, SegmentSource, SegmentView
+
+__all__ = ["SeekTable", "Segment", "Shelf", "iter_records"]
+
+T = TypeVar("T")
+
+OPEN_SEGMENTS_MAX = 64
+WINDOW_BYTES = 1 << 20
+
+
+class SeekTable:
+    """A segment's seek index as plain lists, in offset order, and the positions of the snapshots in it."""
+
+    __slots__ = ("index", "offset", "snapshots", "ts")
+
+    def __init__(self) -> None:
+        self.index: list[int] = []
+        self.offset: list[int] = []
+        self.ts: list[int] = []
+        self.snapshots: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def extend(self, points: Sequence[SeekPoint]) -> None:
+        """Take over the points that were added since the last look."""
+        for position in range(len(self), len(points)):
+            point = points[position]
+            self.index.append(point.index)
+            self.offset.append(point.offset)
+            self.ts.append(point.ts_recv)
+            if point.kind == Kind.BOOK_SNAPSHOT:
+                self.snapshots.append(position)
+
+
+class Definitions:
+    """What is known of a segment's instrument, and how far it was looked for."""
+
+    __slots__ = ("found", "looked", "walked")
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, InstrumentFields]] = []
+        self.looked = 0
+        self.walked = 0
+
+
+class Segment:
+    """One opened segment: its prologue, where to seek, and its bytes. Threads may share it."""
+
+    def __init__(self, shelf: Shelf, info: SegmentInfo, view: SegmentView) -> None:
+        self.info = info
+        self._shelf = shelf
+        self._view = view
+        self._lock = threading.RLock()
+        self._prologue: dict[str, Any] | None = None
+        self._seek = SeekTable()
+        self._definitions = Definitions()
+
+    @property
+    def data_offset(self) -> int:
+        """Offset of the first record."""
+        return self._view.data_offset
+
+    def prologue(self) -> dict[str, Any]:
+        """Return the prologue's map."""
+        if self._prologue is None:
+            self._prologue = self._again(lambda view: view.prologue())
+        return self._prologue
+
+    def prologue_record(self, name: str) -> Record | None:
+        """Return the record that the prologue holds under `name` (``instrument``, ``book``), or None."""
+        data = self.prologue().get(name)
+        if not isinstance(data, bytes | bytearray | memoryview) or len(data) < HEADER_BYTES:
+            return None
+        return Record(bytes(data))
+
+    def data_end(self) -> int:
+        """Return the offset after the last committed record."""
+        return self._again(lambda view: view.data_end())
+
+    def seek(self) -> SeekTable:
+        """Return the seek index as of now."""
+        with self._lock:
+            if not len(self._seek) or self.info.state is not SegmentState.SEALED:
+                self._seek.extend(self._again(lambda view: view.seek_points()))
+            return self._seek
+
+    def read(self, start: int, end: int, cost: Cost) -> memoryview:
+        """Return the bytes [start, end) of the segment, wherever it is by now."""
+        if end <= start:
+            return memoryview(b"")
+        cost.bytes_read += end - start
+        return self._again(lambda view: view.view(start, end))
+
+    def _again(self, look: Callable[[SegmentView], T]) -> T:
+        """Look at the view; where it was closed or its place is gone, find the segment again first."""
+        try:
+            return look(self._view)
+        except (NotFoundError, FileNotFoundError):
+            self._view = self._shelf.reopen(self.info)
+            return look(self._view)
+
+    def definitions(self) -> list[tuple[int, InstrumentFields]]:
+        """Return (offset, definition) of the instrument: the prologue's first, then each redefinition's.
+
+        A definition holds from its offset on. The list is empty where neither prologue nor records define one.
+        In a book queue a redefinition comes with a snapshot, so only events with one are looked at; other
+        channels are walked once.
+        """
+        with self._lock:
+            known = self._definitions
+            if not known.found:
+                opening = self.prologue_record("instrument")
+                if opening is not None:
+                    known.found.append((self.data_offset, InstrumentFields.unpack(opening.body)))
+            if channel_of(self.info.queue) == "book":
+                self._define_at_snapshots(known)
+            else:
+                self._define_by_walk(known)
+            return known.found
+
+    def _define_at_snapshots(self, known: Definitions) -> None:
+        table = self.seek()
+        positions = [0, *table.snapshots] if len(table) and table.snapshots[:1] != [0] else table.snapshots
+        for position in positions[known.looked :]:
+            known.looked += 1
+            offset = table.offset[position]
+            header = self.read(offset, offset + HEADER_BYTES, Cost())
+            if int.from_bytes(header[4:6], "little") == Kind.INSTRUMENT:
+                self._define(known, offset, int.from_bytes(header[:4], "little"))
+
+    def _define_by_walk(self, known: Definitions) -> None:
+        start, end = max(known.walked, self.data_offset), self.data_end()
+        if start >= end:
+            return
+        data = self.read(start, end, Cost())
+        for position in instrument_offsets(data):
+            length = int.from_bytes(data[position : position + 4], "little")
+            self._define(known, start + position, length)
+        known.walked = end
+
+    def _define(self, known: Definitions, offset: int, length: int) -> None:
+        record = Record(self.read(offset, offset + length, Cost()))
+        fields = InstrumentFields.unpack(record.body)
+        if not known.found or known.found[-1][1] != fields:
+            known.found.append((offset, fields))
+
+    def definition_at(self, offset: int) -> InstrumentFields | None:
+        """Return the definition that holds for records at `offset`."""
+        holding = None
+        for start, fields in self.definitions():
+            if start > offset and holding is not None:
+                break
+            holding = fields
+        return holding
+
+    def span(self, start_ts: int | None, end_ts: int | None) -> tuple[int, int, int]:
+        """Return (offset, index, end offset) of event-aligned bytes that hold all records in [start_ts, end_ts)."""
+        table, end = self.seek(), self.data_end()
+        if not len(table):
+            return self.data_offset, self.info.base_index, self.data_offset
+        first = 0 if start_ts is None else max(0, bisect_left(table.ts, start_ts) - 1)
+        if end_ts is not None:
+            last = bisect_left(table.ts, end_ts)
+            end = table.offset[last] if last < len(table) else end
+        return table.offset[first], table.index[first], max(end, table.offset[first])
+
+    def windows(
+        self, start: int, index: int, end: int, cost: Cost, *, window_bytes: int = WINDOW_BYTES
+    ) -> Iterator[tuple[int, int, memoryview]]:
+        """Yield (offset, base index, bytes) of whole events from `start` (an event's offset) to `end`."""
+        table = self.seek()
+        while start < end:
+            target = bisect_right(table.offset, start + window_bytes) - 1
+            if target >= 0 and table.offset[target] <= start:
+                target += 1
+            inside = target < len(table) and table.offset[target] < end
+            stop = table.offset[target] if inside else end
+            yield start, index, self.read(start, stop, cost)
+            if inside:
+                index = table.index[target]
+            start = stop
+
+    def close(self) -> None:
+        """Release the segment's file."""
+        self._view.close()
+
+
+class Shelf:
+    """All segments of a source, behind a bounded cache. Threads may share it.
+
+    Parameters
+    ----------
+    source : SegmentSource
+        Where segments are found.
+    capacity : int
+        How many segments stay open; the least recently used is closed first (views stay valid).
+    """
+
+    def __init__(self, source: SegmentSource, *, capacity: int = OPEN_SEGMENTS_MAX) -> None:
+        self.source = source
+        self._capacity = capacity
+        self._opened: OrderedDict[tuple[str, int, int], Segment] = OrderedDict()
+        self._infos: dict[str, list[SegmentInfo]] = {}
+        self._queues: list[str] | None = None
+        self._lock = threading.RLock()
+        self.deltas_walked = 0
+
+    def queues(self, prefix: str = "", *, fresh: bool = False) -> list[str]:
+        """Return the names of the queues that start with `prefix`."""
+        with self._lock:
+            if fresh or self._queues is None:
+                self._queues = sorted(self.source.queues(""))
+            first = bisect_left(self._queues, prefix)
+            return list(takewhile(lambda name: name.startswith(prefix), islice(self._queues, first, None)))
+
+    def segments(self, queue: str, *, fresh: bool = False) -> list[SegmentInfo]:
+        """Return the segments of `queue` that hold records, in order; none when there is no such queue."""
+        with self._lock:
+            known = self._infos.get(queue)
+        if known is not None and not fresh:
+            return known
+        try:
+            found = [info for info in self.source.segments(queue) if info.record_count > 0]
+        except NotFoundError:
+            found = []
+        with self._lock:
+            self._infos[queue] = found
+        return found
+
+    def open(self, info: SegmentInfo, cost: Cost | None = None) -> Segment:
+        """Open a segment, at its present place."""
+        if cost is not None:
+            cost.segments_opened += 1
+        key = (info.queue, info.generation, info.number)
+        with self._lock:
+            segment = self._opened.get(key)
+            if segment is not None:
+                if segment.info.state is not SegmentState.SEALED:
+                    segment.info = info
+                self._opened.move_to_end(key)
+                return segment
+            segment = Segment(self, info, self.source.open(info.queue, info.number))
+            self._opened[key] = segment
+            while len(self._opened) > self._capacity:
+                self._opened.popitem(last=False)[1].close()
+            return segment
+
+    def reopen(self, info: SegmentInfo) -> SegmentView:
+        """Open the segment anew after its place went away."""
+        view = self.source.open(info.queue, info.number)
+        if view.info.base_index != info.base_index:
+            raise CorruptionError(
+                "a segment came back with other records after it moved",
+                path=view.info.location,
+                expected=info.base_index,
+                found=view.info.base_index,
+            )
+        return view
+
+    def close(self) -> None:
+        """Close every open segment."""
+        with self._lock:
+            for segment in self._opened.values():
+                segment.close()
+            self._opened.clear()
+            self._infos.clear()
+            self._queues = None
+
+
+def instrument_offsets(data: memoryview) -> list[int]:
+    """Return where INSTRUMENT records start in event-aligned bytes."""
+    import numpy as np
+
+    from chronicle.core.scan import record_offsets
+
+    offsets = record_offsets(data)
+    kinds = np.frombuffer(data, dtype="<u2")[offsets // 2 + 2]
+    found: list[int] = offsets[kinds == Kind.INSTRUMENT].tolist()
+    return found
+
+
+def iter_records(data: memoryview, index: int) -> Iterator[Record]:
+    """Yield the records of event-aligned bytes; ROLL takes no index and is left out.
+
+    Raises
+    ------
+    CorruptionError
+        When a record's length leads outside `data`.
+    """
+    position, end = 0, len(data)
+    while position < end:
+        length = int.from_bytes(data[position : position + 4], "little")
+        if length < HEADER_BYTES or length % 8 or position + length > end:
+            raise CorruptionError("a record's length is impossible", offset=position, found=length)
+        record = Record(data[position : position + length], index)
+        position += length
+        if record.kind == Kind.ROLL:
+            continue
+        index += 1
+        yield record

@@ -1,0 +1,53 @@
+"""``chronicle book``: the order book at a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import TIME, home_option, json_option, need_home
+
+if TYPE_CHECKING:
+    from chronicle.access import Book
+
+_EPILOG = """\
+\b
+Examples:
+  chronicle book kraken:BTC-EUR --home demo                                    the latest
+  chronicle book kraken:BTC-EUR --at 2021-04-17T16:49:00Z --depth 5 --home data
+  chronicle book kraken:XBT/EUR --at 1618678140000000000 --json --home data    the venue's own spelling
+  chronicle book nasdaq:AMZN --at 2012-06-21T14:00:00Z --strict --home data
+\b
+The book is the state after all events with ts_recv at or before the moment. Its status says how far to
+trust it: ok, gap (messages are missing), stale (the feed was lost, or not refined yet), crossed,
+unverified (no venue snapshot). --strict makes everything but ok an error (exit code 11).
+"""
+
+
+@click.command("book", epilog=_EPILOG)
+@click.argument("symbol")
+@click.option("--at", type=TIME, help="The moment (ts_recv), ISO 8601 (UTC) or integer ns; default the latest.")
+@click.option("--depth", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Levels per side.")
+@click.option("--strict", is_flag=True, help="Fail when the book is not known to be right.")
+@home_option
+@json_option
+def command(symbol: str, at: int | None, depth: int, strict: bool, home: Path, as_json: bool) -> None:
+    """Show the order book of SYMBOL (venue:BASE-QUOTE) at a moment."""
+    import chronicle
+    from chronicle.cli.ladder import ladder_lines
+
+    with chronicle.open(need_home(home)) as store:
+        book = store.book(symbol, at=at, depth=depth, strict=strict)
+    if as_json:
+        show.echo_json(book.to_dict(), indent=None)
+    else:
+        show.echo_spans(ladder_lines(ladder_input(book)))
+
+
+def ladder_input(book: Book) -> dict[str, Any]:
+    """Return what the ladder shows of a book."""
+    extra = {"verified_by": book.verified_by, "snapshot_age_ns": book.snapshot_age_ns, "cost": book.cost.to_dict()}
+    return book.to_dict() | extra

@@ -1,0 +1,88 @@
+"""``chronicle etl status``: how far each shard has come, against the end of the raw queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import home_option, json_option, need_home
+
+_EPILOG = """\
+\b
+Examples:
+  chronicle etl status --home data
+  chronicle etl status --json --home data
+\b
+Behind counts raw records and the time between the last one and the shard's frontier. A shard publishes
+its frontier once a second while it works, and at its end.
+"""
+
+
+@click.command("status", epilog=_EPILOG)
+@home_option
+@json_option
+def command(home: Path, as_json: bool) -> None:
+    """Show each shard's frontier, how far it is behind, and whether it runs."""
+    from chronicle.config.units import format_duration
+
+    rows = shard_rows(need_home(home))
+    if as_json:
+        show.echo_json(rows)
+        return
+    if not rows:
+        click.echo("No shard has run here yet: `chronicle etl run --drain` works off what is captured.")
+        return
+    cells = [
+        (
+            row["shard"],
+            row["raw_queue"],
+            row["frontier_index"],
+            row["end_index"],
+            row["behind_records"],
+            "-" if row["behind_ns"] is None else format_duration(row["behind_ns"]),
+            show.moment(row["frontier_ts"]),
+            f"pid {row['writer'].get('pid')}" if row["writer"] else "not running",
+        )
+        for row in rows
+    ]
+    columns = ("shard", "raw queue", "frontier", "end", "behind", "time behind", "frontier ts_recv", "state")
+    show.echo_table(columns, cells, right=("frontier", "end", "behind", "time behind"))
+
+
+def shard_rows(home: Path) -> list[dict[str, Any]]:
+    """Return one row for each shard and raw lane."""
+    from chronicle.core.errors import ChronicleError
+    from chronicle.core.layout import NONE, Kind
+    from chronicle.core.local import LocalSource
+    from chronicle.core.paths import lane_of, raw_queue
+
+    source = LocalSource(home)
+    rows = []
+    for name in source.queues("etl/"):
+        queue = source.queue(name)
+        raw = raw_queue("main", lane_of(name))
+        last = queue.last_record()
+        fields = last.fields() if last is not None and last.kind == Kind.PROGRESS else {}
+        frontier, frontier_ts = fields.get("frontier_index", 0), fields.get("frontier_ts", NONE)
+        try:
+            target = source.queue(raw)
+            end, end_ts = target.end_index(), target.last_ts_recv()
+        except ChronicleError:
+            end, end_ts = None, NONE
+        known = end is not None and end_ts > 0 and frontier_ts > 0
+        rows.append(
+            {
+                "shard": name.split("/")[1],
+                "raw_queue": raw,
+                "frontier_index": frontier,
+                "frontier_ts": None if frontier_ts == NONE else frontier_ts,
+                "end_index": end,
+                "behind_records": None if end is None else max(0, end - frontier),
+                "behind_ns": max(0, end_ts - frontier_ts) if known else None,
+                "writer": queue.writer(),
+            }
+        )
+    return rows

@@ -1,0 +1,126 @@
+"""``chronicle feed run``: live connections."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import home_option, json_option
+from chronicle.config.settings import Settings
+from chronicle.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from chronicle.feed.dialects import FeedSpec
+
+_EPILOG = """\
+\b
+Examples:
+  chronicle feed run --venue kraken --symbol BTC-USD --symbol ETH-USD --home data
+  chronicle feed run --venue okx --symbol okx:BTC-USDT-SWAP --channel book --channel trade --home data
+  chronicle feed run --home data                    the connections of [[feeds]] in chronicle.toml
+\b
+Symbols may be written as BTC-USD, kraken:BTC-USD or as the venue does (XBT/USD). A lost connection
+comes back with a delay from 1 s to 60 s and asks for fresh snapshots. SIGTERM or Ctrl-C end in order:
+intake stops, the end is recorded, everything is made durable.
+"""
+
+
+@click.command("run", epilog=_EPILOG)
+@click.option("--venue", help="Which venue; `chronicle feed venues` lists them. Without it: [[feeds]].")
+@click.option("--symbol", "symbols", multiple=True, help="An instrument; may be repeated, or separated by commas.")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    type=click.Choice(["book", "trade", "quote"]),
+    help="Default: all three.",
+)
+@click.option("--depth", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Depth of the book.")
+@click.option("--url", default="", help="The WebSocket's address; default the venue's public one.")
+@click.option("--rest-url", help="Root of the venue's HTTP interface, for lists and snapshots.")
+@home_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    venue: str | None,
+    symbols: tuple[str, ...],
+    channels: tuple[str, ...],
+    depth: int,
+    url: str,
+    rest_url: str | None,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Connect to a venue and append what arrives to wire/main.q and raw/main.q, until stopped.
+
+    A home that is not there yet is made as `chronicle init` would.
+    """
+    from chronicle.cli.stopping import stopping
+    from chronicle.config import load_settings
+    from chronicle.config.home import prepare_home
+    from chronicle.feed.dialects import FeedSpec, dialect_for
+    from chronicle.feed.live import run_feed
+    from chronicle.feed.symbology import venue_name
+
+    settings = load_settings(home, os.environ)
+    if venue is None:
+        feeds = configured_feeds(settings, given=bool(symbols or channels or url))
+    else:
+        name = venue_name(venue)
+        names = [part.strip() for text in symbols for part in text.split(",") if part.strip()]
+        wanted = tuple(part if ":" in part else f"{name}:{part}" for part in names)
+        feeds = [FeedSpec(name, url, wanted, channels or ("book", "trade", "quote"), depth, rest_url)]
+    for feed in feeds:
+        dialect_for(feed)  # what cannot be run is refused before a home is made
+    prepare_home(home, os.environ, show.note)
+    with stopping() as stopper:
+        if not as_json:
+            for feed in feeds:
+                click.echo(f"feed of {home}: {feed.venue} {', '.join(feed.symbols)} ({', '.join(feed.channels)})")
+        report = run_feed(
+            home, feeds, stopper.event, segment_bytes=settings.raw.segment_bytes, cycle_ns=settings.raw.cycle_ns
+        )
+    if as_json:
+        show.echo_json(report.to_dict())
+    else:
+        click.echo(
+            f"{report.frames:,} frames, {report.records:,} records to {report.raw}; {report.connects} connects, "
+            f"{report.failures} failures, {report.resyncs} resyncs, {report.decode_errors} decode errors"
+        )
+    ctx.exit(stopper.exit_code)
+
+
+def configured_feeds(settings: Settings, *, given: bool) -> list[FeedSpec]:
+    """Return the connections of ``[[feeds]]``.
+
+    Raises
+    ------
+    ConfigError
+        When there are none, or options were given that only make sense with --venue.
+    """
+    from chronicle.feed.dialects import FeedSpec
+    from chronicle.feed.symbology import venue_name
+
+    if given:
+        raise ConfigError("--symbol, --channel and --url need --venue", hint="chronicle feed venues lists the venues")
+    if not settings.feeds:
+        raise ConfigError(
+            "which venue? none was named, and chronicle.toml has no [[feeds]]",
+            hint="chronicle feed run --venue kraken --symbol BTC-USD",
+        )
+    return [
+        FeedSpec(
+            venue_name(feed.venue),
+            feed.url,
+            tuple(text if ":" in text else f"{venue_name(feed.venue)}:{text}" for text in feed.symbols),
+            feed.channels,
+            feed.depth,
+            feed.rest_url or None,
+        )
+        for feed in settings.feeds
+    ]

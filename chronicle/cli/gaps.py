@@ -1,0 +1,66 @@
+"""``chronicle gaps``: the holes that are known of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import TIME, home_option, json_option, need_home
+
+if TYPE_CHECKING:
+    from chronicle.access import Gap
+
+_EPILOG = """\
+\b
+Examples:
+  chronicle gaps --home data                                  of all instruments
+  chronicle gaps kraken:BTC-EUR --start 2021-04-17 --home data
+  chronicle gaps --json --home data
+\b
+A hole lasts from the last good event to the recovery; one without a recovery is open. Causes are
+explained in docs/operations.md.
+"""
+
+
+@click.command("gaps", epilog=_EPILOG)
+@click.argument("symbol", required=False)
+@click.option("--start", type=TIME, help="Only holes that reach past this time.")
+@click.option("--end", type=TIME, help="Only holes that begin before this time.")
+@home_option
+@json_option
+def command(symbol: str | None, start: int | None, end: int | None, home: Path, as_json: bool) -> None:
+    """List the holes in the books of SYMBOL, or of every instrument."""
+    import chronicle
+
+    with chronicle.open(need_home(home)) as store:
+        gaps = store.gaps(symbol, start=start, end=end)
+    if as_json:
+        show.echo_json([gap.to_dict() for gap in gaps])
+        return
+    if not gaps:
+        click.echo("No gap is known of.")
+        return
+    columns = ("instrument", "cause", "state", "last good", "found", "recovery", "lasted", "missing sequence")
+    show.echo_table(columns, [_row(gap) for gap in gaps], right=("lasted",))
+    still_open = sum(gap.state == "open" for gap in gaps)
+    click.echo(f"{len(gaps)} gaps, {still_open} still open")
+
+
+def _row(gap: Gap) -> tuple[str, ...]:
+    from chronicle.config.units import format_duration
+
+    lasted = gap.recovery_ts - gap.last_good_ts if gap.recovery_ts > 0 and gap.last_good_ts > 0 else None
+    missing = "-" if gap.first_missing < 0 else f"{gap.first_missing} to {gap.last_missing}"
+    return (
+        gap.symbol + (f" @{gap.lane}" if gap.lane else ""),
+        gap.cause,
+        gap.state,
+        show.moment(gap.last_good_ts),
+        show.moment(gap.detected_ts),
+        show.moment(gap.recovery_ts),
+        "-" if lasted is None else format_duration(lasted),
+        missing,
+    )

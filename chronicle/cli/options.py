@@ -1,0 +1,81 @@
+"""Options that many commands share: --home, --json, times, and the home they name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from chronicle.core.errors import NotFoundError, RangeError
+from chronicle.core.times import parse_time
+
+__all__ = ["TIME", "home_option", "json_option", "need_home", "resolve_home"]
+
+DEFAULT_HOME = "chronicle-data"
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _TimeType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
+    """A moment: ISO 8601 (naive means UTC) or integer ns since 1970; becomes int ns."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_time(value)
+        except RangeError as error:
+            self.fail(str(error), param, ctx)
+
+
+TIME = _TimeType()
+
+
+def _home_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:
+    return resolve_home(value)
+
+
+def resolve_home(value: str | None) -> Path:
+    """Return the home that --home, $CHRONICLE_HOME or the default names. It need not exist."""
+    text = value if value is not None else os.environ.get("CHRONICLE_HOME") or DEFAULT_HOME
+    if not text or "\0" in text:
+        raise click.BadParameter("the home's name is empty", param_hint="--home")
+    return Path(text).expanduser()
+
+
+def home_option(command: Command) -> Command:
+    """Add ``--home DIR``, given to the command as a Path called `home`."""
+    option = click.option(
+        "--home",
+        metavar="DIR",
+        default=None,
+        callback=_home_callback,
+        help="The home; default $CHRONICLE_HOME, else ./chronicle-data.",
+    )
+    return option(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``, given to the command as a bool called `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")(command)
+
+
+def need_home(home: Path) -> Path:
+    """Return `home` if it is a folder (it may be empty and uninitialised).
+
+    Raises
+    ------
+    NotFoundError
+        When there is nothing, or a file.
+    """
+    if not os.path.isdir(home):
+        raise NotFoundError(
+            "there is no home here" if not os.path.exists(home) else "the home is a file, not a folder",
+            path=home,
+            hint="create one with `chronicle init`, or name another with --home or CHRONICLE_HOME",
+        )
+    return home

@@ -1,0 +1,180 @@
+"""Child processes of ``chronicle demo``: started in their own group, stopped in order, never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from chronicle.core.clock import Clock
+from chronicle.core.errors import StateError
+
+__all__ = ["Child", "Crew"]
+
+STOP_TIMEOUT_S = 20.0
+KILL_TIMEOUT_S = 5.0
+POLL_NS = 50_000_000
+LOG_TAIL_BYTES = 2000
+
+
+class Child:
+    """One process of ours, with its output in a log file."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.process = process
+        self.log = log
+
+    @property
+    def running(self) -> bool:
+        """Whether it is still there."""
+        return self.process.poll() is None
+
+    def log_tail(self) -> str:
+        """Return the end of what it printed."""
+        try:
+            data = self.log.read_bytes()[-LOG_TAIL_BYTES:]
+        except OSError:
+            return ""
+        return data.decode("utf-8", "replace").strip()
+
+    def stop(self) -> int:
+        """Ask it to end (SIGTERM), insist after a while (SIGKILL), and return its exit code."""
+        if self.running:
+            self._signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            return self.process.wait(KILL_TIMEOUT_S)
+
+    def failure(self, what: str) -> StateError:
+        """Return the error that says how it failed, with the end of its log."""
+        return StateError(
+            f"{self.name} {what}",
+            path=self.log,
+            found=f"exit code {self.process.returncode}" if not self.running else "a running process",
+            hint=self.log_tail()[-600:] or "its log is empty",
+        )
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+class Crew:
+    """Children that all end when the block ends, whatever ends it: success, an error, Ctrl-C.
+
+    Each child is the leader of a group of its own, so that Ctrl-C on the terminal reaches us only and the order of
+    stopping is ours; on Linux each also gets SIGTERM from the kernel should we be killed.
+    """
+
+    def __init__(self, logs: Path, clock: Clock) -> None:
+        self._logs = logs
+        self._clock = clock
+        self._files: list[IO[bytes]] = []
+        self.children: list[Child] = []
+
+    def __enter__(self) -> Crew:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient Ctrl-C must not leave them behind
+        try:
+            for child in reversed(self.children):
+                if child.running:
+                    child.stop()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        for file in self._files:
+            file.close()
+
+    def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
+        """Start ``python -m MODULE ARGUMENTS``; its output goes to ``NAME.log``."""
+        log = self._logs / f"{name}.log"
+        file = open(log, "wb", buffering=0)  # noqa: SIM115 - closed with the crew
+        self._files.append(file)
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            env=_environment(),
+        )
+        child = Child(name, process, log)
+        self.children.append(child)
+        return child
+
+    def run(self, name: str, module: str, arguments: Sequence[str], *, timeout_s: float) -> Child:
+        """Run a child to its end.
+
+        Raises
+        ------
+        StateError
+            When it fails or takes longer than `timeout_s`.
+        """
+        child = self.start(name, module, arguments)
+        try:
+            code = child.process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            child.stop()
+            raise child.failure(f"took longer than {timeout_s:.0f} s") from error
+        if code != 0:
+            raise child.failure("failed")
+        return child
+
+    def wait_for_text(self, child: Child, text: str, *, timeout_s: float) -> str:
+        """Return the first line of a child's log that holds `text`.
+
+        Raises
+        ------
+        StateError
+            When the child ends first or does not print it in time.
+        """
+        deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while self._clock.monotonic_ns() < deadline:
+            running = child.running
+            for line in child.log.read_text(encoding="utf-8", errors="replace").splitlines():
+                if text in line:
+                    return line
+            if not running:
+                raise child.failure("ended before it was ready")
+            self._clock.sleep_ns(POLL_NS)
+        raise child.failure(f"was not ready within {timeout_s:.0f} s")
+
+    def refuse_dead(self) -> None:
+        """Raise StateError when a child has ended by itself with a failure."""
+        for child in self.children:
+            if not child.running and child.process.returncode != 0:
+                raise child.failure("ended by itself")
+
+
+def _environment() -> dict[str, str]:
+    """Return the children's environment: ours, with this very package importable and output unbuffered."""
+    import chronicle
+
+    root = str(Path(chronicle.__file__).resolve().parent.parent)
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    overrides = tuple(f"CHRONICLE_{section}" for section in ("HOME", "RAW_", "ETL_", "AGENT_"))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(overrides)}
+    return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when our parent dies (Linux; elsewhere nothing happens)."""
+    import ctypes
+
+    set_death_signal = 1
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)

@@ -1,0 +1,105 @@
+"""``chronicle scan``: a range of records as rows, to a file or a pipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import TIME, home_option, need_home
+from chronicle.core.errors import ConfigError
+
+TEXT_FORMATS = ("csv", "jsonl")
+FORMATS = (*TEXT_FORMATS, "parquet", "arrow")
+_EPILOG = """\
+\b
+Examples:
+  chronicle scan kraken:BTC-EUR --home data | head
+  chronicle scan kraken:BTC-EUR --channel trade --format jsonl --iso --home data
+  chronicle scan kraken:BTC-EUR kraken:ETH-CHF --start 2021-04-17T16:49:00Z -o book.parquet --home data
+  chronicle scan binance:ETHUSDT --columns ts_recv,side,price,size -o deltas.arrow --home data
+\b
+The format follows the file's ending when --format is absent. A file appears under its name when it is
+complete, never half. Times are ns since 1970 (UTC) unless --iso; prices and sizes are exact decimals
+unless --decimals says otherwise. A range is [start, end) on ts_recv.
+"""
+
+
+@click.command("scan", epilog=_EPILOG)
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
+@click.option(
+    "--channel",
+    type=click.Choice(["book", "trade", "quote"]),
+    default="book",
+    show_default=True,
+    help="Which records.",
+)
+@click.option("--start", type=TIME, help="From this time on.")
+@click.option("--end", type=TIME, help="Up to, but not at, this time.")
+@click.option("--columns", metavar="NAME,...", help="Which columns; default all.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the file's ending, else csv.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to; default stdout.")
+@click.option(
+    "--decimals",
+    type=click.Choice(["decimal", "float", "int"]),
+    default="decimal",
+    show_default=True,
+    help="How prices and sizes leave; int gives mantissas.",
+)
+@click.option("--iso", is_flag=True, help="Times as ISO 8601 text (csv and jsonl).")
+@click.option("--limit", type=click.IntRange(min=0), help="Stop after this many rows.")
+@home_option
+def command(
+    symbols: tuple[str, ...],
+    channel: str,
+    start: int | None,
+    end: int | None,
+    columns: str | None,
+    form: str | None,
+    output: Path | None,
+    decimals: str,
+    iso: bool,
+    limit: int | None,
+    home: Path,
+) -> None:
+    """Write the records of SYMBOLs as rows: csv, jsonl, parquet or arrow."""
+    import chronicle
+    from chronicle.cli.export import write_rows
+
+    chosen = form or _format_of(output)
+    if output is None and chosen not in TEXT_FORMATS:
+        raise ConfigError(f"{chosen} is written to a file", hint="give -o FILE, or --format csv")
+    names = [part.strip() for part in columns.split(",")] if columns is not None else None
+    text = chosen in TEXT_FORMATS
+    with chronicle.open(need_home(home)) as store:
+        scan = store.scan(
+            symbols,
+            channel=channel,
+            start=start,
+            end=end,
+            columns=names,
+            decimals="int" if text and decimals == "decimal" else decimals,  # type: ignore[arg-type]
+        )
+        rows = write_rows(scan, chosen, output, exact=decimals == "decimal", iso=iso, limit=limit)
+    if output is not None:
+        show.note(f"{rows:,} rows to {output}")
+
+
+def _format_of(output: Path | None) -> str:
+    if output is None:
+        return "csv"
+    ending = output.suffix.lower().removeprefix(".")
+    known = {
+        "csv": "csv",
+        "jsonl": "jsonl",
+        "ndjson": "jsonl",
+        "parquet": "parquet",
+        "arrow": "arrow",
+        "feather": "arrow",
+    }
+    if ending not in known:
+        raise ConfigError(
+            f"the ending of {output.name!r} names no format", expected=", ".join(FORMATS), hint="give --format"
+        )
+    return known[ending]

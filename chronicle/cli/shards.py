@@ -1,0 +1,80 @@
+"""Which shard a command means, and what the settings say of it; and how a shard's report is printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from chronicle.config.settings import Settings
+from chronicle.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from chronicle.etl import EtlConfig, EtlReport
+
+__all__ = ["etl_config", "live_line", "print_report", "shard_name"]
+
+
+def shard_name(settings: Settings, shard: str | None) -> str:
+    """Return the shard to run: the one named, or the only one there is.
+
+    Raises
+    ------
+    ConfigError
+        When it is not configured, or there are several and none is named.
+    """
+    names = [item.name for item in settings.etl.shards]
+    if shard is None:
+        if len(names) == 1:
+            return names[0]
+        raise ConfigError(
+            "several shards are configured: which one is this?", expected=", ".join(names), hint="give --shard NAME"
+        )
+    if shard not in names:
+        raise ConfigError(f"there is no shard {shard!r}", expected=", ".join(names), hint="[etl] shards names them")
+    return shard
+
+
+def etl_config(settings: Settings, shard: str) -> EtlConfig:
+    """Return what shapes the output of `shard`."""
+    from chronicle.etl import EtlConfig
+
+    symbols = next(item.symbols for item in settings.etl.shards if item.name == shard)
+    return EtlConfig(settings.etl.snapshot_interval_ns, settings.etl.snapshot_deltas, symbols)
+
+
+@contextmanager
+def live_line(what: str) -> Iterator[Callable[[EtlReport], None] | None]:
+    """Yield a progress callback that keeps one line on a terminal's stderr; None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} (the first run compiles kernels: some seconds)") as status:
+
+        def progress(report: EtlReport) -> None:
+            lag = sum(lane.lag_records for lane in report.lanes)
+            behind = f", {lag:,} behind" if lag else ""
+            status.update(f"{what}: {report.records:,} raw to {report.clean_records:,} clean records{behind}")
+
+        yield progress
+
+
+def print_report(report: EtlReport) -> None:
+    """Print what a shard did, for a person."""
+    rate = report.records / report.seconds if report.seconds > 0 else 0.0
+    click.echo(
+        f"shard {report.shard}: {report.records:,} raw records became {report.clean_records:,} clean ones "
+        f"in {report.seconds:.1f} s ({rate:,.0f}/s)"
+    )
+    if report.counts:
+        click.echo("  " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in report.counts.items()))
+    for lane in report.lanes:
+        click.echo(
+            f"  {lane.raw_queue}: up to record {lane.frontier_index:,}, {lane.lag_records:,} behind, "
+            f"{lane.streams:,} streams"
+        )

@@ -1,0 +1,141 @@
+"""How results look: coloured on a terminal, the same text in a pipe, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "echo_json", "echo_spans", "echo_table", "json_line", "note", "on_terminal", "printable"]
+
+
+def on_terminal() -> bool:
+    """Return whether a person looks at stdout and wants colours (NO_COLOR and TERM=dumb turn them off)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped: what a venue or an argument says must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def console() -> Console:
+    """Return rich's console on stdout; imports rich, so only call it for people."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def echo_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print `value` as JSON; numbers of any length stay exact, bytes become text or hex."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=_plain))
+
+
+def json_line(value: Any) -> str:
+    """Return `value` as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+def note(message: str) -> None:
+    """Tell a person something on stderr, where it does not disturb the result."""
+    click.echo(message, err=True)
+
+
+def echo_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str = ""
+) -> None:
+    """Print a table of aligned text; columns in `right` are right-aligned. Nothing is ever cut to fit.
+
+    A terminal gets a bold head and coloured states; a pipe gets the same text without codes.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    if title:
+        click.secho(title, bold=True)
+    widths = [max([len(name), *(len(row[at]) for row in cells)]) for at, name in enumerate(columns)]
+    for number, row in enumerate([list(columns), *cells]):
+        parts = [
+            text.rjust(width) if name in right else text.ljust(width)
+            for text, width, name in zip(row, widths, columns, strict=True)
+        ]
+        if not on_terminal():
+            click.echo("  ".join(parts).rstrip())
+        elif number == 0:
+            click.echo(click.style("  ".join(parts).rstrip(), bold=True))
+        else:
+            click.echo("  ".join(_coloured(part) for part in parts).rstrip())
+
+
+_STYLES = {
+    "ok": "green",
+    "passed": "green",
+    "gap": "red",
+    "failed": "red",
+    "damaged": "red",
+    "up": "green",
+    "down": "red",
+    "stale": "yellow",
+    "crossed": "magenta",
+    "unverified": "yellow",
+    "open": "cyan",
+}
+
+
+def _coloured(part: str) -> str:
+    colour = _STYLES.get(part.strip())
+    return click.style(part, fg=colour) if colour else part
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return printable(str(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return {"hex": data.hex()}
+    return str(value)
+
+
+def echo_spans(lines: Iterable[Sequence[tuple[str, str]]]) -> None:
+    """Print lines of (text, style) spans: styled on a terminal, plain text otherwise."""
+    if not on_terminal():
+        for line in lines:
+            click.echo("".join(text for text, _ in line).rstrip())
+        return
+    from rich.text import Text
+
+    screen = console()
+    for line in lines:
+        screen.print(Text.assemble(*line), soft_wrap=True)
+
+
+def moment(ns: int | None) -> str:
+    """Return a time for a table: ISO 8601 to the microsecond, ``-`` for none."""
+    from chronicle.core.layout import INT64_MIN, NONE
+    from chronicle.core.times import format_ns
+
+    if ns is None or ns in {NONE, INT64_MIN}:
+        return "-"
+    return format_ns(ns)[:-4] + "Z"
+
+
+def second(ns: int | None) -> str:
+    """Return a time for a wide table: ISO 8601 to the second, ``-`` for none."""
+    text = moment(ns)
+    return text if text == "-" else text[:19] + "Z"

@@ -1,0 +1,63 @@
+"""``chronicle tier run``: the tiering agent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import home_option, json_option, need_home
+
+_EPILOG = """\
+\b
+Examples:
+  chronicle tier run --home demo
+  chronicle tier run --interval 1m --home demo
+  chronicle tier run --json --home demo              a JSON line after each cycle that did something
+\b
+It ends on SIGTERM or Ctrl-C after the move in hand. One agent works on a home.
+"""
+
+
+@click.command("run", epilog=_EPILOG)
+@click.option("--interval", help="How often to look, as 10s; default [agent] interval.")
+@home_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool) -> None:
+    """Move what is due, look again after a while, and so on until stopped.
+
+    A move that fails (a full disk) is told on stderr and tried again in the next cycle.
+    """
+    from chronicle.cli.stopping import stopping
+    from chronicle.cli.tier_apply import print_report
+    from chronicle.cli.tiering import policy_of
+    from chronicle.config import load_settings
+    from chronicle.config.units import parse_duration
+    from chronicle.core.errors import ChronicleError, ConfigError
+    from chronicle.storage.agent import run_once
+
+    settings = load_settings(need_home(home), os.environ)
+    try:
+        pause_ns = settings.agent.interval_ns if interval is None else parse_duration(interval)
+    except ValueError as error:
+        raise ConfigError(f"cannot use --interval: {error}") from error
+    policy = policy_of(settings, home)
+    with stopping() as stopper:
+        if not as_json:
+            click.echo(f"agent of {home}: looking every {pause_ns / 1e9:g} s")
+        while not stopper.event.is_set():
+            report = run_once(home, policy)
+            if report.moved or report.finished or report.undone or report.failures:
+                if as_json:
+                    click.echo(show.json_line(report.to_dict()))
+                else:
+                    print_report(report)
+            try:
+                report.raise_for_failures()
+            except ChronicleError as error:
+                show.note(f"chronicle: {error}; tried again in {pause_ns / 1e9:g} s")
+            stopper.event.wait(pause_ns / 1e9)
+    ctx.exit(stopper.exit_code)

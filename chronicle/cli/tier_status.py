@@ -1,0 +1,62 @@
+"""``chronicle tier status``: what each tier holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import home_option, json_option, need_home
+
+_EPILOG = """\
+\b
+Examples:
+  chronicle tier status --home demo
+  chronicle tier status --json --home demo
+\b
+Stored is what sealed segments take where they are, raw what they hold. A move that was interrupted is
+finished or undone by the next `tier apply` or `tier run`.
+"""
+
+
+@click.command("status", epilog=_EPILOG)
+@home_option
+@json_option
+def command(home: Path, as_json: bool) -> None:
+    """Show segments, bytes and compression of each tier, interrupted moves, unreadable segments."""
+    from chronicle.cli.tiering import policy_of
+    from chronicle.config import load_settings
+    from chronicle.config.units import format_bytes
+    from chronicle.storage.status import tier_status
+
+    status = tier_status(need_home(home), policy_of(load_settings(home, os.environ), home))
+    if as_json:
+        show.echo_json(status.to_dict())
+        return
+    rows = [
+        (
+            row.tier,
+            row.segments,
+            row.open_segments,
+            format_bytes(row.stored_bytes),
+            format_bytes(row.raw_bytes),
+            "-" if row.ratio is None else f"{row.ratio:.1%}",
+            show.second(row.ts_first),
+            show.second(row.ts_last),
+            "-" if row.free_bytes is None else format_bytes(row.free_bytes),
+            row.path,
+        )
+        for row in status.tiers
+    ]
+    columns = ("tier", "sealed", "open", "stored", "raw", "ratio", "first ts_recv", "last ts_recv", "free", "path")
+    show.echo_table(columns, rows, right=("sealed", "open", "stored", "raw", "ratio", "free"))
+    for entry in status.interrupted:
+        click.echo(f"interrupted: segment {entry.number} of {entry.queue}, published in {entry.place}")
+    if status.retired_copies:
+        click.echo(f"{status.retired_copies} copies wait for their grace period to end")
+    if status.catalogs_behind:
+        click.echo(f"catalogs behind: {', '.join(status.catalogs_behind)} (the next apply publishes them)")
+    for error in status.errors:
+        click.echo(f"unreadable: {error}")

@@ -1,0 +1,33 @@
+"""From settings to the tier policy that storage performs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronicle.config.settings import TIER_CLASSES, Settings
+
+if TYPE_CHECKING:
+    from chronicle.storage.policy import Policy
+
+__all__ = ["policy_of"]
+
+
+def policy_of(settings: Settings, home: Path) -> Policy:
+    """Return the policy of `settings`: tiers from hot to cold, rules whose tiers exist."""
+    from chronicle.storage.policy import HOT, Policy, Rule, TierPolicy
+
+    order = sorted(settings.tiers, key=lambda tier: TIER_CLASSES.index(tier.tier_class))
+    tiers = tuple(
+        TierPolicy(tier.name, home / Path(tier.path).expanduser(), tier.encoding, tier.level)
+        for tier in order
+        if tier.name != HOT
+    )
+    known = {tier.name for tier in order}
+    rules = tuple(
+        Rule(rule.source, rule.target, rule.after_ns, rule.match)
+        for rule in settings.policy
+        if {rule.source, rule.target} <= known
+    )
+    agent = settings.agent
+    return Policy(tiers, rules, agent.keep, agent.grace_ns, agent.raw_waits_for_etl)

@@ -1,0 +1,304 @@
+"""Every setting Chronicle has: its key, default, meaning and check, in one place.
+
+``chronicle init`` writes its commented ``chronicle.toml`` from these declarations, the loader checks files against
+them, and a test holds ``docs/configuration.md`` against them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chronicle.config.units import parse_bytes, parse_duration
+
+__all__ = [
+    "AgentSettings",
+    "EtlSettings",
+    "FeedSettings",
+    "HomeSettings",
+    "PolicyRule",
+    "RawSettings",
+    "Settings",
+    "ShardSettings",
+    "TierSettings",
+]
+
+TIER_CLASSES = ("hot", "warm", "cold")
+ENCODINGS = ("none", "zstd")
+CHANNELS = ("book", "trade", "quote")
+MEMORY = ("auto", "shm", "home")
+SEGMENT_BYTES_MIN = 64 * 1024
+SEGMENT_BYTES_MAX = 16 * 2**30
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+Reader = Callable[[object], Any]
+
+
+def setting(default: Any, doc: str, read: Reader, *, key: str = "", example: str = "") -> Any:
+    """Declare one setting: `read` turns the file's (or the environment's) value into ours or raises ValueError.
+
+    `key` is its name in the file where that differs from the attribute's (units stay out of keys: their values
+    carry them). `example` is what the commented file shows, in TOML.
+    """
+    metadata = {"doc": doc, "read": read, "key": key, "example": example}
+    return field(default=default, metadata=metadata)
+
+
+def text(value: object) -> str:
+    """Read a string."""
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")  # noqa: TRY004 - the loader turns ValueError into ConfigError
+    return value
+
+
+def name(value: object) -> str:
+    """Read a name that is safe as a file name."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is not a name: letters, digits, '_', '-' and '.', at most 64")
+    return value
+
+
+def one_of(*words: str) -> Reader:
+    """Return a reader that takes one of `words`."""
+
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"{value!r} is not one of {', '.join(words)}")
+        return str(value)
+
+    return read
+
+
+def switch(value: object) -> bool:
+    """Read true or false (as text from the environment: true/false, yes/no, 1/0, on/off)."""
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError(f"{value!r} is not true or false")
+
+
+def number(low: int, high: int) -> Reader:
+    """Return a reader of whole numbers from `low` to `high`."""
+
+    def read(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip(), re.ASCII):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{value!r} is not a whole number")  # noqa: TRY004 - as above
+        if not low <= value <= high:
+            raise ValueError(f"{value} is out of range: {low} to {high}")
+        return value
+
+    return read
+
+
+def size(low: int, high: int = 2**62) -> Reader:
+    """Return a reader of sizes from `low` to `high` bytes."""
+
+    def read(value: object) -> int:
+        count = parse_bytes(value)
+        if not low <= count <= high:
+            raise ValueError(f"{value!r} is out of range: {low} to {high} bytes")
+        return count
+
+    return read
+
+
+def words(value: object) -> tuple[str, ...]:
+    """Read a list of words."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item.strip() for item in value):
+        raise ValueError(f'{value!r} is not a list of words such as ["BTC-USD"]')
+    return tuple(item.strip() for item in value)
+
+
+def some_of(*known: str) -> Reader:
+    """Return a reader of lists in which every item is one of `known`."""
+
+    def read(value: object) -> tuple[str, ...]:
+        found = words(value)
+        unknown = [word for word in found if word not in known]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(known)}")
+        return found
+
+    return read
+
+
+def globs(value: object) -> tuple[str, ...]:
+    """Read one pattern or a list of patterns (as text from the environment: separated by commas)."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list) or not items or not all(isinstance(item, str) and item.strip() for item in items):
+        raise ValueError(f'{value!r} is not a list of patterns such as ["kraken:*"]')
+    return tuple(item.strip() for item in items)
+
+
+@dataclass(frozen=True, slots=True)
+class HomeSettings:
+    """[home]: the home itself."""
+
+    id: str = setting(
+        "", "Names this home's memory folder, /dev/shm/chronicle-ID. Written by `chronicle init`; keep it.", name
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RawSettings:
+    """[raw]: the raw and wire queues, where the feed writes."""
+
+    segment_bytes: int = setting(
+        64 * 2**20,
+        "Size of one segment. Its space is reserved ahead, so a full disk is an error before data is lost.",
+        size(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
+        example='"64 MiB"',
+    )
+    memory: str = setting(
+        "auto",
+        "Where raw/ lives. shm: in /dev/shm, fast, gone after a reboot. home: on the home's disk. "
+        "auto: shm when it has room, else home (said aloud).",
+        one_of(*MEMORY),
+    )
+    cycle_ns: int = setting(
+        86400 * 10**9,
+        'Start a new segment at these UTC boundaries as well as by size; "0s" turns it off.',
+        parse_duration,
+        key="cycle",
+        example='"1d"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """[etl.shards]: one line per shard, its name and the instruments it works on."""
+
+    name: str
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EtlSettings:
+    """[etl]: from raw to clean queues. What is here changes the output, and is recorded with it."""
+
+    snapshot_interval_ns: int = setting(
+        60 * 10**9,
+        "Write a book snapshot when this much ts_recv passed since the last one: bounds every seek.",
+        parse_duration,
+        key="snapshot_interval",
+        example='"60s"',
+    )
+    snapshot_deltas: int = setting(
+        8192, "Or when this many deltas passed since the last one, whichever is first.", number(1, 2**31 - 1)
+    )
+    shards: tuple[ShardSettings, ...] = field(
+        default=(ShardSettings("default", ("*",)),),
+        metadata={
+            "doc": "The shards and the instruments (glob patterns) each one works on.",
+            "key": "shards",
+            "example": '{ default = ["*"] }',
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """[agent]: how segments move between tiers."""
+
+    interval_ns: int = setting(
+        10 * 10**9,
+        "How often `chronicle tier run` looks for what is due.",
+        parse_duration,
+        key="interval",
+        example='"10s"',
+    )
+    grace_ns: int = setting(
+        0,
+        "Keep the source of a move this long after its copy was published, for readers that still have it open.",
+        parse_duration,
+        key="grace",
+        example='"0s"',
+    )
+    raw_waits_for_etl: bool = setting(
+        True, "A raw segment stays hot until every ETL shard that reads it is past it.", switch
+    )
+    keep: tuple[str, ...] = setting(("etl/*", "control/*"), "Queues that never move, as patterns.", globs)
+
+
+@dataclass(frozen=True, slots=True)
+class TierSettings:
+    """[[tiers]]: one place where sealed segments may live."""
+
+    name: str = setting("", "The tier's name, as policies and `tier status` use it.", name)
+    path: str = setting(
+        "",
+        "Its folder; relative paths start at the home. The hot tier's is the home.",
+        text,
+        example='"archive"',
+    )
+    tier_class: str = setting(
+        "warm", "hot, warm or cold: its place in the order of tiers.", one_of(*TIER_CLASSES), key="class"
+    )
+    encoding: str = setting(
+        "zstd", "How segments are stored there: none (as sealed) or zstd (compressed columns).", one_of(*ENCODINGS)
+    )
+    level: int = setting(3, "The level of zstd: higher is smaller and slower to write.", number(1, 19))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """[[policy]]: when sealed segments of some queues move on. The first rule that matches a queue counts."""
+
+    match: tuple[str, ...] = setting(
+        ("*",), "Patterns over queue names, as clean/kraken/*/book.q.", globs, example='["clean/*"]'
+    )
+    source: str = setting("hot", "The tier to move from.", name, key="from")
+    target: str = setting("warm", "The tier to move to.", name, key="to")
+    after_ns: int = setting(
+        2 * 3600 * 10**9, "Age since sealing at which a segment is due.", parse_duration, key="after", example='"2h"'
+    )
+
+    def covers(self, queue: str) -> bool:
+        """Return whether this rule is about `queue`."""
+        return any(fnmatch.fnmatchcase(queue, pattern) for pattern in self.match)
+
+
+DEFAULT_TIERS = (
+    TierSettings(name="hot", path=".", tier_class="hot", encoding="none"),
+    TierSettings(name="warm", path="archive", tier_class="warm", encoding="zstd"),
+)
+DEFAULT_POLICY = (
+    PolicyRule(match=("*",), source="hot", target="warm", after_ns=2 * 3600 * 10**9),
+    PolicyRule(match=("*",), source="warm", target="cold", after_ns=7 * 86400 * 10**9),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """[[feeds]]: one live connection of `chronicle feed run`."""
+
+    venue: str = setting("", "The venue; `chronicle feed venues` lists them.", name, example='"kraken"')
+    symbols: tuple[str, ...] = setting(
+        (), "The instruments, as BTC-USD or in the venue's spelling.", words, example='["BTC-USD", "ETH-USD"]'
+    )
+    channels: tuple[str, ...] = setting(
+        CHANNELS, "Of book, trade, quote.", some_of(*CHANNELS), example='["book", "trade", "quote"]'
+    )
+    depth: int = setting(100, "Depth of the book, where the venue lets one choose.", number(1, 100_000))
+    url: str = setting("", "Address of the WebSocket; empty for the venue's public one.", text)
+    rest_url: str = setting("", "Root of the venue's HTTP interface; empty for the public one.", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a home; every part has defaults, so that a home needs no file."""
+
+    home: HomeSettings = HomeSettings()
+    raw: RawSettings = RawSettings()
+    etl: EtlSettings = EtlSettings()
+    agent: AgentSettings = AgentSettings()
+    tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
+    policy: tuple[PolicyRule, ...] = DEFAULT_POLICY
+    feeds: tuple[FeedSettings, ...] = ()

@@ -1,0 +1,152 @@
+"""Checkpoints: the whole state of a lane at a raw index, so that a restart need not replay all.
+
+They only save time. A checkpoint counts when its checksum, the version, the configuration and the raw queue agree
+and every clean queue reaches at least to where it says; else the one before it, else the raw queue's first record.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import xxhash
+
+from chronicle import __version__
+from chronicle.core.durable import publish_bytes
+from chronicle.core.records import InstrumentFields
+from chronicle.etl.array_book import ArrayBook
+from chronicle.etl.book_stream import BookStream
+from chronicle.etl.gaps import Gap
+from chronicle.etl.pipeline import Pipeline
+from chronicle.etl.stream import Definition
+
+__all__ = ["CheckpointStore", "capture_state", "restore_state"]
+
+MAGIC = b"CHRETL01"
+_TRAILER = struct.Struct("<Q")
+_SLOTS = 2
+
+
+class CheckpointStore:
+    """Two alternating files, ``checkpoint-LANE-0`` and ``-1``, in the shard's folder."""
+
+    def __init__(self, folder: Path, lane: int, identity: dict[str, Any]) -> None:
+        self._folder = folder
+        self._lane = lane
+        self._identity = {"version": __version__, **identity}
+        self._slot = 0
+        self.bytes_last = 0
+
+    def load(self) -> list[dict[str, Any]]:
+        """Return the states that are whole and of this version, configuration and raw queue, newest first."""
+        found: list[tuple[int, int, dict[str, Any]]] = []
+        for slot in range(_SLOTS):
+            state = self._read(slot)
+            if state is not None:
+                found.append((int(state["next_index"]), slot, state))
+        found.sort(key=lambda entry: entry[0], reverse=True)
+        if found:
+            self._slot = 1 - found[0][1]
+        return [state for _, _, state in found]
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Publish `state` in place of the older file."""
+        data = MAGIC + msgpack.packb({"identity": self._identity, "state": state}, use_bin_type=True)
+        publish_bytes(self._path(self._slot), data + _TRAILER.pack(xxhash.xxh3_64_intdigest(data)))
+        self._slot = (self._slot + 1) % _SLOTS
+        self.bytes_last = len(data)
+
+    def _read(self, slot: int) -> dict[str, Any] | None:
+        try:
+            data = self._path(slot).read_bytes()
+        except FileNotFoundError:
+            return None
+        body, trailer = data[: -_TRAILER.size], data[-_TRAILER.size :]
+        if not body.startswith(MAGIC) or _TRAILER.pack(xxhash.xxh3_64_intdigest(body)) != trailer:
+            return None
+        content = msgpack.unpackb(body[len(MAGIC) :], raw=False, strict_map_key=False)
+        return content["state"] if content["identity"] == self._identity else None
+
+    def _path(self, slot: int) -> Path:
+        return self._folder / f"checkpoint-{self._lane}-{slot}"
+
+
+def capture_state(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the state of a pipeline between two windows as plain values."""
+    return {
+        "next_index": pipeline.next_index,
+        "last_ts": pipeline.last_ts,
+        "canonical": list(pipeline.canonical.items()),
+        "definitions": [
+            [number, item.body, item.raw_index, item.ts_recv, item.ts_event]
+            for number, item in pipeline.definitions.items()
+        ],
+        "lines": pipeline.lines.state(),
+        "skipped": list(pipeline.skipped.items()),
+        "streams": [
+            [*key, stream.outlet.written, _book_state(stream) if isinstance(stream, BookStream) else None]
+            for key, stream in pipeline.streams.items()
+        ],
+    }
+
+
+def written_counts(state: dict[str, Any]) -> list[tuple[str, str, int, int]]:
+    """Return (symbol, channel, rank, records written) of every stream in a state."""
+    return [(row[0], row[1], row[2], row[3]) for row in state["streams"]]
+
+
+def restore_state(pipeline: Pipeline, state: dict[str, Any]) -> None:
+    """Bring a new pipeline to `state`.
+
+    Raises
+    ------
+    CorruptionError
+        When a clean queue ends before the state's position.
+    """
+    for symbol, number in state["canonical"]:
+        pipeline.canonical[symbol] = number
+    for number, body, raw_index, ts_recv, ts_event in state["definitions"]:
+        symbol = InstrumentFields.unpack(body).symbol
+        selected = pipeline.config.selects(symbol)
+        pipeline.restore_definition(number, Definition(body, raw_index, ts_recv, ts_event, selected=selected))
+    pipeline.lines.restore(state["lines"])
+    pipeline.skipped = dict(state["skipped"])
+    for symbol, channel, rank, written, book in state["streams"]:
+        definition = pipeline.definitions[pipeline.canonical[symbol]]
+        stream = pipeline.make_stream((symbol, channel, rank), definition, written)
+        if isinstance(stream, BookStream) and book is not None:
+            _restore_book(stream, book)
+    pipeline.next_index = state["next_index"]
+    pipeline.last_ts = state["last_ts"]
+
+
+def _book_state(stream: BookStream) -> dict[str, Any]:
+    book, trust = stream.book, stream.trust
+    bids, asks = book.arrays()
+    return {
+        "registers": stream.registers.tolist(),
+        "trust": [getattr(trust, name) for name in trust.__slots__],
+        "gap": None if stream.gap is None else stream.gap.state(),
+        "buffer": stream.buffer.state(),
+        "counts": list(stream.counts.items()),
+        "levels": [bids.tobytes(), asks.tobytes()],
+        "bounds": list(book.bounds()),
+        "shape": [book.book_depth, book.price_exponent, book.size_exponent],
+    }
+
+
+def _restore_book(stream: BookStream, state: dict[str, Any]) -> None:
+    depth, price_exponent, size_exponent = state["shape"]
+    book = ArrayBook(book_depth=depth, price_exponent=price_exponent, size_exponent=size_exponent)
+    sides = [np.frombuffer(data, dtype=np.int64).reshape(-1, 2) for data in state["levels"]]
+    book.load_arrays(sides[0], sides[1], bid_floor=state["bounds"][0], ask_ceiling=state["bounds"][1])
+    stream.book = book
+    stream.registers[:] = state["registers"]
+    for name, value in zip(stream.trust.__slots__, state["trust"], strict=True):
+        setattr(stream.trust, name, value)
+    stream.gap = None if state["gap"] is None else Gap(*state["gap"])
+    stream.buffer.restore(state["buffer"])
+    stream.counts = dict(state["counts"])

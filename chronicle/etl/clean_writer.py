@@ -1,0 +1,152 @@
+"""The sink of a shard on this host: clean queues in a home, few of them open at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import chronicle.core.kernels.walking  # noqa: F401 - sealing and recovery walk segments by kernel once it is loaded
+from chronicle.core.appender import Appender
+from chronicle.core.kernels.mixed import append_mixed
+from chronicle.core.layout import INT64_MAX, NONE, SegmentState
+from chronicle.core.queue import SETTINGS_NAME, Queue
+from chronicle.etl.outlet import (
+    DAY_NS,
+    SEGMENT_BYTES_FIRST,
+    SEGMENT_BYTES_MAX,
+    SEGMENT_GROWTH,
+    Chunk,
+    Tail,
+)
+
+__all__ = ["QueueSink", "queue_identity"]
+
+OPEN_QUEUES_MAX = 256
+"""Appenders hold a lock file and a map each; beyond this many the longest unused is closed."""
+
+
+def queue_identity(queue: str, generation: int) -> bytes:
+    """Return the id of a clean queue: a function of name and generation, so that equal input makes equal bytes."""
+    return hashlib.blake2b(f"{queue}\n{generation}".encode(), digest_size=16, person=b"chronicle-clean").digest()
+
+
+class _Open:
+    """An appender, and the prologue of the segment that its next append may open."""
+
+    __slots__ = ("appender", "last", "pending", "queue")
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.pending: dict[str, Any] | None = None
+        self.last: dict[str, Any] = {"schema": 1, "queue": queue.name, "book": None}
+        self.appender: Appender = queue.appender(prologue=self.prologue)
+
+    def prologue(self) -> dict[str, Any]:
+        """Return the prologue that came with the chunk.
+
+        A segment that the queue opened by itself (a snapshot larger than the rest of a new segment) has no book in
+        its prologue: a reader takes the snapshot that is its first record.
+        """
+        if self.pending is None:
+            return {**self.last, "book": None}
+        prologue, self.pending = self.pending, None
+        self.last = prologue
+        return prologue
+
+
+class QueueSink:
+    """Writes to queues under a home.
+
+    Parameters
+    ----------
+    home : Path
+        Where ``clean/...`` goes.
+    generation : int
+        Generation of queues that are created.
+    """
+
+    def __init__(self, home: Path, *, generation: int = 1) -> None:
+        self._home = home
+        self._generation = generation
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self.records_written = 0
+
+    def __enter__(self) -> QueueSink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def tail(self, queue: str) -> Tail:
+        """Return where the queue ends on disk."""
+        if not (self._home / queue / SETTINGS_NAME).exists():
+            return Tail()
+        stored = Queue.open(self._home / queue, name=queue)
+        segments = stored.segments()
+        number, words, day_end = stored.tail_mark()["next_number"], 0, NONE
+        if segments:
+            last = segments[-1]
+            is_open = last.state is SegmentState.OPEN
+            number = last.number if is_open else last.number + 1
+            if is_open and last.record_count:
+                words = last.data_bytes >> 3
+                day_end = last.ts_first - last.ts_first % DAY_NS + DAY_NS
+        record = stored.last_record()
+        return Tail(
+            next_index=stored.end_index(),
+            next_number=number,
+            words=words,
+            day_end=day_end if day_end != NONE else INT64_MAX,
+            source_index=NONE if record is None else record.source_index,
+            ordinal=0 if record is None else record.ordinal,
+        )
+
+    def write(self, queue: str, chunks: list[Chunk]) -> None:
+        """Append the chunks; one with a prologue begins a new segment."""
+        held = self._appender(queue)
+        before = held.appender.next_index
+        for chunk in chunks:
+            if chunk.prologue is not None:
+                held.appender.seal()
+                held.pending = chunk.prologue
+            append_mixed(held.appender, chunk.words.view(np.uint64))
+        self.records_written += held.appender.next_index - before
+
+    def seal(self, queues: list[str], report: Callable[[], None] | None = None) -> None:
+        """Seal the open segment of each of `queues` that has records."""
+        for queue in queues:
+            if (self._home / queue / SETTINGS_NAME).exists():
+                self._appender(queue).appender.seal()
+                if report is not None:
+                    report()
+
+    def close(self) -> None:
+        """Give up all queues."""
+        while self._open:
+            self._open.popitem()[1].appender.close()
+
+    def _appender(self, queue: str) -> _Open:
+        held = self._open.get(queue)
+        if held is not None:
+            self._open.move_to_end(queue)
+            return held
+        while len(self._open) >= OPEN_QUEUES_MAX:
+            self._open.popitem(last=False)[1].appender.close()
+        stored = Queue.create(
+            self._home / queue,
+            name=queue,
+            queue_id=queue_identity(queue, self._generation),
+            generation=self._generation,
+            segment_bytes=SEGMENT_BYTES_FIRST,
+            segment_growth=SEGMENT_GROWTH,
+            segment_bytes_max=SEGMENT_BYTES_MAX,
+            cycle_ns=DAY_NS,
+            exist_ok=True,
+        )
+        held = self._open[queue] = _Open(stored)
+        return held

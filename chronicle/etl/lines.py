@@ -1,0 +1,72 @@
+"""Which connection feeds which clean queue: the first to deliver leads, others at the same time are redundant.
+
+A line holds its rank until it is gone (disconnected, or the capture began anew); the next to deliver takes the
+lowest free rank. Rank 0 is the main clean queue of the raw lane, rank r its lane + 1000 * r.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["RANK_STRIDE", "Lines"]
+
+RANK_STRIDE = 1000
+
+Key = tuple[str, str]
+"""(symbol, channel)"""
+
+
+class Lines:
+    """Ranks of sources by (symbol, channel)."""
+
+    __slots__ = ("_ranks",)
+
+    def __init__(self) -> None:
+        self._ranks: dict[Key, dict[int, int]] = {}
+
+    def claim(self, symbol: str, channel: str, source: int) -> int:
+        """Return the rank of `source`, taking the lowest free one when it has none."""
+        ranks = self._ranks.setdefault((symbol, channel), {})
+        rank = ranks.get(source)
+        if rank is None:
+            taken = set(ranks.values())
+            rank = next(number for number in range(len(taken) + 1) if number not in taken)
+            ranks[source] = rank
+        return rank
+
+    def rank(self, symbol: str, channel: str, source: int) -> int | None:
+        """Return the rank that `source` holds, None when it holds none."""
+        return self._ranks.get((symbol, channel), {}).get(source)
+
+    def ranks(self, symbol: str, channel: str) -> list[int]:
+        """Return all ranks held now, ascending."""
+        return sorted(self._ranks.get((symbol, channel), {}).values())
+
+    def release(self, source: int | None, symbol: str | None = None) -> list[tuple[str, str, int]]:
+        """Free what `source` holds (of one symbol, or of all); None frees every line.
+
+        Returns (symbol, channel, rank) of each, in the order in which they were first delivered.
+        """
+        freed: list[tuple[str, str, int]] = []
+        for (name, channel), ranks in self._ranks.items():
+            if symbol is not None and name != symbol:
+                continue
+            for holder in list(ranks) if source is None else [source]:
+                rank = ranks.pop(holder, None)
+                if rank is not None:
+                    freed.append((name, channel, rank))
+        return freed
+
+    def held(self, source: int) -> list[tuple[str, str, int]]:
+        """Return (symbol, channel, rank) of what `source` holds."""
+        return [
+            (symbol, channel, ranks[source]) for (symbol, channel), ranks in self._ranks.items() if source in ranks
+        ]
+
+    def state(self) -> list[Any]:
+        """Return the ranks as plain values for a checkpoint."""
+        return [[symbol, channel, list(ranks.items())] for (symbol, channel), ranks in self._ranks.items()]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take back what :meth:`state` gave."""
+        self._ranks = {(symbol, channel): dict(ranks) for symbol, channel, ranks in state}

@@ -1,0 +1,427 @@
+"""The pure heart of a shard: one raw lane's events in, clean events out, nothing else read.
+
+A window's records are split at what changes definitions and lines (INSTRUMENT, STATUS, raw GAP, an HTTP snapshot).
+Between those, records are grouped by stream with their order kept; streams do not see one another, so that the
+grouping, and with it the batch size, cannot be seen in any queue.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from chronicle import __version__
+from chronicle.core import layout
+from chronicle.core.errors import CorruptionError, RecordError
+from chronicle.core.layout import HEADER_BYTES, NONE, Cause, Flag, Kind, StatusCode
+from chronicle.core.paths import clean_queue
+from chronicle.core.records import pack_record, unpack_details
+from chronicle.etl.block import Block, Words
+from chronicle.etl.book_stream import BookStream
+from chronicle.etl.config import EtlConfig
+from chronicle.etl.kernels.events import index_records
+from chronicle.etl.lines import RANK_STRIDE, Lines
+from chronicle.etl.outlet import Sink
+from chronicle.etl.status import LINE_ENDS
+from chronicle.etl.stream import CLEAN_INSTRUMENT, Definition, PlainStream, StreamSettings
+
+__all__ = ["Pipeline", "StreamKey"]
+
+BOOK, TRADE, QUOTE = "book", "trade", "quote"
+CHANNELS = (BOOK, TRADE, QUOTE)
+BOOK_CHANNELS = ("book", "depth")
+"""How the names of book channels begin, ours and the venues'; a status without a channel concerns the book too."""
+INSTRUMENT_NUMBER_MAX = 1 << 24
+StreamKey = tuple[str, str, int]
+"""(symbol, channel, rank)"""
+
+_CHANNEL_OF_KIND = np.full(1 << 16, -1, dtype=np.int64)
+for _kind, _channel in (
+    (Kind.BOOK_DELTA, 0),
+    (Kind.BOOK_SNAPSHOT, 0),
+    (Kind.ORDER, 0),
+    (Kind.CHECK, 0),
+    (Kind.TRADE, 1),
+    (Kind.QUOTE, 2),
+):
+    _CHANNEL_OF_KIND[_kind] = _channel
+_IS_CONTROL = np.zeros(1 << 16, dtype=np.bool_)
+_IS_CONTROL[[Kind.INSTRUMENT, Kind.STATUS, Kind.GAP]] = True
+_NOT_OURS = -1
+_UNDEFINED = -2
+
+
+class Pipeline:
+    """State of one raw lane.
+
+    Parameters
+    ----------
+    lane : int
+        Lane of the raw queue; clean queues carry it.
+    raw_queue : str
+        The raw queue's name, written into prologues.
+    raw_generation : int
+        Its generation.
+    shard : str
+        Name of the shard, written into prologues.
+    config : EtlConfig
+        What shapes the output.
+    sink : Sink
+        Where clean records go.
+    """
+
+    def __init__(
+        self, *, lane: int, raw_queue: str, raw_generation: int, shard: str, config: EtlConfig, sink: Sink
+    ) -> None:
+        self.lane = lane
+        self.config = config
+        self.settings = StreamSettings(
+            lane=lane,
+            raw_queue=raw_queue,
+            raw_generation=raw_generation,
+            etl={"version": __version__, "shard": shard, "config": config.to_dict()},
+            snapshot_interval_ns=config.snapshot_interval_ns,
+            snapshot_deltas=config.snapshot_deltas,
+        )
+        self.sink = sink
+        self.lines = Lines()
+        self.definitions: dict[int, Definition] = {}
+        self.streams: dict[StreamKey, PlainStream] = {}
+        self.next_index = 0
+        self.last_ts = NONE
+        self.skipped: dict[int, int] = {}
+        self.canonical: dict[str, int] = {}
+        self._number_of = np.full(1024, _UNDEFINED, dtype=np.int64)
+        self._touched: dict[StreamKey, PlainStream] = {}
+        self._starts = np.empty(1 << 14, dtype=np.int64)
+        self._heads = np.empty((1 << 14, 5), dtype=np.int64)
+
+    # --- windows -------------------------------------------------------------------------------------------------
+
+    def feed(self, memory: memoryview | bytes, base_index: int) -> int:
+        """Take whole raw events that start at record `base_index`; return the number of records.
+
+        Raises
+        ------
+        CorruptionError
+            When the bytes are no records.
+        RecordError
+            When a record names an instrument that was never defined.
+        """
+        words = np.array(np.frombuffer(memory, dtype=np.int64))
+        count = self._index(words)
+        if not count:
+            return 0
+        starts, heads = self._starts[:count], self._heads[:count]
+        control = _IS_CONTROL[heads[:, 0]] | ((heads[:, 0] == Kind.BOOK_SNAPSHOT) & (heads[:, 2] == 0))
+        events = heads[:, 3]
+        position = 0
+        for event in np.unique(events[control]).tolist():
+            first = int(np.searchsorted(events, event, "left"))
+            end = int(np.searchsorted(events, event, "right"))
+            self._bulk(words, base_index, position, first)
+            self._mixed(words, base_index, first, end, control)
+            position = end
+        self._bulk(words, base_index, position, count)
+        self.next_index = base_index + count
+        self.last_ts = int(words[starts[-1] + 1])
+        return count
+
+    def flush(self) -> None:
+        """Hand the collected clean records of all touched queues to the sink."""
+        for stream in self._touched.values():
+            stream.outlet.flush()
+        self._touched.clear()
+
+    def check_complete(self) -> None:
+        """Check, at the end of the raw queue, that no clean queue holds more than it gives.
+
+        Raises
+        ------
+        CorruptionError
+            When one does: another configuration, another version or another raw queue wrote it.
+        """
+        for stream in self.streams.values():
+            if stream.outlet.surplus:
+                raise CorruptionError(
+                    "a clean queue is not what its raw queue gives",
+                    path=stream.outlet.queue,
+                    expected=f"{stream.outlet.written} records",
+                    found=stream.outlet.written + stream.outlet.surplus,
+                    hint="another configuration or version wrote it: rebuild into another home and compare",
+                )
+
+    def doubtful(self) -> list[tuple[StreamKey, BookStream]]:
+        """Return the books touched since the last flush that wait for a venue snapshot."""
+        return [
+            (key, stream)
+            for key, stream in self._touched.items()
+            if isinstance(stream, BookStream) and (stream.trust.in_gap or stream.wants_resync)
+        ]
+
+    def books(self) -> list[tuple[StreamKey, BookStream]]:
+        """Return the book streams with their keys."""
+        return [(key, stream) for key, stream in self.streams.items() if isinstance(stream, BookStream)]
+
+    def _index(self, words: Words) -> int:
+        needed = len(words) // (HEADER_BYTES >> 3) + 1
+        if needed > len(self._starts):
+            self._starts = np.empty(needed, dtype=np.int64)
+            self._heads = np.empty((needed, 5), dtype=np.int64)
+        count = int(index_records(words, self._starts, self._heads))
+        if count < 0:
+            raise CorruptionError(
+                "raw records have an impossible length",
+                path=self.settings.raw_queue,
+                expected="whole records, 8-byte aligned",
+                found=f"status {count} in {len(words) * 8} bytes",
+                hint="chronicle queue check names the place",
+            )
+        return count
+
+    # --- plain records -------------------------------------------------------------------------------------------
+
+    def _bulk(self, words: Words, base_index: int, first: int, end: int, message: int = NONE) -> None:
+        """Take records [first, end) that change no definition and no line."""
+        if first >= end:
+            return
+        heads = self._heads[first:end]
+        channels = _CHANNEL_OF_KIND[heads[:, 0]]
+        numbers = self._canonical_numbers(heads[:, 1], channels)
+        kept = np.flatnonzero((channels >= 0) & (numbers >= 0))
+        if len(kept) < len(heads):
+            self._count_skipped(heads[:, 0][channels < 0])
+        if not len(kept):
+            return
+        keys = numbers[kept] << 18 | heads[kept, 2] << 2 | channels[kept]
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        bounds = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))).tolist()
+        bounds.append(len(order))
+        groups = [(int(kept[order[a]]), a, b) for a, b in pairwise(bounds)]
+        starts, events = self._starts, self._heads[:, 3]
+        for at, a, b in sorted(groups):
+            head = heads[at]
+            key = int(keys[order[a]])
+            definition = self.definitions[key >> 18]
+            ts_recv = int(words[starts[first + at] + 1])
+            stream = self._stream(definition, CHANNELS[key & 3], int(head[2]), ts_recv)
+            block = Block.of(words, starts, events, kept[order[a:b]] + first, base_index)
+            if message != NONE and isinstance(stream, BookStream):
+                stream.message = message
+                stream.take(block)
+                stream.message = NONE
+            else:
+                stream.take(block)
+
+    def _canonical_numbers(self, numbers: Words, channels: Words) -> Words:
+        """Return for each record the number under which its instrument is grouped; negative to leave it out."""
+        if int(numbers.max()) >= len(self._number_of):
+            self._grow(int(numbers.max()))
+        mapped: Words = self._number_of[numbers]
+        missing = (mapped == _UNDEFINED) & (channels >= 0)
+        if missing.any():
+            number = int(numbers[int(np.argmax(missing))])
+            raise RecordError(
+                f"a raw record names instrument {number}, which no INSTRUMENT record defines",
+                path=self.settings.raw_queue,
+                hint="the raw queue's beginning was retired: rebuild from an archive that has it",
+            )
+        return mapped
+
+    def _grow(self, number: int) -> None:
+        if number >= INSTRUMENT_NUMBER_MAX:
+            raise RecordError(
+                "an instrument number is out of range", expected=f"below {INSTRUMENT_NUMBER_MAX}", found=number
+            )
+        grown = np.full(max(number + 1, 2 * len(self._number_of)), _UNDEFINED, dtype=np.int64)
+        grown[: len(self._number_of)] = self._number_of
+        self._number_of = grown
+
+    def _count_skipped(self, kinds: Words) -> None:
+        for kind, count in zip(*np.unique(kinds, return_counts=True), strict=True):
+            self.skipped[int(kind)] = self.skipped.get(int(kind), 0) + int(count)
+
+    def _stream(self, definition: Definition, channel: str, source: int, ts_recv: int) -> PlainStream:
+        rank = self.lines.rank(definition.symbol, channel, source)
+        if rank is None:
+            rank = self.lines.claim(definition.symbol, channel, source)
+        return self._stream_at(definition, channel, rank, ts_recv)
+
+    def _stream_at(self, definition: Definition, channel: str, rank: int, ts_recv: int) -> PlainStream:
+        key = (definition.symbol, channel, rank)
+        stream = self.streams.get(key)
+        if stream is None:
+            stream = self.make_stream(key, definition)
+        self._touched[key] = stream
+        stream.start(ts_recv)
+        return stream
+
+    def make_stream(self, key: StreamKey, definition: Definition, written: int = 0) -> PlainStream:
+        """Add a stream, new or from a checkpoint."""
+        symbol, channel, rank = key
+        queue = clean_queue(symbol, channel, self.lane + RANK_STRIDE * rank)
+        kind = BookStream if channel == BOOK else PlainStream
+        stream = kind(queue, channel, definition, self.settings, self.sink, written=written)
+        self.streams[key] = stream
+        return stream
+
+    # --- records that change something ---------------------------------------------------------------------------
+
+    def _mixed(self, words: Words, base_index: int, first: int, end: int, control: Any) -> None:
+        """Take one event that holds control records, in its order."""
+        message = base_index + first
+        position = first
+        for number in range(first, end):
+            if not control[number]:
+                continue
+            self._bulk(words, base_index, position, number, message)
+            position = number + 1
+            at = int(self._starts[number])
+            kind, instrument, source = self._heads[number, :3].tolist()
+            raw_index = base_index + number
+            if kind == Kind.INSTRUMENT:
+                self._define(words, at, instrument, raw_index)
+            elif kind == Kind.STATUS:
+                self._status(words, at, instrument, source, raw_index)
+            elif kind == Kind.GAP:
+                self._raw_gap(words, at, instrument, raw_index)
+            else:
+                position = self._http_snapshot(words, base_index, number, end, instrument)
+        self._bulk(words, base_index, position, end, message)
+
+    def _define(self, words: Words, at: int, number: int, raw_index: int) -> None:
+        body = _body(words, at)
+        definition = Definition(body, raw_index, int(words[at + 1]), int(words[at + 2]), selected=True)
+        if not definition.symbol:
+            raise RecordError("an INSTRUMENT record has no symbol", path=self.settings.raw_queue, found=raw_index)
+        definition.selected = self.config.selects(definition.symbol)
+        if number >= len(self._number_of):
+            self._grow(number)
+        self.add_definition(number, definition)
+        for channel in CHANNELS:
+            rank = 0
+            while (stream := self.streams.get((definition.symbol, channel, rank))) is not None:
+                self._touched[definition.symbol, channel, rank] = stream
+                stream.redefine(definition)
+                rank += 1
+
+    def add_definition(self, number: int, definition: Definition) -> None:
+        """Take a definition for `number`; all numbers of one symbol are grouped under the first."""
+        canonical = self.canonical.setdefault(definition.symbol, number)
+        self.definitions[number] = definition
+        self.definitions[canonical] = definition
+        if number >= len(self._number_of):
+            self._grow(number)
+        self._number_of[number] = canonical if definition.selected else _NOT_OURS
+
+    def restore_definition(self, number: int, definition: Definition) -> None:
+        """Take back one entry of the table from a checkpoint, whose canonical numbers are there already."""
+        self.definitions[number] = definition
+        if number >= len(self._number_of):
+            self._grow(number)
+        self._number_of[number] = self.canonical[definition.symbol] if definition.selected else _NOT_OURS
+
+    def _status(self, words: Words, at: int, instrument: int, source: int, raw_index: int) -> None:
+        code, _ = layout.STATUS_BODY.unpack_from(_body(words, at))
+        ts_recv = int(words[at + 1])
+        if instrument:
+            self._instrument_status(words, at, code, instrument, source, raw_index)
+        elif code in (StatusCode.DISCONNECTED, StatusCode.CAPTURE_START):
+            freed = self.lines.release(None if code == StatusCode.CAPTURE_START else source)
+            for symbol, channel, rank in freed:
+                stream = self.streams[symbol, channel, rank]
+                if isinstance(stream, BookStream):
+                    self._touched[symbol, channel, rank] = stream
+                    stream.put_status(_clean_status(words, at, raw_index, 0), ts_recv, raw_index)
+                    stream.lose_line()
+        elif code == StatusCode.DECODE_ERROR:
+            self._line_decode_error(source, ts_recv, raw_index)
+
+    def _line_decode_error(self, source: int, ts_recv: int, raw_index: int) -> None:
+        """A frame of the line could not be read: books that neither number nor check would show it are in doubt."""
+        for symbol, channel, rank in self.lines.held(source):
+            stream = self.streams[symbol, channel, rank]
+            if isinstance(stream, BookStream):
+                fields = stream.definition.fields
+                if not fields.sequence_rule and not fields.check_rule:
+                    self._touched[symbol, channel, rank] = stream
+                    stream.declare_gap(Cause.DECODE, ts_recv, raw_index)
+
+    def _instrument_status(self, words: Words, at: int, code: int, number: int, source: int, raw_index: int) -> None:
+        definition = self.definitions.get(number)
+        if definition is None or not definition.selected:
+            return
+        details = _details(_body(words, at))
+        if not str(details.get("channel", BOOK)).startswith(BOOK_CHANNELS):
+            return
+        symbol, ts_recv = definition.symbol, int(words[at + 1])
+        rank = self.lines.rank(symbol, BOOK, source)
+        if rank is None:
+            if self.lines.ranks(symbol, BOOK):
+                return  # a redundant line that delivered nothing yet
+            rank = 0
+        stream = self._stream_at(definition, BOOK, rank, ts_recv)
+        assert isinstance(stream, BookStream)
+        if code == StatusCode.DECODE_ERROR:
+            stream.declare_gap(Cause.DECODE, ts_recv, raw_index)
+        stream.put_status(_clean_status(words, at, raw_index, stream.next_ordinal(raw_index)), ts_recv, raw_index)
+        if code in LINE_ENDS:
+            stream.lose_line()
+            self.lines.release(source, symbol)
+
+    def _raw_gap(self, words: Words, at: int, instrument: int, raw_index: int) -> None:
+        """Records were dropped on the way into the raw queue: every book they may have touched has a hole."""
+        ts_recv = int(words[at + 1])
+        definition = self.definitions.get(instrument)
+        for key, stream in self.books():
+            if not instrument or (definition is not None and definition.symbol == key[0]):
+                self._touched[key] = stream
+                stream.declare_gap(Cause.DROPPED, ts_recv, raw_index)
+
+    def _http_snapshot(self, words: Words, base_index: int, number: int, end: int, instrument: int) -> int:
+        """Give a snapshot that came outside any line to the lines of its instrument; return where to go on."""
+        stop = number + 1
+        heads = self._heads
+        while stop < end and heads[stop, 0] == Kind.CHECK and heads[stop, 1] == instrument:
+            stop += 1
+        canonical = int(self._canonical_numbers(heads[number : number + 1, 1], np.zeros(1, dtype=np.int64))[0])
+        if canonical < 0:
+            return stop
+        definition = self.definitions[canonical]
+        own = self.lines.rank(definition.symbol, BOOK, 0)
+        ranks = [own] if own is not None else self.lines.ranks(definition.symbol, BOOK) or [0]
+        chosen = np.arange(number, stop, dtype=np.int64)
+        block = Block.of(words, self._starts, heads[:, 3], chosen, base_index)
+        for rank in ranks:
+            ts_recv = int(words[self._starts[number] + 1])
+            self._stream_at(definition, BOOK, rank, ts_recv).take(block.copy())
+        return stop
+
+
+def _body(words: Words, at: int) -> bytes:
+    length = int(words[at] & layout.WORD_LENGTH_MASK)
+    data: bytes = words[at : at + (length >> 3)].tobytes()
+    return data[HEADER_BYTES:]
+
+
+def _details(body: bytes) -> dict[str, Any]:
+    size = layout.STATUS_BODY.unpack_from(body)[1]
+    start = layout.STATUS_BODY.size
+    return unpack_details(body[start : start + size], where="STATUS") if size else {}
+
+
+def _clean_status(words: Words, at: int, raw_index: int, ordinal: int) -> bytes:
+    return pack_record(
+        Kind.STATUS,
+        _body(words, at),
+        ts_recv=int(words[at + 1]),
+        ts_event=int(words[at + 2]),
+        flags=Flag.LAST,
+        instrument=CLEAN_INSTRUMENT,
+        source_index=raw_index,
+        ordinal=ordinal,
+        sequence=int(words[at + 5]),
+    )

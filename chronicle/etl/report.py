@@ -1,0 +1,69 @@
+"""What a shard did, for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from chronicle.core.layout import NONE
+
+__all__ = ["EtlReport", "LaneReport"]
+
+
+@dataclass(slots=True)
+class LaneReport:
+    """One raw lane. Counts of checks, gaps and drops are since the raw queue's start; records are of this run."""
+
+    raw_queue: str
+    frontier_index: int = 0
+    frontier_ts: int = NONE
+    lag_records: int = 0
+    records: int = 0
+    clean_records: int = 0
+    resumed_at: int = 0
+    streams: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class EtlReport:
+    """A shard's run: `records` raw records were read in `seconds`, `clean_records` written."""
+
+    shard: str
+    seconds: float = 0.0
+    lanes: list[LaneReport] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        """Raw records read in this run."""
+        return sum(lane.records for lane in self.lanes)
+
+    @property
+    def clean_records(self) -> int:
+        """Clean records written in this run."""
+        return sum(lane.clean_records for lane in self.lanes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Gaps, checks by verdict and drops, over all lanes, since the raw queues' start."""
+        total: dict[str, int] = {}
+        for lane in self.lanes:
+            for name, count in lane.counts.items():
+                total[name] = total.get(name, 0) + count
+        return total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for ``--json``."""
+        return {
+            "shard": self.shard,
+            "seconds": self.seconds,
+            "records": self.records,
+            "clean_records": self.clean_records,
+            "counts": self.counts,
+            "lanes": [lane.to_dict() for lane in self.lanes],
+        }

@@ -1,0 +1,202 @@
+"""A shard: the duty cycle over all raw lanes of a home, live or until they are drained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from chronicle.core.clock import Clock, SystemClock
+from chronicle.core.errors import ConfigError, NotFoundError, QueueLockedError
+from chronicle.core.local import LocalSource
+from chronicle.core.paths import lane_of
+from chronicle.core.queue import Queue
+from chronicle.core.source import SegmentSource
+from chronicle.etl.config import EtlConfig
+from chronicle.etl.lane import LaneRunner
+from chronicle.etl.report import EtlReport, LaneReport
+from chronicle.etl.resync import ResyncRequests
+
+__all__ = ["EtlReport", "LaneReport", "run_shard"]
+
+WINDOW_BYTES = 4 << 20
+IDLE_SECONDS_MIN = 0.001
+IDLE_SECONDS_MAX = 0.02
+DISCOVERY_INTERVAL_NS = 1_000_000_000
+_SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+
+
+def run_shard(
+    home: str | Path,
+    *,
+    source: SegmentSource | None = None,
+    target: str | Path | None = None,
+    shard: str = "default",
+    drain: bool = False,
+    config: EtlConfig | None = None,
+    stop: Event | None = None,
+    clock: Clock | None = None,
+    progress: Callable[[EtlReport], None] | None = None,
+    window_bytes: int = WINDOW_BYTES,
+) -> EtlReport:
+    """Turn the raw queues of `home` into clean queues per instrument; continue where the last run stopped.
+
+    Parameters
+    ----------
+    home : path
+        The home folder.
+    source : SegmentSource, optional
+        Where raw segments are read (any tier); default the home itself.
+    target : path, optional
+        Where clean queues, progress and checkpoints go; default the home.
+    shard : str
+        Name of this process' share.
+    drain : bool
+        Work off everything committed, seal the clean queues (and raw and wire queues that no feed holds), and end.
+    config : EtlConfig, optional
+        What shapes the output.
+    stop : threading.Event, optional
+        Set it to end a live run.
+    clock : Clock, optional
+        For the pace of progress records; the output does not depend on it.
+    progress : callable, optional
+        Called with the report after every window.
+    window_bytes : int
+        Raw bytes per step; the output does not depend on it.
+
+    Raises
+    ------
+    QueueLockedError
+        When the same shard runs already.
+    CorruptionError
+        When stored records are damaged, or clean queues are not what the raw queue gives.
+    ConfigError
+        When the shard's name or the raw queues' names cannot be used.
+    """
+    if not _SHARD.fullmatch(shard):
+        raise ConfigError(
+            f"a shard cannot be named {shard[:80]!r}", expected="a-z 0-9 _ -, up to 64", found=shard[:80]
+        )
+    duty = _Duty(
+        Path(home),
+        source or LocalSource(home),
+        Path(target) if target is not None else Path(home),
+        shard,
+        config or EtlConfig(),
+        clock or SystemClock(),
+        progress,
+        window_bytes,
+    )
+    try:
+        if drain:
+            duty.drain(stop or Event())
+        else:
+            duty.live(stop or Event())
+        return duty.report()
+    finally:
+        duty.close()
+
+
+class _Duty:
+    """The lanes of a shard, and the cycle over them."""
+
+    def __init__(
+        self,
+        home: Path,
+        source: SegmentSource,
+        target: Path,
+        shard: str,
+        config: EtlConfig,
+        clock: Clock,
+        progress: Callable[[EtlReport], None] | None,
+        window_bytes: int,
+    ) -> None:
+        self._home = home
+        self._source = source
+        self._target = target
+        self._shard = shard
+        self._config = config
+        self._clock = clock
+        self._progress = progress
+        self._window_bytes = window_bytes
+        self._lanes: dict[str, LaneRunner] = {}
+        self._resync = ResyncRequests(target)
+        self._started_ns = clock.monotonic_ns()
+
+    def drain(self, stop: Event) -> None:
+        """Work off what is committed now."""
+        self._discover()
+        while not stop.is_set() and self._cycle(live=False):
+            pass
+        stopped = stop.is_set()
+        for lane in self._lanes.values():
+            lane.finish(seal=not stopped)
+        if self._target == self._home and not stopped:
+            self._seal_unheld()
+
+    def live(self, stop: Event) -> None:
+        """Follow the raw queues until `stop`."""
+        idle, looked_ns = IDLE_SECONDS_MIN, None
+        while not stop.is_set():
+            now_ns = self._clock.monotonic_ns()
+            if looked_ns is None or now_ns - looked_ns >= DISCOVERY_INTERVAL_NS:
+                self._discover()
+                looked_ns = now_ns
+            if self._cycle(live=True):
+                idle = IDLE_SECONDS_MIN
+            else:
+                stop.wait(idle)
+                idle = min(2 * idle, IDLE_SECONDS_MAX)
+        for lane in self._lanes.values():
+            lane.finish(seal=False)
+
+    def report(self) -> EtlReport:
+        """Return what was done so far."""
+        seconds = (self._clock.monotonic_ns() - self._started_ns) / 1e9
+        return EtlReport(self._shard, seconds, [lane.fill_report() for lane in self._lanes.values()])
+
+    def close(self) -> None:
+        """Give up all queues."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _cycle(self, *, live: bool) -> bool:
+        """Give every lane one window; return whether any had one."""
+        worked = False
+        for lane in self._lanes.values():
+            if lane.step(self._window_bytes):
+                worked = True
+                if live and lane.doubtful:
+                    self._resync.ask(lane.doubtful, lane.pipeline.last_ts)
+            lane.after(self._clock.monotonic_ns())
+        if worked and self._progress is not None:
+            self._progress(self.report())
+        return worked
+
+    def _discover(self) -> None:
+        """Take up raw queues that are new."""
+        names = self._source.queues("raw/")
+        by_lane: dict[int, str] = {}
+        for name in names:
+            other = by_lane.setdefault(lane_of(name), name)
+            if other != name:
+                raise ConfigError(
+                    "two raw queues would write the same clean lane",
+                    expected="one raw queue name per home",
+                    found=f"{other} and {name}",
+                    hint="run them in homes of their own",
+                )
+        for name in names:
+            if name not in self._lanes and self._source.segments(name):
+                self._lanes[name] = LaneRunner(self._source, name, self._target, self._shard, self._config)
+
+    def _seal_unheld(self) -> None:
+        """Seal raw and wire queues that no feed holds, so that they can be tiered too."""
+        local = LocalSource(self._home)
+        for name in [*local.queues("raw/"), *local.queues("wire/")]:
+            try:
+                with Queue.open(self._home / name, name=name).appender() as appender:
+                    appender.seal()
+            except (QueueLockedError, NotFoundError):
+                continue

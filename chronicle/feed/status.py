@@ -1,0 +1,80 @@
+"""What a live feed says of itself: one small file that every other process may read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from chronicle.core.durable import file_error, temporary_name
+
+__all__ = ["FeedStatus", "LineStatus", "read_status", "write_status"]
+
+STATUS_NAME: Final = "control/feed.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LineStatus:
+    """One connection. `oldest_stream_ts` is the ts_recv of the stream that was silent longest: health is its age."""
+
+    number: int
+    venue: str
+    address: str
+    is_up: bool
+    connect_count: int
+    failure_count: int
+    last_frame_ts: int
+    last_error: str
+    stream_count: int
+    oldest_stream_ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """A live session. Times are ns UTC; `ts` is when this was written."""
+
+    capture: str
+    pid: int
+    ts: int
+    raw: str
+    wire: str
+    frames: int
+    records: int
+    decode_errors: int
+    clamped: int
+    resyncs: int
+    resyncs_dropped: int
+    lines: list[LineStatus] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def write_status(home: Path, status: FeedStatus) -> None:
+    """Replace the status file, atomically; it need not survive power loss.
+
+    Raises
+    ------
+    CapacityError, StoreError
+        When the disk refuses.
+    """
+    path = home / STATUS_NAME
+    temporary = temporary_name(path)
+    try:
+        temporary.write_text(json.dumps(status.to_dict()), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise file_error(error, "write the feed's status", path) from error
+
+
+def read_status(home: Path) -> FeedStatus | None:
+    """Return the status that the last live feed of `home` left, or None."""
+    try:
+        values = json.loads((home / STATUS_NAME).read_bytes())
+        lines = [LineStatus(**line) for line in values.pop("lines")]
+        return FeedStatus(**values, lines=lines)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

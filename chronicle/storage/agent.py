@@ -1,0 +1,299 @@
+"""The tiering agent: performs a plan, settles what an earlier run left behind, deletes what is due. One per home."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from chronicle.core.clock import Clock, SystemClock
+from chronicle.core.durable import file_error
+from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError
+from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
+from chronicle.core.local import LocalSource
+from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog
+from chronicle.storage.manifest import MANIFEST_FOLDER, Entry, Manifest
+from chronicle.storage.moves import Hook, Mover, no_hook
+from chronicle.storage.policy import HOT, Move, Plan, Policy
+from chronicle.storage.policy import plan as plan_moves
+from chronicle.storage.state import gather, hot_entries, merge_hot
+
+__all__ = ["Failure", "Report", "agent_lock", "apply_plan", "make_plan", "run_once"]
+
+LOCK_NAME: Final = "agent.lock"
+BATCH_MOVES: Final = 64
+BATCH_BYTES: Final = 256 * 1024 * 1024
+"""After so many moves or source bytes catalogs are published and sources deleted, so that space comes free."""
+
+Progress = Callable[[int, int, Move], None]
+"""Called after each move with (moves done, moves planned, the move)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A move that was not made, and the error."""
+
+    move: Move
+    error: ChronicleError
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did. `paused` names tiers that refused for lack of space; nothing more was tried there."""
+
+    moved: list[Entry] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    paused: dict[str, CapacityError] = field(default_factory=dict)
+    finished: int = 0
+    undone: int = 0
+    broken: list[Entry] = field(default_factory=list)
+    deleted: int = 0
+    retired_pending: int = 0
+    source_bytes: int = 0
+    target_bytes: int = 0
+
+    def raise_for_failures(self) -> None:
+        """Raise the first error, if there was one."""
+        for error in self.paused.values():
+            raise error
+        for failure in self.failures:
+            raise failure.error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for ``--json``."""
+        return {
+            "moved": len(self.moved),
+            "source_bytes": self.source_bytes,
+            "target_bytes": self.target_bytes,
+            "finished": self.finished,
+            "undone": self.undone,
+            "broken": [list(entry.key) for entry in self.broken],
+            "deleted": self.deleted,
+            "retired_pending": self.retired_pending,
+            "paused": {tier: error.to_dict() for tier, error in self.paused.items()},
+            "failures": [
+                {"queue": item.move.segment.queue, "number": item.move.segment.number} | item.error.to_dict()
+                for item in self.failures
+            ],
+        }
+
+
+def make_plan(
+    home: str | Path, policy: Policy, *, everything: bool = False, prefix: str = "", clock: Clock | None = None
+) -> tuple[Plan, list[ChronicleError]]:
+    """Return what the policy would move now, and segments that could not be read. Nothing is written."""
+    now_ns = (clock or SystemClock()).now_ns()
+    state, errors = gather(home, now_ns=now_ns)
+    return plan_moves(state, policy, now_ns, everything=everything, prefix=prefix), errors
+
+
+def apply_plan(
+    home: str | Path,
+    plan: Plan,
+    policy: Policy,
+    *,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+    hook: Hook = no_hook,
+) -> Report:
+    """Perform a plan: settle interrupted moves first, then move, publish catalogs, delete due sources.
+
+    Raises
+    ------
+    QueueLockedError
+        When another agent works on this home.
+    StateError
+        When another home archives into a tier of the plan; nothing was moved.
+    CapacityError, StoreError
+        When the manifest or a catalog cannot be written. What single moves met is in the report.
+    """
+    clock = clock or SystemClock()
+    home = Path(home)
+    with agent_lock(home, now_ns=clock.now_ns()):
+        manifest = Manifest.open(home, create=True)
+        assert manifest is not None
+        agent = _Agent(home, manifest, policy, clock, hook)
+        agent.settle()
+        agent.perform(plan, progress)
+        return agent.report
+
+
+def run_once(
+    home: str | Path,
+    policy: Policy,
+    *,
+    everything: bool = False,
+    prefix: str = "",
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Plan and apply: one duty cycle of ``chronicle tier run``."""
+    clock = clock or SystemClock()
+    plan, _ = make_plan(home, policy, everything=everything, prefix=prefix, clock=clock)
+    return apply_plan(home, plan, policy, clock=clock, progress=progress)
+
+
+@contextlib.contextmanager
+def agent_lock(home: Path, *, now_ns: int) -> Iterator[None]:
+    """Be the one agent of a home; the lock dies with its owner.
+
+    Raises
+    ------
+    QueueLockedError
+        Naming the holder.
+    """
+    path = home / MANIFEST_FOLDER / LOCK_NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115 - held as long as the lock
+    except OSError as error:
+        raise file_error(error, "open the agent's lock", path) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise QueueLockedError(
+                "another tiering agent works on this home",
+                path=path,
+                expected="no agent",
+                found=_holder(file),
+                hint="wait for it, or stop it; a plan needs no lock",
+            ) from error
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_ns": now_ns}).encode())
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _holder(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(4096).decode("utf-8", "replace") or "a live process"
+
+
+class _Agent:
+    """One run over one home."""
+
+    def __init__(self, home: Path, manifest: Manifest, policy: Policy, clock: Clock, hook: Hook) -> None:
+        self.home = home
+        self.manifest = manifest
+        self.policy = policy
+        self.clock = clock
+        self.mover = Mover(home, manifest, policy, hook)
+        self.hook = hook
+        self.report = Report()
+        self._entries: dict[tuple[str, int, int], Entry] = {}
+
+    def settle(self) -> None:
+        """Record what is new, remember the tiers, finish or undo what was interrupted, delete what is due."""
+        tiers = {
+            tier.name: {"path": _relative(tier.path, self.home), "encoding": tier.encoding}
+            for tier in self.policy.tiers
+        }
+        self.manifest.set_tiers(self.manifest.tiers() | tiers)
+        now_ns = self.clock.now_ns()
+        recorded = {entry.key: entry for entry in self.manifest.entries()}
+        found, _ = hot_entries(self.home, now_ns=now_ns)
+        merged = merge_hot(recorded, found)
+        self.manifest.put(entry for key, entry in merged.items() if recorded.get(key) != entry)
+        self.manifest.remove(recorded.keys() - merged.keys())
+        for entry in [entry for entry in merged.values() if entry.intent]:
+            merged[entry.key], outcome = self.mover.settle(entry, now_ns)
+            if outcome == "broken":
+                self.report.broken.append(entry)
+            elif outcome == "finished":
+                self.report.finished += 1
+            else:
+                self.report.undone += 1
+        self._entries = merged
+        self._close_batch()
+
+    def perform(self, plan: Plan, progress: Progress | None) -> None:
+        """Make the plan's moves, batch by batch."""
+        for tier in sorted({move.target for move in plan.moves}):
+            check_owner(self.mover.store(tier), self.manifest.home_id())
+        self._sync_outputs(plan)
+        moves, size = 0, 0
+        for position, move in enumerate(plan.moves):
+            if move.target not in self.report.paused:
+                self._move(move)
+            moves, size = moves + 1, size + move.source_bytes
+            if moves >= BATCH_MOVES or size >= BATCH_BYTES:
+                self._close_batch()
+                moves, size = 0, 0
+            if progress is not None:
+                progress(position + 1, len(plan.moves), move)
+        self._close_batch()
+
+    def _move(self, move: Move) -> None:
+        row = move.segment
+        entry = self._entries.get((row.queue, row.generation, row.number))
+        if entry is None or entry.place != move.source or entry.intent:
+            return  # the plan is older than the state: somebody else moved or removed it
+        try:
+            published = self.mover.move(entry, move.target, self.clock.now_ns())
+        except CapacityError as error:
+            self.report.paused[move.target] = error
+            self.report.failures.append(Failure(move, error))
+        except ChronicleError as error:
+            self.report.failures.append(Failure(move, error))
+        else:
+            self._entries[entry.key] = published
+            self.report.moved.append(published)
+            self.report.source_bytes += entry.length
+            self.report.target_bytes += published.length
+
+    def _close_batch(self) -> None:
+        """Publish the catalogs that are behind; only then delete sources."""
+        for tier in self.manifest.dirty():
+            encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
+            catalog = catalog_of(self.manifest.home_id(), tier, encoding, self._entries.values())
+            publish_catalog(self.mover.store(tier), catalog)
+            self.manifest.clear_dirty(tier)
+            for entry in self._entries.values():
+                if entry.retired and entry.place == tier:
+                    self.hook("cataloged", entry)
+        now_ns = self.clock.now_ns()
+        self.report.retired_pending = 0
+        for key, entry in list(self._entries.items()):
+            if entry.retired:
+                settled = self.mover.discard(entry, now_ns)
+                self.report.deleted += len(entry.retired) - len(settled.retired)
+                self.report.retired_pending += len(settled.retired)
+                self._entries[key] = settled
+
+    def _sync_outputs(self, plan: Plan) -> None:
+        """Before raw leaves hot, make all that the ETL has written durable: what it read raw for must survive."""
+        if not any(move.segment.queue.startswith("raw/") and move.source == HOT for move in plan.moves):
+            return
+        source = LocalSource(self.home)
+        for name in (*source.queues("clean/"), *source.queues("etl/")):
+            for number, path in source.queue(name).segment_files().items():
+                if path.suffix == SEGMENT_OPEN_SUFFIX:
+                    _sync_file(path, number)
+
+
+def _sync_file(path: Path, number: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # sealed meanwhile, and sealing syncs
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise file_error(error, f"sync segment {number}", path) from error
+    finally:
+        os.close(descriptor)
+
+
+def _relative(path: Path, home: Path) -> str:
+    """Return a tier's root as the manifest keeps it: relative while inside the home, so that homes can be moved."""
+    absolute, base = path.absolute(), home.absolute()
+    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)

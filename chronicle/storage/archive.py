@@ -1,0 +1,313 @@
+"""A segment in the archive: blocks are read, checked and decoded only where somebody looks.
+
+Reading needs neither a compiler nor the whole object: one range for trailer, footer and seek index, one for each
+block of records. Nothing is returned before both of a block's checksums matched.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import Any, Final
+
+import xxhash
+
+from chronicle.core import layout
+from chronicle.core.errors import ChronicleError, CorruptionError
+from chronicle.core.layout import SegmentState
+from chronicle.core.records import unpack_details
+from chronicle.core.segment import SegmentHeader
+from chronicle.core.source import SeekPoint, SegmentInfo
+from chronicle.storage.archive_layout import (
+    FOOTER,
+    HEADER_BYTES,
+    TAIL_READ_BYTES,
+    TRAILER_BYTES,
+    ArchiveFooter,
+    Block,
+    Method,
+    check_header,
+    unpack_trailer,
+)
+from chronicle.storage.stores import ObjectReader, Store
+
+__all__ = ["ArchivedSegment", "check_archived", "read_archive_footer"]
+
+CACHE_BYTES: Final = 16 * 1024 * 1024
+"""Decoded blocks kept per open segment (at least the last two)."""
+RAW_BYTES_MAX: Final = 96 << 20
+FOOTER_BYTES_MAX: Final = 64 << 20
+
+
+class ArchivedSegment:
+    """Implements :class:`chronicle.core.source.SegmentView` over an archive object.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        The object.
+    place : str
+        Name of the tier, for answers.
+    """
+
+    def __init__(self, store: Store, name: str, *, place: str = "warm") -> None:
+        self.path = f"{store.location}/{name}"
+        self._place = place
+        self._reader: ObjectReader | None = store.reader(name)
+        self.blocks_decoded = 0
+        self.bytes_read = 0
+        try:
+            self.footer, self._tail, self._tail_offset = _read_footer(self._reader, self.path)
+        except ChronicleError:
+            self.close()
+            raise
+        self._starts = [block.raw_offset for block in self.footer.blocks]
+        self._cache: OrderedDict[int, bytes | memoryview] = OrderedDict()
+        self._seek: list[SeekPoint] | None = None
+        self._header: SegmentHeader | None = None
+
+    def __enter__(self) -> ArchivedSegment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the object; views that were handed out keep their bytes."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    @property
+    def info(self) -> SegmentInfo:
+        """Identity and totals, from the footer."""
+        return footer_info(self.footer, self._reader.size if self._reader else 0, self._place, self.path)
+
+    @property
+    def data_offset(self) -> int:
+        """Offset of the first record in the sealed file."""
+        return self.footer.data_offset
+
+    @property
+    def header(self) -> SegmentHeader:
+        """The sealed segment's own header."""
+        if self._header is None:
+            self._header = SegmentHeader.unpack(bytes(self.view(0, layout.PAGE_BYTES)), self.path)
+        return self._header
+
+    def prologue(self) -> dict[str, Any]:
+        """Return the prologue's map."""
+        start = layout.SEGMENT_HEADER_BYTES
+        data = bytes(self.view(start, start + self.header.prologue_bytes))
+        if xxhash.xxh3_64_intdigest(data) != self.header.prologue_checksum:
+            raise CorruptionError("the segment's prologue does not match its checksum", path=self.path, offset=start)
+        return unpack_details(data, where="prologue") if data else {}
+
+    def seek_points(self) -> list[SeekPoint]:
+        """Return the sparse seek index."""
+        if self._seek is None:
+            start = self.footer.footer_offset
+            entries = self.view(start, start + self.header.seek_count * layout.SEEK_ENTRY_BYTES)
+            self._seek = [SeekPoint(*values) for values in layout.SEEK_ENTRY.iter_unpack(entries)]
+        return self._seek
+
+    def data_end(self) -> int:
+        """Return the offset after the last record, the ROLL included."""
+        return self.footer.footer_offset
+
+    def extent(self) -> tuple[int, int, bool]:
+        """Return (end offset, end index, rolled), the ROLL not included, as the local segment does."""
+        footer = self.footer
+        return footer.footer_offset - layout.ROLL_BYTES, footer.base_index + footer.record_count, True
+
+    def point_before(self, index: int) -> SeekPoint | None:
+        """Return the last seek point at or before record `index`."""
+        points = self.seek_points()
+        position = bisect_right(points, index, key=lambda point: point.index)
+        return points[position - 1] if position else None
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Return the bytes [start, end) of the sealed file, decoded and checked.
+
+        Raises
+        ------
+        CorruptionError
+            When a block is not what was stored.
+        """
+        if not 0 <= start <= end <= self.footer.file_bytes:
+            raise CorruptionError(
+                "a read outside the segment",
+                path=self.path,
+                offset=start,
+                expected=f"within {self.footer.file_bytes}",
+                found=end,
+            )
+        if start == end:
+            return memoryview(b"")
+        parts = []
+        position = bisect_right(self._starts, start) - 1
+        while start < end:
+            block = self.footer.blocks[position]
+            stop = min(end, block.raw_offset + block.raw_bytes)
+            parts.append(memoryview(self._block(position))[start - block.raw_offset : stop - block.raw_offset])
+            start, position = stop, position + 1
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    def _block(self, position: int) -> bytes | memoryview:
+        cached = self._cache.get(position)
+        if cached is not None:
+            self._cache.move_to_end(position)
+            return cached
+        block = self.footer.blocks[position]
+        raw = decode_stored(self._stored(block), block, self.path)
+        self.blocks_decoded += 1
+        self._cache[position] = raw
+        while len(self._cache) > 2 and sum(map(len, self._cache.values())) > CACHE_BYTES:
+            self._cache.popitem(last=False)
+        return raw
+
+    def _stored(self, block: Block) -> bytes:
+        offset = block.object_offset - self._tail_offset
+        if offset >= 0:
+            return self._tail[offset : offset + block.object_bytes]
+        if self._reader is None:
+            raise CorruptionError("the segment was closed", path=self.path)
+        self.bytes_read += block.object_bytes
+        return self._reader.read(block.object_offset, block.object_bytes)
+
+
+def decode_stored(stored: bytes, block: Block, path: object) -> bytes | memoryview:
+    """Return a block's raw bytes.
+
+    Raises
+    ------
+    CorruptionError
+        When either checksum or the decoding fails.
+    """
+    _compare(stored, block.stored_checksum, block, path, "stored")
+    if block.raw_bytes > RAW_BYTES_MAX:
+        raise CorruptionError("a block claims to be larger than blocks can be", path=path, found=block.raw_bytes)
+    if block.method == Method.STORED:
+        raw: bytes | memoryview = stored
+    elif block.method == Method.ZSTD:
+        raw = _decompress(stored, block, path)
+    elif block.method == Method.COLUMNS:
+        from chronicle.storage.blocks import decode_block
+
+        try:
+            raw = decode_block(stored, block.raw_bytes)
+        except CorruptionError as error:
+            error.path, error.offset = str(path), block.object_offset
+            raise
+    else:
+        raise CorruptionError(
+            "a block has an unknown method", path=path, offset=block.object_offset, found=block.method
+        )
+    _compare(raw, block.raw_checksum, block, path, "decoded")
+    return raw
+
+
+def _decompress(stored: bytes, block: Block, path: object) -> bytes:
+    import zstandard
+
+    try:
+        if zstandard.frame_content_size(stored) != block.raw_bytes:
+            raise zstandard.ZstdError("the frame has another length than the table")  # noqa: TRY301
+        return bytes(zstandard.ZstdDecompressor().decompress(stored, max_output_size=block.raw_bytes))
+    except zstandard.ZstdError as error:
+        raise CorruptionError(
+            f"a block does not decompress: {error}", path=path, offset=block.object_offset
+        ) from error
+
+
+def _compare(data: bytes | memoryview, expected: int, block: Block, path: object, what: str) -> None:
+    found = xxhash.xxh3_64_intdigest(data)
+    if found != expected:
+        raise CorruptionError(
+            f"the {what} bytes of an archived block do not match their checksum",
+            path=path,
+            offset=block.object_offset,
+            expected=hex(expected),
+            found=hex(found),
+            hint="restore the object from another tier; chronicle verify lists all damage",
+        )
+
+
+def read_archive_footer(store: Store, name: str) -> tuple[ArchiveFooter, int]:
+    """Return an object's footer and its bytes, without decoding a block."""
+    reader = store.reader(name)
+    try:
+        return _read_footer(reader, f"{store.location}/{name}")[0], reader.size
+    finally:
+        reader.close()
+
+
+def footer_info(footer: ArchiveFooter, size: int, place: str, location: str) -> SegmentInfo:
+    """Return a footer as the SegmentInfo of its segment."""
+    return SegmentInfo(
+        queue=footer.queue,
+        number=footer.number,
+        generation=footer.generation,
+        base_index=footer.base_index,
+        record_count=footer.record_count,
+        ts_first=footer.ts_first,
+        ts_last=footer.ts_last,
+        state=SegmentState.SEALED,
+        data_bytes=footer.data_bytes,
+        size_bytes=size,
+        place=place,
+        location=location,
+    )
+
+
+def check_archived(store: Store, name: str) -> ArchiveFooter:
+    """Read and decode all of an archive object, check every byte, and return its footer.
+
+    Raises
+    ------
+    CorruptionError and the other errors of a damaged, foreign or cut file
+    """
+    with ArchivedSegment(store, name) as segment:
+        reader, footer = segment._reader, segment.footer
+        assert reader is not None
+        check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
+        whole = xxhash.xxh3_64()
+        for block in footer.blocks:
+            whole.update(decode_stored(reader.read(block.object_offset, block.object_bytes), block, segment.path))
+        if whole.intdigest() != footer.whole_checksum:
+            raise CorruptionError(
+                "the archived segment does not decode to the sealed file",
+                path=segment.path,
+                expected=hex(footer.whole_checksum),
+                found=hex(whole.intdigest()),
+            )
+        _check_identity(segment)
+        return footer
+
+
+def _check_identity(segment: ArchivedSegment) -> None:
+    header, footer = segment.header, segment.footer
+    found = (header.generation, header.number, header.base_index, header.record_count, header.file_bytes)
+    expected = (footer.generation, footer.number, footer.base_index, footer.record_count, footer.file_bytes)
+    if found != expected:
+        raise CorruptionError(
+            "the archive's footer and the sealed header disagree", path=segment.path, expected=expected, found=found
+        )
+
+
+def _read_footer(reader: ObjectReader, path: str) -> tuple[ArchiveFooter, bytes, int]:
+    """Return (footer, the object's tail as read, offset of that tail)."""
+    size = reader.size
+    tail_offset = max(0, size - TAIL_READ_BYTES)
+    tail = reader.read(tail_offset, size - tail_offset)
+    offset, length, checksum = unpack_trailer(tail[-TRAILER_BYTES:], size, path)
+    if length > FOOTER_BYTES_MAX or length < FOOTER.size:
+        raise CorruptionError("an archive's footer has an absurd length", path=path, found=length)
+    if offset < tail_offset:
+        tail = reader.read(offset, size - offset)
+        tail_offset = offset
+    data = tail[offset - tail_offset : offset - tail_offset + length]
+    if xxhash.xxh3_64_intdigest(data) != checksum:
+        raise CorruptionError("an archive's footer does not match its checksum", path=path, offset=offset)
+    return ArchiveFooter.unpack(data, object_end=offset, path=path), tail, tail_offset

@@ -1,0 +1,391 @@
+"""The manifest: where every sealed segment is published, and which moves are under way. LMDB at HOME/manifest.
+
+One entry a segment, keyed (queue, generation, number). Every change is one transaction; an entry carries its own
+checksum. The manifest is an index: :mod:`chronicle.storage.rebuild` makes it again from the segments alone.
+``docs/format/manifest.md`` is the specification.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import weakref
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+import msgpack
+import xxhash
+
+from chronicle.core.errors import CapacityError, CorruptionError, StoreError, VersionError
+from chronicle.core.layout import SegmentState
+from chronicle.core.source import SegmentInfo
+
+__all__ = ["Entry", "Intent", "Manifest", "Retired"]
+
+MANIFEST_VERSION: Final = 1
+MANIFEST_FOLDER: Final = "manifest"
+MAP_BYTES: Final = 16 << 30
+"""Address space, not disk: the file grows with what it holds."""
+_KEY: Final = struct.Struct(">IQ")
+_SUM: Final = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A move that has begun: to which tier and object, under which temporary name, which step was reached."""
+
+    tier: str
+    object: str
+    temporary: str
+    step: str
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A copy that is no longer published and is deleted from `due_ns` on."""
+
+    tier: str
+    object: str
+    due_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sealed segment: identity, totals, and the one place where it is published.
+
+    `checksum` is the sealed file's own checksum, `file_bytes` its size, `data_bytes` that of its records;
+    `object`, `offset` and `length` say where its stored bytes are below the tier's root. `sealed_seen_ns` is when
+    the agent first saw it sealed.
+    """
+
+    queue: str
+    generation: int
+    number: int
+    queue_id: str
+    base_index: int
+    record_count: int
+    ts_first: int
+    ts_last: int
+    data_bytes: int
+    file_bytes: int
+    checksum: int
+    sealed_seen_ns: int
+    place: str
+    encoding: str
+    object: str
+    offset: int
+    length: int
+    intent: Intent | None = None
+    retired: tuple[Retired, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """(queue, generation, number)."""
+        return self.queue, self.generation, self.number
+
+    @property
+    def end_index(self) -> int:
+        """Index of the first record after the segment."""
+        return self.base_index + self.record_count
+
+    @property
+    def state(self) -> str:
+        """``published``, or ``moving`` while an intent stands."""
+        return "moving" if self.intent else "published"
+
+    def info(self, root: str) -> SegmentInfo:
+        """Return the entry as a SegmentInfo of the tier at `root`."""
+        return SegmentInfo(
+            queue=self.queue,
+            number=self.number,
+            generation=self.generation,
+            base_index=self.base_index,
+            record_count=self.record_count,
+            ts_first=self.ts_first,
+            ts_last=self.ts_last,
+            state=SegmentState.SEALED,
+            data_bytes=self.data_bytes,
+            size_bytes=self.length,
+            place=self.place,
+            location=f"{root}/{self.object}",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for storing and ``--json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Entry:
+        """Return the entry that :meth:`to_dict` described; unknown keys of later versions are left out.
+
+        Raises
+        ------
+        TypeError, KeyError
+            When it is none.
+        """
+        known = {field.name for field in fields(cls)}
+        plain = {key: value for key, value in values.items() if key in known}
+        if plain.get("intent"):
+            plain["intent"] = Intent(**plain["intent"])
+        plain["retired"] = tuple(Retired(**item) for item in plain.get("retired", ()))
+        return cls(**plain)
+
+
+class Manifest:
+    """Transactions over entries. Threads may share one; a forked child opens its own."""
+
+    def __init__(self, home: Path, environment: Any) -> None:
+        self.home = home
+        self.path = home / MANIFEST_FOLDER
+        self._environment = environment
+        self._segments = environment.open_db(b"segments", create=False)
+        self._meta = environment.open_db(b"meta", create=False)
+        version = self._get_meta("version")
+        if version != MANIFEST_VERSION:
+            raise VersionError(
+                "the manifest has a version this build does not read",
+                path=self.path,
+                expected=MANIFEST_VERSION,
+                found=version,
+            )
+
+    @classmethod
+    def open(cls, home: str | Path, *, create: bool = False) -> Manifest | None:
+        """Open the manifest of a home; None where there is none and `create` is false.
+
+        Raises
+        ------
+        CorruptionError
+            When the files are there and are no manifest.
+        """
+        folder = Path(home) / MANIFEST_FOLDER
+        if not create and not (folder / "data.mdb").exists():
+            return None
+        try:
+            environment = _environment(folder, create=create)
+            return None if environment is None else cls(Path(home), environment)
+        except lmdb.Error as error:
+            raise manifest_error(error, folder) from error
+
+    def version(self) -> int:
+        """Return a number that changes with every transaction."""
+        return int(self._environment.info()["last_txnid"])
+
+    def entries(self, queue: str | None = None) -> list[Entry]:
+        """Return all entries, or those of one queue, in key order, from one consistent view."""
+        start = b"" if queue is None else queue.encode("utf-8") + b"\0"
+        found = []
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            if cursor.set_range(start):
+                for key, value in cursor:
+                    if not bytes(key).startswith(start):
+                        break
+                    found.append(self._unpack(bytes(value), bytes(key)))
+        return found
+
+    def queues(self) -> list[str]:
+        """Return the names of all queues with entries."""
+        found: list[str] = []
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            position = b""
+            while cursor.set_range(position):
+                name = bytes(cursor.key()).partition(b"\0")[0]
+                found.append(name.decode("utf-8"))
+                position = name + b"\x01"
+        return found
+
+    def get(self, key: tuple[str, int, int]) -> Entry | None:
+        """Return one entry."""
+        packed = _pack_key(key)
+        with self._read() as transaction:
+            value = transaction.get(packed, db=self._segments)
+            return None if value is None else self._unpack(bytes(value), packed)
+
+    def put(self, entries: Iterable[Entry], *, dirty: Iterable[str] = ()) -> None:
+        """Store entries in one durable transaction; `dirty` names tiers whose catalog must be published again."""
+        marks = set(dirty)
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for entry in entries:
+                    transaction.put(_pack_key(entry.key), _pack_entry(entry), db=self._segments)
+                if marks:
+                    packed = transaction.get(b"dirty", db=self._meta)
+                    marks |= set(msgpack.unpackb(packed)) if packed else set()
+                    transaction.put(b"dirty", msgpack.packb(sorted(marks)), db=self._meta)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
+
+    def remove(self, keys: Iterable[tuple[str, int, int]]) -> None:
+        """Remove entries in one durable transaction."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for key in keys:
+                    transaction.delete(_pack_key(key), db=self._segments)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
+
+    def replace_all(self, entries: Iterable[Entry], tiers: dict[str, dict[str, Any]], home_id: str) -> None:
+        """Replace everything in one transaction; readers see all of the old or all of the new."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                transaction.drop(self._segments, delete=False)
+                for entry in entries:
+                    transaction.put(_pack_key(entry.key), _pack_entry(entry), db=self._segments)
+                values = {"tiers": tiers, "home_id": home_id, "dirty": [], "version": MANIFEST_VERSION}
+                for key, value in values.items():
+                    transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
+
+    def home_id(self) -> str:
+        """Return the identity that this home's catalogs carry."""
+        return str(self._get_meta("home_id"))
+
+    def tiers(self) -> dict[str, dict[str, Any]]:
+        """Return {name: {path, encoding}} of the tiers in use; paths inside the home are relative to it."""
+        return dict(self._get_meta("tiers") or {})
+
+    def set_tiers(self, tiers: dict[str, dict[str, Any]]) -> None:
+        """Remember where tiers are, so that readers need no configuration."""
+        if self.tiers() != tiers:
+            self._set_meta("tiers", tiers)
+
+    def dirty(self) -> list[str]:
+        """Return the tiers whose catalog is behind."""
+        return list(self._get_meta("dirty") or [])
+
+    def clear_dirty(self, tier: str) -> None:
+        """Note that a tier's catalog was published."""
+        self._set_meta("dirty", [name for name in self.dirty() if name != tier])
+
+    def root(self, tier: str) -> Path | None:
+        """Return the root folder of a tier, None for one that is not known."""
+        if tier == "hot":
+            return self.home
+        found = self.tiers().get(tier)
+        return None if found is None else self.home / str(found["path"])
+
+    def _read(self) -> Any:
+        try:
+            return self._environment.begin()
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
+
+    def _unpack(self, value: bytes, key: bytes) -> Entry:
+        data = value[_SUM.size :]
+        if len(value) < _SUM.size or xxhash.xxh3_64_intdigest(data) != _SUM.unpack_from(value)[0]:
+            raise self._damaged(f"entry {key!r} does not match its checksum")
+        try:
+            entry = Entry.from_dict(msgpack.unpackb(data))
+        except (TypeError, KeyError, ValueError, msgpack.exceptions.UnpackException) as error:
+            raise self._damaged(f"entry {key!r} is none: {error}") from error
+        if _pack_key(entry.key) != key:
+            raise self._damaged(f"entry {key!r} stands under another key")
+        return entry
+
+    def _damaged(self, message: str) -> CorruptionError:
+        return CorruptionError(
+            f"the manifest is damaged: {message}", path=self.path, hint="make it again: chronicle tier rebuild"
+        )
+
+    def _get_meta(self, key: str) -> Any:
+        with self._read() as transaction:
+            value = transaction.get(key.encode(), db=self._meta)
+            return None if value is None else msgpack.unpackb(bytes(value))
+
+    def _set_meta(self, key: str, value: Any) -> None:
+        try:
+            with self._environment.begin(write=True) as transaction:
+                transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
+
+
+def _pack_key(key: tuple[str, int, int]) -> bytes:
+    queue, generation, number = key
+    return queue.encode("utf-8") + b"\0" + _KEY.pack(generation, number)
+
+
+def _pack_entry(entry: Entry) -> bytes:
+    data: bytes = msgpack.packb(entry.to_dict())
+    return _SUM.pack(xxhash.xxh3_64_intdigest(data)) + data
+
+
+def manifest_error(error: lmdb.Error, path: Path) -> CapacityError | CorruptionError | StoreError:
+    """Return our error for one of LMDB's."""
+    if isinstance(error, (lmdb.MapFullError, lmdb.DiskError)):
+        return CapacityError(f"no space for the manifest: {error}", path=path, hint="free space; nothing was lost")
+    if isinstance(error, (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
+        return CorruptionError(
+            f"the manifest is damaged: {error}", path=path, hint="make it again: chronicle tier rebuild"
+        )
+    return StoreError(f"the manifest could not be used: {error}", path=path)
+
+
+# LMDB must not be opened twice by one process, so that environments are shared here, one for each folder (told by
+# its inode: a home that was removed and made again is another one) and each process.
+# The last Manifest that lets go closes the files.
+_SHARED: weakref.WeakValueDictionary[tuple[int, int, int], Any] = weakref.WeakValueDictionary()
+_SHARED_LOCK = threading.Lock()
+
+
+def _environment(folder: Path, *, create: bool) -> Any:
+    with _SHARED_LOCK:
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        found = folder.stat()
+        identity = (os.getpid(), found.st_dev, found.st_ino)
+        shared = _SHARED.get(identity)
+        if shared is None:
+            shared = _open_environment(folder, create=create)
+            if shared is not None:
+                _SHARED[identity] = shared
+        return shared
+
+
+def set_aside(home: str | Path) -> None:
+    """Rename the files of a damaged manifest, so that a new one can be made; handles of this process are closed."""
+    folder = Path(home) / MANIFEST_FOLDER
+    with _SHARED_LOCK:
+        found = folder.stat()
+        shared = _SHARED.pop((os.getpid(), found.st_dev, found.st_ino), None)
+        if shared is not None:
+            shared.close()
+        for name in ("data.mdb", "lock.mdb"):
+            if (folder / name).exists():
+                (folder / name).replace(folder / f"damaged-{name}")
+
+
+def _open_environment(folder: Path, *, create: bool) -> Any:
+    writable = os.access(folder, os.W_OK)
+    options: dict[str, Any] = {"max_dbs": 4, "map_size": MAP_BYTES, "max_readers": 1024}
+    if not writable:
+        # Without a writable lock file LMDB cannot register readers; a read-only medium has no writer either.
+        return lmdb.open(str(folder), readonly=True, lock=False, create=False, **options)
+    environment = lmdb.open(str(folder), create=create, **options)
+    names = _databases(environment)
+    if {b"segments", b"meta"} <= names:
+        return environment
+    if not create:
+        environment.close()
+        if not names:  # another process is about to make it
+            return None
+        raise CorruptionError("this is no manifest", path=folder, hint="make it again: chronicle tier rebuild")
+    with environment.begin(write=True) as transaction:
+        environment.open_db(b"segments", txn=transaction)
+        meta = environment.open_db(b"meta", txn=transaction)
+        transaction.put(b"version", msgpack.packb(MANIFEST_VERSION), db=meta)
+        transaction.put(b"home_id", msgpack.packb(os.urandom(16).hex()), db=meta)
+    return environment
+
+
+def _databases(environment: Any) -> set[bytes]:
+    with environment.begin() as transaction:
+        return {bytes(key) for key in transaction.cursor().iternext(values=False)}

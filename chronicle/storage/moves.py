@@ -1,0 +1,218 @@
+"""One segment from tier to tier: write aside, read back, verify, publish. Each step can be the last before a crash.
+
+At every moment the manifest names exactly one place, and the object there is whole: the target is complete before
+the transaction that publishes it, the source is deleted only after that transaction and the catalogs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from chronicle.core.errors import CorruptionError, NotFoundError, StateError
+from chronicle.core.segment import LocalSegment
+from chronicle.storage.archive import ArchivedSegment, check_archived
+from chronicle.storage.catalog import archived_entry, object_name, sealed_entry
+from chronicle.storage.encode import EncodeOptions, check_sealed, encode_segment
+from chronicle.storage.manifest import Entry, Intent, Manifest, Retired
+from chronicle.storage.policy import HOT, Policy
+from chronicle.storage.stores import LocalStore, temporary_object
+
+__all__ = ["STEPS", "Mover"]
+
+STEPS: Final = ("intent", "written", "verified", "renamed", "published", "cataloged", "deleted", "settled")
+"""The steps of a move in order; a hook is called after each."""
+
+Hook = Callable[[str, Entry], None]
+
+
+def no_hook(step: str, entry: Entry) -> None:
+    """Do nothing at a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """Performs and settles moves of one home; the caller holds the agent's lock."""
+
+    home: Path
+    manifest: Manifest
+    policy: Policy
+    hook: Hook = no_hook
+
+    def store(self, tier: str) -> LocalStore:
+        """Return the store of a tier: the policy's, else where the manifest remembers it."""
+        if tier == HOT:
+            return LocalStore(self.home)
+        if tier in self.policy.names:
+            return LocalStore(self.policy.tier(tier).path)
+        root = self.manifest.root(tier)
+        if root is None:
+            raise NotFoundError(f"tier {tier!r} is not configured", path=self.home, hint="add it to [tiers]")
+        return LocalStore(root)
+
+    def move(self, entry: Entry, target: str, now_ns: int) -> Entry:
+        """Move a segment and publish it; the source is left as a retired copy.
+
+        Raises
+        ------
+        CapacityError
+            When the target is full. Source and manifest are as they were, no temporary object is left.
+        CorruptionError, StoreError, StateError
+            When the source is damaged, the read-back differs, or another segment has the target's name.
+        """
+        encoding = self.policy.tier(target).encoding
+        name = object_name(entry, encoding)
+        temporary = temporary_object(name)
+        store = self.store(target)
+        if self._occupied(store, name, entry, encoding):
+            return self._publish(entry, target, encoding, name, store, now_ns)
+        begun = replace(entry, intent=Intent(target, name, temporary, "write", now_ns))
+        self.manifest.put([begun])
+        self.hook("intent", begun)
+        try:
+            self._write(entry, store, temporary, encoding, target)
+            self.hook("written", begun)
+            self._verify(store, temporary, entry, encoding)
+            self.hook("verified", begun)
+            store.rename(temporary, name)
+            self.hook("renamed", begun)
+        except Exception:
+            store.delete(temporary)
+            self.manifest.put([replace(begun, intent=None)])
+            raise
+        return self._publish(begun, target, encoding, name, store, now_ns)
+
+    def settle(self, entry: Entry, now_ns: int) -> tuple[Entry, str]:
+        """Finish or undo an interrupted move; return the entry and ``finished``, ``undone`` or ``broken``.
+
+        The source is still published: with it in place the half-made target is removed. Only where the source is
+        gone (removed by hand) and the target proves whole is the move finished instead.
+        """
+        intent = entry.intent
+        if intent is None:
+            return entry, "undone"
+        target = self.store(intent.tier)
+        if self.store(entry.place).size(entry.object) is not None:
+            target.delete(intent.temporary)
+            if (intent.tier, intent.object) != (entry.place, entry.object):
+                target.delete(intent.object)
+            settled = replace(entry, intent=None)
+            self.manifest.put([settled])
+            return settled, "undone"
+        encoding = self.policy.tier(intent.tier).encoding if intent.tier in self.policy.names else "zstd"
+        if target.size(intent.object) is None:
+            return entry, "broken"
+        self._verify(target, intent.object, entry, encoding)
+        return self._publish(entry, intent.tier, encoding, intent.object, target, now_ns), "finished"
+
+    def discard(self, entry: Entry, now_ns: int, *, later: bool = False) -> Entry:
+        """Delete the retired copies that are due, then forget them."""
+        due = [copy for copy in entry.retired if copy.due_ns <= now_ns and not later]
+        if not due:
+            return entry
+        for copy in due:
+            if (copy.tier, copy.object) != (entry.place, entry.object):
+                self.store(copy.tier).delete(copy.object)
+        self.hook("deleted", entry)
+        left = tuple(copy for copy in entry.retired if copy not in due)
+        settled = replace(entry, retired=left)
+        self.manifest.put([settled])
+        self.hook("settled", settled)
+        return settled
+
+    def _occupied(self, store: LocalStore, name: str, entry: Entry, encoding: str) -> bool:
+        """Return whether the target holds this very segment already (a manifest was rebuilt); refuse any other."""
+        size = store.size(name)
+        if size is None:
+            return False
+        if encoding == "zstd":
+            found = archived_entry(store, name, "", 0)
+        else:
+            found = sealed_entry(store, name, size, queue=entry.queue, place="", seen_ns=0)
+        if found.queue_id != entry.queue_id or found.checksum != entry.checksum:
+            raise StateError(
+                "the target tier holds another segment under this name",
+                path=store.path(name),
+                expected=f"queue id {entry.queue_id}, checksum {entry.checksum:#x}",
+                found=f"queue id {found.queue_id}, checksum {found.checksum:#x}",
+                hint="a queue was removed and made again with the same name; move its old archive away",
+            )
+        self._verify(store, name, entry, encoding)
+        return True
+
+    def _publish(self, entry: Entry, tier: str, encoding: str, name: str, store: LocalStore, now_ns: int) -> Entry:
+        length = store.size(name)
+        if length is None:
+            raise NotFoundError("the object vanished before it was published", path=store.path(name))
+        retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
+        published = replace(
+            entry,
+            place=tier,
+            encoding=encoding,
+            object=name,
+            offset=0,
+            length=length,
+            intent=None,
+            retired=(*entry.retired, retired),
+        )
+        dirty = {tier} | ({entry.place} - {HOT})
+        self.manifest.put([published], dirty=dirty)
+        self.hook("published", published)
+        return published
+
+    def _write(self, entry: Entry, store: LocalStore, temporary: str, encoding: str, target: str) -> None:
+        """Put the segment under its temporary name, in the target's encoding."""
+        source = self.store(entry.place)
+        if entry.encoding == encoding:
+            if store.link(source.path(entry.object), temporary):
+                return
+            store.put(temporary, _copied(source, entry))
+        elif entry.encoding == "none":
+            options = EncodeOptions(level=self.policy.tier(target).level)
+            path = source.path(entry.object)
+            with LocalSegment(path, queue=entry.queue, place=entry.place) as segment:
+                store.put(temporary, encode_segment(segment, options))
+        else:
+            with ArchivedSegment(source, entry.object, place=entry.place) as archived:
+                store.put(temporary, _decoded(archived))
+
+    def _verify(self, store: LocalStore, name: str, entry: Entry, encoding: str) -> None:
+        """Read an object back whole and compare it with what was sealed."""
+        if encoding == "zstd":
+            footer = check_archived(store, name)
+            found = footer.file_checksum, footer.file_bytes
+        else:
+            with LocalSegment(store.path(name), queue=entry.queue) as segment:
+                check_sealed(segment)
+                found = segment_checksum(segment), segment.header.file_bytes
+        if found != (entry.checksum, entry.file_bytes):
+            raise CorruptionError(
+                "what was read back is not the segment that was sealed",
+                path=store.path(name),
+                expected=(hex(entry.checksum), entry.file_bytes),
+                found=(hex(found[0]), found[1]),
+            )
+
+
+def segment_checksum(segment: LocalSegment) -> int:
+    """Return the file checksum in a sealed segment's trailer."""
+    from chronicle.core.layout import FOOTER_TRAILER, FOOTER_TRAILER_BYTES
+
+    start = segment.header.file_bytes - FOOTER_TRAILER_BYTES
+    return int(FOOTER_TRAILER.unpack_from(segment.mapping.memory, start)[5])
+
+
+def _copied(source: LocalStore, entry: Entry) -> Iterator[bytes]:
+    reader = source.reader(entry.object)
+    try:
+        for offset in range(0, reader.size, 1 << 20):
+            yield reader.read(offset, min(1 << 20, reader.size - offset))
+    finally:
+        reader.close()
+
+
+def _decoded(archived: ArchivedSegment) -> Iterator[memoryview]:
+    for block in archived.footer.blocks:
+        yield archived.view(block.raw_offset, block.raw_offset + block.raw_bytes)

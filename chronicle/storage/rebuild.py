@@ -1,0 +1,105 @@
+"""The manifest made again from the segments alone: the home's queues and the objects of every tier."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chronicle.core.clock import Clock, SystemClock
+from chronicle.core.durable import TEMPORARY_PREFIX
+from chronicle.core.errors import ChronicleError, CorruptionError, StoreError, VersionError
+from chronicle.storage.agent import _relative, agent_lock
+from chronicle.storage.catalog import CATALOG_NAME, catalog_of, publish_catalog, read_catalog, scan_root
+from chronicle.storage.manifest import Entry, Manifest, set_aside
+from chronicle.storage.policy import Policy
+from chronicle.storage.state import hot_entries, same_segment
+from chronicle.storage.stores import LocalStore
+
+__all__ = ["RebuildReport", "rebuild_manifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What was found. `conflicts` are objects that claim to be a segment already found with other bytes."""
+
+    segments: int
+    copies: int
+    temporaries_removed: int
+    conflicts: tuple[str, ...]
+    errors: tuple[ChronicleError, ...]
+
+
+def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = None) -> RebuildReport:
+    """Make the manifest and the catalogs again; one that cannot be opened is set aside as ``damaged-*``.
+
+    A segment found in several tiers is published at the hottest; the agent's next move finds the colder copy there
+    and only publishes it. Half-written temporary objects are removed. Times of sealing that catalogs know are kept.
+
+    Raises
+    ------
+    QueueLockedError
+        When an agent works on the home.
+    """
+    home = Path(home)
+    now_ns = (clock or SystemClock()).now_ns()
+    with agent_lock(home, now_ns=now_ns):
+        found, errors = hot_entries(home, now_ns=now_ns)
+        stores = {tier.name: LocalStore(tier.path) for tier in policy.tiers}
+        removed, home_id, seen = 0, None, {}
+        for tier, store in stores.items():
+            removed += _sweep(store)
+            with contextlib.suppress(ChronicleError):  # a damaged catalog is made again below
+                catalog = read_catalog(store)
+                if catalog is not None:
+                    home_id = home_id or catalog.home_id
+                    seen.update({entry.key: entry.sealed_seen_ns for entry in catalog.entries})
+            entries, more = scan_root(store, tier, now_ns=now_ns)
+            found += entries
+            errors += more
+        published, copies, conflicts = _choose(found)
+        published = [replace(entry, sealed_seen_ns=seen.get(entry.key, entry.sealed_seen_ns)) for entry in published]
+        manifest = _replace_manifest(home, policy, published, home_id)
+        for tier, store in stores.items():
+            if Path(store.root).is_dir():
+                store.delete(CATALOG_NAME)
+                entries_here = catalog_of(manifest.home_id(), tier, policy.tier(tier).encoding, published)
+                publish_catalog(store, entries_here)
+        return RebuildReport(len(published), copies, removed, tuple(conflicts), tuple(errors))
+
+
+def _choose(found: Iterable[Entry]) -> tuple[list[Entry], int, list[str]]:
+    """Return (the hottest entry of each segment, further copies, conflicts); `found` goes from hot to cold."""
+    chosen: dict[tuple[str, int, int], Entry] = {}
+    copies, conflicts = 0, []
+    for entry in found:
+        first = chosen.setdefault(entry.key, entry)
+        if first is entry:
+            continue
+        if same_segment(first, entry):
+            copies += 1
+        else:
+            conflicts.append(f"{entry.place}: {entry.object}")
+    return list(chosen.values()), copies, conflicts
+
+
+def _sweep(store: LocalStore) -> int:
+    """Remove half-written objects; nobody else writes while the agent's lock is held."""
+    names = [name for name, _ in store.list() if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)]
+    for name in names:
+        store.delete(name)
+    return len(names)
+
+
+def _replace_manifest(home: Path, policy: Policy, entries: list[Entry], home_id: str | None) -> Manifest:
+    tiers = {tier.name: {"path": _relative(tier.path, home), "encoding": tier.encoding} for tier in policy.tiers}
+    manifest = None
+    try:
+        manifest = Manifest.open(home, create=True)
+    except (CorruptionError, VersionError, StoreError):
+        set_aside(home)
+        manifest = Manifest.open(home, create=True)
+    assert manifest is not None
+    manifest.replace_all(entries, tiers, home_id or manifest.home_id())
+    return manifest

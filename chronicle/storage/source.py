@@ -1,0 +1,189 @@
+"""Segments from every tier as one SegmentSource, while the agent moves them.
+
+Nothing here loads NumPy or a decoder before a block of records is asked for: ``ls`` and ``tier status`` start fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from chronicle.core.errors import NotFoundError
+from chronicle.core.local import LocalSource
+from chronicle.core.segment import LocalSegment
+from chronicle.core.source import SegmentInfo, SegmentSource, SegmentView
+from chronicle.storage.archive import ArchivedSegment
+from chronicle.storage.catalog import CATALOG_NAME, read_catalog, scan_root
+from chronicle.storage.manifest import Entry, Manifest
+from chronicle.storage.policy import HOT
+from chronicle.storage.state import visible
+from chronicle.storage.stores import LocalStore
+
+__all__ = ["ArchiveSource", "TieredSource", "open_source"]
+
+ATTEMPTS: Final = 8
+"""A segment can move once from tier to tier between look and open, and has few tiers to go."""
+
+
+def open_source(path: str | Path) -> SegmentSource:
+    """Return the source for a home or for an archive root, whichever `path` is.
+
+    An archive root has a catalog, or holds archive objects and nothing of a home. All else is a home, an empty or
+    absent folder too.
+    """
+    root = Path(path)
+    if (root / CATALOG_NAME).is_file():
+        return ArchiveSource(root)
+    source = TieredSource(root)
+    if not source.queues() and not (root / "archive").is_dir():
+        # Only where objects of ours can be: a foreign folder of any size is not walked.
+        shapes = ("raw/*/*.czst", "wire/*/*.czst", "clean/*/*/*/*.czst")
+        if any(next(root.glob(shape), None) is not None for shape in shapes):
+            return ArchiveSource(root)
+    return source
+
+
+class TieredSource:
+    """A home's segments, hot ones and those in other tiers, each once at its published place.
+
+    Parameters
+    ----------
+    home : path
+        It may be empty or absent: then there are no queues.
+    """
+
+    def __init__(self, home: str | Path) -> None:
+        self.home = Path(home)
+        self._local = LocalSource(home)
+        self._manifest: Manifest | None = None
+        self._known: dict[str, tuple[int, dict[int, Entry]]] = {}
+
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the names of the queues that start with `prefix`, sorted."""
+        names = set(self._local.queues(prefix))
+        manifest = self._open_manifest()
+        if manifest is not None:
+            away = (name for name in manifest.queues() if name.startswith(prefix) and name not in names)
+            names.update([name for name in away if self._moved(name)])
+        return sorted(names)
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` in order.
+
+        The home is listed before the manifest is read: a source is deleted only after its new place was published,
+        so a segment that is gone from the list is in the manifest.
+        """
+        found = {info.number: info for info in self._local.segments(queue)}
+        for number, entry in self._moved(queue).items():
+            found[number] = entry.info(str(self._root(entry.place)))
+        return [found[number] for number in sorted(found)]
+
+    def open(self, queue: str, number: int) -> SegmentView:
+        """Open a segment where it is now; one that moves meanwhile is looked up again."""
+        error: NotFoundError | None = None
+        for _ in range(ATTEMPTS):
+            entry = self._moved(queue).get(number)
+            try:
+                if entry is None:
+                    return self._local.open(queue, number)
+                return open_entry(self._root(entry.place), entry)
+            except NotFoundError as missing:
+                if error is not None and error.path == missing.path and self._moved(queue).get(number) == entry:
+                    break
+                error = missing
+        raise NotFoundError(
+            f"segment {number} of {queue} is in no tier",
+            path=error.path if error else self.home,
+            hint="chronicle verify tells what is missing; chronicle tier rebuild looks everywhere again",
+        ) from error
+
+    def _moved(self, queue: str) -> dict[int, Entry]:
+        """Return the entries of `queue` that are published outside the home's hot tier."""
+        manifest = self._open_manifest()
+        if manifest is None:
+            return {}
+        version = manifest.version()
+        known = self._known.get(queue)
+        if known is None or known[0] != version:
+            entries = visible(self.home, manifest.entries(queue))
+            known = version, {entry.number: entry for entry in entries if entry.place != HOT}
+            self._known[queue] = known
+        return known[1]
+
+    def _root(self, tier: str) -> Path:
+        manifest = self._open_manifest()
+        root = None if manifest is None else manifest.root(tier)
+        if root is None:
+            raise NotFoundError(f"the manifest names tier {tier!r} and does not know where it is", path=self.home)
+        return root
+
+    def _open_manifest(self) -> Manifest | None:
+        if self._manifest is None:
+            self._manifest = Manifest.open(self.home)
+        return self._manifest
+
+
+class ArchiveSource:
+    """An archive root by itself: what its catalog says, or, without one, what its objects say.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such folder.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise NotFoundError("there is no archive", path=self.root)
+        self._store = LocalStore(self.root)
+        self._queues: dict[str, dict[int, Entry]] = {}
+        self._load()
+
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the names of the queues that start with `prefix`, sorted."""
+        return sorted(name for name in self._queues if name.startswith(prefix))
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` in order."""
+        entries = self._queues.get(queue, {})
+        return [entries[number].info(str(self.root)) for number in sorted(entries)]
+
+    def open(self, queue: str, number: int) -> SegmentView:
+        """Open a segment; the catalog is read again when its object is gone."""
+        for _ in range(2):
+            entry = self._queues.get(queue, {}).get(number)
+            if entry is not None:
+                try:
+                    return open_entry(self.root, entry)
+                except NotFoundError:
+                    pass  # moved on to a colder tier, or renamed by a rebuild: the catalog knows
+            self._load()
+        raise NotFoundError(
+            f"segment {number} of {queue} is not in this archive",
+            path=self.root,
+            hint="it may have moved to a colder tier: open the home, or that tier as well",
+        )
+
+    def _load(self) -> None:
+        catalog = read_catalog(self._store)
+        if catalog is None:
+            entries: Iterable[Entry] = scan_root(self._store, "archive", now_ns=0)[0]
+        else:
+            entries = catalog.entries
+        newest: dict[str, dict[int, Entry]] = {}
+        for entry in sorted(entries, key=lambda entry: (entry.generation, entry.queue, entry.number)):
+            queue = newest.setdefault(entry.queue, {})
+            if any(other.generation < entry.generation for other in queue.values()):
+                queue.clear()
+            queue[entry.number] = entry
+        self._queues = newest
+
+
+def open_entry(root: Path, entry: Entry) -> SegmentView:
+    """Open the object of an entry below its tier's root."""
+    store = LocalStore(root)
+    if entry.encoding == "none":
+        return LocalSegment(store.path(entry.object), queue=entry.queue, place=entry.place)
+    return ArchivedSegment(store, entry.object, place=entry.place)

@@ -1,0 +1,117 @@
+"""What ``tier status`` prints: for each tier what it holds, for each broken move why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from chronicle.core.clock import Clock, SystemClock
+from chronicle.core.errors import ChronicleError
+from chronicle.core.layout import NONE
+from chronicle.core.local import LocalSource
+from chronicle.storage.manifest import Entry, Manifest
+from chronicle.storage.policy import HOT, Policy, default_policy
+from chronicle.storage.state import hot_entries, merge_hot, visible
+from chronicle.storage.stores import LocalStore
+
+__all__ = ["TierRow", "TierStatus", "tier_status"]
+
+
+@dataclass(frozen=True, slots=True)
+class TierRow:
+    """One tier. Bytes are of sealed segments; times are ts_recv in ns (NONE: no records)."""
+
+    tier: str
+    path: str
+    encoding: str
+    segments: int
+    stored_bytes: int
+    raw_bytes: int
+    ts_first: int
+    ts_last: int
+    free_bytes: int | None
+    open_segments: int = 0
+
+    @property
+    def ratio(self) -> float | None:
+        """Stored over raw bytes."""
+        return self.stored_bytes / self.raw_bytes if self.raw_bytes else None
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatus:
+    """All tiers, interrupted moves, copies that wait for deletion, and segments that could not be read."""
+
+    tiers: tuple[TierRow, ...]
+    interrupted: tuple[Entry, ...]
+    retired_copies: int
+    catalogs_behind: tuple[str, ...]
+    errors: tuple[ChronicleError, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for ``--json``."""
+        return {
+            "tiers": [asdict(row) | {"ratio": row.ratio} for row in self.tiers],
+            "interrupted": [
+                {"queue": entry.queue, "number": entry.number, "place": entry.place}
+                | (asdict(entry.intent) if entry.intent else {})
+                for entry in self.interrupted
+            ],
+            "retired_copies": self.retired_copies,
+            "catalogs_behind": list(self.catalogs_behind),
+            "errors": [error.to_dict() for error in self.errors],
+        }
+
+
+def tier_status(home: str | Path, policy: Policy | None = None, *, clock: Clock | None = None) -> TierStatus:
+    """Return the status of a home's tiers. Reads headers and the manifest, writes nothing.
+
+    Parameters
+    ----------
+    home : path
+        May be empty or absent.
+    policy : Policy, optional
+        Default :func:`default_policy`.
+    """
+    policy = policy or default_policy(home)
+    manifest = Manifest.open(home)
+    recorded = {} if manifest is None else {entry.key: entry for entry in manifest.entries()}
+    found, errors = hot_entries(home, now_ns=(clock or SystemClock()).now_ns())
+    entries = visible(home, merge_hot(recorded, found).values())
+    rows = [_row(HOT, LocalStore(home), "none", entries, open_segments=_open_segments(home))]
+    rows.extend(_row(tier.name, LocalStore(tier.path), tier.encoding, entries) for tier in policy.tiers)
+    for name in sorted({entry.place for entry in entries} - set(policy.names)):
+        root = manifest.root(name) if manifest else None
+        rows.append(_row(name, LocalStore(root or ""), "not configured", entries))
+    return TierStatus(
+        tiers=tuple(rows),
+        interrupted=tuple(entry for entry in entries if entry.intent),
+        retired_copies=sum(len(entry.retired) for entry in entries),
+        catalogs_behind=tuple(manifest.dirty()) if manifest else (),
+        errors=tuple(errors),
+    )
+
+
+def _row(tier: str, store: LocalStore, encoding: str, entries: list[Entry], *, open_segments: int = 0) -> TierRow:
+    here = [entry for entry in entries if entry.place == tier]
+    filled = [entry for entry in here if entry.record_count]
+    return TierRow(
+        tier=tier,
+        path=store.location,
+        encoding=encoding,
+        segments=len(here),
+        stored_bytes=sum(entry.length for entry in here),
+        raw_bytes=sum(entry.file_bytes for entry in here),
+        ts_first=min((entry.ts_first for entry in filled), default=NONE),
+        ts_last=max((entry.ts_last for entry in filled), default=NONE),
+        free_bytes=store.free_bytes(),
+        open_segments=open_segments,
+    )
+
+
+def _open_segments(home: str | Path) -> int:
+    source = LocalSource(home)
+    return sum(
+        path.suffix == ".open" for queue in source.queues() for path in source.queue(queue).segment_files().values()
+    )

@@ -1,0 +1,253 @@
+"""Where tiers keep their objects: a small protocol, and the one for folders of this host.
+
+An object's name is a relative path with forward slashes. Objects appear whole: written under a temporary name,
+synced, then published by a rename. Object stores over fsspec come as further implementations of :class:`Store`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from chronicle.core.durable import TEMPORARY_PREFIX, file_error, publish_file, sync_folder
+from chronicle.core.errors import ConfigError, NotFoundError, TornSegmentError
+
+__all__ = ["LocalStore", "ObjectReader", "Store", "temporary_object"]
+
+
+class ObjectReader(Protocol):
+    """One open object; it stays readable while open, also when the name is removed."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes at `offset`.
+
+        Raises
+        ------
+        TornSegmentError
+            When the object ends before.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the object."""
+        ...
+
+
+class Store(Protocol):
+    """Objects under one root."""
+
+    @property
+    def location(self) -> str:
+        """The root as people write it."""
+        ...
+
+    def reader(self, name: str) -> ObjectReader:
+        """Open an object (NotFoundError when it is not there)."""
+        ...
+
+    def put(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
+        """Write an object under exactly this name, durably, and return its bytes."""
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Move an object to its final name, atomically and durably."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an object if it is there, durably."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Yield (name, bytes) of the objects whose names start with `prefix`, in order."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None when it is not there."""
+        ...
+
+
+def temporary_object(name: str) -> str:
+    """Return the name beside `name` under which an object is written first; the same for every attempt."""
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{TEMPORARY_PREFIX}{path.name}"))
+
+
+class LocalStore:
+    """Objects as files below a folder. Every failure of the file system becomes one of our errors with its path."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self.root)!r})"
+
+    @property
+    def location(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def path(self, name: str) -> Path:
+        """Return the file of an object.
+
+        Raises
+        ------
+        ConfigError
+            When the name would leave the root.
+        """
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or any(part in {"..", "."} for part in parts):
+            raise ConfigError("an object's name leads out of its tier", path=self.root, found=name)
+        return self.root.joinpath(*parts)
+
+    def reader(self, name: str) -> ObjectReader:
+        """Open an object."""
+        path = self.path(name)
+        try:
+            return _FileReader(path)
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                "the object is not there", path=path, hint="it may have moved to another tier"
+            ) from error
+        except OSError as error:
+            raise file_error(error, "open an object", path) from error
+
+    def put(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
+        """Write and sync an object; on failure nothing is left behind."""
+        path, written = self.path(name), 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "wb", buffering=0) as file:
+                for part in parts:
+                    view = memoryview(part)
+                    while len(view):
+                        count = file.write(view)
+                        written += count
+                        view = view[count:]
+                os.fsync(file.fileno())
+                with contextlib.suppress(OSError):  # so that reading back asks the device where it can
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise file_error(error, f"write an object of {written} bytes or more", path) from error
+        return written
+
+    def link(self, source: Path, name: str) -> bool:
+        """Make the file `source` this object as well, without copying; False where the file systems differ."""
+        path = self.path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            os.link(source, path)
+            sync_folder(path.parent)
+        except OSError as error:
+            if error.errno in {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EACCES}:
+                return False
+            raise file_error(error, "link a segment", path) from error
+        return True
+
+    def rename(self, source: str, target: str) -> None:
+        """Publish an object under its final name."""
+        path = self.path(target)
+        try:
+            publish_file(self.path(source), path)
+        except OSError as error:
+            raise file_error(error, "publish an object", path) from error
+
+    def delete(self, name: str) -> None:
+        """Remove an object, durably."""
+        path = self.path(name)
+        try:
+            path.unlink()
+            sync_folder(path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise file_error(error, "remove an object", path) from error
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Yield the objects under `prefix`, temporary ones included."""
+        for folder, names, files in os.walk(self.root):
+            names.sort()
+            relative = Path(folder).relative_to(self.root)
+            for file in sorted(files):
+                name = (PurePosixPath(*relative.parts) / file).as_posix()
+                if name.startswith(prefix):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield name, os.stat(os.path.join(folder, file)).st_size
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None when it is not there."""
+        path = self.path(name)
+        try:
+            return path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise file_error(error, "look at an object", path) from error
+
+    def free_bytes(self) -> int | None:
+        """Return the bytes still free under the root, None when that cannot be known."""
+        folder = self.root
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        try:
+            found = os.statvfs(folder)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
+
+
+class _FileReader:
+    """An open file, read by position."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def __del__(self) -> None:
+        self.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        if self._descriptor is None:
+            raise NotFoundError("the object was closed", path=self.path)
+        parts, position = [], offset
+        try:
+            while position < offset + length:
+                part = os.pread(self._descriptor, offset + length - position, position)
+                if not part:
+                    break
+                parts.append(part)
+                position += len(part)
+        except (OSError, ValueError, OverflowError) as error:
+            if isinstance(error, OSError):
+                raise file_error(error, "read an object", self.path) from error
+            raise TornSegmentError(
+                "a read outside the object", path=self.path, offset=offset, found=length
+            ) from error
+        if position != offset + length:
+            raise TornSegmentError(
+                "an object ends before its own table says",
+                path=self.path,
+                offset=offset,
+                expected=length,
+                found=position - offset,
+            )
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,329 @@
+"""books() agrees with book(at) at every row; scan() with a naive walk of the queues."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chronicle
+from chronicle.access import rows as rows_module
+from chronicle.access import sampling
+from chronicle.core.errors import ConfigError, NotFoundError, RangeError
+from chronicle.core.layout import INT64_MIN, Cause, StatusCode, Verdict
+from tests.support.home_builder import CleanQueue, definition, progress
+
+SYMBOL = "kraken:BTC-EUR"
+START = 1_700_000_000_000_000_000
+SECOND = 1_000_000_000
+
+
+def eventful(home: Path, seed: int, *, steps: int = 600, checks: bool = False, lane: int = 0, at: int = START) -> int:
+    """Write a queue with everything that can happen; return the time of its last event."""
+    rng = random.Random(seed)
+    fields = definition(check_rule=int(checks), book_depth=8 if checks else 0)
+    clean = CleanQueue(home, fields=fields, lane=lane, segment_bytes=1 << 16)
+    clean.define(at)
+    ts = at + 10
+    clean.deltas(ts, ("bid", 9000, 1))
+    clean.venue_snapshot(ts, [(9990 - n, 3) for n in range(6)], [(10010 + n, 4) for n in range(6)])
+    good = ts
+    scale = 1
+    for step in range(steps):
+        ts += rng.choice([0, 1, 50, 400_000_000])
+        roll = rng.random()
+        if roll < 0.02:
+            clean.gap_open(ts, good, Cause.SEQUENCE)
+            clean.deltas(ts, ("bid", 9990 * scale, rng.randrange(5)))
+            ts += 30
+            clean.deltas(ts, ("bid", 9991 * scale, rng.randrange(5)))
+            clean.gap_closed(ts + 5, good)
+            ts += 5
+            clean.venue_snapshot(ts, [(9990 * scale, 3)], [(10010 * scale, 4)])
+        elif roll < 0.03:
+            ts += 1
+            clean.status(ts, StatusCode.DISCONNECTED)
+            ts += 2 * SECOND
+            clean.venue_snapshot(ts, [(9980 * scale, 3)], [(10020 * scale, 4)])
+        elif roll < 0.06:
+            clean.etl_snapshot(ts)
+            clean.order(ts, "bid", step, 9990 * scale, 1)
+        elif roll < 0.065 and scale == 1:
+            scale = 10
+            clean.redefine(ts, definition(check_rule=int(checks), book_depth=fields.book_depth, price_exponent=3))
+            clean.deltas(ts, ("ask", 10011 * scale, 1))
+        else:
+            changes = [
+                (rng.choice(["bid", "ask"]), rng.randrange(9970, 10030) * scale, rng.randrange(4))
+                for _ in range(rng.randrange(1, 5))
+            ]
+            clean.deltas(ts, *changes, check=Verdict.PASSED if checks else None)
+        good = ts
+    clean.close(seal=seed % 2 == 0)
+    return ts
+
+
+@pytest.mark.parametrize("checks", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_each_row_on_event_is_the_book_at_its_time(tmp_path: Path, seed: int, checks: bool) -> None:
+    end = eventful(tmp_path, seed, checks=checks) + 1
+    with chronicle.open(tmp_path) as store:
+        books = store.books(SYMBOL, START, end, on="event", depth=7, decimals="int")
+        assert len(books) > 500
+        last_of_time = np.append(books.ts_recv[1:] != books.ts_recv[:-1], True)
+        for row in np.flatnonzero(last_of_time).tolist():
+            check_row(store, books, row, ts_event=True)
+
+
+@pytest.mark.parametrize("every", ["1s", 333_333_333])
+@pytest.mark.parametrize("seed", range(4))
+def test_each_row_of_the_grid_is_the_book_at_its_time(tmp_path: Path, seed: int, every: str | int) -> None:
+    end = eventful(tmp_path, seed) + 5 * SECOND
+    progress(tmp_path, end - 3 * SECOND)
+    with chronicle.open(tmp_path) as store:
+        books = store.books(SYMBOL, START - SECOND, end, every=every, depth=7, decimals="int")
+        step = SECOND if every == "1s" else every
+        assert books.ts_recv.tolist() == list(range(START - SECOND, end, step))
+        assert {"stale", "unverified"} <= set(books.status.tolist())
+        for row in range(len(books)):
+            check_row(store, books, row, ts_event=False)
+
+
+def check_row(store: chronicle.Store, books: chronicle.access.Books, row: int, *, ts_event: bool) -> None:
+    at = int(books.ts_recv[row])
+    book = store.book(SYMBOL, at=at, depth=7)
+    assert book.status == books.status[row], (row, at)
+    if ts_event:
+        assert book.ts_event == books.ts_event[row]
+    price, size = (
+        10 ** (books.price_exponent - book.price_exponent),
+        10 ** (books.size_exponent - book.size_exponent),
+    )
+    for side, stored in (("bid", book.bid_levels), ("ask", book.ask_levels)):
+        prices, sizes = getattr(books, f"{side}_price")[row].tolist(), getattr(books, f"{side}_size")[row].tolist()
+        shown = [(p, s) for p, s in zip(prices, sizes, strict=True) if p != INT64_MIN]
+        assert shown == [(p * price, s * size) for p, s in stored], (row, side)
+
+
+def test_batches_bound_memory_and_change_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = eventful(tmp_path, 3) + 1
+    with chronicle.open(tmp_path) as store:
+        whole = {
+            on: store.books(SYMBOL, START, end, **{on: value}, depth=3, decimals="int").to_numpy()
+            for on, value in (("on", "event"), ("every", "100ms"))
+        }
+        monkeypatch.setattr(sampling, "ROWS_MAX", 7)
+        monkeypatch.setattr(sampling, "ROWS_MIN", 7)
+        for on, value in (("on", "event"), ("every", "100ms")):
+            books = store.books(SYMBOL, START, end, **{on: value}, depth=3, decimals="int")
+            parts = list(books.batches(5))
+            assert max(len(part["ts_recv"]) for part in parts) <= 5
+            for name, values in whole[on].items():
+                assert np.array_equal(np.concatenate([part[name] for part in parts]), values), name
+
+
+def test_books_start_inside_the_range_asked(tmp_path: Path) -> None:
+    end = eventful(tmp_path, 1) + 1
+    with chronicle.open(tmp_path) as store:
+        whole = store.books(SYMBOL, on="event", depth=2, decimals="int")
+        times = whole.ts_recv
+        for start, stop in ((times[100], times[300]), (times[100] + 1, times[120] + 1), (end, end + 5)):
+            part = store.books(SYMBOL, int(start), int(stop), on="event", depth=2, decimals="int")
+            kept = (times >= start) & (times < stop)
+            assert part.ts_recv.tolist() == times[kept].tolist()
+            assert np.array_equal(part.status, whole.status[kept])
+
+
+def test_books_span_lanes_in_turn(tmp_path: Path) -> None:
+    middle = eventful(tmp_path, 5, steps=50, lane=1)
+    later = middle + 100 * SECOND
+    eventful(tmp_path, 6, steps=50, lane=0, at=later)
+    with chronicle.open(tmp_path) as store:
+        books = store.books(SYMBOL, every="10s", depth=1, decimals="int")
+        between = (books.ts_recv > middle) & (books.ts_recv < later)
+        assert between.any()
+        assert set(books.status[between].tolist()) == {"stale"}
+        for row in range(len(books)):
+            check_status(store, books, row)
+
+
+def check_status(store: chronicle.Store, books: chronicle.access.Books, row: int) -> None:
+    assert store.book(SYMBOL, at=int(books.ts_recv[row])).status == books.status[row]
+
+
+def test_checks_and_gaps_are_counted(tmp_path: Path) -> None:
+    eventful(tmp_path, 4, checks=True)
+    with chronicle.open(tmp_path) as store:
+        quality = store.quality(SYMBOL)
+        assert quality.checks_passed > 400
+        assert quality.checks_failed == 0
+        assert quality.gaps == len(store.gaps(SYMBOL)) > 0
+        assert quality.records["book_delta"] > 900
+
+
+def naive_rows(store: chronicle.Store, symbol: str, start: int, end: int) -> list[tuple[object, ...]]:
+    """All deltas and venue levels of `symbol` by walking the events."""
+    out = []
+    exponent = 2
+    for event in store.replay(symbol):
+        for record in event.records:
+            fields = record.fields()
+            name = record.to_dict()["kind"]
+            if name == "INSTRUMENT":
+                exponent = fields["price_exponent"]
+            if not start <= record.ts_recv < end:
+                continue
+            if name == "BOOK_DELTA":
+                side = {66: "bid", 65: "ask"}[record.side]
+                out.append(
+                    (record.ts_recv, "delta", side, Decimal(fields["price"]).scaleb(-exponent), fields["size"])
+                )
+            elif name == "BOOK_SNAPSHOT" and fields["origin"] == 1:
+                for side, levels in (("bid", fields["bids"]), ("ask", fields["asks"])):
+                    out += [(record.ts_recv, "snapshot", side, Decimal(p).scaleb(-exponent), s) for p, s in levels]
+    return out
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scan_gives_every_record_once_at_its_value(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = eventful(tmp_path, seed) + 1
+    rng = random.Random(seed)
+    with chronicle.open(tmp_path) as store:
+        for _ in range(6):
+            first, last = sorted((rng.randrange(START, end), rng.randrange(START, end)))
+            scan = store.scan(SYMBOL, "book", first, last, decimals="decimal")
+            got = scan.to_numpy()
+            size = [int(value.scaleb(scan.size_exponent)) for value in got["size"]]
+            rows = list(
+                zip(
+                    got["ts_recv"].tolist(),
+                    got["kind"].tolist(),
+                    got["side"].tolist(),
+                    got["price"],
+                    size,
+                    strict=True,
+                )
+            )
+            assert rows == naive_rows(store, SYMBOL, first, last)
+            number = rng.randrange(1, 40)
+            parts = list(
+                store.scan(SYMBOL, "book", first, last, columns=["ts_recv", "index", "flags"]).batches(number)
+            )
+            assert np.array_equal(np.concatenate([p["index"] for p in parts] or [got["index"][:0]]), got["index"])
+            assert all(part["flags"][-1] & 128 for part in parts)
+
+
+def test_scan_merges_symbols_and_lanes_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    symbols = ["kraken:BTC-EUR", "kraken:ETH-EUR", "kraken:SOL-EUR"]
+    rng = random.Random(7)
+    everything = []
+    for number, symbol in enumerate(symbols):
+        for lane in (0, 1):
+            clean = CleanQueue(tmp_path, symbol, "trade", lane=lane, segment_bytes=1 << 16)
+            ts = START
+            for trade in range(1_500):
+                ts += rng.randrange(3)
+                clean.trade(ts, "bid", 100 + trade, 1, trade)
+                everything.append((ts, number, lane, trade))
+            clean.close(seal=lane == 1)
+    with chronicle.open(tmp_path) as store:
+        got = store.scan(symbols, "trade", columns=["ts_recv", "symbol", "lane", "trade_id"]).to_numpy()
+        rows = list(
+            zip(
+                got["ts_recv"].tolist(),
+                got["symbol"].tolist(),
+                got["lane"].tolist(),
+                got["trade_id"].tolist(),
+                strict=True,
+            )
+        )
+        assert rows == [(ts, symbols[n], lane, trade) for ts, n, lane, trade in sorted(everything)]
+        parts = list(store.scan(symbols, "trade", columns=["trade_id"]).batches(1_000))
+        assert [len(part["trade_id"]) for part in parts] == [1_000] * 9
+
+
+def test_scan_of_quotes_and_frames_agree(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    clean = CleanQueue(tmp_path, channel="quote")
+    clean.quote(START, (10001, 5), (10002, 6))
+    clean.quote(START + 10, (INT64_MIN, 0), (10003, 7))
+    clean.close()
+    with chronicle.open(tmp_path) as store:
+        scan = store.scan(SYMBOL, "quote")
+        table = scan.to_arrow()
+        assert str(table.schema.field("ts_recv").type) == "timestamp[ns, tz=UTC]"
+        assert table["bid_price"].to_pylist() == [100.01, None]
+        assert store.scan(SYMBOL, "quote", decimals="decimal").to_arrow()["ask_price"].to_pylist() == [
+            Decimal("100.02"), Decimal("100.03"),
+        ]  # fmt: skip
+        assert store.scan(SYMBOL, "quote", decimals="int").to_arrow()["bid_price"].to_pylist() == [10001, None]
+        frame = scan.to_pandas()
+        assert frame["symbol"].tolist() == [SYMBOL] * 2
+        assert str(frame["ts_recv"].dt.tz) == "UTC"
+        polars = scan.to_polars()
+        assert polars["ask_size"].to_list() == [0.006, 0.007]
+        import pyarrow
+
+        assert pyarrow.table(scan).num_rows == 2
+
+
+def test_books_frames_hold_levels(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    clean = CleanQueue(tmp_path)
+    clean.venue_snapshot(START, [(10000, 5)], [(10010, 3), (10011, 4)])
+    clean.close()
+    with chronicle.open(tmp_path) as store:
+        books = store.books(SYMBOL, on="event", depth=2)
+        assert books.to_arrow()["ask_price"].to_pylist() == [[100.10, 100.11]]
+        frame = books.to_pandas()
+        assert (frame["bid_price_0"][0], frame["ask_size_1"][0]) == (100.0, 0.004)
+        assert np.isnan(frame["bid_price_1"][0])
+        assert books.to_polars().height == 1
+
+
+def test_trade_redefinition_scales_right(tmp_path: Path) -> None:
+    clean = CleanQueue(tmp_path, channel="trade")
+    clean.trade(START, "bid", 10001, 5)
+    clean.redefine(START + 1, definition(price_exponent=5))
+    clean.trade(START + 2, "ask", 10001007, 5)
+    clean.close()
+    with chronicle.open(tmp_path) as store:
+        assert store.scan(SYMBOL, "trade").to_numpy()["price"].tolist() == [100.01, 100.01007]
+        assert store.scan(SYMBOL, "trade", START + 2).to_numpy()["price"].tolist() == [100.01007]
+        with pytest.raises(NotFoundError, match="no book is kept"):
+            store.book(SYMBOL)
+        assert store.scan(SYMBOL, "trade", START, START + 1).to_numpy()["price"].tolist() == [100.01]
+
+
+def test_orders_are_rows_only_when_asked_for(tmp_path: Path) -> None:
+    clean = CleanQueue(tmp_path)
+    clean.venue_snapshot(START, [(10000, 5)], [(10010, 3)])
+    clean.order(START + 1, "bid", 77, 10000, 2)
+    clean.close()
+    with chronicle.open(tmp_path) as store:
+        assert set(store.scan(SYMBOL).to_numpy()["kind"].tolist()) == {"snapshot"}
+        got = store.scan(SYMBOL, kinds=["order"]).to_numpy()
+        assert (got["price"].tolist(), got["size"].tolist(), got["side"].tolist()) == ([100.0], [0.002], ["bid"])
+        assert len(store.books(SYMBOL, on="event", depth=1)) == 2
+
+
+def test_wrong_questions_get_one_clear_line(tmp_path: Path) -> None:
+    eventful(tmp_path, 2, steps=5)
+    with chronicle.open(tmp_path) as store:
+        with pytest.raises(RangeError, match="ends before"):
+            store.scan(SYMBOL, start=START + 5, end=START)
+        with pytest.raises(ConfigError, match="candles"):
+            store.scan(SYMBOL, "candles")
+        with pytest.raises(ConfigError, match="no column"):
+            store.scan(SYMBOL, columns=["nope"])
+        with pytest.raises(ConfigError, match="step"):
+            store.books(SYMBOL, every="soon")
+        with pytest.raises(ConfigError):
+            store.books(SYMBOL, depth=0)
+        assert len(store.scan(SYMBOL, start=START, end=START).to_numpy()["ts_recv"]) == 0
+        assert rows_module.CHANNEL_KINDS["book"] == ("delta", "snapshot", "order")
