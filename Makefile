@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-tools bench lint format soak lock clean
+.PHONY: help setup demo test test-tools bench-peers bench lint format soak lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -35,6 +35,13 @@ test-tools: ## Install what some tests use when it is there (Debian, as root): s
 	@command -v strace >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null; } || \
 		echo "strace was not installed; the tests that use it are skipped" >&2
+
+bench-peers: setup ## Install what the queue is measured beside (Debian, as root; PyPI); never fails
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "redis>=5" "nats-py>=2.6" || \
+		echo "the Python clients were not installed; Redis Streams and NATS are skipped" >&2
+	@{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends redis-server nats-server maven openjdk-17-jdk-headless \
+		>/dev/null; } || echo "the servers and Maven were not installed; their peers are skipped" >&2
 
 soak: setup ## Run what takes long: kills by the hundred, fuzzing
 	$(BIN)/python -m pytest -m soak

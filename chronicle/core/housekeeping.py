@@ -80,6 +80,10 @@ class Housekeeper:
         """
         self._tasks.join()
         self.check()
+        if self._rolled:
+            self._tasks.put(self._seal_rolled)
+            self._tasks.join()
+            self.check()
 
     def close(self) -> None:
         """Finish what was asked for and end the thread."""
@@ -104,6 +108,9 @@ class Housekeeper:
         import chronicle.core.kernels.walking  # noqa: F401 - the seek index of a large segment, without the GIL
 
         self._rolled.append(path)
+        self._seal_rolled()
+
+    def _seal_rolled(self) -> None:
         while self._rolled:  # also those that an earlier try found no space for
             seal_segment(self._rolled[0], queue=self._queue)
             del self._rolled[0]

@@ -210,6 +210,8 @@ class SegmentWriter:
         end, mapping, keeper = self.next_index, self._map, self._keeper
         if keeper is not None:
             keeper.finish()  # what has rolled survives by its seal
+        if self._rolled and not self._durability.syncs:  # (a level that syncs did so before the roll)
+            self._seal_rolled()
         if mapping is not None:
             self._durability.sync(mapping)
         self._synced = max(end, self._synced)

@@ -127,6 +127,23 @@ def test_tail_mark_on_a_full_disk(disk: Path, pages: int) -> None:
     assert_goes_on(queue, appender, contents(queue))
 
 
+def test_the_synced_watermark_never_passes_a_segment_that_could_not_be_sealed(disk: Path) -> None:
+    """Records of a rolled segment survive power by its seal; while that finds no space, sync() says so."""
+    queue = Queue.create(disk / "q.q", segment_bytes=SEGMENT)
+    appender = queue.appender()
+    appender.append(Kind.STATUS, ts_recv=0)
+    synced = appender.sync()
+    ballast = leave(disk, SEGMENT + 16 * 1024)
+    append_until_full(appender)
+    for _ in range(2):
+        with pytest.raises(CapacityError):
+            appender.sync()
+        assert queue.synced_index() == synced
+    ballast.unlink()
+    assert appender.sync() == queue.synced_index() == queue.end_index()
+    appender.close()
+
+
 def test_preparing_large_segments_on_a_full_disk(tmp_path: Path) -> None:
     """What the housekeeping thread cannot reserve ahead is no error; what a roll cannot have is."""
     with small_disk(tmp_path, 120 << 20) as disk:
