@@ -146,6 +146,23 @@ class Appender(SegmentWriter):
                 if self._waiters:
                     self._wake()
                 return index
+            if self._open_gate(end, ts_recv):
+                try:
+                    return self.append(
+                        kind,
+                        body,
+                        ts_recv=ts_recv,
+                        ts_event=ts_event,
+                        flags=flags,
+                        side=side,
+                        instrument=instrument,
+                        source=source,
+                        source_index=source_index,
+                        ordinal=ordinal,
+                        sequence=sequence,
+                    )
+                finally:
+                    self._close_gate(position, kind)
         return self._append_any(
             kind, body, ts_recv, ts_event, flags, side, instrument, source, source_index, ordinal, sequence
         )
@@ -311,6 +328,26 @@ class Appender(SegmentWriter):
                 length,
                 word(length, int(kind), int(flags) | Flag.LAST, int(side)),
             )
+
+    def _open_gate(self, end: int, ts_recv: int) -> bool:
+        """Let one append up to `end` go the short way although a seek entry is due, if nothing else is.
+
+        One append in 256 of 64 bytes is at an entry: the long way there would be the 99.9th percentile.
+        """
+        if 0 <= self._soft < end <= self._limit and self.last_ts_recv <= ts_recv < self._cycle_end:
+            self._soft = self._limit
+            return True
+        return False
+
+    def _close_gate(self, position: int, kind: int) -> None:
+        """Write the entry of the event at `position`, if it was appended and one is due, and set the limit again."""
+        if not self._settled:
+            return  # interrupted: the files are asked before anything else is appended
+        if self._position > position and position - self._last_entry >= SEEK_INTERVAL_BYTES:
+            self._add_entry(self.next_index - 1, position, self.last_ts_recv, kind)
+        self._set_soft()
+        if self._syncer is not None:
+            self._syncer.check()
 
     def _commit(self, data: bytes | bytearray, count: int, ts_recv: int, has_snapshot: bool) -> int:
         if self._reserved:

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +28,7 @@ _NOT_TO_BE_HAD = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno
 _SYS_FUTEX = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _SYS_MEMBARRIER = 324 if os.uname().machine == "x86_64" else 283
-_LOCK_ATTEMPTS = 1_000
+_LOCK_ATTEMPTS = 20_000
 _MEMBARRIER_GLOBAL_EXPEDITED, _MEMBARRIER_REGISTER = 2, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -172,7 +171,7 @@ class WriterLock:
                 found=holder or "a live process",
                 hint="stop it, or read with a tailer: readers need no lock",
             )
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started_ns": started_ns}
+        holder = {"pid": os.getpid(), "host": os.uname().nodename, "started_ns": started_ns}
         with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space, only its text does
             file.truncate(0)
             file.write(json.dumps(holder).encode("utf-8"))
@@ -202,6 +201,7 @@ def lock_exclusively(descriptor: int, path: Path) -> bool:
                     fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return False
+            os.sched_yield()
         except OSError as error:
             raise file_error(error, "take a lock", path) from error
         else:

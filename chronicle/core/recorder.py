@@ -69,6 +69,11 @@ def recorder(appender: Appender, kind: int, body_bytes: int, *, flags: int = 0, 
         ):
             if len(body) > body_bytes:
                 raise RecordError("the body is larger than the recorder's", expected=body_bytes, found=len(body))
+            if reach == length and appender._open_gate(position + length, ts_recv):
+                try:
+                    return put(ts_recv, body, ts_event, instrument, source_index, sequence, source, ordinal)
+                finally:
+                    appender._close_gate(position, kind)
             return appender._append_any(
                 kind,
                 bytes(body).ljust(body_bytes, b"\0"),

@@ -7,7 +7,7 @@ elsewhere the kernel's atomic load is used.
 
 from __future__ import annotations
 
-import platform
+import os
 import sys
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from chronicle.core.mapping import MemoryMap
 
 __all__ = ["LOADS_ARE_ACQUIRE", "checked_length", "record_offsets", "walk"]
 
-LOADS_ARE_ACQUIRE: Final = platform.machine().lower() in {"x86_64", "amd64", "i686"}
+LOADS_ARE_ACQUIRE: Final = os.uname().machine.lower() in {"x86_64", "amd64", "i686"}
 _LAST_SHIFTED: Final = int(Flag.LAST) << WORD_FLAGS_SHIFT
 
 

@@ -22,7 +22,7 @@ __all__ = ["EtlReport", "LaneReport", "run_shard"]
 
 WINDOW_BYTES = 4 << 20
 IDLE_SECONDS_MIN = 0.001
-IDLE_SECONDS_MAX = 0.02
+IDLE_SECONDS_MAX = 0.005
 DISCOVERY_INTERVAL_NS = 1_000_000_000
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 

@@ -35,7 +35,7 @@ _UNENDED = -2
 
 @njit(cache=True, nogil=True)
 def _append(
-    source: Any, first: int, count: int, target: Any, base: np.uint64, state: Any, seek: Any, seek_capacity: int
+    source: Any, first: Any, count: int, target: Any, base: np.uint64, state: Any, seek: Any, seek_capacity: int
 ) -> int:
     """Copy whole events of `source` (u64 words) from word `first` into the segment until one needs Python.
 
@@ -60,7 +60,7 @@ def _append(
                 break
             snapshot = snapshot or kind == _SNAPSHOT
             ended = head & _LAST != 0
-            stop += length >> 3
+            stop += int(length >> 3)
             records += 1
         if status < 0:
             break

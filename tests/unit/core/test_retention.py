@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -233,3 +234,30 @@ def test_seal_dead_finishes_what_a_killed_writer_left_and_spares_a_live_one(tmp_
         with pytest.raises(QueueLockedError, match=str(os.getpid())):
             queue.seal_dead()
     assert [r.index for r in queue.tailer().drain()] == list(range(10))
+
+
+@pytest.mark.parametrize("lock", ["lock", "tailers/name.lock"])
+def test_asking_for_the_holder_never_costs_a_writer_or_a_tailer_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    queue = filled(tmp_path, 10)
+    queue.tailer("name").close()
+    refused = 0
+    flock = fcntl.flock
+    with open(queue.path / lock, "rb") as asker:  # someone who asks, caught between taking and giving back
+        flock(asker, fcntl.LOCK_SH)
+
+        def count(file: object, operation: int) -> None:
+            nonlocal refused
+            try:
+                flock(file, operation)  # type: ignore[arg-type]
+            except OSError:
+                refused += 1
+                if refused == 3:
+                    flock(asker, fcntl.LOCK_UN)
+                raise
+
+        monkeypatch.setattr(fcntl, "flock", count)
+        queue.appender().close()
+        queue.tailer("name").close()
+    assert refused == 3
