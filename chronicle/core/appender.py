@@ -120,6 +120,11 @@ class Appender(SegmentWriter):
                         sequence,
                         body,
                     )
+                    self._words[position >> 3] = head
+                    self._position = end
+                    self.last_ts_recv = ts_recv
+                    index = self.next_index
+                    self.next_index = index + 1
                 except struct.error:
                     body = bytes(body)  # another buffer, or a field that does not fit: the long way tells which
                     return self._append_any(
@@ -135,11 +140,9 @@ class Appender(SegmentWriter):
                         ordinal,
                         sequence,
                     )
-                self._words[position >> 3] = head
-                self._position = end
-                self.last_ts_recv = ts_recv
-                index = self.next_index
-                self.next_index = index + 1
+                except BaseException:  # Ctrl-C between the bytes and what follows from them
+                    self._distrust()
+                    raise
                 if self._waiters:
                     self._wake()
                 return index
@@ -240,12 +243,16 @@ class Appender(SegmentWriter):
             and self.last_ts_recv <= ts_recv < self._cycle_end
             and (head >> 32) & 0xFFFF not in _SPECIAL_KINDS
         ):
-            self._memory[position + 8 : end] = record[8:]
-            self._words[position >> 3] = head
-            self._position = end
-            self.last_ts_recv = ts_recv
-            index = self.next_index
-            self.next_index = index + 1
+            try:
+                self._memory[position + 8 : end] = record[8:]
+                self._words[position >> 3] = head
+                self._position = end
+                self.last_ts_recv = ts_recv
+                index = self.next_index
+                self.next_index = index + 1
+            except BaseException:  # Ctrl-C between the store and what follows from it
+                self._distrust()
+                raise
             if self._waiters:
                 self._wake()
             return index
@@ -286,6 +293,8 @@ class Appender(SegmentWriter):
         sequence: int,
     ) -> int:
         """Append one record where something is due first: a plan, room, a seek entry, a clamp, an error, a sync."""
+        if not 0 < kind <= 0xFFFF or kind == Kind.ROLL:
+            raise RecordError("no record can be of this kind", expected="2 to 65535", found=int(kind))
         try:
             data = pack_record(
                 kind,
@@ -332,6 +341,8 @@ class Appender(SegmentWriter):
 
     def _close_gate(self, position: int, kind: int) -> None:
         """Write the entry of the event at `position`, if it was appended and one is due, and set the limit again."""
+        if not self._settled:
+            return  # interrupted: the files are asked before anything else is appended
         if self._position > position and position - self._last_entry >= SEEK_INTERVAL_BYTES:
             self._add_entry(self.next_index - 1, position, self.last_ts_recv, kind)
         self._set_soft()
@@ -352,21 +363,34 @@ class Appender(SegmentWriter):
             position = self._position
             end = position + len(data)
         # Everything but the first commit word; then that word, alone and last.
-        self._memory[position + 8 : end] = memoryview(data)[8:]
         kind = Kind.BOOK_SNAPSHOT if has_snapshot else data[4] | data[5] << 8
-        return self._publish(position, end, int.from_bytes(data[:8], "little"), count, ts_recv, kind)
+        head = int.from_bytes(data[:8], "little")
+        try:
+            self._memory[position + 8 : end] = memoryview(data)[8:]
+        except BaseException:
+            self._distrust()
+            raise
+        return self._publish(position, end, head, count, ts_recv, kind)
 
     def _publish(self, position: int, end: int, head: int, count: int, ts_recv: int, kind: int) -> int:
         """Commit the event whose bytes stand at `position`, all but its first word, and do what is due."""
-        self._store_head(position, head)
-        self._position = end
-        index = self.next_index
-        self.next_index = index + count
-        self.last_ts_recv = ts_recv
-        if kind == Kind.BOOK_SNAPSHOT or position - self._last_entry >= SEEK_INTERVAL_BYTES:
-            self._add_entry(index, position, ts_recv, kind)
-        if end > self._soft:
-            self._set_soft()
+        try:
+            self._store_head(position, head)
+            self._position = end
+            index = self.next_index
+            self.next_index = index + count
+            self.last_ts_recv = ts_recv
+        except BaseException:  # Ctrl-C between the store and what follows from it
+            self._distrust()
+            raise
+        try:
+            if kind == Kind.BOOK_SNAPSHOT or position - self._last_entry >= SEEK_INTERVAL_BYTES:
+                self._add_entry(index, position, ts_recv, kind)
+            if end > self._soft:
+                self._set_soft()
+        except BaseException:
+            self._distrust()
+            raise
         if self._waiters:
             self._wake()
         if self._durability.syncs:
@@ -416,11 +440,15 @@ class Appender(SegmentWriter):
 
     def kernel_done(self, state: Any) -> None:
         """Take over what a batch kernel committed."""
-        self._position, self.next_index, self.last_ts_recv = int(state[0]), int(state[2]), int(state[3])
-        self._last_entry, self.clamped_count = int(state[4]), int(state[7])
-        if int(state[5]) != self._seek_count:
-            self._publish_entries(int(state[5]))
-        self._set_soft()
+        try:
+            self._position, self.next_index, self.last_ts_recv = int(state[0]), int(state[2]), int(state[3])
+            self._last_entry, self.clamped_count = int(state[4]), int(state[7])
+            if int(state[5]) != self._seek_count:
+                self._publish_entries(int(state[5]))
+            self._set_soft()
+        except BaseException:
+            self._distrust()
+            raise
         if self._waiters:
             self._wake()
         if self._durability.syncs:

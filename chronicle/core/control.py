@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from chronicle.core import layout
-from chronicle.core.durable import file_error, publish_bytes
+from chronicle.core.durable import file_error, file_errors, publish_bytes
 from chronicle.core.errors import QueueLockedError
 from chronicle.core.mapping import MemoryMap, map_file
 
@@ -23,6 +24,7 @@ __all__ = ["Control", "WriterLock", "lock_holder", "register_writer"]
 
 CONTROL_NAME = "control"
 LOCK_NAME = "lock"
+_NOT_TO_BE_HAD = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 _SYS_FUTEX = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _SYS_MEMBARRIER = 324 if os.uname().machine == "x86_64" else 283
@@ -62,11 +64,14 @@ class Control:
         try:
             flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC
             descriptor = os.open(folder / CONTROL_NAME, flags)
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _NOT_TO_BE_HAD:
+                return None
+            raise file_error(error, "open the control page", folder / CONTROL_NAME) from error
         try:
-            size = os.fstat(descriptor).st_size
-            head = os.pread(descriptor, 8, 0)
+            with file_errors("read the control page", folder / CONTROL_NAME):
+                size = os.fstat(descriptor).st_size
+                head = os.pread(descriptor, 8, 0)
             if size < layout.CONTROL_BYTES or head != layout.CONTROL_MAGIC:
                 return None
             return cls(map_file(descriptor, layout.CONTROL_BYTES, writable=writable))
@@ -151,7 +156,12 @@ class WriterLock:
             file = open(path, "a+b", buffering=0)  # noqa: SIM115 - the lock lives as long as the file is open
         except OSError as error:
             raise file_error(error, "open the writer lock", path) from error
-        if not lock_exclusively(file.fileno(), path):
+        try:
+            free = lock_exclusively(file.fileno(), path)
+        except BaseException:
+            file.close()
+            raise
+        if not free:
             holder = lock_holder(folder)
             file.close()
             raise QueueLockedError(
@@ -161,10 +171,10 @@ class WriterLock:
                 found=holder or "a live process",
                 hint="stop it, or read with a tailer: readers need no lock",
             )
-        file.truncate(0)
-        file.write(
-            json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "started_ns": started_ns}).encode("utf-8")
-        )
+        holder = {"pid": os.getpid(), "host": os.uname().nodename, "started_ns": started_ns}
+        with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space, only its text does
+            file.truncate(0)
+            file.write(json.dumps(holder).encode("utf-8"))
         return cls(file)
 
     def release(self) -> None:
@@ -185,13 +195,15 @@ def lock_exclusively(descriptor: int, path: Path) -> bool:
     for _ in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            with open(path, "rb") as probe:
+        except BlockingIOError:
+            with file_errors("look at a lock", path), open(path, "rb") as probe:
                 try:
                     fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except OSError:
+                except BlockingIOError:
                     return False
             os.sched_yield()
+        except OSError as error:
+            raise file_error(error, "take a lock", path) from error
         else:
             return True
     return False

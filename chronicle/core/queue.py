@@ -13,12 +13,20 @@ from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
 from chronicle.core.durability import Durability
+from chronicle.core.durable import file_error, file_errors
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
-from chronicle.core.queue_settings import SETTINGS_NAME, QueueSettings, load_settings, store_settings
+from chronicle.core.queue_settings import (
+    SEGMENT_BYTES_MIN,
+    SETTINGS_NAME,
+    QueueSettings,
+    load_settings,
+    store_settings,
+)
 from chronicle.core.records import Record
 from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
 from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
+from chronicle.core.scan import checked_length
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
 from chronicle.core.watermarks import Watermarks, mark_tiered, read_watermarks, wait_synced
@@ -30,7 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS_NAME", "Queue", "QueueSettings"]
 
 TAIL_NAME = "tail.json"
-SEGMENT_BYTES_MIN = 64 * 1024
+SEGMENT_COUNT_MAX = 10**10
+"""A segment's number has ten digits in its file's name."""
 
 
 class Queue:
@@ -96,7 +105,9 @@ class Queue:
             When the disk refuses.
         """
         folder = Path(path)
-        if (folder / SETTINGS_NAME).exists():
+        with file_errors("look for a queue", folder):
+            exists = (folder / SETTINGS_NAME).exists()
+        if exists:
             if exist_ok:
                 return cls.open(folder, name=name)
             raise StateError("the queue exists already", path=folder, hint="open it with Queue.open")
@@ -208,8 +219,10 @@ class Queue:
         files: dict[int, Path] = {}
         try:
             names = sorted(os.listdir(self.path))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError("there is no queue", path=self.path) from error
+        except OSError as error:
+            raise file_error(error, "list the queue's segments", self.path) from error
         for name in names:
             stem, dot, suffix = name.partition(".")
             if len(stem) != 10 or not stem.isdigit() or f"{dot}{suffix}" not in _SUFFIXES:
@@ -234,11 +247,10 @@ class Queue:
         """
         for state in (SegmentState.SEALED, SegmentState.OPEN, SegmentState.SEALED):
             path = self.path / layout.segment_name(number, state)
-            if path.exists():
-                try:
-                    return LocalSegment(path, queue=self.name)
-                except NotFoundError:
-                    continue  # sealed or moved between the look and the open
+            try:
+                return LocalSegment(path, queue=self.name)
+            except NotFoundError:
+                continue  # in the other state, or moved away
         raise NotFoundError(
             f"segment {number} of {self.name} is not on this host",
             path=self.path,
@@ -251,11 +263,18 @@ class Queue:
         try:
             values = json.loads(path.read_bytes())
             mark = {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
-            return mark | {"last_data_bytes": int(values.get("last_data_bytes", 0))}
+            if min(mark.values()) < layout.INT64_MIN or max(mark.values()) > layout.INT64_MAX:
+                raise ValueError("a number is out of range")  # noqa: TRY301
+            if not 0 <= mark["next_number"] < SEGMENT_COUNT_MAX or mark["next_base_index"] < 0:
+                raise ValueError("a number is out of range")  # noqa: TRY301
+            mark["last_data_bytes"] = int(values.get("last_data_bytes", 0))
         except FileNotFoundError:
             return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN, "last_data_bytes": 0}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise file_error(error, "read the queue's tail mark", path) from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ForeignFileError(f"cannot read the queue's tail mark: {error}", path=path) from error
+        return mark
 
     def end_index(self) -> int:
         """Return the index the next record will get (the committed watermark)."""
@@ -421,9 +440,10 @@ def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
 def _last_record(segment: LocalSegment, end: int, end_index: int) -> Record:
     point = segment.point_before(end_index - 1)
     offset = segment.data_offset if point is None else point.offset
+    segment.view(offset, end)  # of a sealed segment: checked before it is walked
     words = segment.mapping.words
     last = offset
     while offset < end:
         last = offset
-        offset += words[offset >> 3] & layout.WORD_LENGTH_MASK
+        offset += checked_length(words[offset >> 3], offset, segment.path)
     return Record(bytes(segment.view(last, offset)), end_index - 1)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from chronicle.core import layout
 from chronicle.core.durability import Durability
-from chronicle.core.durable import publish_bytes
+from chronicle.core.durable import file_error, publish_bytes
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError
 
-__all__ = ["SETTINGS_NAME", "QueueSettings", "load_settings", "store_settings"]
+__all__ = ["SEGMENT_BYTES_MIN", "SETTINGS_NAME", "QueueSettings", "load_settings", "store_settings"]
 
 SETTINGS_NAME = "queue.json"
+SEGMENT_BYTES_MIN = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,32 @@ class QueueSettings:
     durability: str = "buffered"
     sync_records: int = 0
     sync_ns: int = 0
+
+    def check(self) -> None:
+        """Refuse values that :meth:`Queue.create` never stores: a file that was spoiled or made by others.
+
+        Raises
+        ------
+        ValueError, TypeError
+            With what is wrong.
+        """
+        if not isinstance(self.name, str) or len(bytes.fromhex(self.queue_id)) != 16:
+            raise ValueError("a name and an id of 16 bytes are needed")
+        if type(self.segment_adapts) is not bool:
+            raise ValueError("segment_adapts is true or false")
+        numbers = {
+            "generation": 0,
+            "segment_bytes": SEGMENT_BYTES_MIN,
+            "segment_growth": 2 if self.segment_adapts else 1,
+            "segment_bytes_max": 0,
+            "cycle_ns": 0,
+            "sync_records": 0,
+            "sync_ns": 0,
+        }
+        for name, least in numbers.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= layout.INT64_MAX:
+                raise ValueError(f"{name} is {value!r}")
 
     def capacity(self, number: int, previous_bytes: int = 0) -> int:
         """Return the record capacity of segment `number`, the one before it having `previous_bytes` of records."""
@@ -76,13 +103,15 @@ def load_settings(folder: Path) -> QueueSettings:
         values = json.loads(settings_path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError("there is no queue", path=folder, hint="chronicle ls shows what is there") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise file_error(error, "read the queue's settings", settings_path) from error
+    except (ValueError, RecursionError) as error:
         raise ForeignFileError(f"cannot read the queue's settings: {error}", path=settings_path) from error
     try:
         if values.pop("format") != "chronicle-queue" or values.pop("version") != layout.FORMAT_VERSION:
             raise ValueError("another format or version")  # noqa: TRY301
         settings = QueueSettings(**values)
-        bytes.fromhex(settings.queue_id)
+        settings.check()
         Durability.of(settings)
     except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ForeignFileError(

@@ -100,13 +100,16 @@ def recorder(appender: Appender, kind: int, body_bytes: int, *, flags: int = 0, 
                 sequence,
                 body,
             )
+            appender._words[position >> 3] = head
+            appender._position = position + length
+            appender.last_ts_recv = ts_recv
+            index = appender.next_index
+            appender.next_index = index + 1
         except struct.error as error:
             raise RecordError(f"a field of the record does not fit its bytes: {error}") from error
-        appender._words[position >> 3] = head
-        appender._position = position + length
-        appender.last_ts_recv = ts_recv
-        index = appender.next_index
-        appender.next_index = index + 1
+        except BaseException:  # Ctrl-C between the bytes and what follows from them
+            appender._distrust()
+            raise
         if waiters:
             appender._wake()
         return index

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from chronicle.core.control import lock_exclusively
-from chronicle.core.durable import publish_bytes, remove_file
+from chronicle.core.durable import file_error, file_errors, publish_bytes, remove_file
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, QueueLockedError, StateError
 
 __all__ = ["TailerInfo", "TailerLock", "drop_tailer", "list_tailers", "load_position", "store_position"]
@@ -93,8 +93,14 @@ class TailerLock:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError:
             return cls(None)
-        if not lock_exclusively(descriptor, path):
-            holder = _holder(os.pread(descriptor, 4096, 0))
+        try:
+            free = lock_exclusively(descriptor, path)
+            with file_errors("read a tailer's lock", path):
+                holder = {} if free else _holder(os.pread(descriptor, 4096, 0))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if not free:
             os.close(descriptor)
             raise QueueLockedError(
                 f"another tailer named {name!r} is open",
@@ -104,8 +110,9 @@ class TailerLock:
                 hint="give each reader a name of its own, or none",
             )
         values = {"pid": os.getpid(), "host": socket.gethostname(), "opened_ns": opened_ns}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(values).encode("utf-8"), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space, only its text does
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(values).encode("utf-8"), 0)
         return cls(descriptor)
 
     def release(self) -> None:
@@ -145,6 +152,8 @@ def list_tailers(folder: Path, end_index: int) -> list[TailerInfo]:
         names = sorted(entry[:-5] for entry in os.listdir(folder / TAILERS_FOLDER) if entry.endswith(".json"))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise file_error(error, "list the tailers", folder / TAILERS_FOLDER) from error
     found = []
     for name in names:
         if not _NAME.fullmatch(name) or name.startswith(".tmp"):
@@ -214,7 +223,7 @@ def _state(lock: Path) -> tuple[str, dict[str, Any]]:
 def _holder(text: bytes) -> dict[str, Any]:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -222,8 +231,11 @@ def _holder(text: bytes) -> dict[str, Any]:
 def _load(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_bytes())
-        return {"index": int(values["index"]), "committed_ns": values["committed_ns"]}
+        committed_ns = values["committed_ns"]
+        return {"index": int(values["index"]), "committed_ns": None if committed_ns is None else int(committed_ns)}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise file_error(error, "read the tailer's position", path) from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ForeignFileError(f"cannot read the tailer's position: {error}", path=path) from error

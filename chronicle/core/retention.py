@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronicle.core.durable import publish_bytes, remove_file
+from chronicle.core.durable import file_error, publish_bytes, remove_file
 from chronicle.core.errors import ConfigError, ForeignFileError
 from chronicle.core.layout import INT64_MAX, SegmentState
 from chronicle.core.source import SegmentInfo
@@ -150,8 +150,10 @@ def retirements(folder: Path) -> list[dict[str, Any]]:
     path = folder / RETIRED_NAME
     try:
         values = json.loads(path.read_bytes())["retirements"]
+        return [entry | {"first_index": int(entry["first_index"])} for entry in values]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise file_error(error, "read what was retired", path) from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ForeignFileError(f"cannot read what was retired: {error}", path=path) from error
-    return list(values)

@@ -6,6 +6,7 @@ dozen of them a record, and an instance dictionary of that many is slower (decis
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from chronicle.core import layout
 from chronicle.core.clock import Clock
 from chronicle.core.control import Control, WriterLock, register_writer
 from chronicle.core.durability import Durability, Syncer
-from chronicle.core.errors import StateError
+from chronicle.core.errors import CapacityError, ChronicleError, CorruptionError, StateError
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
 from chronicle.core.layout import (
     CONTROL_EPOCH_OFFSET,
@@ -71,6 +72,7 @@ class SegmentWriter:
         "_limit",
         "_lock",
         "_map",
+        "_mark_due",
         "_memory",
         "_number",
         "_plans",
@@ -81,9 +83,11 @@ class SegmentWriter:
         "_prologue_bytes",
         "_release",
         "_reserved",
+        "_rolled",
         "_seek_capacity",
         "_seek_count",
         "_seek_offset",
+        "_settled",
         "_soft",
         "_synced",
         "_syncer",
@@ -121,6 +125,9 @@ class SegmentWriter:
             self._data_offset = self._position = self._limit = 0
             self._soft = -1
             self._reserved = False
+            self._settled = True
+            self._rolled: list[Path] = []
+            self._mark_due = False
             self._plans: dict[tuple[int, int, int, int], tuple[Callable[..., None], int, int]] = {}
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
@@ -168,15 +175,19 @@ class SegmentWriter:
             While a reservation is open.
         """
         self._check_unreserved()
-        if self._map is None or self._position == self._data_offset:
-            return
-        self._previous_bytes = self._position - self._data_offset
-        self._write_roll()
-        path = self._path(SegmentState.OPEN)
-        self._detach()
-        seal_segment(path, queue=self.queue.name)
-        self._number += 1
-        self._write_tail_mark()
+        if self._map is not None and self._position > self._data_offset:
+            path = self._path(SegmentState.OPEN)
+            self._previous_bytes = self._position - self._data_offset
+            try:
+                self._write_roll()
+                self._detach()
+                self._number += 1
+            except BaseException:
+                self._distrust()
+                raise
+            self._rolled.append(path)
+            self._mark_due = True
+        self._seal_rolled()
 
     def prefault(self) -> bool:
         """Fault the open segment's pages in now, so that no append pays for it; return whether the kernel could."""
@@ -199,6 +210,8 @@ class SegmentWriter:
         end, mapping, keeper = self.next_index, self._map, self._keeper
         if keeper is not None:
             keeper.finish()  # what has rolled survives by its seal
+        if self._rolled and not self._durability.syncs:  # (a level that syncs did so before the roll)
+            self._seal_rolled()
         if mapping is not None:
             self._durability.sync(mapping)
         self._synced = max(end, self._synced)
@@ -207,6 +220,35 @@ class SegmentWriter:
             if self._waiters:
                 self._control.wake()
         return self._synced
+
+    # --- after an interruption ---------------------------------------------------------------------------------
+
+    def _distrust(self) -> None:
+        """Forget where the writer stands: an exception came between its stores. The files know; they are asked next.
+
+        Every path looks at `_soft` or `_reserved` before it appends, and so comes to :meth:`_settle`.
+        """
+        self._settled = False
+        self._reserved = True
+        self._soft = -1
+
+    def _settle(self) -> None:
+        """Take the position from the files again; what was torn is zeroed, what was committed stays."""
+        if self._lock is None:
+            raise _closed(self.queue.path)
+        self._detach()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            with contextlib.suppress(ChronicleError):  # recovery meets what the keeper met
+                keeper.close()
+        tail = recover(self.queue)
+        self._rolled.clear()
+        self._number, self.next_index, self.last_ts_recv = tail.next_number, tail.next_index, tail.last_ts_recv
+        self._previous_bytes = tail.previous_bytes
+        self._reserved = False
+        if tail.path is not None:
+            self._attach()
+        self._settled = True
 
     # --- the seek index ----------------------------------------------------------------------------------------
 
@@ -241,6 +283,8 @@ class SegmentWriter:
     # --- segments ------------------------------------------------------------------------------------------------
 
     def _check_unreserved(self) -> None:
+        if not self._settled:
+            self._settle()
         if self._reserved:
             raise StateError(
                 "a reservation is open", path=self.queue.path, hint="leave its with block before anything else"
@@ -249,14 +293,12 @@ class SegmentWriter:
     def _make_room(self, size: int, ts_recv: int) -> None:
         """Open the next segment when there is none, the present one is full, or its cycle has ended."""
         if self._lock is None:
-            raise StateError("the appender was closed", path=self.queue.path, hint="take a new one: queue.appender()")
+            raise _closed(self.queue.path)
         settings = self.queue.settings
         old = None
         if self._map is not None and self._position > self._data_offset:
             old = self._path(SegmentState.OPEN)
-        elif self._map is not None:
-            # An empty segment that is too small or of an older cycle was never named by a ROLL: make it anew.
-            self._path(SegmentState.OPEN).unlink(missing_ok=True)
+        # An empty segment that is too small or of an older cycle is replaced; readers of it look again.
         number = self._number + (1 if old is not None else 0)
         previous_bytes = self._previous_bytes if old is None else self._position - self._data_offset
         if old is not None and self._durability.syncs:
@@ -265,35 +307,64 @@ class SegmentWriter:
         cycle_start = ts_recv - ts_recv % settings.cycle_ns if settings.cycle_ns else 0
         prologue = pack_details(self._prologue()) if self._prologue is not None else b""
         self._prologue_bytes = len(prologue)
-        create_segment(
-            self.queue.path / layout.segment_name(number, SegmentState.OPEN),
-            queue_id=bytes.fromhex(settings.queue_id),
-            generation=settings.generation,
-            number=number,
-            base_index=self.next_index,
-            data_capacity=max(settings.capacity(number, previous_bytes), size + ROLL_BYTES),
-            prologue=prologue,
-            cycle_ns=settings.cycle_ns,
-            cycle_start_ns=cycle_start,
-            base_ts_recv=self.last_ts_recv,
-            take_blank=None if self._keeper is None else self._keeper.take_blank,
-        )
-        if old is not None:
-            self._write_roll()
-        self._number, self._previous_bytes = number, previous_bytes
-        self._attach(fresh=True)
+        try:
+            self._create(
+                number, max(settings.capacity(number, previous_bytes), size + ROLL_BYTES), cycle_start, prologue
+            )
+            if old is not None:
+                self._write_roll()
+            self._number, self._previous_bytes = number, previous_bytes
+            self._attach(fresh=True)
+        except CapacityError:
+            raise  # nothing was created: all stands as before
+        except BaseException:
+            self._distrust()
+            raise
         self._mark_owner()
         if old is None:
             return
         if self._keeper is not None:
             self._keeper.seal(old)
         else:
-            seal_segment(old, queue=self.queue.name)
+            self._rolled.append(old)
+            self._seal_rolled()
+
+    def _seal_rolled(self) -> None:
+        """Seal what has rolled, also what an earlier try found no space for."""
+        while self._rolled:
+            seal_segment(self._rolled[0], queue=self.queue.name)
+            del self._rolled[0]
+        if self._mark_due:
+            self._write_tail_mark()
+            self._mark_due = False
+
+    def _create(self, number: int, data_capacity: int, cycle_start: int, prologue: bytes) -> None:
+        settings = self.queue.settings
+        create_segment(
+            self.queue.path / layout.segment_name(number, SegmentState.OPEN),
+            queue_id=bytes.fromhex(settings.queue_id),
+            generation=settings.generation,
+            number=number,
+            base_index=self.next_index,
+            data_capacity=data_capacity,
+            prologue=prologue,
+            cycle_ns=settings.cycle_ns,
+            cycle_start_ns=cycle_start,
+            base_ts_recv=self.last_ts_recv,
+            take_blank=None if self._keeper is None else self._keeper.take_blank,
+        )
 
     def _attach(self, *, fresh: bool = False) -> None:
         path = self._path(SegmentState.OPEN)
         header, mapping, end, end_index, points = map_fresh(path) if fresh else map_tail(path)
-        assert end_index == self.next_index
+        if end_index != self.next_index:
+            raise CorruptionError(
+                "the open segment's seek index contradicts its records",
+                path=path,
+                expected=f"the next record to be {end_index}, as the records say",
+                found=self.next_index,
+                hint="chronicle queue check shows the extent; chronicle queue repair renews the seek index",
+            )
         self._map = mapping
         self._memory, self._words = mapping.memory, mapping.words
         self._behind_head = mapping.memory[layout.OFFSET_TS_RECV :]
@@ -359,6 +430,10 @@ class SegmentWriter:
         control.set(CONTROL_SEGMENT_OFFSET, self._number)
         if self._waiters:
             control.wake()
+
+
+def _closed(path: Path) -> StateError:
+    return StateError("the appender was closed", path=path, hint="take a new one: queue.appender()")
 
 
 def _kernel_release() -> Callable[[int, int], None]:
