@@ -7,6 +7,7 @@ short list. How numbers leave is the caller's choice: ``float`` (the nearest flo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -44,7 +45,7 @@ class Column:
         return np.empty((0, self.width) if self.width else 0, dtype=self.dtype)
 
 
-class Columnar:
+class Columnar(ABC):
     """What has columns: iterate it in batches, or collect it whole.
 
     Subclasses give `columns`, the exponents, and the chunks.
@@ -55,8 +56,9 @@ class Columnar:
     price_exponent: int
     size_exponent: int
 
+    @abstractmethod
     def _chunks(self) -> Iterator[Chunk]:
-        raise NotImplementedError
+        """Yield the answer as columns of equal length, in order."""
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
         """Yield chunks of at most `rows` rows."""

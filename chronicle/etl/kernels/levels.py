@@ -11,8 +11,7 @@ from typing import Any
 
 import numba
 
-import chronicle.etl.kernels  # noqa: F401  (keys the cache)
-from chronicle.core.kernels.moving import move_words
+from chronicle.etl.kernels.moving import shift
 
 __all__ = ["apply_levels", "set_level", "truncate"]
 
@@ -50,14 +49,14 @@ def set_level(levels: Any, counts: Any, side: int, price: int, size: int) -> Non
         if size != 0:
             sizes[low] = size
             return
-        move_words(keys, low, low + 1, count - 1 - low)
-        move_words(sizes, low, low + 1, count - 1 - low)
+        shift(keys, low + 1, count, -1)
+        shift(sizes, low + 1, count, -1)
         counts[row >> 1] = count - 1
         return
     if size == 0:
         return
-    move_words(keys, low + 1, low, count - low)
-    move_words(sizes, low + 1, low, count - low)
+    shift(keys, low, count, 1)
+    shift(sizes, low, count, 1)
     keys[low] = key
     sizes[low] = size
     counts[row >> 1] = count + 1
@@ -72,8 +71,8 @@ def truncate(levels: Any, counts: Any, depth: int) -> None:
         surplus = counts[half] - depth
         if surplus > 0:
             keys, sizes = levels[2 * half], levels[2 * half + 1]
-            move_words(keys, 0, surplus, depth)
-            move_words(sizes, 0, surplus, depth)
+            shift(keys, surplus, counts[half], -surplus)
+            shift(sizes, surplus, counts[half], -surplus)
             counts[half] = depth
 
 

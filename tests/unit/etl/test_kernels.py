@@ -9,12 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-from numba import njit
 
-from chronicle.core.kernels.moving import move_words
-from chronicle.core.layout import NONE, SequenceRule
+from chronicle.core.layout import NONE, CheckRule, SequenceRule
 from chronicle.core.sequencing import Step, judge
+from chronicle.etl.array_book import ArrayBook
+from chronicle.etl.checks import checksum
 from chronicle.etl.kernels import events as kernel
+from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.levels import set_level
 from tests.support.etl_streams import RawStream, instrument, random_levels, run
 
@@ -33,6 +34,22 @@ def test_kernel_rule_is_the_rule_of_core() -> None:
                 assert got == (step is Step.APPLY), (rule, last, first, sequence, previous, fresh)
 
 
+@pytest.mark.parametrize("rule", [CheckRule.KRAKEN_V1, CheckRule.OKX_V5])
+@pytest.mark.parametrize("exponents", [(0, 0), (2, 3), (8, 8), (18, 18)])
+def test_kernel_checksum_is_that_of_the_text(rule: int, exponents: tuple[int, int]) -> None:
+    generator = np.random.default_rng(5)
+    fields = instrument(price_exponent=exponents[0], size_exponent=exponents[1])
+    for count in (0, 1, 3, 9, 10, 24, 25, 40):
+        book = ArrayBook(price_exponent=exponents[0], size_exponent=exponents[1])
+        prices = generator.integers(0, 10 ** generator.integers(1, 19), (2, count)) // 100 * 100
+        sizes = generator.integers(1, 10 ** generator.integers(1, 19), (2, count)) * generator.choice(
+            [1, 1, 10], count
+        )
+        book.load(zip(prices[0], abs(sizes[0]), strict=True), zip(prices[1] - 5, abs(sizes[1]), strict=True))
+        got = book_checksum(rule, book.levels, book.counts, *exponents)
+        assert got == checksum(rule, book, fields), count
+
+
 def test_set_level_keeps_keys_ascending() -> None:
     levels, counts = np.zeros((4, 256), np.int64), np.zeros(2, np.int64)
     model: dict[tuple[int, int], int] = {}
@@ -45,21 +62,6 @@ def test_set_level_keeps_keys_ascending() -> None:
         wanted = sorted((sign * price, size) for (of, price), size in model.items() if of == side)
         got = list(zip(levels[2 * half][: counts[half]].tolist(), levels[2 * half + 1].tolist(), strict=False))
         assert got == wanted
-
-
-@njit
-def _moved(array, target, source, count):  # type: ignore[no-untyped-def]
-    move_words(array, target, source, count)
-
-
-@pytest.mark.parametrize(("target", "source", "count"), [(0, 1, 9), (1, 0, 9), (3, 3, 4), (2, 8, 2), (5, 0, 0)])
-def test_moved_words_may_overlap(target: int, source: int, count: int) -> None:
-    expected = list(range(10))
-    expected[target : target + count] = expected[source : source + count]
-    for move in (_moved, move_words):
-        array = np.arange(10)
-        move(array, target, source, count)
-        assert array.tolist() == expected
 
 
 def test_index_records_refuses_impossible_lengths() -> None:
