@@ -192,10 +192,11 @@ class Columnar(ABC):
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
             return arrow.FixedSizeListArray.from_arrays(inner, column.width)
         if column.role == "time":
-            return arrow.array(values, type=arrow.timestamp("ns", tz="UTC"))
+            return _over(arrow, arrow.timestamp("ns", tz="UTC"), values)
         if column.role == "word":
-            codes = arrow.array(values.astype(np.int32))
-            return arrow.DictionaryArray.from_arrays(codes, arrow.array(list(column.words), type=arrow.string()))
+            codes = _over(arrow, arrow.int32(), values.astype(np.int32))
+            words = arrow.array(list(column.words), type=arrow.string())
+            return arrow.DictionaryArray.from_arrays(codes, words, safe=False)  # the codes are ours
         if column.role not in ("price", "size"):
             return arrow.array(values)
         missing = values == INT64_MIN if values.size and values.min() == INT64_MIN else None
@@ -203,6 +204,8 @@ class Columnar(ABC):
             return arrow.array(values, mask=missing)
         exponent = self._exponent(column)
         if self.decimals == "float":
+            if missing is None:
+                return _over(arrow, arrow.float64(), floats(values, exponent))
             return arrow.array(floats(values, exponent), mask=missing)
         return _decimal_array(arrow, values, missing, exponent)
 
@@ -213,6 +216,11 @@ def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
     if values.size and values.min() == INT64_MIN:
         out[values == INT64_MIN] = np.nan
     return out
+
+
+def _over(arrow: Any, kind: Any, values: NDArray[Any]) -> Any:
+    """Return an Arrow array of `kind` over the memory of `values`, without a copy or a look at them."""
+    return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(np.ascontiguousarray(values))])
 
 
 def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_] | None, exponent: int) -> Any:
