@@ -1,7 +1,7 @@
 """Processes for tests with several of them: a writer and a reader of numbered events.
 
-``python -m tests.crash.process write QUEUE SEED [SECONDS]`` appends numbered events, rolls and seals as it goes, and
-prints the index that follows each; without SECONDS until it is killed. It waits while another writer lives.
+``python -m tests.crash.process write QUEUE SEED [RECORDS]`` appends numbered events, rolls and seals as it goes, and
+prints the index that follows each; without RECORDS until it is killed. It waits while another writer lives.
 ``python -m tests.crash.process read QUEUE [NAME]`` checks order, bytes and wholeness until it has read the event that
 ends all, and commits its position when it has a name. It prints ``done COUNT``, or fails with what it saw.
 """
@@ -68,12 +68,11 @@ def check_event(records: list[Record], expected_index: int) -> None:
             assert record.fields()["price"] == record.index, "torn bytes"
 
 
-def write(path: str, seed: int, seconds: float | None) -> None:
+def write(path: str, seed: int, records: int | None) -> None:
     queue = Queue.create(path, segment_bytes=SEGMENT_BYTES, exist_ok=True)
     rng = random.Random(seed)
     with become_writer(queue) as appender:
-        end = None if seconds is None else time.monotonic() + seconds
-        while end is None or time.monotonic() < end:
+        while records is None or appender.next_index < records:
             append_something(appender, rng)
             sys.stdout.write(f"{appender.next_index}\n")
             sys.stdout.flush()
@@ -108,6 +107,6 @@ def read(path: str, name: str | None) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "write":
-        write(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]) if len(sys.argv) > 4 else None)
+        write(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else None)
     else:
         read(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
