@@ -8,6 +8,7 @@ queues) are handled in place; they cost less than handing them over.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue as handover
 import threading
@@ -34,6 +35,8 @@ class Housekeeper:
         self._tasks: handover.Queue[Callable[[], None] | None] = handover.Queue(_TASKS_MAX)
         self._error: ChronicleError | None = None
         self._blank: tuple[Path, int] | None = None
+        self._blank_lock = threading.Lock()
+        self._blank_numbers = itertools.count()
         self._asked_bytes = 0
         self._rolled: list[Path] = []
         self._thread = threading.Thread(target=self._run, name=f"housekeeper {queue}", daemon=True)
@@ -58,11 +61,12 @@ class Housekeeper:
 
     def take_blank(self, size_bytes: int) -> Path | None:
         """Return the prepared file when it is ready and of that size; the caller renames it."""
-        blank, self._asked_bytes = self._blank, 0
-        if blank is not None and blank[1] == size_bytes:
+        with self._blank_lock:
+            blank, self._asked_bytes = self._blank, 0
+            if blank is None or blank[1] != size_bytes:
+                return None
             self._blank = None
-            return blank[0]
-        return None
+        return blank[0]
 
     def check(self) -> None:
         """Raise what a task met."""
@@ -116,9 +120,12 @@ class Housekeeper:
             del self._rolled[0]
 
     def _prepare(self, size_bytes: int) -> None:
-        path = self._folder / f"{TEMPORARY_PREFIX}blank-{os.getpid()}"
+        if self._blank is not None and self._blank[1] == size_bytes:
+            return
+        # A name of its own for each: the one before may just be on its way to becoming a segment.
+        path = self._folder / f"{TEMPORARY_PREFIX}blank{next(self._blank_numbers)}-{os.getpid()}"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
                 os.posix_fallocate(descriptor, 0, size_bytes)
                 populate(map_file(descriptor, size_bytes, writable=True))
@@ -128,4 +135,8 @@ class Housekeeper:
             with contextlib.suppress(OSError):
                 path.unlink()
             return  # the roll makes the file itself, and meets the error itself should it last
-        self._blank = (path, size_bytes)
+        with self._blank_lock:
+            unused, self._blank = self._blank, (path, size_bytes)
+        if unused is not None:
+            with contextlib.suppress(OSError):
+                unused[0].unlink()

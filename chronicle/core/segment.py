@@ -212,7 +212,8 @@ def create_segment(
     blank = take_blank(size) if take_blank is not None else None
     temporary = temporary_name(path) if blank is None else blank
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        creation = os.O_CREAT if blank is None else 0
+        descriptor = os.open(temporary, os.O_RDWR | creation | os.O_CLOEXEC, 0o644)
         try:
             if blank is None:
                 os.ftruncate(descriptor, 0)

@@ -1,14 +1,13 @@
 """Processes for tests with several of them: a writer and a reader of numbered events.
 
-``python -m tests.crash.process write QUEUE SEED [CALLS]`` appends numbered events, rolls and seals as it goes, and
-prints the index that follows each; without CALLS until it is killed. It waits while another writer lives.
+``python -m tests.crash.process write QUEUE SEED [RECORDS]`` appends numbered events, rolls and seals as it goes, and
+prints the index that follows each; without RECORDS until it is killed. It waits while another writer lives.
 ``python -m tests.crash.process read QUEUE [NAME]`` checks order, bytes and wholeness until it has read the event that
 ends all, and commits its position when it has a name. It prints ``done COUNT``, or fails with what it saw.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 import sys
 import time
@@ -69,11 +68,11 @@ def check_event(records: list[Record], expected_index: int) -> None:
             assert record.fields()["price"] == record.index, "torn bytes"
 
 
-def write(path: str, seed: int, calls: int | None) -> None:
+def write(path: str, seed: int, records: int | None) -> None:
     queue = Queue.create(path, segment_bytes=SEGMENT_BYTES, exist_ok=True)
     rng = random.Random(seed)
     with become_writer(queue) as appender:
-        for _ in itertools.count() if calls is None else range(calls):
+        while records is None or appender.next_index < records:
             append_something(appender, rng)
             sys.stdout.write(f"{appender.next_index}\n")
             sys.stdout.flush()

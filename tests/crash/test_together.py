@@ -13,9 +13,10 @@ from tests.crash.process import SEGMENT_BYTES
 from tests.support.survival import fast_folder
 
 READERS = 3
+TIMEOUT_S = 1_500
 
 
-def run_together(folder: Path, calls: int) -> None:
+def run_together(folder: Path, records: int) -> None:
     path = folder / "q.q"
     Queue.create(path, segment_bytes=SEGMENT_BYTES)
     command = [sys.executable, "-m", "tests.crash.process"]
@@ -30,18 +31,18 @@ def run_together(folder: Path, calls: int) -> None:
     ]
     try:
         writer = subprocess.run(
-            [*command, "write", str(path), "7", str(calls)],
+            [*command, "write", str(path), "7", str(records)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=1_500,
+            timeout=TIMEOUT_S,
         )
         assert writer.returncode == 0, writer.stderr
         queue = Queue.open(path)
         end = queue.end_index()
         for reader in readers:
-            output, errors = reader.communicate(timeout=1_500)
+            output, errors = reader.communicate(timeout=TIMEOUT_S)
             assert reader.returncode == 0, errors
             assert output == f"done {end}\n"
         with queue.tailer("reader0") as tailer:
@@ -56,11 +57,11 @@ def run_together(folder: Path, calls: int) -> None:
 
 def test_readers_beside_a_writer_see_every_event_whole_and_in_order() -> None:
     with fast_folder() as folder:
-        run_together(folder, 3_000)
+        run_together(folder, 8_000)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_readers_beside_a_writer_for_long() -> None:
+def test_readers_beside_a_writer_of_a_million_records() -> None:
     with fast_folder() as folder:
-        run_together(folder, 200_000)
+        run_together(folder, 1_000_000)
