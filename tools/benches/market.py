@@ -145,6 +145,9 @@ def _lines(events: int, seed: int) -> Iterator[bytes]:
         middle += chance.randrange(-3, 4)
         changes: list[list[list[str]]] = [[], []]
         for half, sign in ((0, -1), (1, 1)):
+            for price in range(middle - 4, middle + 5):
+                if (price - middle) * sign <= 0 and books[half].pop(price, None) is not None:
+                    changes[half].append([_price(price), "0.00000000"])  # the market moved through it
             for _ in range(chance.randrange(1, 40)):
                 price = middle + sign * (1 + int(chance.expovariate(1 / 150)))
                 size = "0.00000000" if price in books[half] and chance.random() < 0.5 else _size(chance)
