@@ -81,7 +81,7 @@ def market(name: str) -> Market:
     """Return a market by name; the first call replays its capture and works it off."""
     folder = shared_data()
     if name == "synthetic" or folder is None:
-        paths = [_synthetic_capture(work_folder() / "synthetic_20240808.gz")]
+        paths = [_synthetic_capture(work_folder() / "synthetic-capture" / "btcusdt_20240808.gz")]
     else:
         paths = [folder / part for part in CAPTURES[name]]
     _warm_up()
@@ -97,7 +97,7 @@ def market(name: str) -> Market:
 @cache
 def _warm_up() -> None:
     """Let every kernel of the way compile before anything is measured."""
-    capture = _synthetic_capture(work_folder() / "warmup_20240808.gz", events=200, seed=2)
+    capture = _synthetic_capture(work_folder() / "warmup-capture" / "btcusdt_20240808.gz", events=200, seed=2)
     home = work_folder() / "warmup"
     replay_capture(home, [capture])
     run_shard(home, drain=True)
@@ -123,6 +123,8 @@ def depth_payloads(count: int, levels: int = 20, seed: int = 3) -> list[bytes]:
 
 
 def _synthetic_capture(path: Path, *, events: int = SYNTHETIC_EVENTS, seed: int = 1) -> Path:
+    """Write the synthetic market's lines; the file's name tells the symbol, as in the real captures."""
+    path.parent.mkdir()
     with gzip.open(path, "wb", compresslevel=1) as file:
         for line in _lines(events, seed):
             file.write(line)
@@ -137,13 +139,15 @@ def _lines(events: int, seed: int) -> Iterator[bytes]:
         {middle + sign * (1 + 3 * level): _size(chance) for level in range(SYNTHETIC_LEVELS)} for sign in (-1, 1)
     ]
     sides = [[[_price(price), size] for price, size in book.items()] for book in books]
-    first = {"lastUpdateId": update, "bids": sides[0], "asks": sides[1]}
-    yield f"{now} {json.dumps(first, separators=(',', ':'))}\n".encode()
+    yield _line(now, {"lastUpdateId": update, "bids": sides[0], "asks": sides[1]})
     for _ in range(events):
         now += chance.randrange(50_000_000, 150_000_000)
         middle += chance.randrange(-3, 4)
         changes: list[list[list[str]]] = [[], []]
         for half, sign in ((0, -1), (1, 1)):
+            for price in range(middle - 4, middle + 5):
+                if (price - middle) * sign <= 0 and books[half].pop(price, None) is not None:
+                    changes[half].append([_price(price), "0.00000000"])  # the market moved through it
             for _ in range(chance.randrange(1, 40)):
                 price = middle + sign * (1 + int(chance.expovariate(1 / 150)))
                 size = "0.00000000" if price in books[half] and chance.random() < 0.5 else _size(chance)
@@ -153,18 +157,17 @@ def _lines(events: int, seed: int) -> Iterator[bytes]:
                     books[half][price] = size
                 changes[half].append([_price(price), size])
         through = update + sum(map(len, changes))
-        data = {
-            "e": "depthUpdate",
-            "E": now // 1_000_000,
-            "s": "BTCUSDT",
-            "U": update + 1,
-            "u": through,
-            "b": changes[0],
-            "a": changes[1],
-        }
+        yield _line(now, _diff(now, update + 1, through, changes))
         update = through
-        message = {"stream": "btcusdt@depth@100ms", "data": data}
-        yield f"{now} {json.dumps(message, separators=(',', ':'))}\n".encode()
+
+
+def _diff(now: int, first: int, last: int, changes: list[list[list[str]]]) -> dict[str, object]:
+    data = {"e": "depthUpdate", "E": now // 1_000_000, "s": "BTCUSDT", "U": first, "u": last}
+    return {"stream": "btcusdt@depth@100ms", "data": data | {"b": changes[0], "a": changes[1]}}
+
+
+def _line(now: int, message: dict[str, object]) -> bytes:
+    return f"{now} {json.dumps(message, separators=(',', ':'))}\n".encode()
 
 
 def _price(ticks: int) -> str:
