@@ -414,7 +414,7 @@ _SUFFIXES = (layout.SEGMENT_OPEN_SUFFIX, layout.SEGMENT_SEALED_SUFFIX)
 
 def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
     """Return what is known of a segment file; a sealed one is not mapped for it."""
-    from chronicle.core.segment import read_header
+    from chronicle.core.segment_header import read_header
 
     if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
         header = read_header(path)

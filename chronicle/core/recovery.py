@@ -21,7 +21,8 @@ from chronicle.core.queue import TAIL_NAME, Queue, segment_info
 from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
-from chronicle.core.segment import LocalSegment, SegmentHeader, read_header
+from chronicle.core.segment import LocalSegment
+from chronicle.core.segment_header import SegmentHeader, read_header
 from chronicle.core.source import SeekPoint
 
 __all__ = ["Tail", "map_fresh", "map_tail", "recover", "write_tail_mark"]

@@ -35,7 +35,7 @@ from chronicle.core.records import pack_details, pack_record
 from chronicle.core.recovery import Tail, map_fresh, map_tail, recover, write_tail_mark
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
-from chronicle.core.segment import create_segment, segment_size
+from chronicle.core.segment_file import create_segment, segment_size
 
 if TYPE_CHECKING:
     from pathlib import Path

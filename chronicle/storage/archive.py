@@ -16,7 +16,7 @@ from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError
 from chronicle.core.layout import SegmentState
 from chronicle.core.records import unpack_details
-from chronicle.core.segment import SegmentHeader
+from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.archive_layout import (
     FOOTER,

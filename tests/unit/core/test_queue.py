@@ -20,7 +20,7 @@ from chronicle.core.errors import (
     StateError,
 )
 from chronicle.core.layout import EVENT_BYTES_MAX, INT64_MIN, RECORD_BYTES_MAX, Flag, SegmentState
-from chronicle.core.segment import read_header
+from chronicle.core.segment_header import read_header
 from tests.support.queues import SMALL, append_random, contents, event, small_queue
 
 
