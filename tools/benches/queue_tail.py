@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -77,17 +78,13 @@ def _measure(path: Path, reader: object, count: int, rate: int, readers: int) ->
         for pipe, process in zip(pipes, processes, strict=True):
             times += pipe.recv()
             process.join()
-    path_files = list(path.iterdir())
-    for file in path_files:
-        if file.is_file():
-            file.unlink()
+    shutil.rmtree(path)
     return sorted(times), sent
 
 
 def _read(path: str, reader: object, count: int, pipe: Connection) -> None:
     import chronicle.core.kernels.scan  # noqa: F401 - compiled before the clock runs
 
-    pipe.send_bytes  # noqa: B018 - resolve it before the first record
     pipe.send(reader(Queue.open(path), count, pipe))  # type: ignore[operator]
 
 
@@ -134,6 +131,7 @@ def _windows(queue: Queue, count: int, pipe: Connection, *, spin: bool) -> list[
     tailer = queue.tailer()
     tailer.seek_end()
     wait = tailer.spin if spin else tailer.wait
+    wait(1)  # loads what it needs
     pipe.send("ready")
     parts: list[np.ndarray] = []
     seen = 0
