@@ -17,6 +17,7 @@ from chronicle.core.layout import (
     NONE,
     SNAPSHOT_LEVELS_OFFSET,
     Cause,
+    CheckRule,
     Flag,
     GapState,
     Kind,
@@ -30,6 +31,7 @@ from chronicle.etl.checks import checksum, verdict_of
 from chronicle.etl.diff_buffer import Diff, DiffBuffer
 from chronicle.etl.gaps import Gap, missing_range
 from chronicle.etl.kernels import events as kernel
+from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.events import advance, apply_event
 from chronicle.etl.outlet import Sink
 from chronicle.etl.snapshots import snapshot_record, snapshot_words_max
@@ -123,15 +125,30 @@ class BookStream(PlainStream):
         limits[kernel.INTERVAL_NS] = settings.snapshot_interval_ns
         limits[kernel.DELTAS_MAX] = settings.snapshot_deltas
         limits[kernel.WORDS_MAX], limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()
+        limits[kernel.CHECK_RULE] = self._kernel_rule()
+        limits[kernel.PRICE_EXPONENT], limits[kernel.SIZE_EXPONENT] = fields.price_exponent, fields.size_exponent
         registers = self.registers
-        registers[kernel.SEQUENCE_HELD] = 0
+        registers[kernel.SEQUENCE_HELD] = registers[kernel.CHECKS_PASSED] = 0
         book = self.book
         end = int(advance(book.levels, book.counts, registers, limits, block.words, block.starts, block.ends, event))
         if end > event:
             if registers[kernel.SEQUENCE_HELD]:
                 self.trust.sequence_held()
+            passed = int(registers[kernel.CHECKS_PASSED])
+            if passed:
+                self._count("checks_passed", passed)
+                self.trust.check_passed(int(registers[kernel.CHECKED_TS]), int(registers[kernel.CHECKED_INDEX]))
             self.outlet.put(block, event, end)
         return end
+
+    def _kernel_rule(self) -> int:
+        """Return the check rule where the kernel's text is the wire's (mantissas at the wire's decimals), else 0."""
+        fields = self.definition.fields
+        if fields.check_rule == CheckRule.OKX_V5:
+            return fields.check_rule
+        same_price = fields.check_price_decimals in (NONE, fields.price_exponent)
+        same_size = fields.check_size_decimals in (NONE, fields.size_exponent)
+        return fields.check_rule if fields.check_rule == CheckRule.KRAKEN_V1 and same_price and same_size else 0
 
     def _one(self, block: Block, event: int) -> None:
         first, end = block.bounds(event)
@@ -250,7 +267,7 @@ class BookStream(PlainStream):
             words = block.words
             rule, expected = int(words[at]) & 0xFF, int(words[at + 1])
             if self.trust.started:
-                verdict, computed = verdict_of(expected, checksum(rule, self.book, self.definition.fields))
+                verdict, computed = verdict_of(expected, self._checksum(rule))
             else:
                 verdict, computed = int(Verdict.NO_BOOK), 0
             words[at] = rule | verdict << 8
@@ -260,6 +277,12 @@ class BookStream(PlainStream):
                 self.trust.check_passed(ts_recv, raw_index)
             failed = failed or verdict == Verdict.FAILED
         return failed
+
+    def _checksum(self, rule: int) -> int | None:
+        fields, book = self.definition.fields, self.book
+        if rule and rule == self._kernel_rule():
+            return int(book_checksum(rule, book.levels, book.counts, book.price_exponent, book.size_exponent))
+        return checksum(rule, book, fields)
 
     # --- venue snapshots -----------------------------------------------------------------------------------------
 
@@ -484,8 +507,8 @@ class BookStream(PlainStream):
     def _last(self) -> int:
         return int(self.registers[kernel.LAST_SEQUENCE])
 
-    def _count(self, name: str) -> None:
-        self.counts[name] = self.counts.get(name, 0) + 1
+    def _count(self, name: str, count: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + count
 
 
 def _levels(block: Block, first: int, end: int) -> np.ndarray[Any, np.dtype[np.int64]]:

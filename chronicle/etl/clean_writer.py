@@ -74,6 +74,7 @@ class QueueSink:
         self._home = home
         self._generation = generation
         self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._tails: dict[str, Tail] = {}
         self.records_written = 0
 
     def __enter__(self) -> QueueSink:
@@ -83,7 +84,13 @@ class QueueSink:
         self.close()
 
     def tail(self, queue: str) -> Tail:
-        """Return where the queue ends on disk."""
+        """Return where the queue ends on disk (remembered until something is written to it)."""
+        found = self._tails.get(queue)
+        if found is None:
+            found = self._tails[queue] = self._stored_tail(queue)
+        return found
+
+    def _stored_tail(self, queue: str) -> Tail:
         if not (self._home / queue / SETTINGS_NAME).exists():
             return Tail()
         stored = Queue.open(self._home / queue, name=queue)
@@ -108,6 +115,7 @@ class QueueSink:
 
     def write(self, queue: str, chunks: list[Chunk]) -> None:
         """Append the chunks; one with a prologue begins a new segment."""
+        self._tails.pop(queue, None)
         held = self._appender(queue)
         before = held.appender.next_index
         for chunk in chunks:

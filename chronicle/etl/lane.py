@@ -75,6 +75,7 @@ class LaneRunner:
         self.pipeline = self._new_pipeline()
         self._restart_index = 0
         self._resume()
+        self._mark_kept(self._restart_index)
         self.report.resumed_at = self.pipeline.next_index
         last = self.progress_queue.last_record()
         self._published = last.fields()["frontier_index"] if last is not None else NONE
@@ -139,11 +140,15 @@ class LaneRunner:
         self._since_checkpoint = 0
         self._checkpoints.save(capture_state(self.pipeline))
         keep, self._restart_index = self._restart_index, self.pipeline.next_index
+        self._mark_kept(keep)
+
+    def _mark_kept(self, index: int) -> None:
+        """Register as a tailer of the raw queue: retention leaves what a restart may read again."""
         try:
             tailer = Queue.open(self.target / self.raw_queue, name=self.raw_queue).tailer(f"etl-{self.shard}")
         except NotFoundError:
             return  # the raw queue is elsewhere (a rebuild, an archive): nothing here retires it
-        tailer.index = keep
+        tailer.index = index
         tailer.commit()
         tailer.close()
 
@@ -172,6 +177,8 @@ class LaneRunner:
         report.streams = len(pipeline.streams)
         report.frontier_index = pipeline.next_index
         report.frontier_ts = pipeline.last_ts
+        segments = self.source.segments(self.raw_queue)
+        report.lag_records = segments[-1].end_index - pipeline.next_index if segments else 0
         counts: dict[str, int] = {}
         for _, stream in pipeline.books():
             for name, count in stream.counts.items():
@@ -209,7 +216,7 @@ class LaneRunner:
                 self.cursor = Cursor(self.source, self.raw_queue, self.pipeline.next_index)
                 return
         self.cursor = Cursor(self.source, self.raw_queue)
-        self.pipeline.next_index = self.cursor.index
+        self.pipeline.next_index = self._restart_index = self.cursor.index
         if self.cursor.index:
             self._define_from_prologue()
 

@@ -190,7 +190,8 @@ class Outlet:
         self._skip -= records
         where = (int(words[last_at + 3]), int(words[last_at + 4]) >> 48 & 0xFFFF)
         stored = (self._tail.source_index, self._tail.ordinal)
-        if self._skip < 0 or (not self._skip and where != stored):
+        comparable = self._tail.source_index != NONE  # the tail's segment may have moved to another tier
+        if self._skip < 0 or (not self._skip and comparable and where != stored):
             raise CorruptionError(
                 "a clean queue is not what its raw queue gives",
                 path=self.queue,

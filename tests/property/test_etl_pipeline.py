@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chronicle.core.layout import CheckRule, SequenceRule, StatusCode
+from chronicle.core.paths import clean_queue
 from chronicle.core.records import InstrumentFields
-from chronicle.etl.book import Book
 from chronicle.etl.checkpoint import capture_state, restore_state
 from chronicle.etl.checks import checksum
 from chronicle.etl.config import EtlConfig
 from tests.support.etl_streams import ASK, BID, MemorySink, RawStream, follow, instrument, pipeline, split
-from tests.support.naive_etl import NaiveEtl, summary
+from tests.support.naive_etl import NaiveBook, NaiveEtl, summary
 
 CONFIG = EtlConfig(snapshot_deltas=7, snapshot_interval_ns=40_000_000)
 RULES = (SequenceRule.NONE, SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5)
@@ -50,16 +51,31 @@ class Script:
 
     def __init__(self) -> None:
         self.stream = RawStream()
+        self.naive = NaiveEtl(CONFIG.snapshot_interval_ns, CONFIG.snapshot_deltas)
+        self.followed = 0
         self.fields: dict[int, InstrumentFields] = {}
         self.sequence = dict.fromkeys((1, 2, 3), 100)
         for number, rule in enumerate(RULES, 1):
             self.fields[number] = instrument(
-                f"venue{number}:BTC-EUR", sequence_rule=rule, book_depth=4 if number != 2 else 0
+                f"venue{number}:BTC-EUR",
+                sequence_rule=rule,
+                check_rule=CheckRule.OKX_V5,
+                book_depth=4 if number != 2 else 0,
             )
             self.stream.define(number, self.fields[number])
+        self.follow()
 
     def play(self, step: tuple[Any, ...]) -> None:
         getattr(self, step[0])(*step[1:])
+        self.follow()
+
+    def follow(self) -> None:
+        for base, data in self.stream.events[self.followed :]:
+            records = list(split(data))
+            for offset, record in enumerate(records):
+                record.index = base + offset
+            self.naive.event(records)
+        self.followed = len(self.stream.events)
 
     def deltas(self, number: int, source: int, rows: list[Any], slip: int, check: int) -> None:
         last = self.sequence[number]
@@ -71,10 +87,20 @@ class Script:
             values = {"previous": last + slip, "last": last + 2 + slip}
         if values and slip >= 0:
             self.sequence[number] = values["last"]
-        if check >= 7:
-            book = Book()
-            values |= {"check": checksum(CheckRule.OKX_V5, book, self.fields[number]) if check == 7 else check}
+        if check >= 5:
+            values["check"] = check if check == 9 else self.checksum_after(number, source, rows)
         self.stream.deltas(number, *rows, source=source, **values)
+
+    def checksum_after(self, number: int, source: int, rows: list[Any]) -> int:
+        """Return what the venue would state, by the naive book of the line."""
+        fields = self.fields[number]
+        rank = self.naive.ranks.get((fields.symbol, "book"), {}).get(source, 0)
+        held = self.naive.books.get(clean_queue(fields.symbol, "book", 1000 * rank))
+        book = NaiveBook(fields) if held is None else copy.deepcopy(held)
+        for row in rows:
+            book.set(*row)
+        book.cut()
+        return checksum(CheckRule.OKX_V5, book.book(), fields) or 0
 
     def snapshot(self, number: int, source: int, bids: list[Any], asks: list[Any], shift: int) -> None:
         self.stream.snapshot(number, bids, asks, source=source, sequence=self.sequence[number] + shift)
@@ -108,10 +134,14 @@ class Script:
 
 
 def _play(script: list[Any]) -> RawStream:
+    return _script(script).stream
+
+
+def _script(script: list[Any]) -> Script:
     played = Script()
     for step in script:
         played.play(step)
-    return played.stream
+    return played
 
 
 def _whole(stream: RawStream) -> MemorySink:
@@ -129,16 +159,10 @@ common = settings(max_examples=100, deadline=None, suppress_health_check=[Health
 @common
 @given(scripts)
 def test_pipeline_says_what_the_naive_etl_says(script: list[Any]) -> None:
-    stream = _play(script)
-    naive = NaiveEtl(CONFIG.snapshot_interval_ns, CONFIG.snapshot_deltas)
-    for base, data in stream.events:
-        records = list(split(data))
-        for offset, record in enumerate(records):
-            record.index = base + offset
-        naive.event(records)
-    sink = _whole(stream)
-    assert sorted(sink.queues) == sorted(naive.out)
-    for queue, wanted in naive.out.items():
+    played = _script(script)
+    sink = _whole(played.stream)
+    assert sorted(sink.queues) == sorted(played.naive.out)
+    for queue, wanted in played.naive.out.items():
         assert summary(sink.records(queue)) == wanted, queue
 
 

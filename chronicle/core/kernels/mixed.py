@@ -60,7 +60,7 @@ def _append(
                 break
             snapshot = snapshot or kind == _SNAPSHOT
             ended = head & _LAST != 0
-            stop += length >> 3
+            stop += int(length >> 3)
             records += 1
         if status < 0:
             break

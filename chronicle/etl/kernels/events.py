@@ -12,10 +12,12 @@ from typing import Any
 import numba
 import numpy as np
 
+from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.levels import set_level, truncate
 
 __all__ = ["advance", "apply_event", "fit", "gather", "index_records"]
 
+KIND_CHECK = 19
 KIND_BOOK_DELTA = 32
 KIND_ORDER = 34
 FLAG_LAST_WORD = 128 << 48
@@ -34,7 +36,10 @@ LAST_TS = 4
 LAST_INDEX = 5
 SEQUENCE_HELD = 6
 NEEDED_ROOM = 7
-REGISTERS = 8
+CHECKS_PASSED = 8
+CHECKED_TS = 9
+CHECKED_INDEX = 10
+REGISTERS = 11
 
 # Limits of one run (int64[LIMITS]).
 DEPTH = 0
@@ -44,7 +49,14 @@ DELTAS_MAX = 3
 WORDS_MAX = 4
 DAY_END = 5
 RECORDS_MAX = 6
-LIMITS = 7
+CHECK_RULE = 7
+PRICE_EXPONENT = 8
+SIZE_EXPONENT = 9
+LIMITS = 10
+
+VERDICT_PASSED = 1
+DECISION_WORDS = 2 * 12 + 11
+"""Words that the decision path reserves beside an event (two GAP records, a snapshot's fixed part)."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -146,9 +158,11 @@ def advance(
 ) -> int:
     """Apply plain events of a book in good standing from `event` on; return the first one that needs a decision.
 
-    Plain: BOOK_DELTA and ORDER records only, in sequence by the venue's rule, no snapshot due, inside the open
-    segment's limits, and room in the arrays (else NEEDED_ROOM says how many levels the event may add). The rules
-    are those of ``chronicle.core.sequencing``; a test holds the two together. O(levels touched).
+    Plain: BOOK_DELTA and ORDER records, and one CHECK under CHECK_RULE (0: none) that passes, in sequence by the
+    venue's rule, no snapshot due, inside the open segment's limits, and room in the arrays (else NEEDED_ROOM says how
+    many levels the event may add). The rules are those of ``chronicle.core.sequencing``; a test holds the two
+    together. An event whose CHECK fails is left to the caller with its deltas applied: to apply them once more
+    changes nothing, because they carry whole sizes. O(levels touched).
     """
     rule = limits[RULE]
     registers[NEEDED_ROOM] = 0
@@ -167,17 +181,25 @@ def advance(
             break
         if registers[DELTAS_SINCE] >= limits[DELTAS_MAX] or ts_recv - registers[SNAPSHOT_TS] >= limits[INTERVAL_NS]:
             break
-        deltas, delta_at, plain = 0, NONE, True
+        deltas, delta_at, check_at, plain = 0, NONE, NONE, True
         for number in range(first, end):
             kind = (out[out_starts[number]] >> 32) & 0xFFFF
             if kind == KIND_BOOK_DELTA:
                 if deltas == 0:
                     delta_at = out_starts[number]
                 deltas += 1
+            elif kind == KIND_CHECK and check_at == NONE and deltas:
+                check_at = out_starts[number]
             elif kind != KIND_ORDER:
                 plain = False
                 break
         if not plain:
+            break
+        if check_at != NONE and (
+            limits[CHECK_RULE] == 0
+            or out[check_at + 6] & 0xFF != limits[CHECK_RULE]
+            or out_starts[end] - base + DECISION_WORDS > limits[WORDS_MAX]
+        ):
             break
         if deltas:
             sequence = out[delta_at + 5]
@@ -193,13 +215,24 @@ def advance(
             if max(counts[0], counts[1]) + deltas > levels.shape[1]:
                 registers[NEEDED_ROOM] = max(counts[0], counts[1]) + deltas
                 break
+            apply_event(levels, counts, out, out_starts, first, end)
+            truncate(levels, counts, limits[DEPTH])
+            if check_at != NONE:
+                computed = book_checksum(
+                    limits[CHECK_RULE], levels, counts, limits[PRICE_EXPONENT], limits[SIZE_EXPONENT]
+                )
+                if computed != out[check_at + 7]:
+                    break
+                out[check_at + 6] = limits[CHECK_RULE] | VERDICT_PASSED << 8
+                out[check_at + 8] = computed
+                registers[CHECKS_PASSED] += 1
+                registers[CHECKED_TS] = ts_recv
+                registers[CHECKED_INDEX] = out[at + 3]
             if sequence != NONE:
                 if registers[LAST_SEQUENCE] != NONE and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE):
                     registers[SEQUENCE_HELD] = 1
                 registers[LAST_SEQUENCE] = sequence
             registers[AFTER_SNAPSHOT] = 0
-            apply_event(levels, counts, out, out_starts, first, end)
-            truncate(levels, counts, limits[DEPTH])
             registers[DELTAS_SINCE] += deltas
             registers[LAST_TS] = ts_recv
             registers[LAST_INDEX] = out[out_starts[end - 1] + 3]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-import chronicle.etl.kernels  # noqa: F401  (keys the cache)
+from chronicle.etl.kernels.moving import shift
 
 __all__ = ["apply_levels", "set_level", "truncate"]
 
@@ -49,16 +49,14 @@ def set_level(levels: Any, counts: Any, side: int, price: int, size: int) -> Non
         if size != 0:
             sizes[low] = size
             return
-        for position in range(low, count - 1):
-            keys[position] = keys[position + 1]
-            sizes[position] = sizes[position + 1]
+        shift(keys, low + 1, count, -1)
+        shift(sizes, low + 1, count, -1)
         counts[row >> 1] = count - 1
         return
     if size == 0:
         return
-    for position in range(count, low, -1):
-        keys[position] = keys[position - 1]
-        sizes[position] = sizes[position - 1]
+    shift(keys, low, count, 1)
+    shift(sizes, low, count, 1)
     keys[low] = key
     sizes[low] = size
     counts[row >> 1] = count + 1
@@ -73,9 +71,8 @@ def truncate(levels: Any, counts: Any, depth: int) -> None:
         surplus = counts[half] - depth
         if surplus > 0:
             keys, sizes = levels[2 * half], levels[2 * half + 1]
-            for position in range(depth):
-                keys[position] = keys[position + surplus]
-                sizes[position] = sizes[position + surplus]
+            shift(keys, surplus, counts[half], -surplus)
+            shift(sizes, surplus, counts[half], -surplus)
             counts[half] = depth
 
 

@@ -10,9 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from chronicle.core.layout import NONE, SequenceRule
+from chronicle.core.layout import NONE, CheckRule, SequenceRule
 from chronicle.core.sequencing import Step, judge
+from chronicle.etl.array_book import ArrayBook
+from chronicle.etl.checks import checksum
 from chronicle.etl.kernels import events as kernel
+from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.levels import set_level
 from tests.support.etl_streams import RawStream, instrument, random_levels, run
 
@@ -29,6 +32,22 @@ def test_kernel_rule_is_the_rule_of_core() -> None:
                     assert step is not Step.APPLY
                 got = rule == 0 or kernel._in_sequence(int(rule), last, int(fresh), first, sequence, previous)
                 assert got == (step is Step.APPLY), (rule, last, first, sequence, previous, fresh)
+
+
+@pytest.mark.parametrize("rule", [CheckRule.KRAKEN_V1, CheckRule.OKX_V5])
+@pytest.mark.parametrize("exponents", [(0, 0), (2, 3), (8, 8), (18, 18)])
+def test_kernel_checksum_is_that_of_the_text(rule: int, exponents: tuple[int, int]) -> None:
+    generator = np.random.default_rng(5)
+    fields = instrument(price_exponent=exponents[0], size_exponent=exponents[1])
+    for count in (0, 1, 3, 9, 10, 24, 25, 40):
+        book = ArrayBook(price_exponent=exponents[0], size_exponent=exponents[1])
+        prices = generator.integers(0, 10 ** generator.integers(1, 19), (2, count)) // 100 * 100
+        sizes = generator.integers(1, 10 ** generator.integers(1, 19), (2, count)) * generator.choice(
+            [1, 1, 10], count
+        )
+        book.load(zip(prices[0], abs(sizes[0]), strict=True), zip(prices[1] - 5, abs(sizes[1]), strict=True))
+        got = book_checksum(rule, book.levels, book.counts, *exponents)
+        assert got == checksum(rule, book, fields), count
 
 
 def test_set_level_keeps_keys_ascending() -> None:

@@ -1,0 +1,103 @@
+"""Files of format version 1 are read for ever, and today's writer still makes the same bytes.
+
+``python -m tests.golden.test_golden`` writes the files anew; that is only right together with a version bump.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from chronicle.core import EventBuilder, Kind, Queue, Side
+from chronicle.core.layout import INT64_MAX, INT64_MIN, Action, GapState, Origin
+from chronicle.core.records import InstrumentFields, SnapshotFields
+from chronicle.core.segment import LocalSegment
+from chronicle.storage.archive import ArchivedSegment
+from chronicle.storage.encode import encode_segment
+from chronicle.storage.stores import LocalStore
+
+FOLDER = Path(__file__).resolve().parent
+SEGMENT = FOLDER / "queue-v1.seg"
+ARCHIVE = FOLDER / "archive-v1.czst"
+NAME = "clean/kraken/btc_eur/book.q"
+
+
+def one_of_each(out: EventBuilder) -> None:
+    """Add a record of every kind."""
+    details = {"symbol": "kraken:BTC-EUR", "venue": "kraken", "venue_symbol": "XBT/EUR"}
+    out.instrument(1, InstrumentFields(1, 8, check_rule=1, check_price_decimals=5, book_depth=1000, details=details))
+    out.status(2, {"channel": "book"}, instrument=1)
+    out.gap(1, 3, GapState.OPEN, last_good_ts=900, first_missing=4, last_missing=7)
+    out.snapshot(
+        1, SnapshotFields([(999, 5), (998, 1)], [(1001, 7)], Origin.VENUE, 1, 2, INT64_MIN, INT64_MAX), ts_event=1
+    )
+    out.delta(1, Side.ASK, 1002, 0, ts_event=2, sequence=9, sequence_first=8, sequence_previous=7)
+    out.order(1, Side.BID, 77, 999, 5, action=Action.ADD, ts_event=3, code=1)
+    out.trade(1, Side.BID, 1001, 2, ts_event=4, trade_id=5, trade_id_last=6, trade_type=1)
+    out.quote(1, 999, 5, 1001, 7, ts_event=5, sequence=10)
+    out.check(1, 1, 2583817756, ts_event=6, verdict=1, computed=2583817756)
+    out.wire(1, b'{"event":"heartbeat"}', address=b"wss://ws.kraken.com")
+    out.record(Kind.PROGRESS, bytes(32))
+
+
+def build(folder: Path) -> bytes:
+    """Return the sealed segment that version 1 makes of fixed records."""
+    queue = Queue.create(folder / NAME, name=NAME, queue_id=bytes(range(16)), segment_bytes=64 * 1024)
+    out = EventBuilder()
+    with queue.appender(prologue=lambda: {"schema": 1, "queue": NAME}) as appender:
+        for number in range(120):
+            out.begin(1_000 + number, source_index=number, source=0)
+            if number % 40 == 0:
+                one_of_each(out)
+            for level in range(number % 4 + 1):
+                out.delta(
+                    1, Side.BID if level % 2 else Side.ASK, 1_000 + level, number, ts_event=number, sequence=number
+                )
+            appender.append_event(*out.take())
+        appender.seal()
+    return next(iter(queue.segment_files().values())).read_bytes()
+
+
+def records(path: Path) -> list[bytes]:
+    with LocalSegment(path, queue=NAME) as segment:
+        end, _, _ = segment.extent()
+        memory = segment.view(segment.data_offset, end)
+        starts = [int(start) for start in _starts(memory)]
+        return [bytes(memory[a:b]) for a, b in zip(starts, [*starts[1:], len(memory)], strict=True)]
+
+
+def _starts(memory: memoryview) -> list[int]:
+    starts, position = [], 0
+    while position < len(memory):
+        starts.append(position)
+        position += int.from_bytes(memory[position : position + 4], "little")
+    return starts
+
+
+def test_today_s_writer_makes_the_bytes_of_version_1(tmp_path: Path) -> None:
+    assert build(tmp_path) == SEGMENT.read_bytes()
+
+
+def test_segment_of_version_1_is_read() -> None:
+    found = records(SEGMENT)
+    assert len(found) == 120 // 4 * (1 + 2 + 3 + 4) + 3 * 11
+    with LocalSegment(SEGMENT, queue=NAME) as segment:
+        assert segment.prologue() == {"schema": 1, "queue": NAME}
+        assert [point.kind for point in segment.seek_points()] == [Kind.BOOK_SNAPSHOT] * 3
+
+
+def test_archive_object_of_version_1_gives_back_the_segment() -> None:
+    assert decoded(ARCHIVE) == SEGMENT.read_bytes()
+
+
+def decoded(path: Path) -> bytes:
+    """Return the sealed segment that the archive object holds."""
+    with ArchivedSegment(LocalStore(path.parent), path.name) as segment:
+        return bytes(segment.view(0, segment.header.file_bytes))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        SEGMENT.write_bytes(build(Path(scratch)))
+    with LocalSegment(SEGMENT, queue=NAME) as sealed:
+        ARCHIVE.write_bytes(b"".join(encode_segment(sealed)))
