@@ -8,6 +8,7 @@ from pathlib import Path
 from chronicle.core.errors import NotFoundError
 from chronicle.core.paths import QUEUE_SUFFIX
 from chronicle.core.queue import SETTINGS_NAME, Queue
+from chronicle.core.retention import retirements
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
 
@@ -55,11 +56,16 @@ class LocalSource:
             return []
 
     def sealed_end(self, queue: str) -> int:
-        """Return the index up to which the queue's own mark says it was sealed; 0 for a queue that is not here."""
+        """Return the index up to which the queue's own mark says it was sealed; 0 where all of that was retired."""
         try:
-            return self.queue(queue).tail_mark()["next_base_index"]
+            end = self.queue(queue).tail_mark()["next_base_index"]
         except NotFoundError:
             return 0
+        return end if end > self.retired_end(queue) else 0
+
+    def retired_end(self, queue: str) -> int:
+        """Return the index below which retention removed the queue's records; 0 when it removed none."""
+        return max((int(entry["first_index"]) for entry in retirements(self.home / queue)), default=0)
 
     def open(self, queue: str, number: int) -> LocalSegment:
         """Open a local segment."""

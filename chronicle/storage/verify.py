@@ -316,7 +316,7 @@ class _Check:
         return {name: mark for name, mark in marks.items() if mark}
 
     def _ends(self, queue: str, infos: Iterable[SegmentInfo], mark: int) -> None:
-        """A queue holds all that was sealed; a clean one from its first record on (nothing retires those)."""
+        """A queue holds all that was sealed, but for what retention removed from its beginning."""
         if any(finding.queue == queue for finding in self.findings):
             return  # what is damaged is not counted among the segments, and was told already
         kept = sorted(infos, key=lambda info: info.number)
@@ -324,8 +324,10 @@ class _Check:
         if end < mark:
             number = kept[-1].number + 1 if kept else 0
             self._find("hole", f"records {end} to {mark - 1} are missing at the end", queue=queue, number=number)
-        if kept and kept[0].base_index > 0 and queue.startswith("clean/"):
-            self._find("hole", f"records 0 to {kept[0].base_index - 1} are missing", queue=queue, number=0)
+        retired = self._guard(lambda: LocalSource(self.root).retired_end(queue)) or 0
+        if kept and kept[0].base_index > retired:
+            message = f"records {retired} to {kept[0].base_index - 1} are missing"
+            self._find("hole", message, queue=queue, number=kept[0].number - 1)
 
     def _catalogs(self, manifest: Manifest, entries: list[Entry]) -> None:
         for tier in manifest.tiers():
