@@ -78,7 +78,6 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
     from chronicle.core.layout import NONE, Kind
     from chronicle.core.local import LocalSource
     from chronicle.core.paths import lane_of, raw_queue
-
     from chronicle.etl.live_file import read_latency
 
     source = LocalSource(home)
