@@ -256,9 +256,9 @@ QUOTE_BODY: Final = struct.Struct("<qqqq")
 """bid_price, bid_size, ask_price, ask_size (a price of INT64_MIN with size 0: side empty)."""
 
 CANDLE_BODY: Final = struct.Struct("<IB3xqqqqqqQqQqQ")
-"""timeframe (seconds), state, trade_count, open, high, low, close; then volume, notional (the sum of price times size)
-and buy volume, each a 128-bit two's complement number as (high i64, low u64). The header's ts_event is the bar's
-open."""
+"""timeframe (seconds), state, trade_count, open, high, low, close; then volume, notional (the sum of price times
+size) and buy volume, each a 128-bit two's complement number as (high i64, low u64). The header's ts_event is the
+bar's open."""
 
 PROGRESS_BODY: Final = struct.Struct("<qqqq")
 """source_segment, frontier_index (raw records below it are finished), frontier_ts (ts_recv), records_total."""

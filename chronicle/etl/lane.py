@@ -183,8 +183,9 @@ class LaneRunner:
         segments = self.source.segments(self.raw_queue)
         report.lag_records = segments[-1].end_index - pipeline.next_index if segments else 0
         counts: dict[str, int] = {}
-        for _, stream in pipeline.books():
-            for name, count in stream.counts.items():
+        counted = [*(book.counts for _, book in pipeline.books()), *(bars.counts for bars in pipeline.candles())]
+        for own in counted:
+            for name, count in own.items():
                 counts[name] = counts.get(name, 0) + count
         report.counts = dict(sorted(counts.items()))
         report.skipped = {_kind_name(kind): count for kind, count in sorted(pipeline.skipped.items())}
