@@ -7,6 +7,7 @@ short list. How numbers leave is the caller's choice: ``float`` (the nearest flo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -47,7 +48,7 @@ class Column:
         return np.empty((0, width) if width else 0, dtype=self.dtype)
 
 
-class Columnar:
+class Columnar(ABC):
     """What has columns: iterate it in batches, or collect it whole.
 
     Subclasses give `columns`, the exponents, and the chunks.
@@ -58,8 +59,9 @@ class Columnar:
     price_exponent: int
     size_exponent: int
 
+    @abstractmethod
     def _chunks(self) -> Iterator[Chunk]:
-        raise NotImplementedError
+        """Yield the answer as columns of equal length, in order."""
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
         """Yield chunks of at most `rows` rows."""
@@ -197,10 +199,11 @@ class Columnar:
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
             return arrow.FixedSizeListArray.from_arrays(inner, column.width)
         if column.role == "time":
-            return arrow.array(values, type=arrow.timestamp("ns", tz="UTC"))
+            return _over(arrow, arrow.timestamp("ns", tz="UTC"), values)
         if column.role == "word":
-            codes = arrow.array(values.astype(np.int32))
-            return arrow.DictionaryArray.from_arrays(codes, arrow.array(list(column.words), type=arrow.string()))
+            codes = _over(arrow, arrow.int32(), values.astype(np.int32))
+            words = arrow.array(list(column.words), type=arrow.string())
+            return arrow.DictionaryArray.from_arrays(codes, words, safe=False)  # the codes are ours
         if column.role in WIDE:
             exponent = self._exponent(column)
             if self.decimals == "float":
@@ -215,6 +218,8 @@ class Columnar:
             return arrow.array(values, mask=missing)
         exponent = self._exponent(column)
         if self.decimals == "float":
+            if missing is None:
+                return _over(arrow, arrow.float64(), floats(values, exponent))
             return arrow.array(floats(values, exponent), mask=missing)
         return _decimal_array(arrow, values, missing, exponent)
 
@@ -243,6 +248,11 @@ def _wide_numpy(values: NDArray[np.int64], exponent: int, decimals: Decimals) ->
     out = np.empty(len(sums), dtype=object)
     out[:] = sums if decimals == "int" else [to_decimal(value, exponent) for value in sums]
     return out
+
+
+def _over(arrow: Any, kind: Any, values: NDArray[Any]) -> Any:
+    """Return an Arrow array of `kind` over the memory of `values`, without a copy or a look at them."""
+    return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(np.ascontiguousarray(values))])
 
 
 def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_] | None, exponent: int) -> Any:

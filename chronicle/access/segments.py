@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice, takewhile
 from typing import Any, TypeVar
 
@@ -146,6 +147,8 @@ class Segment:
         for position in positions[known.looked :]:
             known.looked += 1
             offset = table.offset[position]
+            if not self._again(partial(_may_hold, kind=Kind.INSTRUMENT, offset=offset)):
+                continue  # an archive's block says so without being decoded
             header = self.read(offset, offset + HEADER_BYTES, Cost())
             if int.from_bytes(header[4:6], "little") == Kind.INSTRUMENT:
                 self._define(known, offset, int.from_bytes(header[:4], "little"))
@@ -287,6 +290,12 @@ class Shelf:
             self._opened.clear()
             self._infos.clear()
             self._queues = None
+
+
+def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
+    """Return what the view says where it is a :class:`chronicle.core.source.KindLookup`, else True."""
+    look = getattr(view, "may_hold", None)  # isinstance of a protocol would cost more than the look
+    return look is None or bool(look(kind, offset))
 
 
 def instrument_offsets(data: memoryview) -> list[int]:

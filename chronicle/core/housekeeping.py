@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from chronicle.core.durable import TEMPORARY_PREFIX, file_error
-from chronicle.core.errors import ChronicleError
+from chronicle.core.durable import TEMPORARY_PREFIX
+from chronicle.core.errors import ChronicleError, StoreError
 from chronicle.core.mapping import map_file, populate
 from chronicle.core.seal import seal_segment
 
@@ -35,6 +35,7 @@ class Housekeeper:
         self._error: ChronicleError | None = None
         self._blank: tuple[Path, int] | None = None
         self._asked_bytes = 0
+        self._rolled: list[Path] = []
         self._thread = threading.Thread(target=self._run, name=f"housekeeper {queue}", daemon=True)
         self._thread.start()
 
@@ -46,8 +47,8 @@ class Housekeeper:
         ChronicleError
             What an earlier task met: the queue goes on, the operator must know.
         """
-        self.check()
         self._tasks.put(lambda: self._seal(path))
+        self.check()
 
     def prepare(self, size_bytes: int) -> None:
         """Have a blank, reserved and faulted-in file of `size_bytes` at hand soon."""
@@ -69,6 +70,21 @@ class Housekeeper:
         if error is not None:
             raise error
 
+    def finish(self) -> None:
+        """Wait until everything asked for is done.
+
+        Raises
+        ------
+        ChronicleError
+            What a task met.
+        """
+        self._tasks.join()
+        self.check()
+        if self._rolled:
+            self._tasks.put(self._seal_rolled)
+            self._tasks.join()
+            self.check()
+
     def close(self) -> None:
         """Finish what was asked for and end the thread."""
         self._tasks.put(None)
@@ -85,11 +101,19 @@ class Housekeeper:
                 task()
             except ChronicleError as error:
                 self._error = error
+            finally:
+                self._tasks.task_done()
 
     def _seal(self, path: Path) -> None:
         import chronicle.core.kernels.walking  # noqa: F401 - the seek index of a large segment, without the GIL
 
-        seal_segment(path, queue=self._queue)
+        self._rolled.append(path)
+        self._seal_rolled()
+
+    def _seal_rolled(self) -> None:
+        while self._rolled:  # also those that an earlier try found no space for
+            seal_segment(self._rolled[0], queue=self._queue)
+            del self._rolled[0]
 
     def _prepare(self, size_bytes: int) -> None:
         path = self._folder / f"{TEMPORARY_PREFIX}blank-{os.getpid()}"
@@ -100,8 +124,8 @@ class Housekeeper:
                 populate(map_file(descriptor, size_bytes, writable=True))
             finally:
                 os.close(descriptor)
-        except OSError as error:
+        except (OSError, StoreError):
             with contextlib.suppress(OSError):
                 path.unlink()
-            raise file_error(error, f"prepare a segment of {size_bytes} bytes", path) from error
+            return  # the roll makes the file itself, and meets the error itself should it last
         self._blank = (path, size_bytes)

@@ -17,18 +17,19 @@ from typing import Any
 import xxhash
 
 from chronicle.core import layout
-from chronicle.core.durable import file_error, sync_folder, temporary_name
+from chronicle.core.durable import file_error, file_errors, sync_folder, temporary_name
 from chronicle.core.errors import (
     CorruptionError,
     ForeignFileError,
     NotFoundError,
+    StoreError,
     TornSegmentError,
     VersionError,
 )
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY_BYTES, SEGMENT_HEADER_BYTES, SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.records import unpack_details
-from chronicle.core.scan import walk
+from chronicle.core.scan import checked_length, walk
 from chronicle.core.source import SeekPoint, SegmentInfo
 
 __all__ = ["LocalSegment", "SegmentHeader", "create_segment", "read_header", "segment_size"]
@@ -216,16 +217,25 @@ def create_segment(
             if blank is None:
                 os.ftruncate(descriptor, 0)
                 os.posix_fallocate(descriptor, 0, size)
-            os.pwrite(descriptor, header.pack() + prologue, 0)
+            _write_whole(descriptor, header.pack() + prologue)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
-        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise file_error(error, f"create a segment of {size} bytes", path) from error
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"could not sync the folder of a new segment: {error.strerror}", path=path) from error
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.pwrite(descriptor, data[written:], written)
 
 
 def segment_size(data_capacity: int, prologue_bytes: int) -> int:
@@ -289,7 +299,7 @@ class LocalSegment:
         self._queue = queue
         self._place = place
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise NotFoundError(
                 "the segment is not there", path=path, hint="it may have moved to another tier"
@@ -297,8 +307,12 @@ class LocalSegment:
         except OSError as error:
             raise file_error(error, "open a segment", path) from error
         try:
-            size = os.fstat(descriptor).st_size
-            self.header = SegmentHeader.unpack(os.pread(descriptor, PAGE_BYTES, 0), path)
+            with file_errors("read a segment", path):
+                status = os.fstat(descriptor)
+                page = os.pread(descriptor, PAGE_BYTES, 0)
+            size = status.st_size
+            self._inode = (status.st_dev, status.st_ino)
+            self.header = SegmentHeader.unpack(page, path)
             _check_size(self.header, size, path)
             self._size = size
             self._map: MemoryMap | None = map_file(descriptor, size, writable=False)
@@ -330,6 +344,14 @@ class LocalSegment:
     def is_sealed(self) -> bool:
         """Whether the file is sealed."""
         return self.header.state is SegmentState.SEALED
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is mapped here still stands under its name."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
 
     @property
     def mapping(self) -> MemoryMap:
@@ -463,7 +485,7 @@ class LocalSegment:
         words, last = self.mapping.words, offset
         while offset < end:
             last = offset
-            offset += words[offset >> 3] & layout.WORD_LENGTH_MASK
+            offset += checked_length(words[offset >> 3], offset, self.path)
         return self._ts_at(last)
 
     def _load_footer(self) -> None:

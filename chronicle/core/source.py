@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from chronicle.core.layout import SegmentState
 
-__all__ = ["SeekPoint", "SegmentInfo", "SegmentSource", "SegmentView"]
+__all__ = ["KindLookup", "SeekPoint", "SegmentInfo", "SegmentSource", "SegmentView"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,14 @@ class SegmentView(Protocol):
 
     def close(self) -> None:
         """Release files and maps. Views that were handed out stay valid."""
+        ...
+
+
+class KindLookup(Protocol):
+    """What a view may offer besides: which kinds of record lie where, for less than reading them."""
+
+    def may_hold(self, kind: int, offset: int) -> bool:
+        """Return False when no record of `kind` is in the stored block around `offset`."""
         ...
 
 

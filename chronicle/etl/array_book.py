@@ -267,6 +267,8 @@ def _sorted_side(levels: NDArray[np.int64], sign: int) -> NDArray[np.int64]:
     """Return (key, size) rows, keys ascending, zero sizes left out, the later of two equal prices kept."""
     kept = levels[levels[:, 1] != 0]
     keyed = np.column_stack((sign * kept[:, 0], kept[:, 1])).astype(np.int64, copy=False)
+    if np.all(keyed[:-1, 0] > keyed[1:, 0]):  # best first, as our own snapshots are
+        return keyed[::-1]
     ordered = keyed[np.argsort(keyed[:, 0], kind="stable")]
     if len(ordered) > 1:
         last = np.append(ordered[1:, 0] != ordered[:-1, 0], True)
