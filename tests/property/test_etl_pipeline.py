@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from chronicle.core.layout import CheckRule, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import InstrumentFields
+from chronicle.etl import ladder
 from chronicle.etl.checkpoint import capture_state, restore_state
 from chronicle.etl.checks import checksum
 from chronicle.etl.config import EtlConfig
@@ -170,6 +172,16 @@ def test_pipeline_says_what_the_naive_etl_says(script: list[Any]) -> None:
     played = _script(script)
     sink = _whole(played.stream)
     assert sorted(sink.queues) == sorted(played.naive.out)
+    for queue, wanted in played.naive.out.items():
+        assert summary(sink.records(queue)) == wanted, queue
+
+
+@common
+@given(scripts, st.sampled_from([64, 128]))
+def test_books_in_ladders_say_the_same(script: list[Any], slots: int) -> None:
+    played = _script(script)
+    with mock.patch.multiple(ladder, LEVELS_MIN=0, SLOTS=slots, RECENTRE_UPDATES=4, OVERFLOW_SHARE=64):
+        sink = _whole(played.stream)
     for queue, wanted in played.naive.out.items():
         assert summary(sink.records(queue)) == wanted, queue
 
