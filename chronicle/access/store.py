@@ -216,7 +216,8 @@ class Store:
         symbols : str or sequence of str
             One or many.
         channel : str
-            ``book``, ``trade`` or ``quote``.
+            ``book``, ``trade``, ``quote`` or ``candle``. Of a bar (timeframe, ts_open) the last row counts; rows that
+            replace an earlier one have flag 2 (CORRECTION).
         columns : sequence of str, optional
             Default all of the channel's.
         kinds : sequence of str, optional

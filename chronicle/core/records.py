@@ -330,6 +330,13 @@ _FIELD_NAMES: dict[int, tuple[Any, tuple[str, ...]]] = {
     Kind.ORDER: (layout.ORDER_BODY, ("order_id", "price", "size", "action", "code")),
     Kind.TRADE: (layout.TRADE_BODY, ("price", "size", "trade_id", "trade_id_last", "type")),
     Kind.QUOTE: (layout.QUOTE_BODY, ("bid_price", "bid_size", "ask_price", "ask_size")),
+    Kind.CANDLE: (
+        layout.CANDLE_BODY,
+        (
+            *("timeframe", "state", "trade_count", "open", "high", "low", "close"),
+            *("volume_high", "volume_low", "notional_high", "notional_low", "buy_volume_high", "buy_volume_low"),
+        ),
+    ),
     Kind.PROGRESS: (
         layout.PROGRESS_BODY,
         ("source_segment", "frontier_index", "frontier_ts", "records_total"),
