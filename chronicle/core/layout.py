@@ -85,6 +85,7 @@ class CheckRule(IntEnum):
     NONE = 0
     KRAKEN_V1 = 1
     OKX_V5 = 2
+    BITGET_V1 = 3
 
 
 class Verdict(IntEnum):
@@ -103,6 +104,8 @@ class SequenceRule(IntEnum):
     BINANCE_SPOT = 1
     OKX_V5 = 2
     COUNT = 3
+    BINANCE_FUTURES = 4
+    CONNECTION = 5
 
 
 class Cause(IntEnum):
@@ -139,6 +142,7 @@ class StatusCode(IntEnum):
     CAPTURE_START = 11
     CAPTURE_END = 12
     RESYNC = 13
+    LOST = 14
 
 
 class BookStatus(IntEnum):

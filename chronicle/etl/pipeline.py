@@ -15,7 +15,7 @@ import numpy as np
 from chronicle import __version__
 from chronicle.core import layout
 from chronicle.core.errors import CorruptionError, RecordError
-from chronicle.core.layout import HEADER_BYTES, NONE, Cause, Flag, Kind, StatusCode
+from chronicle.core.layout import HEADER_BYTES, NONE, Cause, Flag, Kind, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import pack_record, unpack_details
 from chronicle.etl.block import Block, Words
@@ -33,7 +33,7 @@ __all__ = ["Pipeline", "StreamKey"]
 BOOK, TRADE, QUOTE, CANDLE = "book", "trade", "quote", "candle"
 CHANNELS = (BOOK, TRADE, QUOTE)
 """Channels that raw records go to, by number; candles are made from trades."""
-BOOK_CHANNELS = ("book", "depth")
+BOOK_CHANNELS = ("book", "depth", "orderbook", "level2", "l2_data")
 """How the names of book channels begin, ours and the venues'; a status without a channel concerns the book too."""
 INSTRUMENT_NUMBER_MAX = 1 << 24
 StreamKey = tuple[str, str, int]
@@ -352,6 +352,10 @@ class Pipeline:
                     stream.lose_line()
         elif code == StatusCode.DECODE_ERROR:
             self._line_decode_error(source, ts_recv, raw_index)
+        elif code == StatusCode.LOST:
+            details = _details(_body(words, at))
+            missing = _number(details.get("first")), _number(details.get("last"))
+            self._line_lost_messages(source, ts_recv, raw_index, missing)
 
     def _end_candles(self, symbol: str, rank: int, ts_recv: int, raw_index: int) -> None:
         stream = self.streams.get((symbol, CANDLE, rank))
@@ -365,9 +369,18 @@ class Pipeline:
             stream = self.streams[symbol, channel, rank]
             if isinstance(stream, BookStream):
                 fields = stream.definition.fields
-                if not fields.sequence_rule and not fields.check_rule:
+                numbered = fields.sequence_rule not in (SequenceRule.NONE, SequenceRule.CONNECTION)
+                if not numbered and not fields.check_rule:
                     self._touched[symbol, channel, rank] = stream
                     stream.declare_gap(Cause.DECODE, ts_recv, raw_index)
+
+    def _line_lost_messages(self, source: int, ts_recv: int, raw_index: int, missing: tuple[int, int]) -> None:
+        """The venue's count over the connection has a hole: whose messages are missing cannot be told."""
+        for symbol, channel, rank in self.lines.held(source):
+            stream = self.streams[symbol, channel, rank]
+            if isinstance(stream, BookStream):
+                self._touched[symbol, channel, rank] = stream
+                stream.declare_gap(Cause.SEQUENCE, ts_recv, raw_index, missing)
 
     def _instrument_status(self, words: Words, at: int, code: int, number: int, source: int, raw_index: int) -> None:
         definition = self.definitions.get(number)
@@ -430,6 +443,10 @@ def _details(body: bytes) -> dict[str, Any]:
     size = layout.STATUS_BODY.unpack_from(body)[1]
     start = layout.STATUS_BODY.size
     return unpack_details(body[start : start + size], where="STATUS") if size else {}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value <= layout.INT64_MAX else layout.NONE
 
 
 def _clean_status(words: Words, at: int, raw_index: int, ordinal: int) -> bytes:

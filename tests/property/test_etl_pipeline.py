@@ -20,13 +20,13 @@ from tests.support.etl_streams import ASK, BID, MemorySink, RawStream, follow, i
 from tests.support.naive_etl import NaiveBook, NaiveEtl, summary
 
 CONFIG = EtlConfig(snapshot_deltas=7, snapshot_interval_ns=40_000_000)
-RULES = (SequenceRule.NONE, SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5)
+RULES = (SequenceRule.NONE, SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5, SequenceRule.BINANCE_FUTURES)
 
 levels = st.lists(
     st.tuples(st.sampled_from([BID, ASK]), st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=4
 )
 sides = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 9)), max_size=4, unique_by=lambda level: level[0])
-numbers = st.integers(1, 3)
+numbers = st.integers(1, 4)
 sources = st.sampled_from([1, 1, 1, 2])
 SECOND = 1_000_000_000
 offsets = st.sampled_from([0, 0, 0, -1, 5, 1, 2, 3, -2, -3, -61, -901, 61, 901, 3600, 3601, -9999])
@@ -60,7 +60,7 @@ class Script:
         self.naive = NaiveEtl(CONFIG.snapshot_interval_ns, CONFIG.snapshot_deltas)
         self.followed = 0
         self.fields: dict[int, InstrumentFields] = {}
-        self.sequence = dict.fromkeys((1, 2, 3), 100)
+        self.sequence = dict.fromkeys((1, 2, 3, 4), 100)
         for number, rule in enumerate(RULES, 1):
             self.fields[number] = instrument(
                 f"venue{number}:BTC-EUR",
@@ -89,6 +89,8 @@ class Script:
         values: dict[str, Any] = {}
         if rule == SequenceRule.BINANCE_SPOT:
             values = {"first": last + 1 + slip, "last": last + 2 + slip}
+        elif rule == SequenceRule.BINANCE_FUTURES:
+            values = {"first": last + 3 + slip, "previous": last + slip, "last": last + 4 + slip}
         elif rule == SequenceRule.OKX_V5:
             values = {"previous": last + slip, "last": last + 2 + slip}
         if values and slip >= 0:

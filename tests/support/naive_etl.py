@@ -233,9 +233,12 @@ class NaiveEtl:
             first, last = deltas[0].fields()["sequence_first"], deltas[0].sequence
             previous = deltas[0].fields()["sequence_previous"]
             rule = book.fields.sequence_rule
+            ranged = rule in (SequenceRule.BINANCE_SPOT, SequenceRule.BINANCE_FUTURES)
+            if rule == SequenceRule.BINANCE_FUTURES and previous != NONE:
+                first = previous + 1
             if trusted:
-                proven = rule == SequenceRule.BINANCE_SPOT
-                if rule == SequenceRule.BINANCE_SPOT:
+                proven = ranged
+                if ranged:
                     if last <= book.last:
                         return
                     good = first <= book.last + 1 if book.fresh else first == book.last + 1
@@ -258,7 +261,7 @@ class NaiveEtl:
         if cause is not None:
             self._open(queue, book, cause, book.good_ts, index)
         if deltas:
-            if rule == SequenceRule.BINANCE_SPOT and (book.gap or not book.started):
+            if ranged and (book.gap or not book.started):
                 if not book.waiting or last > book.waiting[-1][1]:
                     if book.waiting and first != book.waiting[-1][1] + 1:
                         book.waiting = []
@@ -287,7 +290,7 @@ class NaiveEtl:
     def _venue_snapshot(self, queue: str, book: NaiveBook, records: list[Record], record: Record) -> None:
         index, ts_recv = record.index, record.ts_recv
         synced = book.started and not book.gap
-        binance = book.fields.sequence_rule == SequenceRule.BINANCE_SPOT
+        binance = book.fields.sequence_rule in (SequenceRule.BINANCE_SPOT, SequenceRule.BINANCE_FUTURES)
         last = record.sequence
         if binance and synced and book.last != NONE and last < book.last:
             return

@@ -27,6 +27,9 @@ NONE = -1
 RULE_BINANCE_SPOT = 1
 RULE_OKX_V5 = 2
 RULE_COUNT = 3
+RULE_BINANCE_FUTURES = 4
+RULE_CONNECTION = 5
+RULES_KNOWN = 6
 
 # Registers of a book stream (int64[REGISTERS]).
 LAST_SEQUENCE = 0
@@ -243,7 +246,8 @@ def advance(
                 registers[CHECKED_TS] = ts_recv
                 registers[CHECKED_INDEX] = out[at + 3]
             if sequence != NONE:
-                if registers[LAST_SEQUENCE] != NONE and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE):
+                held = rule != 0 and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE)
+                if held and registers[LAST_SEQUENCE] != NONE:
                     registers[SEQUENCE_HELD] = 1
                 registers[LAST_SEQUENCE] = sequence
             registers[AFTER_SNAPSHOT] = 0
@@ -257,7 +261,9 @@ def advance(
 @numba.njit(cache=True, nogil=True)
 def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
     """Return whether the message is to be applied (Step.APPLY)."""
-    if rule == RULE_BINANCE_SPOT:
+    if rule in (RULE_BINANCE_SPOT, RULE_BINANCE_FUTURES):
+        if rule == RULE_BINANCE_FUTURES and previous != NONE:
+            first = previous + 1
         if last == NONE or sequence <= last:
             return False
         if after_snapshot:
@@ -267,7 +273,14 @@ def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence
         return previous in (NONE, last) or last == NONE
     if rule == RULE_COUNT:
         return last == NONE or sequence == NONE or sequence == last + 1
+    if rule == RULE_CONNECTION:
+        return last == NONE or sequence == NONE or sequence > last
     return True
+
+
+def known_rule(rule: int) -> int:
+    """Return `rule`, or 0 (no rule) for one of a later version: it judges nothing and proves nothing."""
+    return rule if 0 <= rule < RULES_KNOWN else 0
 
 
 def new_registers() -> np.ndarray[Any, np.dtype[np.int64]]:
