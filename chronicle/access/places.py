@@ -78,7 +78,7 @@ def open_places(places: Location | Sequence[Location]) -> SegmentSource:
     ConfigError
         When the list is empty.
     """
-    if isinstance(places, str | PathLike):
+    if isinstance(places, str | PathLike) or not isinstance(places, Sequence):
         return _source(places)
     if not places:
         raise ConfigError(
@@ -89,6 +89,8 @@ def open_places(places: Location | Sequence[Location]) -> SegmentSource:
 
 
 def _source(place: Location) -> SegmentSource:
+    if not isinstance(place, str | PathLike) or not fspath(place):
+        raise ConfigError("a store is named by a path", expected="a home directory or an archive root", found=place)
     path = Path(fspath(place)).expanduser()
     if not path.is_dir():
         raise NotFoundError(

@@ -406,7 +406,7 @@ def _step_ns(every: str | int) -> int:
 
 
 def _check_depth(depth: int) -> None:
-    if not 1 <= depth <= DEPTH_MAX:
+    if not isinstance(depth, int) or not 1 <= depth <= DEPTH_MAX:
         raise ConfigError("a book has at least one level a side", expected=f"1 to {DEPTH_MAX}", found=depth)
 
 

@@ -29,6 +29,7 @@ class LocalSource:
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home)
+        self._opened: dict[str, tuple[tuple[int, int], Queue]] = {}
 
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of the queues that start with `prefix`, sorted."""
@@ -46,7 +47,16 @@ class LocalSource:
         NotFoundError
             When this home has none of that name.
         """
-        return Queue.open(self.home / name, name=name)
+        folder = self.home / name
+        try:
+            stat = os.stat(folder / SETTINGS_NAME)
+        except OSError:
+            return Queue.open(folder, name=name)  # its error says what is wrong
+        made = stat.st_ino, stat.st_mtime_ns
+        opened = self._opened.get(name)
+        if opened is None or opened[0] != made:
+            opened = self._opened[name] = (made, Queue.open(folder, name=name))
+        return opened[1]
 
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the local segments of `queue`; none for a queue that is not here."""

@@ -12,7 +12,7 @@ import pytest
 
 import chronicle
 from chronicle.access import lookup
-from chronicle.core.errors import BookNotTrustedError, NotFoundError, SymbolError
+from chronicle.core.errors import BookNotTrustedError, ConfigError, NotFoundError, SymbolError
 from chronicle.core.layout import Cause, StatusCode, Verdict
 from tests.support.home_builder import CleanQueue, definition, progress
 
@@ -413,3 +413,16 @@ def test_a_queue_whose_every_segment_is_lost_is_a_gap(tmp_path: Path) -> None:
     with chronicle.open(tmp_path) as store:
         assert [gap.cause for gap in store.gaps(SYMBOL)] == ["missing_segment"]
         assert store.book(SYMBOL, at=START + 50).status != "ok"
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["kraken:BTC-EUR"]])
+def test_what_is_no_name_and_no_depth_is_refused_with_words(home: Path, wrong: object) -> None:
+    with chronicle.open(home) as store:
+        with pytest.raises(SymbolError, match="named by text"):
+            store.book(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError):
+            store.book(SYMBOL, depth="x")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError):
+        chronicle.open("")
+    with pytest.raises(ConfigError):
+        chronicle.open(5)  # type: ignore[arg-type]
