@@ -129,8 +129,8 @@ class BookStream(PlainStream):
         limits[kernel.PRICE_EXPONENT], limits[kernel.SIZE_EXPONENT] = fields.price_exponent, fields.size_exponent
         registers = self.registers
         registers[kernel.SEQUENCE_HELD] = registers[kernel.CHECKS_PASSED] = 0
-        book = self.book
-        end = int(advance(book.levels, book.counts, registers, limits, block.words, block.starts, block.ends, event))
+        parts = self.book.parts(lift=not limits[kernel.CHECK_RULE])
+        end = int(advance(*parts, registers, limits, block.words, block.starts, block.ends, event))
         if end > event:
             if registers[kernel.SEQUENCE_HELD]:
                 self.trust.sequence_held()

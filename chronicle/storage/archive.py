@@ -16,7 +16,7 @@ from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError
 from chronicle.core.layout import SegmentState
 from chronicle.core.records import unpack_details
-from chronicle.core.segment import SegmentHeader
+from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.archive_layout import (
     FOOTER,
@@ -64,6 +64,7 @@ class ArchivedSegment:
             raise
         self._starts = [block.raw_offset for block in self.footer.blocks]
         self._cache: OrderedDict[int, bytes | memoryview] = OrderedDict()
+        self._kinds: dict[int, frozenset[int]] = {}
         self._seek: list[SeekPoint] | None = None
         self._header: SegmentHeader | None = None
 
@@ -153,6 +154,20 @@ class ArchivedSegment:
             parts.append(memoryview(self._block(position))[start - block.raw_offset : stop - block.raw_offset])
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    def may_hold(self, kind: int, offset: int) -> bool:
+        """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
+        position = bisect_right(self._starts, offset) - 1
+        block = self.footer.blocks[position]
+        if block.method != Method.COLUMNS:
+            return True
+        if position not in self._kinds:
+            from chronicle.storage.blocks import kinds_of
+
+            stored = self._stored(block)
+            _compare(stored, block.stored_checksum, block, self.path, "stored")
+            self._kinds[position] = kinds_of(stored, block.raw_bytes)
+        return kind in self._kinds[position]
 
     def _block(self, position: int) -> bytes | memoryview:
         cached = self._cache.get(position)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from chronicle.core.layout import CheckRule, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import InstrumentFields
+from chronicle.etl import ladder
 from chronicle.etl.checkpoint import capture_state, restore_state
 from chronicle.etl.checks import checksum
 from chronicle.etl.config import EtlConfig
@@ -26,6 +28,9 @@ levels = st.lists(
 sides = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 9)), max_size=4, unique_by=lambda level: level[0])
 numbers = st.integers(1, 4)
 sources = st.sampled_from([1, 1, 1, 2])
+SECOND = 1_000_000_000
+offsets = st.sampled_from([0, 0, 0, -1, 5, 1, 2, 3, -2, -3, -61, -901, 61, 901, 3600, 3601, -9999])
+"""Seconds by which a trade's own time differs from its receipt."""
 steps = st.one_of(
     st.tuples(
         st.just("deltas"), numbers, sources, levels, st.sampled_from([0, 0, 0, 0, 0, 1, 3, -1]), st.integers(0, 9)
@@ -37,7 +42,8 @@ steps = st.one_of(
         st.just("snapshot"), numbers, st.sampled_from([0, 1, 1, 2]), sides, sides, st.sampled_from([-3, 0, 0, 2])
     ),
     st.tuples(st.just("quote"), numbers, sources),
-    st.tuples(st.just("trade"), numbers, sources),
+    st.tuples(st.just("trade"), numbers, sources, offsets, st.integers(-2, 9), st.integers(0, 2**62)),
+    st.tuples(st.just("trade"), numbers, sources, offsets, st.integers(-2, 9), st.integers(0, 5)),
     st.tuples(st.just("disconnect"), sources),
     st.tuples(st.just("capture")),
     st.tuples(st.just("redefine"), numbers),
@@ -111,8 +117,12 @@ class Script:
         self.stream.begin(source).quote(number, 1, 2, 3, 4, ts_event=5)
         self.stream.end()
 
-    def trade(self, number: int, source: int) -> None:
-        self.stream.begin(source).trade(number, BID, 3, 4, ts_event=5, trade_id=6)
+    def trade(self, number: int, source: int, offset: int, price: int, size: int) -> None:
+        out = self.stream.begin(source)
+        ts_event = self.stream.ts_recv + offset * SECOND
+        out.trade(number, BID if size % 2 else ASK, price, size, ts_event=ts_event, trade_id=6)
+        if price == 3:
+            out.trade(number, BID, price + 1, 1, ts_event=ts_event + SECOND, trade_id=7)
         self.stream.end()
 
     def disconnect(self, source: int) -> None:
@@ -164,6 +174,16 @@ def test_pipeline_says_what_the_naive_etl_says(script: list[Any]) -> None:
     played = _script(script)
     sink = _whole(played.stream)
     assert sorted(sink.queues) == sorted(played.naive.out)
+    for queue, wanted in played.naive.out.items():
+        assert summary(sink.records(queue)) == wanted, queue
+
+
+@common
+@given(scripts, st.sampled_from([64, 128]))
+def test_books_in_ladders_say_the_same(script: list[Any], slots: int) -> None:
+    played = _script(script)
+    with mock.patch.multiple(ladder, LEVELS_MIN=0, SLOTS=slots, RECENTRE_UPDATES=4, OVERFLOW_SHARE=64):
+        sink = _whole(played.stream)
     for queue, wanted in played.naive.out.items():
         assert summary(sink.records(queue)) == wanted, queue
 

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from chronicle.etl.kernels.checks import book_checksum
+from chronicle.etl.kernels.ladder import USED, apply_records
 from chronicle.etl.kernels.levels import set_level, truncate
 
 __all__ = ["advance", "apply_event", "fit", "gather", "index_records"]
@@ -157,9 +158,20 @@ def apply_event(levels: Any, counts: Any, out: Any, out_starts: Any, first: int,
 
 @numba.njit(cache=True, nogil=True)
 def advance(
-    levels: Any, counts: Any, registers: Any, limits: Any, out: Any, out_starts: Any, ends: Any, event: int
+    levels: Any,
+    counts: Any,
+    ladder: Any,
+    registers: Any,
+    limits: Any,
+    out: Any,
+    out_starts: Any,
+    ends: Any,
+    event: int,
 ) -> int:
     """Apply plain events of a book in good standing from `event` on; return the first one that needs a decision.
+
+    The book is ``levels``, ``counts`` and a ``ladder`` (chronicle.etl.kernels.ladder; off where a CHECK_RULE or a
+    DEPTH is set, which need the sorted arrays whole).
 
     Plain: BOOK_DELTA and ORDER records, and one CHECK under CHECK_RULE (0: none) that passes, in sequence by the
     venue's rule, no snapshot due, inside the open segment's limits, and room in the arrays (else NEEDED_ROOM says how
@@ -215,10 +227,12 @@ def advance(
                 out[delta_at + 9],
             ):
                 break
-            if max(counts[0], counts[1]) + deltas > levels.shape[1]:
-                registers[NEEDED_ROOM] = max(counts[0], counts[1]) + deltas
+            used = ladder[2]
+            room = max(counts[0] + used[USED], counts[1] + used[USED + 1]) + deltas
+            if room > levels.shape[1]:
+                registers[NEEDED_ROOM] = room
                 break
-            apply_event(levels, counts, out, out_starts, first, end)
+            apply_records(levels, counts, ladder, out, out_starts, first, end)
             truncate(levels, counts, limits[DEPTH])
             if check_at != NONE:
                 computed = book_checksum(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 import msgspec
@@ -141,7 +142,7 @@ class FreshTrades:
         return number <= self._last.get((connection, symbol), INT64_MIN)
 
 
-class MessageAdapter:
+class MessageAdapter(ABC):
     """Base of the JSON venues' adapters.
 
     A subclass says what its messages mean (`on_message`), and where it matters what HTTP responses, sent frames and
@@ -200,9 +201,9 @@ class MessageAdapter:
         elif form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
             self.on_connection(frame)
 
+    @abstractmethod
     def on_message(self, frame: Frame, out: EventBuilder) -> None:
         """Translate what the venue sent on a connection."""
-        raise NotImplementedError
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Translate an HTTP response; others than the venue's lists and snapshots carry nothing for us."""

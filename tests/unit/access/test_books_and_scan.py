@@ -327,3 +327,8 @@ def test_wrong_questions_get_one_clear_line(tmp_path: Path) -> None:
             store.books(SYMBOL, depth=0)
         assert len(store.scan(SYMBOL, start=START, end=START).to_numpy()["ts_recv"]) == 0
         assert rows_module.CHANNEL_KINDS["book"] == ("delta", "snapshot", "order")
+
+
+def test_a_row_that_names_no_record_cannot_be_explained(tmp_path: Path) -> None:
+    with chronicle.open(tmp_path) as store, pytest.raises(ConfigError):
+        store.explain({"price": 1})

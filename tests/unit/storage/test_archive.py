@@ -178,3 +178,36 @@ def test_footer_packs_and_unpacks(tmp_path: Path, sealed) -> None:
         footer = segment.footer
     end = max(block.object_offset + block.object_bytes for block in footer.blocks)
     assert ArchiveFooter.unpack(footer.pack(), object_end=end, path="") == footer
+
+
+def test_a_block_tells_its_kinds_without_being_decoded(tmp_path: Path, sealed) -> None:
+    store, name = archived(tmp_path, sealed, block_bytes=16384)
+    with ArchivedSegment(store, name) as segment:
+        offsets = [point.offset for point in segment.seek_points()]
+        before = segment.blocks_decoded
+        held = {kind for kind in range(256) if any(segment.may_hold(kind, offset) for offset in offsets)}
+        assert segment.blocks_decoded == before
+        records = bytes(segment.view(segment.data_offset, segment.data_end()))
+    kinds, position = set(), 0
+    while position < len(records):
+        kinds.add(int.from_bytes(records[position + 4 : position + 6], "little"))
+        position += int.from_bytes(records[position : position + 4], "little")
+    assert held == kinds
+
+
+def test_a_block_of_another_method_may_hold_anything(tmp_path: Path, sealed) -> None:
+    store, name = archived(tmp_path, sealed, columns=False)
+    with ArchivedSegment(store, name) as segment:
+        assert segment.may_hold(18, segment.data_offset)
+
+
+def test_kinds_of_a_damaged_block_are_an_error(tmp_path: Path, sealed) -> None:
+    store, name = archived(tmp_path, sealed, block_bytes=16384)
+    path = tmp_path / "archive" / name
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with ArchivedSegment(store, name) as segment:
+        segment._tail_offset = len(data)  # as for an object longer than what is read of its end
+        with pytest.raises(CorruptionError):
+            segment.may_hold(18, segment.data_offset)
