@@ -248,7 +248,7 @@ class Store:
     def replay(
         self, symbols: str | Sequence[str], start: Any = None, end: Any = None, *, speed: float | None = None
     ) -> Iterator[Event]:
-        """Yield the events of `symbols` (all channels) in order of ``ts_recv``.
+        """Yield the events of `symbols` (book, trade and quote; candles are made of these) in order of ``ts_recv``.
 
         Parameters
         ----------

@@ -106,6 +106,8 @@ class Book:
     ((10000, 4), (10010, 3), False)
     >>> book.depth(2)
     ([(10000, 4), (9990, 5)], [(10010, 3)])
+
+    ``examples/live_book.py`` keeps one from a running feed's raw queue, in the venue's sequence.
     """
 
     __slots__ = ("_asks", "_bids", "_ceiling", "_floor", "book_depth", "price_exponent", "size_exponent")

@@ -26,6 +26,7 @@ INTERVAL_NS = 1_000_000
 """A thousand book messages a second of three levels each, over ten instruments."""
 INSTRUMENTS = 10
 RAW = "raw/main.q"
+CLEAN = "clean/kraken/a1_eur/book.q"
 
 
 def run() -> Iterator[Figure]:
@@ -45,7 +46,7 @@ def _measure(home: Path) -> dict[str, Any]:
         parent, child = multiprocessing.Pipe()
         process = context.Process(target=_shard, args=(str(home), child))
         process.start()
-        _warm(appender, parent)
+        _warm(appender, home / CLEAN)
         due = time.perf_counter_ns()
         for number in range(EVENTS):
             due += INTERVAL_NS
@@ -58,13 +59,14 @@ def _measure(home: Path) -> dict[str, Any]:
     return latency
 
 
-def _warm(appender: Any, parent: Connection) -> None:
+def _warm(appender: Any, clean: Path) -> None:
     """Write until the shard has compiled and opened everything."""
-    number = 0
-    while not parent.poll(0.02):
+    for number in range(100_000):
         _append(appender, number, old=True)
-        number += 1
-    parent.recv()
+        time.sleep(0.01)
+        if number % 50 == 49 and clean.is_dir() and Queue.open(clean, name=CLEAN).end_index() > 30:
+            return
+    raise TimeoutError("the shard wrote nothing")
 
 
 def _append(appender: Any, number: int, *, define: bool = False, old: bool = False) -> None:
@@ -87,20 +89,14 @@ def _append(appender: Any, number: int, *, define: bool = False, old: bool = Fal
 def _shard(home: str, pipe: Connection) -> None:
     from chronicle.etl import run_shard
 
-    stop, windows = threading.Event(), 0
-
-    def progress(_: object) -> None:
-        nonlocal windows
-        windows += 1
-        if windows == 20:
-            pipe.send("ready")
+    stop = threading.Event()
 
     def wait() -> None:
         pipe.recv()
         stop.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    report = run_shard(home, stop=stop, progress=progress)
+    report = run_shard(home, stop=stop)
     pipe.send(report.latency)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numba
 
-from chronicle.etl.kernels.wide import add_pair, add_product
+from chronicle.etl.kernels.wide import add_pair, add_product, plus, product
 
 __all__ = ["put_partial", "take_trades"]
 
@@ -282,7 +282,28 @@ def take_trades(
                     _take_late(bars, history, floors, spans, registers, trade, stamp, out, out_starts)
                     continue
                 _advance(bars, history, floors, spans, registers, ts, stamp, out, out_starts)
-            add_trade(base, ts, words[at + 6], words[at + 7], side)
+            price, size = words[at + 6], words[at + 7]
+            if base[COUNT] == 0:
+                add_trade(base, ts, price, size, side)
+                continue
+            # As add_trade, which would cost 30 ns more here, all of it in counting references to the bar.
+            if price > base[HIGH]:
+                base[HIGH] = price
+            if price < base[LOW]:
+                base[LOW] = price
+            if ts < base[FIRST_TS]:
+                base[FIRST_TS] = ts
+                base[OPEN] = price
+            if ts >= base[LAST_TS]:
+                base[LAST_TS] = ts
+                base[CLOSE] = price
+            base[COUNT] += 1
+            high, low = product(price, size)
+            base[NOTIONAL], base[NOTIONAL + 1] = plus(base[NOTIONAL], base[NOTIONAL + 1], high, low)
+            sign = -1 if size < 0 else 0
+            base[VOLUME], base[VOLUME + 1] = plus(base[VOLUME], base[VOLUME + 1], sign, size)
+            if side == BID:
+                base[BUY], base[BUY + 1] = plus(base[BUY], base[BUY + 1], sign, size)
         written = registers[RECORDS]
         if written > before:
             out[out_starts[written - 1]] |= FLAG_LAST_WORD

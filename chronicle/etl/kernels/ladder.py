@@ -80,9 +80,10 @@ def _is_outside(meta: Any, inverse: float, side: int, price: int) -> bool:
     """Return whether a price belongs to the overflow (a remainder by division would cost 10 ns)."""
     if meta[ON] == 0:
         return True
-    distance = price - meta[BASE] if side == BID else -price - meta[BASE + 1]
-    if distance < 0 or distance >= meta[SPAN]:
+    key, base = (price, meta[BASE]) if side == BID else (-price, meta[BASE + 1])
+    if key < base or key >= base + meta[SPAN]:
         return True
+    distance = key - base
     return bool(np.int64(distance * inverse + 0.5) * meta[QUANTUM] != distance)
 
 
@@ -104,10 +105,11 @@ def _in_window(
             half, key = 1, -prices[position]
         else:
             continue
-        distance = key - meta[BASE + half]
-        if distance < 0 or distance >= span:
+        base = meta[BASE + half]
+        if key < base or key >= base + span:
             overflow += 1
             continue
+        distance = key - base
         slot = np.int64(distance * inverse + 0.5)
         if slot * quantum != distance:
             overflow += 1
@@ -144,10 +146,11 @@ def _records_in_window(
             half, key = 1, -out[at + 6]
         else:
             continue
-        distance = key - meta[BASE + half]
-        if distance < 0 or distance >= span:
+        base = meta[BASE + half]
+        if key < base or key >= base + span:
             overflow += 1
             continue
+        distance = key - base
         slot = np.int64(distance * inverse + 0.5)
         if slot * quantum != distance:
             overflow += 1
@@ -206,7 +209,7 @@ def lift(levels: Any, counts: Any, ladder: Any, sample: int) -> None:
         meta[TOP + half] = 0
         for number in range(count):
             key = keys[number]
-            if key >= base and key - base < meta[SPAN] and (key - base) % quantum == 0:
+            if base <= key < base + meta[SPAN] and (key - base) % quantum == 0:
                 slot = (key - base) // quantum
                 sizes[half, slot] = held[number]
                 bits[half, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)

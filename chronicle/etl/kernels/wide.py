@@ -13,39 +13,37 @@ import numpy as np
 
 import chronicle.etl.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["add_pair", "add_product"]
+__all__ = ["add_pair", "add_product", "plus", "product"]
 
 _SIGN = 1 << 63
 _HIGH = 1 << 64
 
 
-def _store(row: Any, at: int, value: int) -> None:
+def _split(value: int) -> tuple[int, int]:
     high, low = divmod(value, _HIGH)
-    row[at] = (high + _SIGN) % _HIGH - _SIGN
-    row[at + 1] = (low + _SIGN) % _HIGH - _SIGN
+    return (high + _SIGN) % _HIGH - _SIGN, (low + _SIGN) % _HIGH - _SIGN
 
 
-def _add_pair(row: Any, at: int, high: int, low: int) -> None:
-    held = int(row[at]) * _HIGH + int(row[at + 1]) % _HIGH
-    _store(row, at, held + int(high) * _HIGH + int(low) % _HIGH)
+def _plus(high: int, low: int, other_high: int, other_low: int) -> tuple[int, int]:
+    return _split((int(high) + int(other_high)) * _HIGH + int(low) % _HIGH + int(other_low) % _HIGH)
 
 
-def _add_product(row: Any, at: int, one: int, other: int) -> None:
-    _store(row, at, int(row[at]) * _HIGH + int(row[at + 1]) % _HIGH + int(one) * int(other))
+def _product(one: int, other: int) -> tuple[int, int]:
+    return _split(int(one) * int(other))
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_pair_compiled(row: Any, at: int, high: int, low: int) -> None:
-    before = np.uint64(row[at + 1])
-    after = before + np.uint64(low)
-    row[at + 1] = np.int64(after)
-    row[at] += high
+def _plus_compiled(high: int, low: int, other_high: int, other_low: int) -> Any:
+    before = np.uint64(low)
+    after = before + np.uint64(other_low)
+    total = high + other_high
     if after < before:
-        row[at] += 1
+        total += 1
+    return total, np.int64(after)
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_product_compiled(row: Any, at: int, one: int, other: int) -> None:
+def _product_compiled(one: int, other: int) -> Any:
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     a, b = np.uint64(one), np.uint64(other)
     a_low, a_high, b_low, b_high = a & mask, a >> half, b & mask, b >> half
@@ -56,10 +54,23 @@ def _add_product_compiled(row: Any, at: int, one: int, other: int) -> None:
         high -= b
     if other < 0:
         high -= a
-    _add_pair_compiled(row, at, np.int64(high), np.int64((low & mask) | (middle << half)))
+    return np.int64(high), np.int64((low & mask) | (middle << half))
 
 
-add_pair = _add_pair if numba.config.DISABLE_JIT else _add_pair_compiled
-"""Add (high, low) to the number at row[at:at + 2]. row int64[n]; the caller guarantees at + 2 <= n."""
-add_product = _add_product if numba.config.DISABLE_JIT else _add_product_compiled
-"""Add one * other to the number at row[at:at + 2]; exact for all int64."""
+plus = _plus if numba.config.DISABLE_JIT else _plus_compiled
+"""Return the sum of two numbers as (high, low); all int64."""
+product = _product if numba.config.DISABLE_JIT else _product_compiled
+"""Return one * other as (high, low); exact for all int64."""
+
+
+@numba.njit(cache=True, nogil=True)
+def add_pair(row: Any, at: int, high: int, low: int) -> None:
+    """Add (high, low) to the number at row[at:at + 2]. row int64[n]; the caller guarantees at + 2 <= n."""
+    row[at], row[at + 1] = plus(row[at], row[at + 1], high, low)
+
+
+@numba.njit(cache=True, nogil=True)
+def add_product(row: Any, at: int, one: int, other: int) -> None:
+    """Add one * other to the number at row[at:at + 2]; as :func:`add_pair`."""
+    high, low = product(one, other)
+    row[at], row[at + 1] = plus(row[at], row[at + 1], high, low)
