@@ -1,0 +1,388 @@
+"""An event block read: its columns by themselves, or the sealed bytes again.
+
+Two forms of every loop give the same bytes: the kernels, and plain NumPy for a process that looks up a block or two
+(see :mod:`chronicle.storage.engine`). Whatever a block claims is checked before a loop runs on it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from chronicle.core.errors import CorruptionError
+from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Side
+from chronicle.storage import engine
+from chronicle.storage.blocks import BLOCK_BYTES_MAX, decode_block, record_offsets
+from chronicle.storage.event_layout import (
+    CHECK_HEAD,
+    HEAD,
+    HEAD_BYTES,
+    HEAD_MASK,
+    LEVEL_FORMS,
+    LEVELS_COLUMNS,
+    LEVELS_REPLAYED,
+    LEVELS_VERBATIM,
+    ON_PROLOGUE,
+    REFERENCES,
+    SIGNED,
+    STEP_SOURCE,
+    STEPS,
+    VERSION,
+    Place,
+    expected_headers,
+    stepped,
+)
+from chronicle.storage.snapshots import Book, Replay, Stored, stored
+from chronicle.storage.tokens import ENTRY, PLAIN, SAME, Columns, Values
+
+__all__ = ["COLUMN_NAMES", "EventBlock", "Head"]
+
+COLUMN_NAMES: Final = (
+    "ts_recv",
+    "ts_event",
+    "side",
+    "flags",
+    "price",
+    "size",
+    "sequence",
+    "sequence_first",
+    "sequence_previous",
+    "source_index",
+    "source",
+    "index",
+)
+_PLACES: Final = {
+    "ts_recv": Place.TS_RECV,
+    "ts_event": Place.TS_EVENT,
+    "sequence": Place.SEQUENCE,
+    "sequence_first": Place.SEQUENCE_FIRST,
+    "sequence_previous": Place.SEQUENCE_PREVIOUS,
+    "source_index": Place.SOURCE_INDEX,
+    "source": Place.LINE,
+}
+_DAMAGE: Final = (ValueError, IndexError, OverflowError, struct.error, zstandard.ZstdError)
+
+
+class Head:
+    """The first bytes of an event block: what it holds, without decoding it.
+
+    Raises
+    ------
+    CorruptionError
+        When they cannot be of a block of `raw_bytes` bytes.
+    """
+
+    __slots__ = (
+        "beside_bytes",
+        "columns",
+        "descriptor_bytes",
+        "flags",
+        "forms",
+        "groups",
+        "instruments",
+        "level_base",
+        "level_unit",
+        "levels",
+        "orders",
+        "others",
+        "price_base",
+        "price_unit",
+        "rows",
+        "snapshots",
+        "steps",
+        "venue_snapshots",
+    )
+
+    def __init__(self, block: bytes | memoryview, raw_bytes: int) -> None:
+        if len(block) < HEAD_BYTES or raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
+            raise CorruptionError("an event block is too short or too large", found=(len(block), raw_bytes))
+        version, *values = HEAD.unpack_from(block)
+        self.columns, self.groups, self.rows, self.others, self.snapshots = values[:5]
+        self.instruments, self.venue_snapshots, self.orders, self.levels = values[5:9]
+        self.forms, self.steps, self.flags = (values[9], values[10]), values[11], values[12]
+        self.price_unit, self.price_base, self.level_unit, self.level_base = values[13:17]
+        self.descriptor_bytes, self.beside_bytes = values[17:]
+        plausible = (
+            version == VERSION
+            and self.columns == len(Place)
+            and 0 < self.groups <= self.rows
+            and self.snapshots <= self.others
+            and BOOK_DELTA_BYTES * self.rows + HEADER_BYTES * self.others + 16 * self.levels <= raw_bytes
+            and self.steps <= STEPS
+            and max(self.forms) < SIGNED
+            and self.flags <= ON_PROLOGUE
+        )
+        if not plausible:
+            raise CorruptionError("an event block claims what cannot be", found=values)
+
+
+class EventBlock:
+    """One event block, whose stored bytes matched their checksum.
+
+    Parameters
+    ----------
+    block : bytes-like
+    raw_bytes : int
+        Bytes of the sealed file that it holds.
+
+    Raises
+    ------
+    CorruptionError
+        From every method, when the block does not hold what it says.
+    """
+
+    def __init__(self, block: bytes | memoryview, raw_bytes: int) -> None:
+        self.head = Head(block, raw_bytes)
+        self._raw_bytes = raw_bytes
+        self._arrays: Any = engine.arrays()
+        head, data = self.head, memoryview(block)
+        try:
+            beside = HEAD_BYTES + head.descriptor_bytes
+            start = beside + head.beside_bytes
+            if start > len(data):
+                raise ValueError("the parts lead outside the block")
+            size = ENTRY.size * head.columns + head.snapshots
+            packed = data[HEAD_BYTES:beside]
+            if zstandard.frame_content_size(packed) != size:
+                raise ValueError("the descriptor has another length than the head says")
+            descriptor = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
+            self._forms = list(descriptor[ENTRY.size * head.columns :])
+            self._beside = data[beside:start]
+            rows_max = max(head.rows, head.levels, head.others)
+            self._columns = Columns(descriptor, head.columns, data[start:], rows_max)
+        except _DAMAGE as error:
+            raise _corrupt(error) from error
+
+    @cached_property
+    def _counts(self) -> tuple[Values, Values]:
+        """Bids and asks of each group, which make the block's rows."""
+        bids, asks = self._values(Place.BIDS), self._values(Place.ASKS)
+        _check_counts(bids, asks, self.head.rows)
+        if int((bids + asks).min()) < 1:
+            raise ValueError("a group without rows")
+        return bids, asks
+
+    def columns(self, names: Collection[str], base_index: int = 0) -> dict[str, NDArray[Any]]:
+        """Return columns of the block's BOOK_DELTA rows, in the order of the queue.
+
+        Parameters
+        ----------
+        names : collection of str
+            Of COLUMN_NAMES. ``flags`` carry F_LAST on the last row of each event, whichever record ends the event.
+        base_index : int
+            Index of the block's first record, for ``index``.
+
+        Returns
+        -------
+        dict of str to array of shape (rows,)
+            int64; ``side`` and ``flags`` are uint8 (Side, Flag), ``source`` int32.
+        """
+        try:
+            return {name: self._column(name, base_index) for name in names}
+        except _DAMAGE as error:
+            raise _corrupt(error) from error
+
+    def _column(self, name: str, base_index: int) -> NDArray[Any]:
+        rows, (bids, asks) = self.head.rows, self._counts
+        if name == "side":
+            return np.asarray(self._arrays.sides(bids, asks, int(Side.BID), int(Side.ASK), rows))
+        if name == "flags":
+            return np.asarray(self._arrays.flags(self._group_values(Place.MARKS), bids, asks, rows))
+        if name == "price":
+            return self._prices
+        if name == "size":
+            return self._sizes
+        if name == "index":
+            before = np.searchsorted(self._places, np.arange(self.head.groups), side="right")
+            found = self._arrays.spread(before.astype(np.int64), bids, asks, rows)
+            return np.asarray(found + np.arange(base_index, base_index + rows))
+        place = _PLACES[name]
+        values = self._group_values(place)
+        if place == Place.LINE:
+            values = (values >> 32) & 0xFFFF
+        found = self._arrays.spread(values, bids, asks, rows)
+        if place == Place.SOURCE_INDEX and self.head.steps & STEP_SOURCE:
+            found = found + np.arange(rows)
+        return np.asarray(found.astype(np.int32) if place == Place.LINE else found)
+
+    @cached_property
+    def _prices(self) -> Values:
+        head, (bids, asks) = self.head, self._counts
+        return self._priced(Place.PRICE_FIRST, bids, asks, head.forms, head.price_base, head.price_unit, head.rows)
+
+    @cached_property
+    def _sizes(self) -> Values:
+        return self._values(Place.SIZE)
+
+    @cached_property
+    def _places(self) -> Values:
+        """The group before which each other record stands."""
+        places = self._values(Place.OTHERS)
+        inside = not len(places) or (int(places[0]) >= 0 and int(places[-1]) <= self.head.groups)
+        if not inside or bool((np.diff(places) < 0).any()):
+            raise ValueError("records stand where there is no group")
+        return places
+
+    def _priced(
+        self, place: Place, bids: Values, asks: Values, forms: tuple[int, int], base: int, unit: int, rows: int
+    ) -> Values:
+        firsts = int(np.count_nonzero(bids)) + int(np.count_nonzero(asks))
+        first_words = self._words(place, firsts)
+        gap_words = self._words(Place(place + 1), rows - firsts)
+        if self._columns.mode(place + 1) != PLAIN:
+            forms = forms[0] | SIGNED, forms[1] | SIGNED
+        return np.asarray(self._arrays.prices(first_words, gap_words, bids, asks, forms, base, unit, rows))
+
+    def _words(self, place: Place, rows: int) -> NDArray[np.uint64]:
+        return np.asarray(self._arrays.words(self._columns.take(place, rows), rows))
+
+    def _rows_of(self, place: Place) -> int:
+        head = self.head
+        if place <= Place.SEQUENCE_PREVIOUS:
+            return head.groups
+        return {Place.OTHERS: head.others, Place.LEVEL_SIZE: head.levels}.get(place, head.rows)
+
+    def _values(self, place: Place, reference: Values | None = None) -> Values:
+        rows = self._rows_of(place)
+        column = self._columns.take(place, rows)
+        if column.mode >= SAME and reference is None:
+            raise ValueError("a column refers to another where there is none")
+        return np.asarray(self._arrays.values(column, rows, reference))
+
+    def _group_values(self, place: Place) -> Values:
+        """Return a group column; where source indexes step, those are as stored."""
+        known = self.__dict__.setdefault("_groups_known", {})
+        if place not in known:
+            reference = REFERENCES.get(place)
+            known[place] = self._values(place, None if reference is None else self._group_values(reference))
+        found: Values = known[place]
+        return found
+
+    def raw(self, book: Callable[[], Book] | None = None) -> memoryview:
+        """Return the block's records as they were sealed.
+
+        Parameters
+        ----------
+        book : callable, optional
+            Gives the book in the segment's prologue; called only by a block that begins with it.
+        """
+        try:
+            return self._raw(book)
+        except _DAMAGE as error:
+            raise _corrupt(error) from error
+
+    def _raw(self, book: Callable[[], Book] | None) -> memoryview:
+        head = self.head
+        bids, asks = self._counts
+        columns = [bids, asks, *(self._group_values(Place(place)) for place in range(2, 10))]
+        groups = stepped(np.stack(columns), head.steps, 1)
+        words, starts = self._other_words(groups)
+        found = self._snapshots(words, starts)
+        lengths = np.diff(starts)
+        for snapshot, form in zip(found, self._forms, strict=True):
+            if form != LEVELS_VERBATIM:
+                lengths[snapshot.number] += 2 * (snapshot.bids + snapshot.asks)
+        if BOOK_DELTA_BYTES * head.rows + 8 * int(lengths.sum()) != self._raw_bytes:
+            raise ValueError("the records do not add up")
+        out = np.empty(self._raw_bytes // 8, dtype=np.int64)
+        self._arrays.assemble(
+            groups, self._prices, self._sizes, head.steps, words, starts, self._places, lengths, out
+        )
+        if found:
+            self._levels(out, groups, found, lengths, book)
+        return out.view(np.uint8).data.toreadonly()
+
+    def _other_words(self, groups: Values) -> tuple[Values, Values]:
+        """Return the other records as sealed (but for levels left out), and where each starts and the last ends."""
+        if not self.head.others:
+            if len(self._beside):
+                raise ValueError("records that nobody counted")
+            return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        raw_bytes, method = struct.unpack_from("<II", self._beside)
+        if raw_bytes > self._raw_bytes or method > 1 or (not method and len(self._beside) - 8 != raw_bytes):
+            raise ValueError("the other records are longer than the block")
+        raw = decode_block(self._beside[8:], raw_bytes) if method else self._beside[8:]
+        offsets = record_offsets(raw)
+        if offsets is None or len(offsets) != self.head.others:
+            raise ValueError("the other records are none")
+        words = np.frombuffer(raw, dtype=np.int64).copy()
+        starts = offsets >> 3
+        expected = expected_headers(words[starts], self._places, groups, self.head.steps)
+        for offset in range(1, 6):
+            words[starts + offset] += expected[offset - 1]
+        checks = starts[(words[starts] & HEAD_MASK) == CHECK_HEAD]
+        words[checks + 8] += words[checks + 7]
+        return words, np.append(starts, len(words))
+
+    def _snapshots(self, words: Values, starts: Values) -> list[Stored]:
+        """Return the snapshots among the other records, with the counts of those whose levels were left out."""
+        numbers = np.flatnonzero((words[starts[:-1]] >> 32) & 0xFFFF == Kind.BOOK_SNAPSHOT).tolist()
+        if len(numbers) != len(self._forms):
+            raise ValueError("snapshots do not match their list")
+        found = []
+        for number, form in zip(numbers, self._forms, strict=True):
+            at = int(starts[number])
+            snapshot = stored(words, at, number)
+            if form != LEVELS_VERBATIM:
+                whole = int(words[at]) & 0xFFFFFFFF == SNAPSHOT_LEVELS_OFFSET
+                if form not in (LEVELS_REPLAYED, LEVELS_COLUMNS) or not whole:
+                    raise ValueError("a snapshot has no such form")
+                if 16 * (snapshot.bids + snapshot.asks) > self._raw_bytes:
+                    raise ValueError("a snapshot is larger than its block")
+            found.append(snapshot)
+        return found
+
+    def _levels(
+        self, out: Values, groups: Values, found: list[Stored], lengths: Values, book: Callable[[], Book] | None
+    ) -> None:
+        """Write the levels that were left out, snapshot by snapshot."""
+        head, position = self.head, 0
+        levels = self._level_columns(found)
+        replay = Replay.of_groups(groups, self._prices, self._sizes, compiled=self._arrays.COMPILED)
+        if head.flags & ON_PROLOGUE:
+            if book is None:
+                raise ValueError("the block begins with a book that is not there")
+            replay.start(book())
+        rows = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(groups[0] + groups[1])))
+        before = np.cumsum(lengths) - lengths
+        for snapshot, form in zip(found, self._forms, strict=True):
+            if form == LEVELS_VERBATIM:
+                continue
+            place, count = int(self._places[snapshot.number]), snapshot.bids + snapshot.asks
+            if form == LEVELS_COLUMNS:
+                mine: Values | None = levels[position : position + count]
+                position += count
+            else:
+                mine = replay.levels(snapshot, place)
+            if mine is None:
+                raise ValueError("a snapshot does not follow from the one before")
+            start = 10 * int(rows[place]) + int(before[snapshot.number]) + SNAPSHOT_LEVELS_OFFSET // 8
+            out[start : start + 2 * count] = mine.reshape(-1)
+            replay.remember(snapshot.instrument, place, snapshot.bids, mine)
+
+    def _level_columns(self, found: list[Stored]) -> Values:
+        head = self.head
+        kept = [s for s, form in zip(found, self._forms, strict=True) if form == LEVELS_COLUMNS]
+        counts = np.array([[s.bids for s in kept], [s.asks for s in kept]], dtype=np.int64).reshape(2, -1)
+        if int(counts.sum()) != head.levels:
+            raise ValueError("the levels do not add up")
+        base, unit = head.level_base, head.level_unit
+        prices = self._priced(Place.LEVEL_FIRST, counts[0], counts[1], LEVEL_FORMS, base, unit, head.levels)
+        return np.stack((prices, self._values(Place.LEVEL_SIZE)), axis=1)
+
+
+def _check_counts(bids: Values, asks: Values, rows: int) -> None:
+    if int(min(bids.min(), asks.min())) < 0 or int(max(bids.max(), asks.max())) > rows:
+        raise ValueError("a group has an absurd number of rows")
+    if int(bids.sum()) + int(asks.sum()) != rows:
+        raise ValueError("the groups do not make the block's rows")
+
+
+def _corrupt(error: Exception) -> CorruptionError:
+    return CorruptionError(f"an event block does not decode: {error}")
