@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from typing import Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
@@ -30,6 +31,9 @@ from chronicle.storage.archive_layout import (
     unpack_trailer,
 )
 from chronicle.storage.stores import ObjectReader, Store
+
+if TYPE_CHECKING:
+    from chronicle.storage.snapshots import Book
 
 __all__ = ["ArchivedSegment", "check_archived", "read_archive_footer"]
 
@@ -160,12 +164,23 @@ class ArchivedSegment:
             self._cache.move_to_end(position)
             return cached
         block = self.footer.blocks[position]
-        raw = decode_stored(self._stored(block), block, self.path)
+        raw = decode_stored(self._stored(block), block, self.path, self._book)
         self.blocks_decoded += 1
         self._cache[position] = raw
         while len(self._cache) > 2 and sum(map(len, self._cache.values())) > CACHE_BYTES:
             self._cache.popitem(last=False)
         return raw
+
+    def _book(self) -> Book:
+        """Return the book in the prologue, with which the segment's first block of records may begin."""
+        from chronicle.storage.encode import book_place
+        from chronicle.storage.small_blocks import book_in
+
+        place = book_place(self)
+        book = None if place is None else book_in(self.view(0, self.data_offset), *place)
+        if book is None:
+            raise CorruptionError("a block begins with the prologue's book, and there is none", path=self.path)
+        return book
 
     def _stored(self, block: Block) -> bytes:
         offset = block.object_offset - self._tail_offset
@@ -177,8 +192,15 @@ class ArchivedSegment:
         return self._reader.read(block.object_offset, block.object_bytes)
 
 
-def decode_stored(stored: bytes, block: Block, path: object) -> bytes | memoryview:
+def decode_stored(
+    stored: bytes, block: Block, path: object, book: Callable[[], Book] | None = None
+) -> bytes | memoryview:
     """Return a block's raw bytes.
+
+    Parameters
+    ----------
+    book : callable, optional
+        Gives the book in the segment's prologue to a block that begins with it.
 
     Raises
     ------
@@ -192,11 +214,9 @@ def decode_stored(stored: bytes, block: Block, path: object) -> bytes | memoryvi
         raw: bytes | memoryview = stored
     elif block.method == Method.ZSTD:
         raw = _decompress(stored, block, path)
-    elif block.method == Method.COLUMNS:
-        from chronicle.storage.blocks import decode_block
-
+    elif block.method in (Method.COLUMNS, Method.EVENTS, Method.PROLOGUE, Method.SEEK):
         try:
-            raw = decode_block(stored, block.raw_bytes)
+            raw = _decode_columns(stored, block, book)
         except CorruptionError as error:
             error.path, error.offset = str(path), block.object_offset
             raise
@@ -206,6 +226,22 @@ def decode_stored(stored: bytes, block: Block, path: object) -> bytes | memoryvi
         )
     _compare(raw, block.raw_checksum, block, path, "decoded")
     return raw
+
+
+def _decode_columns(stored: bytes, block: Block, book: Callable[[], Book] | None) -> bytes | memoryview:
+    """Decode a block of one of the methods that need NumPy, loaded only now."""
+    if block.method == Method.COLUMNS:
+        from chronicle.storage.blocks import decode_block
+
+        return decode_block(stored, block.raw_bytes)
+    if block.method == Method.EVENTS:
+        from chronicle.storage.event_decode import EventBlock
+
+        return EventBlock(stored, block.raw_bytes).raw(book)
+    from chronicle.storage import small_blocks
+
+    decode = small_blocks.decode_prologue if block.method == Method.PROLOGUE else small_blocks.decode_seek
+    return decode(stored, block.raw_bytes)
 
 
 def _decompress(stored: bytes, block: Block, path: object) -> bytes:
@@ -274,7 +310,8 @@ def check_archived(store: Store, name: str) -> ArchiveFooter:
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
         for block in footer.blocks:
-            whole.update(decode_stored(reader.read(block.object_offset, block.object_bytes), block, segment.path))
+            stored = reader.read(block.object_offset, block.object_bytes)
+            whole.update(decode_stored(stored, block, segment.path, segment._book))
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",

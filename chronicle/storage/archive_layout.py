@@ -48,6 +48,9 @@ class Method(IntEnum):
     STORED = 0
     ZSTD = 1
     COLUMNS = 2
+    EVENTS = 3
+    PROLOGUE = 4
+    SEEK = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ Values = NDArray[np.int64]
 
 TOKENS: Final = (6, 3)
 SIZE_TOKENS: Final = (7, 3)
+ESCAPES_SHARE: Final = 1000
+"""Sizes of which more than one in so many would escape take the tokens that reach farther."""
 SAMPLE: Final = 512
 """A group column's mode is chosen on this many groups from the middle."""
 SIDE_SAMPLE: Final = 2048
@@ -61,7 +63,8 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
     Returns
     -------
     bytes or None
-        None where `data` is not made of records, holds deltas of several instruments, or fewer deltas than others.
+        None where `data` is not made of records, holds deltas of several instruments, ORDER records (whose headers
+        say more than groups do), or fewer deltas than other records.
     """
     if len(data) % 8:
         return None
@@ -74,7 +77,9 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
     if not kernel.scan_groups(words, groups, prices, sizes, others, places, found):
         return None
     count, rows, beside, step, several, orders = found.tolist()
-    if several or rows < beside or not rows:
+    if not rows:
+        return None
+    if several or orders or rows < beside:
         return None
     parts = _Parts(words, groups[:, :count].copy(), prices[:rows], sizes[:rows], others[:beside], places[:beside])
     parts.step = max(0, step)
@@ -240,10 +245,13 @@ def priced(
     outward = gaps if unit == 1 else gaps // unit
     outward = outward - 1
     signed = bool((outward < 0).any())
+    sizes_words = _words(sizes, size_unit, signed=False)
+    long_ones = int(np.count_nonzero(sizes_words >> np.uint64(tables(*SIZE_TOKENS).limit)))
+    size_tokens = SIZE_TOKENS if long_ones * ESCAPES_SHARE <= len(sizes) else TOKENS
     parts = [
         _packed(DELTA, TOKENS, 0, unit, _words(firsts, unit, signed=True)),
         _packed(DELTA if signed else PLAIN, TOKENS, 0, unit, _words(outward, 1, signed=signed)),
-        _packed(PLAIN, SIZE_TOKENS, 0, size_unit, _words(sizes, size_unit, signed=False)),
+        _packed(PLAIN, size_tokens, 0, size_unit, sizes_words),
     ]
     return _Priced(forms, unit, base, [entry for entry, _ in parts], [stream for _, stream in parts])
 
