@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK_BYTES", "EncodeOptions", "book_place", "encode_segment"]
 
-BLOCK_BYTES: Final = 5 * 1024 * 1024
-"""Raw bytes of a block, about 65,536 deltas. Each block of a book channel holds one whole book: with 256 KiB that
+BLOCK_BYTES: Final = 7 * 1024 * 1024
+"""Raw bytes of a block, about 90,000 deltas. Each block of a book channel holds one whole book: with 256 KiB that
 would cost as much as the deltas."""
 
 

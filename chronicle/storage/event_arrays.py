@@ -11,14 +11,16 @@ import numpy as np
 
 from chronicle.core.layout import Flag, Side
 from chronicle.storage.event_layout import DELTA_HEAD, DESCENDING, EVENT_LAST, REVERSED, SIGNED, STEP_ORDINAL, Place
-from chronicle.storage.tokens import Column, Values, Words, unzigzag, words_to_values
+from chronicle.storage.tokens import Column, Values, Words, needs_of, unzigzag, words_to_values
 
-__all__ = ["assemble", "flags", "prices", "sides", "spread", "values", "words"]
+__all__ = ["assemble", "flags", "needs", "prices", "sides", "spread", "values", "words"]
 
 COMPILED: Final = False
 DELTA_WORDS: Final = 10
 TILE_ROWS: Final = 2048
 LENGTH_MASK: Final = 0xFFFFFFFF
+
+needs = needs_of
 
 
 def words(column: Column, rows: int) -> Words:

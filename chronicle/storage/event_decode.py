@@ -20,6 +20,9 @@ from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SNAPSHOT_LEVEL
 from chronicle.storage import engine
 from chronicle.storage.blocks import BLOCK_BYTES_MAX, decode_block, record_offsets
 from chronicle.storage.event_layout import (
+    BESIDE_COLUMNS,
+    BESIDE_STORED,
+    BESIDE_ZSTD,
     CHECK_HEAD,
     HEAD,
     HEAD_BYTES,
@@ -155,7 +158,7 @@ class EventBlock:
             self._forms = list(descriptor[ENTRY.size * head.columns :])
             self._beside = data[beside:start]
             rows_max = max(head.rows, head.levels, head.others)
-            self._columns = Columns(descriptor, head.columns, data[start:], rows_max)
+            self._columns = Columns(descriptor, head.columns, data[start:], rows_max, self._arrays.needs)
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
@@ -305,9 +308,17 @@ class EventBlock:
                 raise ValueError("records that nobody counted")
             return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
         raw_bytes, method = struct.unpack_from("<II", self._beside)
-        if raw_bytes > self._raw_bytes or method > 1 or (not method and len(self._beside) - 8 != raw_bytes):
+        if raw_bytes > self._raw_bytes:
             raise ValueError("the other records are longer than the block")
-        raw = decode_block(self._beside[8:], raw_bytes) if method else self._beside[8:]
+        raw: bytes | memoryview = self._beside[8:]
+        if method == BESIDE_COLUMNS:
+            raw = decode_block(raw, raw_bytes)
+        elif method == BESIDE_ZSTD:
+            if zstandard.frame_content_size(raw) != raw_bytes:
+                raise ValueError("the other records have another length than they say")
+            raw = zstandard.ZstdDecompressor().decompress(raw, max_output_size=raw_bytes)
+        elif method != BESIDE_STORED or len(raw) != raw_bytes:
+            raise ValueError("the other records are stored in no known way")
         offsets = record_offsets(raw)
         if offsets is None or len(offsets) != self.head.others:
             raise ValueError("the other records are none")

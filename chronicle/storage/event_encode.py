@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Kind, Origin
 from chronicle.storage.blocks import encode_block
 from chronicle.storage.event_layout import (
+    BESIDE_COLUMNS,
+    BESIDE_STORED,
+    BESIDE_ZSTD,
     DESCENDING,
     HEAD,
     LEVEL_FORMS,
@@ -43,6 +46,8 @@ TOKENS: Final = (6, 3)
 SIZE_TOKENS: Final = (7, 3)
 ESCAPES_SHARE: Final = 1000
 """Sizes of which more than one in so many would escape take the tokens that reach farther."""
+COLUMNS_FROM: Final = 64
+"""Fewer other records are one zstd frame: columns would cost more time than they save bytes."""
 SAMPLE: Final = 512
 """A group column's mode is chosen on this many groups from the middle."""
 SIDE_SAMPLE: Final = 2048
@@ -185,10 +190,13 @@ class _Parts:
         expected = expected_headers(self.words[self.others], self.places, self.groups, self.step)
         size = kernel.gather_others(self.words, self.others, cut, expected, out)
         raw = out[:size].tobytes()
-        packed = encode_block(raw, level)
+        if len(self.others) >= COLUMNS_FROM:
+            packed, method = encode_block(raw, level), BESIDE_COLUMNS
+        else:
+            packed, method = zstandard.ZstdCompressor(level=level).compress(raw), BESIDE_ZSTD
         if packed is None or len(packed) >= len(raw):
-            return struct.pack("<II", len(raw), 0) + raw
-        return struct.pack("<II", len(raw), 1) + packed
+            packed, method = raw, BESIDE_STORED
+        return struct.pack("<II", len(raw), method) + packed
 
 
 def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes]:

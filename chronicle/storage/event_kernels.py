@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from chronicle.storage.kernels import groups as kernel
-from chronicle.storage.kernels.tokens import rebuild, take_tokens
+from chronicle.storage.kernels.tokens import needs, rebuild, take_tokens
 from chronicle.storage.tokens import PLAIN, Column, Values, Words, tables
 
-__all__ = ["assemble", "flags", "prices", "sides", "spread", "values", "words"]
+__all__ = ["assemble", "flags", "needs", "prices", "sides", "spread", "values", "words"]
 
 COMPILED: Final = True
 

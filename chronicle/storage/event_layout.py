@@ -46,6 +46,11 @@ DELTA_HEAD: Final = BOOK_DELTA_BYTES | Kind.BOOK_DELTA << 32
 EVENT_LAST: Final = 1 << 16
 """Mark of a group that is the last of its event; below it flags of all rows but the last, then of the last."""
 
+BESIDE_STORED: Final = 0
+BESIDE_COLUMNS: Final = 1
+BESIDE_ZSTD: Final = 2
+"""How the other records are stored; before them u32 bytes, u32 method."""
+
 LEVELS_VERBATIM: Final = 0
 LEVELS_REPLAYED: Final = 1
 LEVELS_COLUMNS: Final = 2

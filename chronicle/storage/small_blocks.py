@@ -13,7 +13,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
-from chronicle.core.layout import SEEK_ENTRY_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
+from chronicle.core.layout import BOOK_DELTA_BYTES, SEEK_ENTRY_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
 from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
 from chronicle.storage import event_arrays
 from chronicle.storage.event_layout import LEVEL_FORMS, SIGNED
@@ -81,7 +81,11 @@ def encode_seek(raw: bytes, entries: int) -> bytes | None:
     if entries < 1:
         return None
     rows = np.frombuffer(raw, dtype=np.int64, count=entries * SEEK_WORDS).reshape(-1, SEEK_WORDS)
-    columns = _pack([rows[:, word] for word in range(SEEK_WORDS)], _one_event(entries))
+    events, index = _one_event(entries), rows[:, 0]
+    found = [encode_column(np.ascontiguousarray(rows[:, 0]), events)]
+    found.append(encode_column(np.ascontiguousarray(rows[:, 1]), events, index * BOOK_DELTA_BYTES))
+    found += [encode_column(np.ascontiguousarray(rows[:, word]), events) for word in (2, 3)]
+    columns = _pack(found)
     rest = zstandard.ZstdCompressor(level=9).compress(raw[entries * SEEK_ENTRY_BYTES :])
     return SEEK_HEAD.pack(entries, len(columns)) + columns + rest
 
@@ -99,9 +103,13 @@ def decode_seek(stored_block: bytes | memoryview, raw_bytes: int) -> bytes:
         start = SEEK_HEAD.size + size
         if not 1 <= entries <= raw_bytes // SEEK_ENTRY_BYTES:
             raise ValueError("an absurd number of seek entries")
-        columns = _unpack(stored_block[SEEK_HEAD.size : start], SEEK_WORDS, _one_event(entries))
+        events = _one_event(entries)
+        columns = _unpack(stored_block[SEEK_HEAD.size : start], SEEK_WORDS, entries)
+        index = decode_column(columns[0], events)
+        offset = decode_column(columns[1], events, index * BOOK_DELTA_BYTES)
+        rows = [index, offset, *(decode_column(column, events) for column in columns[2:])]
         rest = _unzstd(memoryview(stored_block)[start:], raw_bytes)
-        found = np.stack(columns, axis=1).tobytes() + rest
+        found = np.stack(rows, axis=1).tobytes() + rest
         if len(found) != raw_bytes:
             raise ValueError("the parts do not add up")
     except (ValueError, IndexError, OverflowError, struct.error, zstandard.ZstdError) as error:
@@ -157,15 +165,14 @@ def _one_event(rows: int) -> Events:
     return Events(opens)
 
 
-def _pack(columns: list[Any], events: Events) -> bytes:
-    """Return columns as their descriptors, then all planes as one zstd frame."""
-    found = [encode_column(np.ascontiguousarray(values), events) for values in columns]
-    frames = [zstandard.ZstdCompressor(level=9).compress(plane) for column in found for plane in column.planes]
+def _pack(columns: list[Column]) -> bytes:
+    """Return columns as their descriptors, the sizes of the planes, and the planes, a zstd frame each."""
+    frames = [zstandard.ZstdCompressor(level=9).compress(plane) for column in columns for plane in column.planes]
     sizes = b"".join(struct.pack("<I", len(frame)) for frame in frames)
-    return b"".join((*(column.pack() for column in found), sizes, *frames))
+    return b"".join((*(column.pack() for column in columns), sizes, *frames))
 
 
-def _unpack(data: bytes | memoryview, count: int, events: Events) -> list[Values]:
+def _unpack(data: bytes | memoryview, count: int, rows: int) -> list[Column]:
     parts = [COLUMN.unpack_from(data, COLUMN.size * number) for number in range(count)]
     if any(part[1] > WIDTH_MAX for part in parts):
         raise ValueError("a column is too wide")
@@ -176,8 +183,8 @@ def _unpack(data: bytes | memoryview, count: int, events: Events) -> list[Values
     for size in sizes:
         if position + size > len(data):
             raise ValueError("planes lead outside their block")
-        plane = _unzstd(data[position : position + size], len(events))
-        if len(plane) != len(events):
+        plane = _unzstd(data[position : position + size], rows)
+        if len(plane) != rows:
             raise ValueError("a plane has another length than its column")
         planes.append(plane)
         position += size
@@ -185,9 +192,8 @@ def _unpack(data: bytes | memoryview, count: int, events: Events) -> list[Values
         raise ValueError("bytes are left over")
     found = []
     for mode, width, base, divisor in parts:
-        column = Column(mode, width, base, divisor, tuple(planes[:width]))
+        found.append(Column(mode, width, base, divisor, tuple(planes[:width])))
         planes = planes[width:]
-        found.append(decode_column(column, events))
     return found
 
 

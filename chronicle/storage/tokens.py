@@ -7,6 +7,7 @@ process that looks up one block needs no compiler; :mod:`chronicle.storage.kerne
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -15,10 +16,11 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-__all__ = ["ENTRY", "Column", "Columns", "Tables", "Words", "tables", "words_to_values"]
+__all__ = ["ENTRY", "Column", "Columns", "Tables", "Words", "needs_of", "tables", "words_to_values"]
 
 Values = NDArray[np.int64]
 Words = NDArray[np.uint64]
+Needs = Callable[[NDArray[np.uint8], NDArray[np.uint8]], tuple[int, int]]
 
 PLAIN: Final = 0
 """Words of (value - base) / unit, as they are."""
@@ -136,6 +138,8 @@ class Columns:
         Their streams, one after the other: tokens, bits, escapes.
     rows_max : int
         No column may have more rows: that much is allocated at most.
+    needs : callable, optional
+        Gives (bits, escapes) that tokens ask for, from tokens and widths.
 
     Raises
     ------
@@ -143,8 +147,11 @@ class Columns:
         When the streams do not fill `data`.
     """
 
-    def __init__(self, descriptor: bytes, count: int, data: memoryview, rows_max: int) -> None:
+    def __init__(
+        self, descriptor: bytes, count: int, data: memoryview, rows_max: int, needs: Needs | None = None
+    ) -> None:
         self._data = data
+        self._needs = needs or needs_of
         self._entries: list[tuple[int, ...]] = []
         self._starts: list[int] = []
         position = 0
@@ -186,11 +193,15 @@ class Columns:
         words.view(np.uint8)[:bit_bytes] = self._data[start : start + bit_bytes]
         start += bit_bytes
         beside = np.frombuffer(bytes(self._data[start : start + 8 * escapes]), dtype=np.uint64)
-        counts = np.bincount(tokens, minlength=256)
-        needed = int(counts @ tables(k, m).widths.astype(np.int64)), int(counts[ESCAPE])
-        if needed != (bits, escapes) or len(tokens) != count:
+        if self._needs(tokens, tables(k, m).widths) != (bits, escapes) or len(tokens) != count:
             raise ValueError(f"column {number} holds other bits than its tokens ask for")
         return Column(mode, k, m, count, base, unit, tokens, words, beside)
+
+
+def needs_of(tokens: NDArray[np.uint8], widths: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return (bits, escapes) that tokens ask for."""
+    counts = np.bincount(tokens, minlength=256)
+    return int(counts @ widths.astype(np.int64)), int(counts[ESCAPE])
 
 
 def _bit_bytes(bits: int) -> int:

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["common_divisor", "put_tokens", "rebuild", "residuals", "step_bits", "take_tokens", "words_of"]
+__all__ = ["common_divisor", "needs", "put_tokens", "rebuild", "residuals", "step_bits", "take_tokens", "words_of"]
 
 DELTA, SAME, BEFORE = 1, 2, 3
 ESCAPE = 255
@@ -95,6 +95,17 @@ def take_tokens(tokens: Any, bases: Any, widths: Any, bits: Any, escapes: Any, o
         if token == np.uint64(ESCAPE):
             out[number] = escapes[escaped]
             escaped += one
+
+
+@numba.njit(cache=True, nogil=True)
+def needs(tokens: Any, widths: Any) -> Any:
+    """Return (bits, escapes) that tokens u8[n] ask for; widths u8[256]. Half a ns a token."""
+    bits, escapes = np.int64(0), np.int64(0)
+    for position in range(len(tokens)):
+        token = tokens[position]
+        bits += np.int64(widths[token])
+        escapes += np.int64(token == ESCAPE)
+    return bits, escapes
 
 
 @numba.njit(cache=True, nogil=True)
