@@ -10,7 +10,16 @@ from typing import Any, Final
 import numpy as np
 
 from chronicle.core.layout import Flag, Side
-from chronicle.storage.event_layout import DELTA_HEAD, DESCENDING, EVENT_LAST, REVERSED, SIGNED, STEP_ORDINAL, Place
+from chronicle.storage.event_layout import (
+    DELTA_HEAD,
+    DESCENDING,
+    EVENT_LAST,
+    REVERSED,
+    SIGNED,
+    STEP_ORDINAL,
+    Place,
+    Price,
+)
 from chronicle.storage.tokens import Column, Values, Words, needs_of, unzigzag, words_to_values
 
 __all__ = ["assemble", "flags", "needs", "prices", "sides", "spread", "values", "words"]
@@ -34,9 +43,10 @@ def values(column: Column, rows: int, reference: Values | None) -> Values:
 
 
 def prices(
-    firsts: Words, gaps: Words, bids: Values, asks: Values, forms: tuple[int, int], base: int, unit: int, rows: int
+    firsts: Words, gaps: Words, bids: Values, asks: Values, price: Price, edges: tuple[int, ...], rows: int
 ) -> Values:
     """Return the price of every row."""
+    base, unit, forms = price
     counts = np.stack((bids, asks), axis=1).reshape(-1)
     half = np.tile(np.array([0, 1]), len(bids))[counts > 0]
     counts = counts[counts > 0]
@@ -47,7 +57,10 @@ def prices(
     run = np.repeat(np.arange(len(counts)), counts)
     inner = np.ones(rows, dtype=np.bool_)
     inner[starts] = False
-    outward = unzigzag(gaps) if forms[0] & SIGNED else gaps.view(np.int64)
+    left = ((starts + counts)[run] - np.arange(rows) - 1)[inner]
+    walked = np.empty(len(gaps), dtype=np.uint64)
+    walked[np.argsort(np.searchsorted(np.array(edges), left, side="right"), kind="stable")] = gaps
+    outward = unzigzag(walked) if forms[0] & SIGNED else walked.view(np.int64)
     scale = np.array([-unit if form & DESCENDING else unit for form in forms], dtype=np.int64)[half]
     steps = np.zeros(rows, dtype=np.int64)
     steps[inner] = (outward + 1) * scale[run[inner]]

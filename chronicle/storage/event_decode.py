@@ -24,9 +24,12 @@ from chronicle.storage.event_layout import (
     BESIDE_STORED,
     BESIDE_ZSTD,
     CHECK_HEAD,
+    COLUMNS,
+    GAP_EDGES,
     HEAD,
     HEAD_BYTES,
     HEAD_MASK,
+    LEVEL_EDGES,
     LEVEL_FORMS,
     LEVELS_COLUMNS,
     LEVELS_REPLAYED,
@@ -38,7 +41,9 @@ from chronicle.storage.event_layout import (
     STEPS,
     VERSION,
     Place,
+    Price,
     expected_headers,
+    gap_counts,
     stepped,
 )
 from chronicle.storage.snapshots import Book, Replay, Stored, stored
@@ -113,7 +118,7 @@ class Head:
         self.descriptor_bytes, self.beside_bytes = values[17:]
         plausible = (
             version == VERSION
-            and self.columns == len(Place)
+            and self.columns == COLUMNS
             and 0 < self.groups <= self.rows
             and self.snapshots <= self.others
             and BOOK_DELTA_BYTES * self.rows + HEADER_BYTES * self.others + 16 * self.levels <= raw_bytes
@@ -217,7 +222,8 @@ class EventBlock:
     @cached_property
     def _prices(self) -> Values:
         head, (bids, asks) = self.head, self._counts
-        return self._priced(Place.PRICE_FIRST, bids, asks, head.forms, head.price_base, head.price_unit, head.rows)
+        price = Price(head.price_base, head.price_unit, head.forms)
+        return self._priced(Place.PRICE_FIRST, bids, asks, price, head.rows)
 
     @cached_property
     def _sizes(self) -> Values:
@@ -232,17 +238,21 @@ class EventBlock:
             raise ValueError("records stand where there is no group")
         return places
 
-    def _priced(
-        self, place: Place, bids: Values, asks: Values, forms: tuple[int, int], base: int, unit: int, rows: int
-    ) -> Values:
+    def _priced(self, first: Place, bids: Values, asks: Values, price: Price, rows: int) -> Values:
+        """Return the prices of rows from the columns of first prices and gaps, which begin at `first`."""
+        edges = GAP_EDGES if first == Place.PRICE_FIRST else LEVEL_EDGES
+        counts = gap_counts(bids, asks, edges)
         firsts = int(np.count_nonzero(bids)) + int(np.count_nonzero(asks))
-        first_words = self._words(place, firsts)
-        gap_words = self._words(Place(place + 1), rows - firsts)
-        if self._columns.mode(place + 1) != PLAIN:
-            forms = forms[0] | SIGNED, forms[1] | SIGNED
-        return np.asarray(self._arrays.prices(first_words, gap_words, bids, asks, forms, base, unit, rows))
+        modes = {self._columns.mode(first + 1 + number) for number in range(len(edges))}
+        if firsts + sum(counts) != rows or len(modes) != 1:
+            raise ValueError("the gaps do not add up")
+        first_words = self._words(first, firsts)
+        gaps = np.concatenate([self._words(first + 1 + number, count) for number, count in enumerate(counts)])
+        if modes != {PLAIN}:
+            price = Price(price.base, price.unit, (price.forms[0] | SIGNED, price.forms[1] | SIGNED))
+        return np.asarray(self._arrays.prices(first_words, gaps, bids, asks, price, edges, rows))
 
-    def _words(self, place: Place, rows: int) -> NDArray[np.uint64]:
+    def _words(self, place: int, rows: int) -> NDArray[np.uint64]:
         return np.asarray(self._arrays.words(self._columns.take(place, rows), rows))
 
     def _rows_of(self, place: Place) -> int:
@@ -383,8 +393,8 @@ class EventBlock:
         counts = np.array([[s.bids for s in kept], [s.asks for s in kept]], dtype=np.int64).reshape(2, -1)
         if int(counts.sum()) != head.levels:
             raise ValueError("the levels do not add up")
-        base, unit = head.level_base, head.level_unit
-        prices = self._priced(Place.LEVEL_FIRST, counts[0], counts[1], LEVEL_FORMS, base, unit, head.levels)
+        price = Price(head.level_base, head.level_unit, LEVEL_FORMS)
+        prices = self._priced(Place.LEVEL_FIRST, counts[0], counts[1], price, head.levels)
         return np.stack((prices, self._values(Place.LEVEL_SIZE)), axis=1)
 
 

@@ -20,7 +20,9 @@ from chronicle.storage.event_layout import (
     BESIDE_STORED,
     BESIDE_ZSTD,
     DESCENDING,
+    GAP_EDGES,
     HEAD,
+    LEVEL_EDGES,
     LEVEL_FORMS,
     LEVELS_COLUMNS,
     LEVELS_REPLAYED,
@@ -31,6 +33,7 @@ from chronicle.storage.event_layout import (
     VERSION,
     Place,
     expected_headers,
+    gap_counts,
     stepped,
 )
 from chronicle.storage.kernels import groups as kernel
@@ -124,7 +127,7 @@ class _Parts:
             entries.append(entry)
             streams.append(stream)
         entry, stream = group_column(self.places, None)
-        rows = priced(self.prices, self.sizes, self.groups[Place.BIDS], self.groups[Place.ASKS])
+        rows = priced(self.prices, self.sizes, self.groups[Place.BIDS], self.groups[Place.ASKS], edges=GAP_EDGES)
         level_groups = np.array([[s.bids for s in kept], [s.asks for s in kept]], dtype=np.int64).reshape(2, -1)
         joined = np.concatenate([s.levels for s in kept]) if kept else np.zeros((0, 2), dtype=np.int64)
         levels = priced(joined[:, 0].copy(), joined[:, 1].copy(), *level_groups, forms=LEVEL_FORMS)
@@ -236,18 +239,27 @@ def _cost(values: Values, reference: Values, mode: int) -> int:
 
 
 def priced(
-    prices: Values, sizes: Values, bids: Values, asks: Values, *, forms: tuple[int, int] | None = None
+    prices: Values,
+    sizes: Values,
+    bids: Values,
+    asks: Values,
+    *,
+    forms: tuple[int, int] | None = None,
+    edges: tuple[int, ...] = LEVEL_EDGES,
 ) -> _Priced:
-    """Return the three columns of price and size: first prices of sides, gaps, sizes."""
+    """Return the columns of price and size: first prices of sides, gaps (one for each edge), sizes."""
     if not len(prices):
         empty = _packed(PLAIN, TOKENS, 0, 1, np.zeros(0, dtype=np.uint64))
-        return _Priced((0, 0), 1, 0, [empty[0]] * 3, [b""] * 3)
+        return _Priced((0, 0), 1, 0, [empty[0]] * (2 + len(edges)), [b""] * (2 + len(edges)))
     forms = forms or _side_forms(prices, bids, asks)
     base = int(prices[0])
     firsts, gaps = np.empty((2, len(prices)), dtype=np.int64)
-    walk = np.array(forms, dtype=np.int64)
-    first_count, gap_count = kernel.price_steps(prices, bids, asks, walk, base, firsts, gaps)
-    firsts, gaps = firsts[:first_count], gaps[:gap_count]
+    counts = gap_counts(bids, asks, edges)
+    ends = np.cumsum(counts)
+    places = ends - counts
+    walk, parts = np.array(forms, dtype=np.int64), np.array(edges, dtype=np.int64)
+    first_count = kernel.price_steps(prices, bids, asks, walk, base, parts, firsts, gaps, places)
+    firsts, gaps = firsts[:first_count], gaps[: int(ends[-1])]
     unit = max(1, int(tokenizer.common_divisor(gaps, tokenizer.common_divisor(firsts, 0))))
     size_unit = max(1, int(tokenizer.common_divisor(sizes, 0)))
     outward = gaps if unit == 1 else gaps // unit
@@ -256,12 +268,13 @@ def priced(
     sizes_words = _words(sizes, size_unit, signed=False)
     long_ones = int(np.count_nonzero(sizes_words >> np.uint64(tables(*SIZE_TOKENS).limit)))
     size_tokens = SIZE_TOKENS if long_ones * ESCAPES_SHARE <= len(sizes) else TOKENS
-    parts = [
+    gap_words, mode = _words(outward, 1, signed=signed), DELTA if signed else PLAIN
+    columns = [
         _packed(DELTA, TOKENS, 0, unit, _words(firsts, unit, signed=True)),
-        _packed(DELTA if signed else PLAIN, TOKENS, 0, unit, _words(outward, 1, signed=signed)),
+        *(_packed(mode, TOKENS, 0, unit, gap_words[end - count : end]) for count, end in zip(counts, ends, strict=True)),
         _packed(PLAIN, size_tokens, 0, size_unit, sizes_words),
     ]
-    return _Priced(forms, unit, base, [entry for entry, _ in parts], [stream for _, stream in parts])
+    return _Priced(forms, unit, base, [entry for entry, _ in columns], [stream for _, stream in columns])
 
 
 def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:

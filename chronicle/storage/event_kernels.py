@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from chronicle.storage.event_layout import Price, gap_counts
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels.tokens import needs, rebuild, take_tokens
 from chronicle.storage.tokens import PLAIN, Column, Values, Words, tables
@@ -39,11 +40,14 @@ def values(column: Column, rows: int, reference: Values | None) -> Values:
 
 
 def prices(
-    firsts: Words, gaps: Words, bids: Values, asks: Values, forms: tuple[int, int], base: int, unit: int, rows: int
+    firsts: Words, gaps: Words, bids: Values, asks: Values, price: Price, edges: tuple[int, ...], rows: int
 ) -> Values:
     """Return the price of every row."""
     out = np.empty(rows, dtype=np.int64)
-    kernel.price_values(firsts, gaps, bids, asks, np.array(forms, dtype=np.int64), base, unit, out)
+    counts = gap_counts(bids, asks, edges)
+    places = np.cumsum(counts) - counts
+    forms, parts = np.array(price.forms, dtype=np.int64), np.array(edges, dtype=np.int64)
+    kernel.price_values(firsts, gaps, bids, asks, forms, price.base, price.unit, parts, places, out)
     return out
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.core.layout import BOOK_DELTA_BYTES, CHECK_BYTES, Kind
 
-__all__ = ["HEAD", "Place", "expected_headers", "stepped"]
+__all__ = ["HEAD", "Place", "Price", "expected_headers", "gap_counts", "stepped"]
 
 Values = NDArray[np.int64]
 
@@ -72,10 +72,33 @@ class Place(IntEnum):
     OTHERS = 10
     PRICE_FIRST = 11
     PRICE_GAP = 12
-    SIZE = 13
-    LEVEL_FIRST = 14
-    LEVEL_GAP = 15
-    LEVEL_SIZE = 16
+    SIZE = 17
+    LEVEL_FIRST = 18
+    LEVEL_GAP = 19
+    LEVEL_SIZE = 20
+
+
+class Price(NamedTuple):
+    """How prices of rows or levels are walked: where they begin, their unit, and the forms of bids and asks."""
+
+    base: int
+    unit: int
+    forms: tuple[int, int]
+
+
+COLUMNS: Final = 21
+GAP_EDGES: Final = (0, 1, 4, 16, 64)
+"""Gaps of rows are five columns: a gap that so many gaps of its group's side follow in walking order, or more, is in
+the column of the last edge not above. The touch comes first where a side is long, and gaps grow outward."""
+LEVEL_EDGES: Final = (0,)
+
+
+def gap_counts(bids: Values, asks: Values, edges: tuple[int, ...]) -> list[int]:
+    """Return how many gaps each of the columns has, for the counts of all groups."""
+    gaps = np.maximum(np.concatenate((bids, asks)) - 1, 0)
+    above = [int(np.maximum(gaps - edge, 0).sum()) for edge in edges] + [0]
+    return [above[number] - above[number + 1] for number in range(len(edges))]
+
 
 
 REFERENCES: Final = {

@@ -16,7 +16,7 @@ from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import BOOK_DELTA_BYTES, SEEK_ENTRY_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
 from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
 from chronicle.storage import event_arrays
-from chronicle.storage.event_layout import LEVEL_FORMS, SIGNED
+from chronicle.storage.event_layout import LEVEL_EDGES, LEVEL_FORMS, SIGNED, Price
 from chronicle.storage.snapshots import Book, Stored, stored
 from chronicle.storage.tokens import ENTRY, PLAIN, Columns
 
@@ -151,9 +151,8 @@ def _unpack_levels(data: memoryview, bids: int, asks: int) -> Values:
         columns.take(1, rows - firsts).words(rows - firsts),
         np.array([bids], dtype=np.int64),
         np.array([asks], dtype=np.int64),
-        forms,
-        base,
-        unit,
+        Price(base, unit, forms),
+        LEVEL_EDGES,
         rows,
     )
     return np.stack((prices, event_arrays.values(columns.take(2, rows), rows, None)), axis=1)

@@ -122,14 +122,17 @@ def scan_groups(words: Any, groups: Any, prices: Any, sizes: Any, others: Any, p
 
 
 @numba.njit(cache=True, nogil=True)
-def price_steps(prices: Any, bids: Any, asks: Any, forms: Any, base: Any, firsts: Any, gaps: Any) -> Any:
-    """Write prices int64[n] as steps, group by group and side by side; return (firsts, gaps) written.
+def price_steps(
+    prices: Any, bids: Any, asks: Any, forms: Any, base: Any, edges: Any, firsts: Any, gaps: Any, places: Any
+) -> Any:
+    """Write prices int64[n] as steps, group by group and side by side; return how many firsts there are.
 
-    firsts and gaps int64[n] are the caller's, written. A side's first price counts from the first of that side
-    before (`base` at the start), each other from the one before it, in the side's walking order and direction.
-    forms int64[2]: DESCENDING and REVERSED, of bids and asks. 1.5 ns a row.
+    A side's first price counts from the first of that side before (`base` at the start), each other from the one
+    before it, in the side's walking order and direction. firsts and gaps int64[n] are the caller's, written; edges
+    int64[c] parts the gaps by how many follow on that side, places int64[c] is where each part begins in `gaps` and,
+    afterwards, ends. forms int64[2]: DESCENDING and REVERSED, of bids and asks. 1.5 ns a row.
     """
-    row, first_count, gap_count = np.int64(0), np.int64(0), np.int64(0)
+    row, first_count = np.int64(0), np.int64(0)
     bid_first, ask_first = base, base
     for group in range(len(bids)):
         for half in range(2):
@@ -137,7 +140,7 @@ def price_steps(prices: Any, bids: Any, asks: Any, forms: Any, base: Any, firsts
             if rows == 0:
                 continue
             form = forms[half]
-            at, stride = (row + rows - 1, -1) if form & REVERSED else (row, 1)
+            at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
             before = prices[at]
             if half == 0:
                 firsts[first_count] = before - bid_first
@@ -147,25 +150,31 @@ def price_steps(prices: Any, bids: Any, asks: Any, forms: Any, base: Any, firsts
                 ask_first = before
             first_count += 1
             sign = -1 if form & DESCENDING else 1
-            for _ in range(rows - 1):
-                at += stride
-                price = prices[at]
-                gaps[gap_count] = sign * (price - before)
-                before = price
-                gap_count += 1
+            left = rows - 1
+            for part in range(len(edges) - 1, -1, -1):
+                place = places[part]
+                for _ in range(left - edges[part]):
+                    at += stride
+                    price = prices[at]
+                    gaps[place] = sign * (price - before)
+                    before = price
+                    place += 1
+                places[part] = place
+                left = min(left, edges[part])
             row += rows
-    return first_count, gap_count
+    return first_count
 
 
 @numba.njit(cache=True, nogil=True)
 def price_values(
-    firsts: Any, gaps: Any, bids: Any, asks: Any, forms: Any, base: Any, unit: Any, out: Any
+    firsts: Any, gaps: Any, bids: Any, asks: Any, forms: Any, base: Any, unit: Any, edges: Any, places: Any, out: Any
 ) -> None:
     """Undo :func:`price_steps` over words: firsts and gaps u64, out int64[n] (the caller's, written).
 
-    The counts must add up to the words and to `out`. Gaps are words of gap - 1, zigzag where the side's form is SIGNED.
+    The counts must add up to the words and to `out`; places int64[c] (written) is where each part of the gaps begins.
+    Gaps are words of gap - 1, zigzag where the side's form is SIGNED.
     """
-    row, first_count, gap_count = np.int64(0), np.int64(0), np.int64(0)
+    row, first_count = np.int64(0), np.int64(0)
     bid_first, ask_first = base, base
     one = np.uint64(1)
     for group in range(len(bids)):
@@ -186,19 +195,25 @@ def price_values(
             at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
             out[at] = price
             scale = -unit if form & DESCENDING else unit
-            if form & SIGNED:
-                for _ in range(rows - 1):
-                    word = gaps[gap_count]
-                    gap_count += 1
-                    price += ((np.int64(word >> one) ^ -np.int64(word & one)) + 1) * scale
-                    at += stride
-                    out[at] = price
-            else:
-                for _ in range(rows - 1):
-                    price += (np.int64(gaps[gap_count]) + 1) * scale
-                    gap_count += 1
-                    at += stride
-                    out[at] = price
+            left = rows - 1
+            for part in range(len(edges) - 1, -1, -1):
+                count = left - edges[part]
+                if count <= 0:
+                    continue
+                place = places[part]
+                if form & SIGNED:
+                    for number in range(count):
+                        word = gaps[place + number]
+                        price += ((np.int64(word >> one) ^ -np.int64(word & one)) + 1) * scale
+                        at += stride
+                        out[at] = price
+                else:
+                    for number in range(count):
+                        price += (np.int64(gaps[place + number]) + 1) * scale
+                        at += stride
+                        out[at] = price
+                places[part] = place + count
+                left = edges[part]
             row += rows
 
 
