@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
 from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError
-from chronicle.core.layout import SegmentState
+from chronicle.core.layout import Kind, SegmentState
 from chronicle.core.records import unpack_details
 from chronicle.core.segment import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
@@ -26,6 +27,7 @@ from chronicle.storage.archive_layout import (
     TRAILER_BYTES,
     ArchiveFooter,
     Block,
+    Holds,
     Method,
     check_header,
     unpack_trailer,
@@ -33,14 +35,40 @@ from chronicle.storage.archive_layout import (
 from chronicle.storage.stores import ObjectReader, Store
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from chronicle.storage.snapshots import Book
 
-__all__ = ["ArchivedSegment", "check_archived", "read_archive_footer"]
+__all__ = ["COLUMN_NAMES", "ArchivedSegment", "Stretch", "check_archived", "read_archive_footer"]
 
+COLUMN_NAMES: Final = (
+    "ts_recv",
+    "ts_event",
+    "side",
+    "flags",
+    "price",
+    "size",
+    "sequence",
+    "sequence_first",
+    "sequence_previous",
+    "source_index",
+    "source",
+    "index",
+)
+"""What :meth:`ArchivedSegment.stretches` gives as columns."""
 CACHE_BYTES: Final = 16 * 1024 * 1024
 """Decoded blocks kept per open segment (at least the last two)."""
 RAW_BYTES_MAX: Final = 96 << 20
 FOOTER_BYTES_MAX: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Sealed bytes [offset, end) of whole events: `columns` of their rows, or None where records must be read."""
+
+    offset: int
+    end: int
+    columns: dict[str, NDArray[Any]] | None
 
 
 class ArchivedSegment:
@@ -157,6 +185,67 @@ class ArchivedSegment:
             parts.append(memoryview(self._block(position))[start - block.raw_offset : stop - block.raw_offset])
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    def stretches(
+        self, start_ts: int | None, end_ts: int | None, names: Collection[str], kinds: Collection[int]
+    ) -> Iterator[Stretch]:
+        """Yield the blocks that may hold records with start_ts <= ts_recv < end_ts, as columns where that is all.
+
+        Parameters
+        ----------
+        names : collection of str
+            Columns of COLUMN_NAMES.
+        kinds : collection of int
+            The record kinds that are wanted. A block is given as columns when its BOOK_DELTA records are all there is
+            of them and its instrument is not redefined in it; no record of it is built then.
+
+        Raises
+        ------
+        CorruptionError
+            When a block is not what was stored.
+        """
+        points = {point.offset: point for point in self.seek_points()}
+        records = [
+            position
+            for position, block in enumerate(self.footer.blocks)
+            if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset
+        ]
+        for position in records:
+            block = self.footer.blocks[position]
+            point, following = points.get(block.raw_offset), points.get(block.raw_offset + block.raw_bytes)
+            if point is not None and end_ts is not None and point.ts_recv >= end_ts:
+                return
+            if following is not None and start_ts is not None and following.ts_recv < start_ts:
+                continue
+            index = self.footer.base_index if position == records[0] else None if point is None else point.index
+            end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
+            columns = None
+            if index is not None and Kind.BOOK_DELTA in kinds:
+                columns = self._columns(position, names, kinds, index)
+            yield Stretch(block.raw_offset, end, columns)
+
+    def _columns(
+        self, position: int, names: Collection[str], kinds: Collection[int], index: int
+    ) -> dict[str, NDArray[Any]] | None:
+        block = self.footer.blocks[position]
+        redefined = block.method != Method.EVENTS or block.holds & Holds.INSTRUMENTS or not block.holds
+        if redefined or (Kind.BOOK_SNAPSHOT in kinds and block.holds & Holds.VENUE_SNAPSHOTS):
+            return None
+        from chronicle.storage.event_decode import EventBlock
+
+        self.blocks_decoded += 1
+        stored = self._stored(block)
+        _compare(stored, block.stored_checksum, block, self.path, "stored")
+        try:
+            return EventBlock(stored, block.raw_bytes).columns(names, index)
+        except CorruptionError as error:
+            error.path, error.offset = self.path, block.object_offset
+            raise
+
+    def may_define(self, offset: int) -> bool:
+        """Tell whether an INSTRUMENT record may stand in the block of `offset`; False without decoding it."""
+        block = self.footer.blocks[bisect_right(self._starts, offset) - 1]
+        return not block.holds or bool(block.holds & Holds.INSTRUMENTS)
 
     def _block(self, position: int) -> bytes | memoryview:
         cached = self._cache.get(position)

@@ -152,9 +152,10 @@ class _Coder:
         """Return the stored bytes of [start, end) and their entry in the block table."""
         raw = bytes(self._segment.view(start, end))
         stored, method = raw, Method.STORED
-        for packed, its_method in self._candidates(raw, start):
+        holds = 0
+        for packed, its_method, its_holds in self._candidates(raw, start):
             if packed is not None and len(packed) < len(stored):
-                stored, method = packed, its_method
+                stored, method, holds = packed, its_method, its_holds
                 break
         block = Block(
             raw_offset=start,
@@ -164,11 +165,12 @@ class _Coder:
             stored_checksum=xxhash.xxh3_64_intdigest(stored),
             raw_checksum=xxhash.xxh3_64_intdigest(raw),
             method=method,
+            holds=holds,
         )
         return stored, block
 
-    def _candidates(self, raw: bytes, start: int) -> Iterator[tuple[bytes | None, Method]]:
-        """Yield (packed, method), the most fitting first; the first that is smaller than `raw` is taken."""
+    def _candidates(self, raw: bytes, start: int) -> Iterator[tuple[bytes | None, Method, int]]:
+        """Yield (packed, method, what it holds), best first: the first that is smaller than `raw` counts."""
         header, level = self._segment.header, self._options.level
         is_records = header.data_offset <= start < header.footer_offset
         if is_records and self._options.columns:
@@ -176,19 +178,20 @@ class _Coder:
             from chronicle.storage.event_encode import encode_events
 
             book = self._book() if start == header.data_offset else None
-            yield encode_events(raw, level, book), Method.EVENTS
-            yield encode_block(raw, level), Method.COLUMNS
+            packed, holds = encode_events(raw, level, book) or (None, 0)
+            yield packed, Method.EVENTS, holds
+            yield encode_block(raw, level), Method.COLUMNS, 0
         elif self._options.columns and start == 0 and self._book_place is not None:
             from chronicle.storage.small_blocks import encode_prologue
 
-            yield encode_prologue(raw, *self._book_place), Method.PROLOGUE
+            yield encode_prologue(raw, *self._book_place), Method.PROLOGUE, 0
         elif self._options.columns and start == header.footer_offset:
             from chronicle.storage.small_blocks import encode_seek
 
-            yield encode_seek(raw, header.seek_count), Method.SEEK
+            yield encode_seek(raw, header.seek_count), Method.SEEK, 0
         import zstandard
 
-        yield zstandard.ZstdCompressor(level=level if is_records else 9).compress(raw), Method.ZSTD
+        yield zstandard.ZstdCompressor(level=level if is_records else 9).compress(raw), Method.ZSTD, 0
 
     def _book(self) -> Book | None:
         if self._book_place is None:

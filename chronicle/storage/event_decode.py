@@ -49,22 +49,8 @@ from chronicle.storage.event_layout import (
 from chronicle.storage.snapshots import Book, Replay, Stored, stored
 from chronicle.storage.tokens import ENTRY, PLAIN, SAME, Columns, Values
 
-__all__ = ["COLUMN_NAMES", "EventBlock", "Head"]
+__all__ = ["EventBlock", "Head"]
 
-COLUMN_NAMES: Final = (
-    "ts_recv",
-    "ts_event",
-    "side",
-    "flags",
-    "price",
-    "size",
-    "sequence",
-    "sequence_first",
-    "sequence_previous",
-    "source_index",
-    "source",
-    "index",
-)
 _PLACES: Final = {
     "ts_recv": Place.TS_RECV,
     "ts_event": Place.TS_EVENT,
@@ -93,29 +79,32 @@ class Head:
         "flags",
         "forms",
         "groups",
-        "instruments",
         "level_base",
         "level_unit",
         "levels",
-        "orders",
         "others",
         "price_base",
         "price_unit",
         "rows",
         "snapshots",
         "steps",
-        "venue_snapshots",
     )
+
+    columns: int
+    groups: int
+    rows: int
+    others: int
+    snapshots: int
+    levels: int
 
     def __init__(self, block: bytes | memoryview, raw_bytes: int) -> None:
         if len(block) < HEAD_BYTES or raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
             raise CorruptionError("an event block is too short or too large", found=(len(block), raw_bytes))
         version, *values = HEAD.unpack_from(block)
-        self.columns, self.groups, self.rows, self.others, self.snapshots = values[:5]
-        self.instruments, self.venue_snapshots, self.orders, self.levels = values[5:9]
-        self.forms, self.steps, self.flags = (values[9], values[10]), values[11], values[12]
-        self.price_unit, self.price_base, self.level_unit, self.level_base = values[13:17]
-        self.descriptor_bytes, self.beside_bytes = values[17:]
+        self.columns, self.groups, self.rows, self.others, self.snapshots, self.levels = values[:6]
+        self.forms, self.steps, self.flags = (values[6], values[7]), values[8], values[9]
+        self.price_unit, self.price_base, self.level_unit, self.level_base = values[10:14]
+        self.descriptor_bytes, self.beside_bytes = values[14:]
         plausible = (
             version == VERSION
             and self.columns == COLUMNS
@@ -182,7 +171,8 @@ class EventBlock:
         Parameters
         ----------
         names : collection of str
-            Of COLUMN_NAMES. ``flags`` carry F_LAST on the last row of each event, whichever record ends the event.
+            Of :data:`chronicle.storage.archive.COLUMN_NAMES`. ``flags`` carry F_LAST on the last row of each event,
+            whichever record ends the event.
         base_index : int
             Index of the block's first record, for ``index``.
 
@@ -256,10 +246,11 @@ class EventBlock:
         return np.asarray(self._arrays.words(self._columns.take(place, rows), rows))
 
     def _rows_of(self, place: Place) -> int:
-        head = self.head
         if place <= Place.SEQUENCE_PREVIOUS:
-            return head.groups
-        return {Place.OTHERS: head.others, Place.LEVEL_SIZE: head.levels}.get(place, head.rows)
+            return self.head.groups
+        if place == Place.OTHERS:
+            return self.head.others
+        return self.head.levels if place == Place.LEVEL_SIZE else self.head.rows
 
     def _values(self, place: Place, reference: Values | None = None) -> Values:
         rows = self._rows_of(place)

@@ -14,6 +14,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Kind, Origin
+from chronicle.storage.archive_layout import Holds
 from chronicle.storage.blocks import encode_block
 from chronicle.storage.event_layout import (
     BESIDE_COLUMNS,
@@ -56,7 +57,7 @@ SAMPLE: Final = 512
 SIDE_SAMPLE: Final = 2048
 
 
-def encode_events(data: bytes | memoryview, level: int, book: Book | None = None) -> bytes | None:
+def encode_events(data: bytes | memoryview, level: int, book: Book | None = None) -> tuple[bytes, int] | None:
     """Return whole events as an event block, or None where another method serves better.
 
     Parameters
@@ -70,9 +71,10 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
 
     Returns
     -------
-    bytes or None
-        None where `data` is not made of records, holds deltas of several instruments, ORDER records (whose headers
-        say more than groups do), or fewer deltas than other records.
+    (bytes, int) or None
+        The block, and what its table entry says that it holds. None where `data` is not made of records, holds deltas
+        of several instruments, ORDER records (whose headers say more than groups do), or fewer deltas than other
+        records.
     """
     if len(data) % 8:
         return None
@@ -91,7 +93,6 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
         return None
     parts = _Parts(words, groups[:, :count].copy(), prices[:rows], sizes[:rows], others[:beside], places[:beside])
     parts.step = max(0, step)
-    parts.orders = orders
     return parts.encode(level, book)
 
 
@@ -114,9 +115,9 @@ class _Parts:
     ) -> None:
         self.words, self.groups, self.prices, self.sizes = words, groups, prices, sizes
         self.others, self.places = others, places
-        self.step = self.orders = 0
+        self.step = 0
 
-    def encode(self, level: int, book: Book | None) -> bytes:
+    def encode(self, level: int, book: Book | None) -> tuple[bytes, int]:
         snapshots = snapshot_list(self.words, self.others)
         forms, kept, on_prologue = self._forms(snapshots, book)
         entries, streams = [], []
@@ -135,7 +136,6 @@ class _Parts:
         streams += [stream, *rows.streams, *levels.streams]
         descriptor = zstandard.ZstdCompressor(level=3).compress(b"".join(entries) + bytes(forms))
         beside = self._beside(snapshots, forms, level)
-        kinds = (self.words[self.others] >> 32) & 0xFFFF
         head = HEAD.pack(
             VERSION,
             len(entries),
@@ -143,9 +143,6 @@ class _Parts:
             len(self.prices),
             len(self.others),
             len(snapshots),
-            int(np.count_nonzero(kinds == Kind.INSTRUMENT)),
-            sum(1 for snapshot in snapshots if snapshot.origin == Origin.VENUE),
-            self.orders,
             len(joined),
             *rows.forms,
             self.step,
@@ -157,7 +154,16 @@ class _Parts:
             len(descriptor),
             len(beside),
         )
-        return b"".join((head, descriptor, beside, *streams))
+        return b"".join((head, descriptor, beside, *streams)), self._holds(snapshots)
+
+    def _holds(self, snapshots: list[Stored]) -> int:
+        kinds = (self.words[self.others] >> 32) & 0xFFFF
+        holds = Holds.KNOWN
+        if bool((kinds == Kind.INSTRUMENT).any()):
+            holds |= Holds.INSTRUMENTS
+        if any(snapshot.origin == Origin.VENUE for snapshot in snapshots):
+            holds |= Holds.VENUE_SNAPSHOTS
+        return int(holds)
 
     def _forms(self, snapshots: list[Stored], book: Book | None) -> tuple[list[int], list[Stored], bool]:
         """Choose each snapshot's form; return (forms, those whose levels become columns, whether `book` was used)."""
@@ -166,7 +172,9 @@ class _Parts:
         replay = Replay.of_groups(self.groups, self.prices, self.sizes, compiled=True)
         if book is not None:
             replay.start(book)
-        forms, kept, on_prologue = [], [], False
+        forms: list[int] = []
+        kept: list[Stored] = []
+        on_prologue = False
         for snapshot in snapshots:
             if not snapshot.whole:
                 forms.append(LEVELS_VERBATIM)
@@ -215,7 +223,7 @@ def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes
     modes = (DELTA,) if reference is None else (DELTA, SAME, BEFORE)
     costs = {mode: _cost(values[part], other[part], mode) for mode in modes}
     low, high = int(values[part].min()), int(values[part].max())
-    if 0 <= low and high < 1 << TOKENS[0]:
+    if low >= 0 and high < 1 << TOKENS[0]:
         costs[PLAIN] = len(values[part]) * high.bit_length() // 2  # counts: their own distribution is the better one
     best = min(costs, key=costs.__getitem__)
     base = _base(first, other, best)
@@ -271,7 +279,10 @@ def priced(
     gap_words, mode = _words(outward, 1, signed=signed), DELTA if signed else PLAIN
     columns = [
         _packed(DELTA, TOKENS, 0, unit, _words(firsts, unit, signed=True)),
-        *(_packed(mode, TOKENS, 0, unit, gap_words[end - count : end]) for count, end in zip(counts, ends, strict=True)),
+        *(
+            _packed(mode, TOKENS, 0, unit, gap_words[end - count : end])
+            for count, end in zip(counts, ends, strict=True)
+        ),
         _packed(PLAIN, size_tokens, 0, size_unit, sizes_words),
     ]
     return _Priced(forms, unit, base, [entry for entry, _ in columns], [stream for _, stream in columns])

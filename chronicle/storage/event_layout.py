@@ -15,12 +15,12 @@ __all__ = ["HEAD", "Place", "Price", "expected_headers", "gap_counts", "stepped"
 
 Values = NDArray[np.int64]
 
-HEAD: Final = struct.Struct("<HHIIIIIIIIBBBBqqqqII")
-"""version, columns, groups, rows, other records, snapshots, INSTRUMENT records, venue snapshots, ORDER records,
-snapshot levels, form of bids, of asks, steps, flags, unit and base of prices, unit and base of level prices,
-bytes of the descriptor as stored, of the other records as stored."""
-HEAD_BYTES: Final = 80
-assert HEAD.size == HEAD_BYTES, HEAD.size
+HEAD: Final = struct.Struct("<HHIIIIIBBBBqqqqII")
+"""version, columns, groups, rows, other records, snapshots, snapshot levels, form of bids, of asks, steps, flags,
+unit and base of prices, unit and base of level prices, bytes of the descriptor as stored, of the other records as
+stored."""
+HEAD_BYTES: Final = 68
+assert HEAD.size == HEAD_BYTES
 
 VERSION: Final = 1
 STEP_ORDINAL: Final = 1
@@ -98,7 +98,6 @@ def gap_counts(bids: Values, asks: Values, edges: tuple[int, ...]) -> list[int]:
     gaps = np.maximum(np.concatenate((bids, asks)) - 1, 0)
     above = [int(np.maximum(gaps - edge, 0).sum()) for edge in edges] + [0]
     return [above[number] - above[number + 1] for number in range(len(edges))]
-
 
 
 REFERENCES: Final = {

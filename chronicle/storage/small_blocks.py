@@ -13,9 +13,9 @@ import zstandard
 from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
-from chronicle.core.layout import BOOK_DELTA_BYTES, SEEK_ENTRY_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
-from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
+from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SEEK_ENTRY_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
 from chronicle.storage import event_arrays
+from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
 from chronicle.storage.event_layout import LEVEL_EDGES, LEVEL_FORMS, SIGNED, Price
 from chronicle.storage.snapshots import Book, Stored, stored
 from chronicle.storage.tokens import ENTRY, PLAIN, Columns
@@ -32,6 +32,7 @@ SEEK_HEAD: Final = struct.Struct("<II")
 """entries, bytes of their columns."""
 SEEK_WORDS: Final = SEEK_ENTRY_BYTES // 8
 WIDTH_MAX: Final = 8
+_DAMAGE: Final = (ValueError, IndexError, OverflowError, struct.error, zstandard.ZstdError)
 
 
 def book_in(data: bytes | memoryview, offset: int, length: int) -> Book | None:
@@ -60,20 +61,24 @@ def decode_prologue(stored_block: bytes | memoryview, raw_bytes: int) -> bytes:
         When it does not decode to `raw_bytes` bytes.
     """
     try:
-        offset, size = PROLOGUE_HEAD.unpack_from(stored_block)
-        start = PROLOGUE_HEAD.size + size
-        rest = _unzstd(memoryview(stored_block)[start:], raw_bytes)
-        place = offset + SNAPSHOT_LEVELS_OFFSET
-        missing = raw_bytes - len(rest)
-        if place > len(rest) or missing % 16 or missing <= 0:
-            raise ValueError("the book is not where it is said to be")
-        bids, asks = struct.unpack_from("<II", rest, place - 40)
-        if 16 * (bids + asks) != missing:
-            raise ValueError("the book has another number of levels")
-        levels = _unpack_levels(memoryview(stored_block)[PROLOGUE_HEAD.size : start], bids, asks).tobytes()
-    except (ValueError, IndexError, OverflowError, struct.error, zstandard.ZstdError) as error:
+        return _prologue(memoryview(stored_block), raw_bytes)
+    except _DAMAGE as error:
         raise CorruptionError(f"a prologue block does not decode: {error}") from error
-    return rest[:place] + levels + rest[place:]
+
+
+def _prologue(data: memoryview, raw_bytes: int) -> bytes:
+    offset, size = PROLOGUE_HEAD.unpack_from(data)
+    start = PROLOGUE_HEAD.size + size
+    rest = _unzstd(data[start:], raw_bytes)
+    place = offset + SNAPSHOT_LEVELS_OFFSET
+    missing = raw_bytes - len(rest)
+    if place > len(rest) or missing % 16 or missing <= 0:
+        raise ValueError("the book is not where it is said to be")
+    bids, asks = struct.unpack_from("<II", rest, offset + HEADER_BYTES)
+    if 16 * (bids + asks) != missing:
+        raise ValueError("the book has another number of levels")
+    levels = _unpack_levels(data[PROLOGUE_HEAD.size : start], bids, asks)
+    return rest[:place] + levels.tobytes() + rest[place:]
 
 
 def encode_seek(raw: bytes, entries: int) -> bytes | None:
@@ -99,21 +104,24 @@ def decode_seek(stored_block: bytes | memoryview, raw_bytes: int) -> bytes:
         When it does not decode to `raw_bytes` bytes.
     """
     try:
-        entries, size = SEEK_HEAD.unpack_from(stored_block)
-        start = SEEK_HEAD.size + size
-        if not 1 <= entries <= raw_bytes // SEEK_ENTRY_BYTES:
-            raise ValueError("an absurd number of seek entries")
-        events = _one_event(entries)
-        columns = _unpack(stored_block[SEEK_HEAD.size : start], SEEK_WORDS, entries)
-        index = decode_column(columns[0], events)
-        offset = decode_column(columns[1], events, index * BOOK_DELTA_BYTES)
-        rows = [index, offset, *(decode_column(column, events) for column in columns[2:])]
-        rest = _unzstd(memoryview(stored_block)[start:], raw_bytes)
-        found = np.stack(rows, axis=1).tobytes() + rest
-        if len(found) != raw_bytes:
-            raise ValueError("the parts do not add up")
-    except (ValueError, IndexError, OverflowError, struct.error, zstandard.ZstdError) as error:
+        return _seek(memoryview(stored_block), raw_bytes)
+    except _DAMAGE as error:
         raise CorruptionError(f"a seek block does not decode: {error}") from error
+
+
+def _seek(data: memoryview, raw_bytes: int) -> bytes:
+    entries, size = SEEK_HEAD.unpack_from(data)
+    start = SEEK_HEAD.size + size
+    if not 1 <= entries <= raw_bytes // SEEK_ENTRY_BYTES:
+        raise ValueError("an absurd number of seek entries")
+    events = _one_event(entries)
+    columns = _unpack(data[SEEK_HEAD.size : start], SEEK_WORDS, entries)
+    index = decode_column(columns[0], events)
+    offset = decode_column(columns[1], events, index * BOOK_DELTA_BYTES)
+    rows = [index, offset, *(decode_column(column, events) for column in columns[2:])]
+    found = np.stack(rows, axis=1).tobytes() + _unzstd(data[start:], raw_bytes)
+    if len(found) != raw_bytes:
+        raise ValueError("the parts do not add up")
     return found
 
 
@@ -171,7 +179,7 @@ def _pack(columns: list[Column]) -> bytes:
     return b"".join((*(column.pack() for column in columns), sizes, *frames))
 
 
-def _unpack(data: bytes | memoryview, count: int, rows: int) -> list[Column]:
+def _unpack(data: memoryview, count: int, rows: int) -> list[Column]:
     parts = [COLUMN.unpack_from(data, COLUMN.size * number) for number in range(count)]
     if any(part[1] > WIDTH_MAX for part in parts):
         raise ValueError("a column is too wide")

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import zstandard
@@ -181,7 +181,7 @@ class Columns:
         if count not in (0, rows):
             raise ValueError(f"column {number} has {count} rows where there are {rows}")
         start = self._starts[number]
-        packed = self._data[start : start + token_bytes]
+        packed: bytes | memoryview = self._data[start : start + token_bytes]
         if token_bytes != count:
             if zstandard.frame_content_size(packed) != count:
                 raise ValueError("a stream has another length than its entry says")

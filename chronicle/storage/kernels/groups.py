@@ -40,10 +40,10 @@ def scan_groups(words: Any, groups: Any, prices: Any, sizes: Any, others: Any, p
 
     A group is a run of BOOK_DELTA of one event, equal but for price, size, side, ordinal and source index, bids
     before asks, ordinals and source indexes rising by a step (0 or 1) that holds for the block, flags equal but for
-    the last record's. groups int64[10, c], prices and sizes
-    int64[c], others and places int64[d] (word of each other record, the group before which it stands) and found
-    int64[6] are the caller's, written; found: groups, rows, others, steps (STEP_ORDINAL,
-    STEP_SOURCE; -1 no group has two rows), several instruments, ORDER records. Capacities are those of the smallest records. Some 5 ns a row.
+    the last record's. groups int64[10, c], prices and sizes int64[c], others and places int64[d] (word of each other
+    record, the group before which it stands) and found int64[6] are the caller's, written; capacities are those of
+    the smallest records. found: groups, rows, others, steps (STEP_ORDINAL, STEP_SOURCE; -1: no group has two rows),
+    several instruments, ORDER records. Some 5 ns a row.
     """
     total, position = len(words), np.int64(0)
     count, rows, beside, step = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
@@ -58,7 +58,7 @@ def scan_groups(words: Any, groups: Any, prices: Any, sizes: Any, others: Any, p
         if length < 48 or length & 7 or position + (length >> 3) > total:
             return False
         flags, side = (head >> 48) & 0xFF, (head >> 56) & 0xFF
-        if head & HEAD_MASK == DELTA_HEAD and (side == BID or side == ASK):
+        if head & HEAD_MASK == DELTA_HEAD and side in (BID, ASK):
             last = count - 1
             joins = (
                 size > 0

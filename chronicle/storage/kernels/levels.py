@@ -13,7 +13,9 @@ __all__ = ["merge_changes", "pack_changes"]
 
 
 @numba.njit(cache=True, nogil=True)
-def pack_changes(prices: Any, sides: Any, side: Any, sign: Any, start: Any, stop: Any, low: Any, shift: Any, out: Any) -> Any:
+def pack_changes(
+    prices: Any, sides: Any, side: Any, sign: Any, start: Any, stop: Any, low: Any, shift: Any, out: Any
+) -> Any:
     """Write (sign * price - low) << shift | row for the rows [start, stop) of `side`; return how many.
 
     prices int64[n], sides u8[n]; out int64[stop - start] (the caller's). Sorted, the last of equal ranks is the
