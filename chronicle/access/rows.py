@@ -148,9 +148,7 @@ def lane_rows(
         if end is not None and info.ts_first >= end:
             return
         segment = shelf.open(info, cost)
-        stretches = (
-            segment.stretches(start, end, _column_names(fields), kinds) if set(fields) <= _COLUMN_FIELDS else None
-        )
+        stretches = _stretches(segment, start, end, fields, kinds)
         if stretches is None:
             offset, index, stop = segment.span(start, end)
             spans: Iterator[tuple[int, int, int] | Chunk] = iter([(offset, index, stop)])
@@ -173,8 +171,14 @@ _COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}
 """Fields that an archived block gives as columns, without its records."""
 
 
-def _column_names(fields: tuple[str, ...]) -> list[str]:
-    return [name for name in fields if name in COLUMN_NAMES]
+def _stretches(
+    segment: Segment, start: int | None, end: int | None, fields: tuple[str, ...], kinds: frozenset[int]
+) -> Iterator[Stretch] | None:
+    """Return the blocks of an archived segment, where they can give all `fields`."""
+    if not set(fields) <= _COLUMN_FIELDS:
+        return None
+    names = [name for name in fields if name in COLUMN_NAMES]
+    return segment.stretches(start, end, names, kinds, (SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")))
 
 
 def _spans(
@@ -209,8 +213,6 @@ def _spans(
             chunk["price"] = rescaled(chunk["price"], 10 ** max(0, exponents[0] - holding.price_exponent))
         if holding is not None and "size" in chunk:
             chunk["size"] = rescaled(chunk["size"], 10 ** max(0, exponents[1] - holding.size_exponent))
-        if "side" in chunk:
-            chunk["side"] = _SIDE_CODES[chunk["side"]]
         if "kind" in fields:
             chunk["kind"] = np.full(last - first, _KINDS[Kind.BOOK_DELTA], dtype=np.uint8)
         if "lane" in fields:

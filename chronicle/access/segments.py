@@ -206,11 +206,16 @@ class Segment:
             start = stop
 
     def stretches(
-        self, start: int | None, end: int | None, names: Collection[str], kinds: Collection[int]
+        self,
+        start: int | None,
+        end: int | None,
+        names: Collection[str],
+        kinds: Collection[int],
+        sides: tuple[int, int],
     ) -> Iterator[Stretch] | None:
         """Return the blocks of an archived segment as columns, or None where records must be read."""
         view = self._view
-        return view.stretches(start, end, names, kinds) if isinstance(view, ArchivedSegment) else None
+        return view.stretches(start, end, names, kinds, sides=sides) if isinstance(view, ArchivedSegment) else None
 
     def close(self) -> None:
         """Release the segment's file."""

@@ -187,7 +187,13 @@ class ArchivedSegment:
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     def stretches(
-        self, start_ts: int | None, end_ts: int | None, names: Collection[str], kinds: Collection[int]
+        self,
+        start_ts: int | None,
+        end_ts: int | None,
+        names: Collection[str],
+        kinds: Collection[int],
+        *,
+        sides: tuple[int, int],
     ) -> Iterator[Stretch]:
         """Yield the blocks that may hold records with start_ts <= ts_recv < end_ts, as columns where that is all.
 
@@ -198,6 +204,8 @@ class ArchivedSegment:
         kinds : collection of int
             The record kinds that are wanted. A block is given as columns when its BOOK_DELTA records are all there is
             of them and its instrument is not redefined in it; no record of it is built then.
+        sides : (int, int)
+            What ``side`` says of bids and of asks.
 
         Raises
         ------
@@ -221,11 +229,11 @@ class ArchivedSegment:
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
             if index is not None and Kind.BOOK_DELTA in kinds:
-                columns = self._columns(position, names, kinds, index)
+                columns = self._columns(position, names, kinds, index, sides)
             yield Stretch(block.raw_offset, end, columns)
 
     def _columns(
-        self, position: int, names: Collection[str], kinds: Collection[int], index: int
+        self, position: int, names: Collection[str], kinds: Collection[int], index: int, sides: tuple[int, int]
     ) -> dict[str, NDArray[Any]] | None:
         block = self.footer.blocks[position]
         redefined = block.method != Method.EVENTS or block.holds & Holds.INSTRUMENTS or not block.holds
@@ -237,7 +245,7 @@ class ArchivedSegment:
         stored = self._stored(block)
         _compare(stored, block.stored_checksum, block, self.path, "stored")
         try:
-            return EventBlock(stored, block.raw_bytes).columns(names, index)
+            return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides)
         except CorruptionError as error:
             error.path, error.offset = self.path, block.object_offset
             raise

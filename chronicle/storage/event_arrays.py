@@ -43,10 +43,18 @@ def values(column: Column, rows: int, reference: Values | None) -> Values:
 
 
 def prices(
-    firsts: Words, gaps: Words, bids: Values, asks: Values, price: Price, edges: tuple[int, ...], rows: int
+    columns: list[Column],
+    sizes: list[int],
+    bids: Values,
+    asks: Values,
+    price: Price,
+    edges: tuple[int, ...],
+    rows: int,
 ) -> Values:
-    """Return the price of every row."""
+    """Return the price of every row, from the column of first prices and those of gaps."""
     base, unit, forms = price
+    firsts, *parts = [column.words(size) for column, size in zip(columns, sizes, strict=True)]
+    gaps = np.concatenate(parts)
     counts = np.stack((bids, asks), axis=1).reshape(-1)
     half = np.tile(np.array([0, 1]), len(bids))[counts > 0]
     counts = counts[counts > 0]

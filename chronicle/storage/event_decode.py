@@ -165,7 +165,9 @@ class EventBlock:
             raise ValueError("a group without rows")
         return bids, asks
 
-    def columns(self, names: Collection[str], base_index: int = 0) -> dict[str, NDArray[Any]]:
+    def columns(
+        self, names: Collection[str], base_index: int = 0, *, sides: tuple[int, int] = (Side.BID, Side.ASK)
+    ) -> dict[str, NDArray[Any]]:
         """Return columns of the block's BOOK_DELTA rows, in the order of the queue.
 
         Parameters
@@ -175,21 +177,23 @@ class EventBlock:
             whichever record ends the event.
         base_index : int
             Index of the block's first record, for ``index``.
+        sides : (int, int)
+            What ``side`` says of bids and of asks.
 
         Returns
         -------
         dict of str to array of shape (rows,)
-            int64; ``side`` and ``flags`` are uint8 (Side, Flag), ``source`` int32.
+            int64; ``side`` and ``flags`` are uint8, ``source`` int32.
         """
         try:
-            return {name: self._column(name, base_index) for name in names}
+            return {name: self._column(name, base_index, sides) for name in names}
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
-    def _column(self, name: str, base_index: int) -> NDArray[Any]:
+    def _column(self, name: str, base_index: int, sides: tuple[int, int]) -> NDArray[Any]:
         rows, (bids, asks) = self.head.rows, self._counts
         if name == "side":
-            return np.asarray(self._arrays.sides(bids, asks, int(Side.BID), int(Side.ASK), rows))
+            return np.asarray(self._arrays.sides(bids, asks, int(sides[0]), int(sides[1]), rows))
         if name == "flags":
             return np.asarray(self._arrays.flags(self._group_values(Place.MARKS), bids, asks, rows))
         if name == "price":
@@ -236,14 +240,11 @@ class EventBlock:
         modes = {self._columns.mode(first + 1 + number) for number in range(len(edges))}
         if firsts + sum(counts) != rows or len(modes) != 1:
             raise ValueError("the gaps do not add up")
-        first_words = self._words(first, firsts)
-        gaps = np.concatenate([self._words(first + 1 + number, count) for number, count in enumerate(counts)])
+        columns = [self._columns.take(first, firsts)]
+        columns += [self._columns.take(first + 1 + number, count) for number, count in enumerate(counts)]
         if modes != {PLAIN}:
             price = Price(price.base, price.unit, (price.forms[0] | SIGNED, price.forms[1] | SIGNED))
-        return np.asarray(self._arrays.prices(first_words, gaps, bids, asks, price, edges, rows))
-
-    def _words(self, place: int, rows: int) -> NDArray[np.uint64]:
-        return np.asarray(self._arrays.words(self._columns.take(place, rows), rows))
+        return np.asarray(self._arrays.prices(columns, [firsts, *counts], bids, asks, price, edges, rows))
 
     def _rows_of(self, place: Place) -> int:
         if place <= Place.SEQUENCE_PREVIOUS:

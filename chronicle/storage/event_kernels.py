@@ -5,11 +5,12 @@ Counts were checked before: bids and asks are not negative and add up to the row
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Final
 
 import numpy as np
 
-from chronicle.storage.event_layout import Price, gap_counts
+from chronicle.storage.event_layout import Price
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels.tokens import needs, rebuild, take_tokens
 from chronicle.storage.tokens import PLAIN, Column, Values, Words, tables
@@ -17,38 +18,64 @@ from chronicle.storage.tokens import PLAIN, Column, Values, Words, tables
 __all__ = ["assemble", "flags", "needs", "prices", "sides", "spread", "values", "words"]
 
 COMPILED: Final = True
+_local = threading.local()
 
 
 def words(column: Column, rows: int) -> Words:
     """Return a column's words."""
-    if not column.count:
-        return np.zeros(rows, dtype=np.uint64)
-    form = tables(column.k, column.m)
     out = np.empty(rows, dtype=np.uint64)
-    take_tokens(column.tokens, form.bases, form.widths, column.bits, column.escapes, out)
+    _take(column, out)
     return out
+
+
+def _take(column: Column, out: Words) -> None:
+    if not column.count:
+        out[:] = 0
+        return
+    form = tables(column.k, column.m)
+    take_tokens(column.tokens, form.bases, form.widths, column.bits, column.escapes, out)
 
 
 def values(column: Column, rows: int, reference: Values | None) -> Values:
     """Return a column's values."""
     found = words(column, rows)
-    if column.mode == PLAIN and column.unit == 1 and column.base == 0:
-        return found.view(np.int64)
-    out = np.empty(rows, dtype=np.int64)
-    rebuild(found, out if reference is None else reference, column.mode, column.base, column.unit, out)
+    out = found.view(np.int64)
+    if (
+        column.mode != PLAIN or column.unit != 1 or column.base != 0
+    ):  # in place: each word is read before it is written
+        rebuild(found, out if reference is None else reference, column.mode, column.base, column.unit, out)
     return out
 
 
 def prices(
-    firsts: Words, gaps: Words, bids: Values, asks: Values, price: Price, edges: tuple[int, ...], rows: int
+    columns: list[Column],
+    counts: list[int],
+    bids: Values,
+    asks: Values,
+    price: Price,
+    edges: tuple[int, ...],
+    rows: int,
 ) -> Values:
-    """Return the price of every row."""
+    """Return the price of every row, from the column of first prices and those of gaps."""
+    ends = np.cumsum(counts)
+    scratch = _scratch(int(ends[-1]))
+    for column, count, end in zip(columns, counts, ends.tolist(), strict=True):
+        _take(column, scratch[end - count : end])
     out = np.empty(rows, dtype=np.int64)
-    counts = gap_counts(bids, asks, edges)
-    places = np.cumsum(counts) - counts
+    firsts, gaps = scratch[: counts[0]], scratch[counts[0] :]
+    places = ends[:-1] - counts[0]
     forms, parts = np.array(price.forms, dtype=np.int64), np.array(edges, dtype=np.int64)
     kernel.price_values(firsts, gaps, bids, asks, forms, price.base, price.unit, parts, places, out)
     return out
+
+
+def _scratch(rows: int) -> Words:
+    """Return this thread's buffer: fresh memory costs a page fault every 512 words, as much as the loop itself."""
+    known: Words | None = getattr(_local, "words", None)
+    if known is None or len(known) < rows:
+        known = np.empty(rows + rows // 4, dtype=np.uint64)
+        _local.words = known
+    return known[:rows]
 
 
 def spread(found: Values, bids: Values, asks: Values, rows: int) -> Values:

@@ -155,8 +155,8 @@ def _unpack_levels(data: memoryview, bids: int, asks: int) -> Values:
     if columns.mode(1) != PLAIN:
         forms = forms[0] | SIGNED, forms[1] | SIGNED
     prices = event_arrays.prices(
-        columns.take(0, firsts).words(firsts),
-        columns.take(1, rows - firsts).words(rows - firsts),
+        [columns.take(0, firsts), columns.take(1, rows - firsts)],
+        [firsts, rows - firsts],
         np.array([bids], dtype=np.int64),
         np.array([asks], dtype=np.int64),
         Price(base, unit, forms),
