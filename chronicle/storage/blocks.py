@@ -31,7 +31,6 @@ HEADER_WORDS: Final = HEADER_BYTES // 8
 FLAGS_MASK: Final = 0xFF << 48
 LENGTH_MASK: Final = 0xFFFFFFFF
 TILE_ROWS: Final = 2048
-POSITION_BITS: Final = 22
 LEVELS_VERBATIM: Final = 0
 LEVELS_REPLAYED: Final = 1
 
@@ -289,11 +288,12 @@ def _stable_order(prices: Values) -> NDArray[np.intp]:
     if not count:
         return np.zeros(0, dtype=np.intp)
     low = int(prices.min())
-    if int(prices.max()) - low >= 1 << (62 - POSITION_BITS) or count >= 1 << POSITION_BITS:
+    bits = count.bit_length()
+    if int(prices.max()) - low >= 1 << (62 - bits):
         return np.argsort(prices, kind="stable")
-    packed = ((prices - low) << POSITION_BITS) | np.arange(count)
+    packed = ((prices - low) << bits) | np.arange(count)
     packed.sort()
-    return packed & ((1 << POSITION_BITS) - 1)
+    return packed & ((1 << bits) - 1)
 
 
 def _encode_levels(shape: _Shape, writer: _Writer) -> list[int]:

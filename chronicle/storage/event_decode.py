@@ -137,6 +137,7 @@ class EventBlock:
     def __init__(self, block: bytes | memoryview, raw_bytes: int) -> None:
         self.head = Head(block, raw_bytes)
         self._raw_bytes = raw_bytes
+        self._kept: list[Stored] = []
         self._arrays: Any = engine.arrays()
         head, data = self.head, memoryview(block)
         try:
@@ -197,9 +198,9 @@ class EventBlock:
         if name == "flags":
             return np.asarray(self._arrays.flags(self._group_values(Place.MARKS), bids, asks, rows))
         if name == "price":
-            return self._prices
+            return self._row_prices(self.head.groups)
         if name == "size":
-            return self._sizes
+            return self._row_sizes(rows)
         if name == "index":
             before = np.searchsorted(self._places, np.arange(self.head.groups), side="right")
             found = self._arrays.spread(before.astype(np.int64), bids, asks, rows)
@@ -213,15 +214,18 @@ class EventBlock:
             found = found + np.arange(rows)
         return np.asarray(found.astype(np.int32) if place == Place.LINE else found)
 
-    @cached_property
-    def _prices(self) -> Values:
+    def _row_prices(self, groups: int) -> Values:
+        """Return the prices of the rows of the first `groups` groups."""
         head, (bids, asks) = self.head, self._counts
         price = Price(head.price_base, head.price_unit, head.forms)
-        return self._priced(Place.PRICE_FIRST, bids, asks, price, head.rows)
+        return self._priced(Place.PRICE_FIRST, bids, asks, price, groups)
 
-    @cached_property
-    def _sizes(self) -> Values:
-        return self._values(Place.SIZE)
+    def _row_sizes(self, rows: int) -> Values:
+        """Return the sizes of the first `rows` rows."""
+        column = self._columns.take(Place.SIZE, self.head.rows)
+        if column.mode >= SAME:
+            raise ValueError("a column refers to another where there is none")
+        return np.asarray(self._arrays.values(column.first(rows), rows, None))
 
     @cached_property
     def _places(self) -> Values:
@@ -232,19 +236,22 @@ class EventBlock:
             raise ValueError("records stand where there is no group")
         return places
 
-    def _priced(self, first: Place, bids: Values, asks: Values, price: Price, rows: int) -> Values:
-        """Return the prices of rows from the columns of first prices and gaps, which begin at `first`."""
+    def _priced(self, first: Place, bids: Values, asks: Values, price: Price, groups: int) -> Values:
+        """Return the row prices of the first `groups` groups, from the columns of first prices and gaps."""
         edges = GAP_EDGES if first == Place.PRICE_FIRST else LEVEL_EDGES
-        counts = gap_counts(bids, asks, edges)
-        firsts = int(np.count_nonzero(bids)) + int(np.count_nonzero(asks))
         modes = {self._columns.mode(first + 1 + number) for number in range(len(edges))}
-        if firsts + sum(counts) != rows or len(modes) != 1:
-            raise ValueError("the gaps do not add up")
-        columns = [self._columns.take(first, firsts)]
-        columns += [self._columns.take(first + 1 + number, count) for number, count in enumerate(counts)]
+        if len(modes) != 1:
+            raise ValueError("the gaps of a block have two modes")
         if modes != {PLAIN}:
             price = Price(price.base, price.unit, (price.forms[0] | SIGNED, price.forms[1] | SIGNED))
-        return np.asarray(self._arrays.prices(columns, [firsts, *counts], bids, asks, price, edges, rows))
+        whole = [_firsts(bids, asks), *gap_counts(bids, asks, edges)]
+        bids, asks = bids[:groups], asks[:groups]
+        counts = [_firsts(bids, asks), *gap_counts(bids, asks, edges)]
+        columns = [
+            self._columns.take(first + number, all_rows).first(rows)
+            for number, (all_rows, rows) in enumerate(zip(whole, counts, strict=True))
+        ]
+        return np.asarray(self._arrays.prices(columns, counts, bids, asks, price, edges, sum(counts)))
 
     def _rows_of(self, place: Place) -> int:
         if place <= Place.SEQUENCE_PREVIOUS:
@@ -269,20 +276,22 @@ class EventBlock:
         found: Values = known[place]
         return found
 
-    def raw(self, book: Callable[[], Book] | None = None) -> memoryview:
+    def raw(self, book: Callable[[], Book] | None = None, end: int | None = None) -> memoryview:
         """Return the block's records as they were sealed.
 
         Parameters
         ----------
         book : callable, optional
             Gives the book in the segment's prologue; called only by a block that begins with it.
+        end : int, optional
+            So many bytes will do: what follows the group that reaches them is left out.
         """
         try:
-            return self._raw(book)
+            return self._raw(book, end)
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
-    def _raw(self, book: Callable[[], Book] | None) -> memoryview:
+    def _raw(self, book: Callable[[], Book] | None, end: int | None) -> memoryview:
         head = self.head
         bids, asks = self._counts
         columns = [bids, asks, *(self._group_values(Place(place)) for place in range(2, 10))]
@@ -295,13 +304,28 @@ class EventBlock:
                 lengths[snapshot.number] += 2 * (snapshot.bids + snapshot.asks)
         if BOOK_DELTA_BYTES * head.rows + 8 * int(lengths.sum()) != self._raw_bytes:
             raise ValueError("the records do not add up")
-        out = np.empty(self._raw_bytes // 8, dtype=np.int64)
-        self._arrays.assemble(
-            groups, self._prices, self._sizes, head.steps, words, starts, self._places, lengths, out
-        )
+        places, size = self._places, self._raw_bytes
+        cut = head.groups if end is None else self._groups_to(end, bids + asks, lengths)
+        if cut < head.groups:
+            others = int(np.searchsorted(places, cut, side="left"))
+            groups, places, lengths, starts = groups[:, :cut], places[:others], lengths[:others], starts[: others + 1]
+            size = BOOK_DELTA_BYTES * int((bids[:cut] + asks[:cut]).sum()) + 8 * int(lengths.sum())
+            found = [snapshot for snapshot in found if snapshot.number < others]
+        prices = self._row_prices(cut)
+        sizes = self._row_sizes(len(prices))
+        out = np.empty(size // 8, dtype=np.int64)
+        self._arrays.assemble(groups, prices, sizes, head.steps, words, starts, places, lengths, out)
         if found:
-            self._levels(out, groups, found, lengths, book)
+            replay = Replay.of_groups(groups, prices, sizes, compiled=self._arrays.COMPILED)
+            self._levels(out, groups, found, lengths, replay, book)
         return out.view(np.uint8).data.toreadonly()
+
+    def _groups_to(self, end: int, rows: Values, lengths: Values) -> int:
+        """Return how many groups, with what stands before them, hold the block's first `end` bytes."""
+        beside = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))
+        before = np.searchsorted(self._places, np.arange(self.head.groups), side="right")
+        ends = BOOK_DELTA_BYTES * np.cumsum(rows) + 8 * beside[before]
+        return min(int(np.searchsorted(ends, end, side="left")) + 1, self.head.groups)
 
     def _other_words(self, groups: Values) -> tuple[Values, Values]:
         """Return the other records as sealed (but for levels left out), and where each starts and the last ends."""
@@ -349,22 +373,28 @@ class EventBlock:
                 if 16 * (snapshot.bids + snapshot.asks) > self._raw_bytes:
                     raise ValueError("a snapshot is larger than its block")
             found.append(snapshot)
+        self._kept = [s for s, form in zip(found, self._forms, strict=True) if form == LEVELS_COLUMNS]
         return found
 
     def _levels(
-        self, out: Values, groups: Values, found: list[Stored], lengths: Values, book: Callable[[], Book] | None
+        self,
+        out: Values,
+        groups: Values,
+        found: list[Stored],
+        lengths: Values,
+        replay: Replay,
+        book: Callable[[], Book] | None,
     ) -> None:
         """Write the levels that were left out, snapshot by snapshot."""
         head, position = self.head, 0
-        levels = self._level_columns(found)
-        replay = Replay.of_groups(groups, self._prices, self._sizes, compiled=self._arrays.COMPILED)
+        levels = self._level_columns()
         if head.flags & ON_PROLOGUE:
             if book is None:
                 raise ValueError("the block begins with a book that is not there")
             replay.start(book())
         rows = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(groups[0] + groups[1])))
         before = np.cumsum(lengths) - lengths
-        for snapshot, form in zip(found, self._forms, strict=True):
+        for snapshot, form in zip(found, self._forms, strict=False):  # `found` may be the first ones only
             if form == LEVELS_VERBATIM:
                 continue
             place, count = int(self._places[snapshot.number]), snapshot.bids + snapshot.asks
@@ -379,15 +409,20 @@ class EventBlock:
             out[start : start + 2 * count] = mine.reshape(-1)
             replay.remember(snapshot.instrument, place, snapshot.bids, mine)
 
-    def _level_columns(self, found: list[Stored]) -> Values:
-        head = self.head
-        kept = [s for s, form in zip(found, self._forms, strict=True) if form == LEVELS_COLUMNS]
+    def _level_columns(self) -> Values:
+        """Return the levels of all snapshots that have them as columns: int64[levels, 2]."""
+        head, kept = self.head, self._kept
         counts = np.array([[s.bids for s in kept], [s.asks for s in kept]], dtype=np.int64).reshape(2, -1)
         if int(counts.sum()) != head.levels:
             raise ValueError("the levels do not add up")
         price = Price(head.level_base, head.level_unit, LEVEL_FORMS)
-        prices = self._priced(Place.LEVEL_FIRST, counts[0], counts[1], price, head.levels)
+        prices = self._priced(Place.LEVEL_FIRST, counts[0], counts[1], price, counts.shape[1])
         return np.stack((prices, self._values(Place.LEVEL_SIZE)), axis=1)
+
+
+def _firsts(bids: Values, asks: Values) -> int:
+    """Return how many first prices groups have: one for each side that is there."""
+    return int(np.count_nonzero(bids)) + int(np.count_nonzero(asks))
 
 
 def _check_counts(bids: Values, asks: Values, rows: int) -> None:

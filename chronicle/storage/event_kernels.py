@@ -29,7 +29,7 @@ def words(column: Column, rows: int) -> Words:
 
 
 def _take(column: Column, out: Words) -> None:
-    if not column.count:
+    if not len(column.tokens):
         out[:] = 0
         return
     form = tables(column.k, column.m)

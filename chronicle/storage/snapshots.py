@@ -15,9 +15,8 @@ __all__ = ["Book", "Replay", "Stored", "snapshot_list"]
 
 Values = NDArray[np.int64]
 
-RANK_BITS: Final = 40
-"""Prices of one side that lie within so many bits of one another sort as one word with their row."""
-ROW_BITS: Final = 22
+KEY_BITS: Final = 62
+"""Prices within so many bits of one another, less those of their rows' numbers, sort as one word with them."""
 PRICE_MAX: Final = 1 << 61
 
 
@@ -139,18 +138,23 @@ class Replay:
 
         low = min(sign * int(prices.min()), sign * int(prices.max())) if stop > start else 0
         keys = np.empty(stop - start, dtype=np.int64)
-        count = pack_changes(self._prices, self._sides, int(side), sign, start, stop, low, ROW_BITS, keys)
+        shift = _row_bits(len(prices))
+        count = pack_changes(self._prices, self._sides, int(side), sign, start, stop, low, shift, keys)
         keys = keys[:count]
         keys.sort()
         out = np.empty((limit, 2), dtype=np.int64)
-        count = merge_changes(base, keys, self._sizes, sign, start, low, ROW_BITS, out)
+        count = merge_changes(base, keys, self._sizes, sign, start, low, shift, out)
         return out[:count]
 
 
 def _fits(prices: Values) -> bool:
     if not len(prices):
         return True
-    return len(prices) < 1 << ROW_BITS and int(prices.max()) - int(prices.min()) < 1 << RANK_BITS
+    return int(prices.max()) - int(prices.min()) < 1 << (KEY_BITS - _row_bits(len(prices)))
+
+
+def _row_bits(rows: int) -> int:
+    return max(1, rows.bit_length())
 
 
 def _is_proper(levels: Values, sign: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -87,9 +87,17 @@ class Column:
     bits: Words
     escapes: Words
 
+    def first(self, rows: int) -> Column:
+        """Return the column of the first `rows` rows."""
+        if rows >= self.count:
+            return self
+        tokens = self.tokens[:rows]
+        escapes = self.escapes[: int(np.count_nonzero(tokens == ESCAPE))]
+        return replace(self, count=rows, tokens=tokens, escapes=escapes)
+
     def words(self, rows: int) -> Words:
         """Return the column's words in plain NumPy."""
-        if not self.count:
+        if not len(self.tokens):
             return np.zeros(rows, dtype=np.uint64)
         form = tables(self.k, self.m)
         widths = form.widths[self.tokens].astype(np.int64)

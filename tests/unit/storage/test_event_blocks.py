@@ -200,6 +200,18 @@ def test_columns_are_what_the_records_say(drawn: list[tuple[int, ...]], repeats:
         assert {name: values.tolist() for name, values in columns.items()} == expected
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_part_of_a_block_is_the_beginning_of_it(form: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "arrays", lambda: form)
+    data = b"".join(bytes(event) for event, _ in book_events(300, snapshot_every=20))
+    found = encode_events(data, 3)
+    assert found is not None
+    for end in range(1, len(data), 997):
+        part = bytes(EventBlock(found[0], len(data)).raw(end=end))
+        assert end <= len(part)
+        assert data.startswith(part)
+
+
 @pytest.mark.parametrize("order", ["outward", "inward", "any"])
 def test_every_order_of_levels_within_a_message_comes_back(order: str) -> None:
     rng = random.Random(order)
