@@ -270,13 +270,11 @@ def priced(
     firsts, gaps = firsts[:first_count], gaps[: int(ends[-1])]
     unit = max(1, int(tokenizer.common_divisor(gaps, tokenizer.common_divisor(firsts, 0))))
     size_unit = max(1, int(tokenizer.common_divisor(sizes, 0)))
-    outward = gaps if unit == 1 else gaps // unit
-    outward = outward - 1
-    signed = bool((outward < 0).any())
+    gap_words = np.empty(len(gaps), dtype=np.uint64)
+    mode = DELTA if tokenizer.gap_words(gaps, *_exact(unit), gap_words) else PLAIN
     sizes_words = _words(sizes, size_unit, signed=False)
     long_ones = int(np.count_nonzero(sizes_words >> np.uint64(tables(*SIZE_TOKENS).limit)))
     size_tokens = SIZE_TOKENS if long_ones * ESCAPES_SHARE <= len(sizes) else TOKENS
-    gap_words, mode = _words(outward, 1, signed=signed), DELTA if signed else PLAIN
     columns = [
         _packed(DELTA, TOKENS, 0, unit, _words(firsts, unit, signed=True)),
         *(
@@ -303,11 +301,15 @@ def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
 
 
 def _words(steps: Values, unit: int, *, signed: bool) -> Any:
-    shift = (unit & -unit).bit_length() - 1
-    inverse = pow(unit >> shift, -1, 1 << 64)
     out = np.empty(len(steps), dtype=np.uint64)
-    tokenizer.words_of(steps, signed, shift, np.uint64(inverse), out)
+    tokenizer.words_of(steps, signed, *_exact(unit), out)
     return out
+
+
+def _exact(unit: int) -> tuple[int, np.uint64]:
+    """Return (shift, inverse of the odd rest modulo 2**64): an exact division by `unit` in two steps."""
+    shift = (unit & -unit).bit_length() - 1
+    return shift, np.uint64(pow(unit >> shift, -1, 1 << 64))
 
 
 def _packed(mode: int, form: tuple[int, int], base: int, unit: int, words: Any) -> tuple[bytes, bytes]:

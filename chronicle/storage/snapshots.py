@@ -115,42 +115,38 @@ class Replay:
             (Side.BID, base[:bids], snapshot.bids),
             (Side.ASK, base[bids:], snapshot.asks),
         )
+        if any(limit > len(levels) + stop - start for _, levels, limit in sides):
+            return None
+        prices = self._prices[start:stop]
+        low, high = (int(prices.min()), int(prices.max())) if stop > start else (0, 0)
+        if low < -PRICE_MAX or high > PRICE_MAX:
+            return None
+        compiled = self._compiled and high - low < 1 << (KEY_BITS - _row_bits(stop - start))
         found = []
         for side, levels, limit in sides:
-            after = self._side(side, levels, start, stop, limit)
-            if after is None or len(after) != limit:
+            if compiled:
+                after = self._merged(side, levels, start, stop, low if side == Side.ASK else -high, limit)
+            else:
+                mine = self._sides[start:stop] == side
+                changes = np.stack((prices[mine], self._sizes[start:stop][mine]), axis=1)
+                after = replayed_levels(levels, changes, descending=side == Side.BID)[:limit]
+            if len(after) != limit:
                 return None
             found.append(after)
         return np.concatenate(found)
 
-    def _side(self, side: Side, base: Values, start: int, stop: int, limit: int) -> Values | None:
-        prices = self._prices[start:stop]
-        sign = -1 if side == Side.BID else 1
-        if limit > len(base) + stop - start:
-            return None
-        if stop > start and (int(prices.min()) < -PRICE_MAX or int(prices.max()) > PRICE_MAX):
-            return None
-        if not self._compiled or not _fits(prices):
-            mine = self._sides[start:stop] == side
-            changes = np.stack((prices[mine], self._sizes[start:stop][mine]), axis=1)
-            return replayed_levels(base, changes, descending=side == Side.BID)[:limit]
+    def _merged(self, side: Side, base: Values, start: int, stop: int, low: int, limit: int) -> Values:
+        """Return one side after the rows [start, stop), by the kernels."""
         from chronicle.storage.kernels.levels import merge_changes, pack_changes
 
-        low = min(sign * int(prices.min()), sign * int(prices.max())) if stop > start else 0
+        sign, shift = -1 if side == Side.BID else 1, _row_bits(stop - start)
         keys = np.empty(stop - start, dtype=np.int64)
-        shift = _row_bits(len(prices))
         count = pack_changes(self._prices, self._sides, int(side), sign, start, stop, low, shift, keys)
         keys = keys[:count]
         keys.sort()
         out = np.empty((limit, 2), dtype=np.int64)
         count = merge_changes(base, keys, self._sizes, sign, start, low, shift, out)
         return out[:count]
-
-
-def _fits(prices: Values) -> bool:
-    if not len(prices):
-        return True
-    return int(prices.max()) - int(prices.min()) < 1 << (KEY_BITS - _row_bits(len(prices)))
 
 
 def _row_bits(rows: int) -> int:

@@ -16,7 +16,17 @@ from numba.extending import intrinsic
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["common_divisor", "needs", "put_tokens", "rebuild", "residuals", "step_bits", "take_tokens", "words_of"]
+__all__ = [
+    "common_divisor",
+    "gap_words",
+    "needs",
+    "put_tokens",
+    "rebuild",
+    "residuals",
+    "step_bits",
+    "take_tokens",
+    "words_of",
+]
 
 DELTA, SAME, BEFORE = 1, 2, 3
 ESCAPE = 255
@@ -159,6 +169,26 @@ def words_of(steps: Any, signed: Any, shift: Any, inverse: Any, out: Any) -> Non
             out[row] = (np.uint64(quotient) << one) ^ np.uint64(quotient >> 63)
         else:
             out[row] = np.uint64(quotient)
+
+
+@numba.njit(cache=True, nogil=True)
+def gap_words(steps: Any, shift: Any, inverse: Any, out: Any) -> Any:
+    """Write steps int64[n] over their unit, less 1, as words u64[n]; return whether they are zigzag.
+
+    They are once a step is below its unit; the unit is given as in :func:`words_of`.
+    """
+    least = np.int64(0)
+    for row in range(len(steps)):
+        gap = np.int64(np.uint64(steps[row] >> shift) * inverse) - 1
+        least = min(least, gap)
+        out[row] = np.uint64(gap)
+    if least == 0:
+        return False
+    one = np.uint64(1)
+    for row in range(len(out)):
+        gap = np.int64(out[row])
+        out[row] = (np.uint64(gap) << one) ^ np.uint64(gap >> 63)
+    return True
 
 
 @numba.njit(cache=True, nogil=True)
