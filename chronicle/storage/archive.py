@@ -238,11 +238,17 @@ class ArchivedSegment:
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
             if index is not None and Kind.BOOK_DELTA in kinds:
-                columns = self._columns(position, names, kinds, index, sides)
+                columns = self._columns(position, names, kinds, index, sides, end_ts)
             yield Stretch(block.raw_offset, end, columns)
 
     def _columns(
-        self, position: int, names: Collection[str], kinds: Collection[int], index: int, sides: tuple[int, int]
+        self,
+        position: int,
+        names: Collection[str],
+        kinds: Collection[int],
+        index: int,
+        sides: tuple[int, int],
+        end_ts: int | None,
     ) -> dict[str, NDArray[Any]] | None:
         block = self.footer.blocks[position]
         redefined = block.method != Method.EVENTS or block.holds & Holds.INSTRUMENTS or not block.holds
@@ -254,7 +260,7 @@ class ArchivedSegment:
         stored = self._stored(block)
         _compare(stored, block.stored_checksum, block, self.path, "stored")
         try:
-            return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides)
+            return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides, end_ts=end_ts)
         except CorruptionError as error:
             error.path, error.offset = self.path, block.object_offset
             raise

@@ -167,7 +167,12 @@ class EventBlock:
         return bids, asks
 
     def columns(
-        self, names: Collection[str], base_index: int = 0, *, sides: tuple[int, int] = (Side.BID, Side.ASK)
+        self,
+        names: Collection[str],
+        base_index: int = 0,
+        *,
+        sides: tuple[int, int] = (Side.BID, Side.ASK),
+        end_ts: int | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the block's BOOK_DELTA rows, in the order of the queue.
 
@@ -180,6 +185,8 @@ class EventBlock:
             Index of the block's first record, for ``index``.
         sides : (int, int)
             What ``side`` says of bids and of asks.
+        end_ts : int, optional
+            Rows of this ts_recv or later are not needed and, but for a few, left out.
 
         Returns
         -------
@@ -187,26 +194,31 @@ class EventBlock:
             int64; ``side`` and ``flags`` are uint8, ``source`` int32.
         """
         try:
-            return {name: self._column(name, base_index, sides) for name in names}
+            groups = self.head.groups
+            if end_ts is not None:
+                groups = max(1, int(np.searchsorted(self._group_values(Place.TS_RECV), end_ts, side="left")))
+            return {name: self._column(name, base_index, sides, groups) for name in names}
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
-    def _column(self, name: str, base_index: int, sides: tuple[int, int]) -> NDArray[Any]:
-        rows, (bids, asks) = self.head.rows, self._counts
+    def _column(self, name: str, base_index: int, sides: tuple[int, int], groups: int) -> NDArray[Any]:
+        """Return a column of the rows of the first `groups` groups."""
+        bids, asks = (counts[:groups] for counts in self._counts)
+        rows = int(bids.sum() + asks.sum())
         if name == "side":
             return np.asarray(self._arrays.sides(bids, asks, int(sides[0]), int(sides[1]), rows))
         if name == "flags":
-            return np.asarray(self._arrays.flags(self._group_values(Place.MARKS), bids, asks, rows))
+            return np.asarray(self._arrays.flags(self._group_values(Place.MARKS)[:groups], bids, asks, rows))
         if name == "price":
-            return self._row_prices(self.head.groups)
+            return self._row_prices(groups)
         if name == "size":
             return self._row_sizes(rows)
         if name == "index":
-            before = np.searchsorted(self._places, np.arange(self.head.groups), side="right")
+            before = np.searchsorted(self._places, np.arange(groups), side="right")
             found = self._arrays.spread(before.astype(np.int64), bids, asks, rows)
             return np.asarray(found + np.arange(base_index, base_index + rows))
         place = _PLACES[name]
-        values = self._group_values(place)
+        values = self._group_values(place)[:groups]
         if place == Place.LINE:
             values = (values >> 32) & 0xFFFF
         found = self._arrays.spread(values, bids, asks, rows)
