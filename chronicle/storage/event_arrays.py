@@ -62,23 +62,25 @@ def prices(
     heads = unzigzag(firsts) * np.int64(unit)
     for side in (0, 1):
         heads[half == side] = np.cumsum(heads[half == side]) + np.int64(base)
-    run = np.repeat(np.arange(len(counts)), counts)
     inner = np.ones(rows, dtype=np.bool_)
     inner[starts] = False
-    left = ((starts + counts)[run] - np.arange(rows) - 1)[inner]
+    left = (np.repeat(starts + counts, counts) - np.arange(1, rows + 1))[inner]
+    part = np.searchsorted(np.array(edges), left, side="right").astype(np.uint8)  # bytes sort by radix
     walked = np.empty(len(gaps), dtype=np.uint64)
-    walked[np.argsort(np.searchsorted(np.array(edges), left, side="right"), kind="stable")] = gaps
+    walked[np.argsort(part, kind="stable")] = gaps
     outward = unzigzag(walked) if forms[0] & SIGNED else walked.view(np.int64)
     scale = np.array([-unit if form & DESCENDING else unit for form in forms], dtype=np.int64)[half]
-    steps = np.zeros(rows, dtype=np.int64)
-    steps[inner] = (outward + 1) * scale[run[inner]]
-    running = np.cumsum(steps)
-    found = (heads - running[starts])[run] + running
+    running = np.zeros(rows, dtype=np.int64)
+    running[inner] = (outward + 1) * np.repeat(scale, counts - 1)
+    np.cumsum(running, out=running)
+    running += np.repeat(heads - running[starts], counts)
+    turned = np.array([form & REVERSED != 0 for form in forms])[half]
+    if not turned.any():
+        return running
     walk = np.arange(rows)
-    is_reversed = np.array([form & REVERSED != 0 for form in forms])[half][run]
-    mirrored = (2 * starts + counts - 1)[run] - walk
+    mirrored = np.repeat(2 * starts + counts - 1, counts) - walk
     out = np.empty(rows, dtype=np.int64)
-    out[np.where(is_reversed, mirrored, walk)] = found
+    out[np.where(np.repeat(turned, counts), mirrored, walk)] = running
     return out
 
 
