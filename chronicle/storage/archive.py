@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,7 +101,7 @@ class ArchivedSegment:
             self.close()
             raise
         self._starts = [block.raw_offset for block in self.footer.blocks]
-        self._cache: OrderedDict[int, bytes | memoryview] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[int, bytes | memoryview]] = OrderedDict()
         self._seek: list[SeekPoint] | None = None
         self._header: SegmentHeader | None = None
 
@@ -187,11 +188,7 @@ class ArchivedSegment:
         while start < end:
             block = self.footer.blocks[position]
             stop = min(end, block.raw_offset + block.raw_bytes)
-            parts.append(
-                memoryview(self._block(position, stop - block.raw_offset))[
-                    start - block.raw_offset : stop - block.raw_offset
-                ]
-            )
+            parts.append(self._block(position, start - block.raw_offset, stop - block.raw_offset))
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
@@ -259,34 +256,41 @@ class ArchivedSegment:
         self.blocks_decoded += 1
         stored = self._stored(block)
         _compare(stored, block.stored_checksum, block, self.path, "stored")
-        try:
+        with _naming(self.path, block):
             return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides, end_ts=end_ts)
-        except CorruptionError as error:
-            error.path, error.offset = self.path, block.object_offset
-            raise
 
     def may_define(self, offset: int) -> bool:
         """Tell whether an INSTRUMENT record may stand in the block of `offset`; False without decoding it."""
         block = self.footer.blocks[bisect_right(self._starts, offset) - 1]
         return not block.holds or bool(block.holds & Holds.INSTRUMENTS)
 
-    def _block(self, position: int, end: int) -> bytes | memoryview:
-        """Return at least the first `end` bytes of a block."""
-        cached = self._cache.get(position)
-        if cached is not None and len(cached) >= end:
-            self._cache.move_to_end(position)
-            return cached
-        block = self.footer.blocks[position]
-        # A lookup needs the block's first part; who comes back for more of the same block reads on, and gets it all.
-        ahead = end + PART_AHEAD_BYTES
-        part = ahead if cached is None and ahead <= block.raw_bytes * PART_SHARE else None
-        raw = decode_stored(self._stored(block), block, self.path, self._book, part)
-        self.blocks_decoded += 1
-        self._cache[position] = raw
+    def _block(self, position: int, start: int, end: int) -> memoryview:
+        """Return the bytes [start, end) of a block."""
+        offset, raw = self._cache.get(position, (0, b""))
+        if not offset <= start or end > offset + len(raw):
+            offset, raw = self._decoded(position, start, end, again=position in self._cache)
+            self.blocks_decoded += 1
+            self._cache[position] = offset, raw
+            while len(self._cache) > 2 and sum(len(known) for _, known in self._cache.values()) > CACHE_BYTES:
+                self._cache.popitem(last=False)
         self._cache.move_to_end(position)
-        while len(self._cache) > 2 and sum(map(len, self._cache.values())) > CACHE_BYTES:
-            self._cache.popitem(last=False)
-        return raw
+        return memoryview(raw)[start - offset : end - offset]
+
+    def _decoded(self, position: int, start: int, end: int, *, again: bool) -> tuple[int, bytes | memoryview]:
+        """Return (offset, bytes) of a block, or of a part of it that holds [start, end).
+
+        A lookup needs a part; who comes back for more of the same block reads on, and gets it all.
+        """
+        block = self.footer.blocks[position]
+        stored = self._stored(block)
+        ahead = end + PART_AHEAD_BYTES
+        if block.method != Method.EVENTS or again or ahead > block.raw_bytes * PART_SHARE:
+            return 0, decode_stored(stored, block, self.path, self._book)
+        from chronicle.storage.event_decode import EventBlock
+
+        _compare(stored, block.stored_checksum, block, self.path, "stored")
+        with _naming(self.path, block):
+            return EventBlock(stored, block.raw_bytes).part(start, ahead, self._book)
 
     def _book(self) -> Book:
         """Return the book in the prologue, with which the segment's first block of records may begin."""
@@ -314,7 +318,6 @@ def decode_stored(
     block: Block,
     path: object,
     book: Callable[[], Book] | None = None,
-    end: int | None = None,
 ) -> bytes | memoryview:
     """Return a block's raw bytes, checked before and after decoding.
 
@@ -322,10 +325,6 @@ def decode_stored(
     ----------
     book : callable, optional
         Gives the book in the segment's prologue to a block that begins with it.
-    end : int, optional
-        So many bytes will do. Of an event block only these may be decoded: then the checksum of the stored bytes
-        alone stands for them.
-
     Raises
     ------
     CorruptionError
@@ -339,23 +338,27 @@ def decode_stored(
     elif block.method == Method.ZSTD:
         raw = _decompress(stored, block, path)
     elif block.method in (Method.COLUMNS, Method.EVENTS, Method.PROLOGUE, Method.SEEK):
-        try:
-            raw = _decode_columns(stored, block, book, end)
-        except CorruptionError as error:
-            error.path, error.offset = str(path), block.object_offset
-            raise
+        with _naming(path, block):
+            raw = _decode_columns(stored, block, book)
     else:
         raise CorruptionError(
             "a block has an unknown method", path=path, offset=block.object_offset, found=block.method
         )
-    if len(raw) == block.raw_bytes or end is None:
-        _compare(raw, block.raw_checksum, block, path, "decoded")
+    _compare(raw, block.raw_checksum, block, path, "decoded")
     return raw
 
 
-def _decode_columns(
-    stored: bytes, block: Block, book: Callable[[], Book] | None, end: int | None
-) -> bytes | memoryview:
+@contextmanager
+def _naming(path: object, block: Block) -> Iterator[None]:
+    """Say in a CorruptionError where the block is."""
+    try:
+        yield
+    except CorruptionError as error:
+        error.path, error.offset = str(path), block.object_offset
+        raise
+
+
+def _decode_columns(stored: bytes, block: Block, book: Callable[[], Book] | None) -> bytes | memoryview:
     """Decode a block of one of the methods that need NumPy, loaded only now."""
     if block.method == Method.COLUMNS:
         from chronicle.storage.blocks import decode_block
@@ -364,7 +367,7 @@ def _decode_columns(
     if block.method == Method.EVENTS:
         from chronicle.storage.event_decode import EventBlock
 
-        return EventBlock(stored, block.raw_bytes).raw(book, end)
+        return EventBlock(stored, block.raw_bytes).raw(book)
     from chronicle.storage import small_blocks
 
     decode = small_blocks.decode_prologue if block.method == Method.PROLOGUE else small_blocks.decode_seek

@@ -288,22 +288,24 @@ class EventBlock:
         found: Values = known[place]
         return found
 
-    def raw(self, book: Callable[[], Book] | None = None, end: int | None = None) -> memoryview:
+    def raw(self, book: Callable[[], Book] | None = None) -> memoryview:
         """Return the block's records as they were sealed.
 
         Parameters
         ----------
         book : callable, optional
             Gives the book in the segment's prologue; called only by a block that begins with it.
-        end : int, optional
-            So many bytes will do: what follows the group that reaches them is left out.
         """
+        return self.part(0, self._raw_bytes, book)[1]
+
+    def part(self, begin: int, end: int, book: Callable[[], Book] | None = None) -> tuple[int, memoryview]:
+        """Return (offset, records) of whole groups, with what stands before them, that hold bytes [begin, end)."""
         try:
-            return self._raw(book, end)
+            return self._part(begin, end, book)
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
-    def _raw(self, book: Callable[[], Book] | None, end: int | None) -> memoryview:
+    def _part(self, begin: int, end: int, book: Callable[[], Book] | None) -> tuple[int, memoryview]:
         head = self.head
         bids, asks = self._counts
         columns = [bids, asks, *(self._group_values(Place(place)) for place in range(2, 10))]
@@ -316,28 +318,31 @@ class EventBlock:
                 lengths[snapshot.number] += 2 * (snapshot.bids + snapshot.asks)
         if BOOK_DELTA_BYTES * head.rows + 8 * int(lengths.sum()) != self._raw_bytes:
             raise ValueError("the records do not add up")
-        places, size = self._places, self._raw_bytes
-        cut = head.groups if end is None else self._groups_to(end, bids + asks, lengths)
-        if cut < head.groups:
-            others = int(np.searchsorted(places, cut, side="left"))
-            groups, places, lengths, starts = groups[:, :cut], places[:others], lengths[:others], starts[: others + 1]
-            size = BOOK_DELTA_BYTES * int((bids[:cut] + asks[:cut]).sum()) + 8 * int(lengths.sum())
-            found = [snapshot for snapshot in found if snapshot.number < others]
-        prices = self._row_prices(cut)
-        sizes = self._row_sizes(len(prices))
-        out = np.empty(size // 8, dtype=np.int64)
-        self._arrays.assemble(groups, prices, sizes, head.steps, words, starts, places, lengths, out)
-        if found:
-            replay = Replay.of_groups(groups, prices, sizes, compiled=self._arrays.COMPILED)
-            self._levels(out, groups, found, lengths, replay, book)
-        return out.view(np.uint8).data.toreadonly()
-
-    def _groups_to(self, end: int, rows: Values, lengths: Values) -> int:
-        """Return how many groups, with what stands before them, hold the block's first `end` bytes."""
+        places = self._places
+        row_starts = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(bids + asks)))
         beside = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))
-        before = np.searchsorted(self._places, np.arange(self.head.groups), side="right")
-        ends = BOOK_DELTA_BYTES * np.cumsum(rows) + 8 * beside[before]
-        return min(int(np.searchsorted(ends, end, side="left")) + 1, self.head.groups)
+        # Where each group's part begins: behind the group before it, in front of the other records before it.
+        begins = BOOK_DELTA_BYTES * row_starts + 8 * beside[np.searchsorted(places, np.arange(head.groups + 1))]
+        low = max(0, int(np.searchsorted(begins[:-1], begin, side="right")) - 1)
+        high = head.groups
+        if end < self._raw_bytes:
+            high = max(low + 1, min(high, int(np.searchsorted(begins, end, side="left"))))
+        first, last = (int(np.searchsorted(places, group)) for group in (low, high))
+        last = len(places) if high == head.groups else last
+        prices = self._row_prices(high)
+        sizes = self._row_sizes(len(prices))
+        offset, row = int(begins[low]), int(row_starts[low])
+        stop = BOOK_DELTA_BYTES * len(prices) + 8 * int(beside[last])
+        out = np.empty((stop - offset) // 8, dtype=np.int64)
+        mine = groups[:, low:high]
+        others = starts[first : last + 1], places[first:last] - low, lengths[first:last]
+        self._arrays.assemble(mine, prices[row:], sizes[row:], head.steps, words, *others, out)
+        if found:
+            replay = Replay.of_groups(groups[:, :high], prices, sizes, compiled=self._arrays.COMPILED)
+            found = [snapshot for snapshot in found if snapshot.number < last]
+            at = 10 * row_starts[places] + beside[:-1] - offset // 8
+            self._levels(out, at, found, replay, book)
+        return offset, out.view(np.uint8).data.toreadonly()
 
     def _other_words(self, groups: Values) -> tuple[Values, Values]:
         """Return the other records as sealed (but for levels left out), and where each starts and the last ends."""
@@ -389,23 +394,15 @@ class EventBlock:
         return found
 
     def _levels(
-        self,
-        out: Values,
-        groups: Values,
-        found: list[Stored],
-        lengths: Values,
-        replay: Replay,
-        book: Callable[[], Book] | None,
+        self, out: Values, at: Values, found: list[Stored], replay: Replay, book: Callable[[], Book] | None
     ) -> None:
-        """Write the levels that were left out, snapshot by snapshot."""
+        """Write the levels that were left out, snapshot by snapshot; `at`: where each other record is in `out`."""
         head, position = self.head, 0
         levels = self._level_columns()
         if head.flags & ON_PROLOGUE:
             if book is None:
                 raise ValueError("the block begins with a book that is not there")
             replay.start(book())
-        rows = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(groups[0] + groups[1])))
-        before = np.cumsum(lengths) - lengths
         for snapshot, form in zip(found, self._forms, strict=False):  # `found` may be the first ones only
             if form == LEVELS_VERBATIM:
                 continue
@@ -417,8 +414,9 @@ class EventBlock:
                 mine = replay.levels(snapshot, place)
             if mine is None:
                 raise ValueError("a snapshot does not follow from the one before")
-            start = 10 * int(rows[place]) + int(before[snapshot.number]) + SNAPSHOT_LEVELS_OFFSET // 8
-            out[start : start + 2 * count] = mine.reshape(-1)
+            start = int(at[snapshot.number]) + SNAPSHOT_LEVELS_OFFSET // 8
+            if start > 0:  # else it stands before the part that is asked for
+                out[start : start + 2 * count] = mine.reshape(-1)
             replay.remember(snapshot.instrument, place, snapshot.bids, mine)
 
     def _level_columns(self) -> Values:

@@ -201,15 +201,18 @@ def test_columns_are_what_the_records_say(drawn: list[tuple[int, ...]], repeats:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_part_of_a_block_is_the_beginning_of_it(form: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_a_block_holds_what_was_asked_for(form: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "arrays", lambda: form)
     data = b"".join(bytes(event) for event, _ in book_events(300, snapshot_every=20))
     found = encode_events(data, 3)
     assert found is not None
-    for end in range(1, len(data), 997):
-        part = bytes(EventBlock(found[0], len(data)).raw(end=end))
-        assert end <= len(part)
-        assert data.startswith(part)
+    for begin in range(0, len(data), 1999):
+        for end in (begin + 1, begin + 700, begin + 20_000, len(data)):
+            end = min(end, len(data))
+            offset, part = EventBlock(found[0], len(data)).part(begin, end)
+            assert offset <= begin
+            assert end <= offset + len(part)
+            assert bytes(part) == data[offset : offset + len(part)]
 
 
 @pytest.mark.parametrize("form", FORMS)
