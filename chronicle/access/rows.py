@@ -16,6 +16,7 @@ from chronicle.access.lanes import Lane
 from chronicle.access.segments import Segment, Shelf
 from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Side
+from chronicle.storage.archive import COLUMN_NAMES, Stretch
 
 __all__ = ["CHANNEL_KINDS", "FIELDS", "KIND_WORDS", "SIDE_WORDS", "STATE_WORDS", "TIMEFRAME_WORDS", "lane_rows"]
 
@@ -114,16 +115,27 @@ class Window:
             values = self.words[self.at + offset]
         else:
             values = self.words[np.where(self.level >= 0, self.level + level_offset, self.at + offset)]
-        if isinstance(factor, int) and factor == 1:
-            return values
-        missing = values == INT64_MIN
-        bounded = np.where(missing, 0, values)
-        if np.any(np.abs(bounded) > INT64_MAX // factor):
-            raise RangeError(
-                "a price or size does not fit int64 at the finest exponent of the range",
-                hint="scan the time before and after the redefinition on their own",
-            )
-        return np.where(missing, INT64_MIN, bounded * factor)
+        return rescaled(values, factor)
+
+
+def rescaled(values: NDArray[np.int64], factor: Any) -> NDArray[np.int64]:
+    """Return mantissas times `factor` (an int, or one for each); INT64_MIN stays.
+
+    Raises
+    ------
+    RangeError
+        When one does not fit.
+    """
+    if isinstance(factor, int) and factor == 1:
+        return values
+    missing = values == INT64_MIN
+    bounded = np.where(missing, 0, values)
+    if np.any(np.abs(bounded) > INT64_MAX // factor):
+        raise RangeError(
+            "a price or size does not fit int64 at the finest exponent of the range",
+            hint="scan the time before and after the redefinition on their own",
+        )
+    return np.where(missing, INT64_MIN, bounded * factor)
 
 
 def _side(window: Window) -> NDArray[Any]:
@@ -215,14 +227,76 @@ def lane_rows(
         if end is not None and info.ts_first >= end:
             return
         segment = shelf.open(info, cost)
-        offset, index, stop = segment.span(start, end)
-        for at, base, memory in segment.windows(offset, index, stop, cost):
-            window = _rows_of(memory, base, wanted, start, end)
-            if not len(window.at):
+        stretches = _stretches(segment, start, end, fields, kinds)
+        if stretches is None:
+            offset, index, stop = segment.span(start, end)
+            spans: Iterator[tuple[int, int, int] | Chunk] = iter([(offset, index, stop)])
+        else:
+            spans = _spans(segment, stretches, lane, start, end, fields, exponents, cost)
+        for span in spans:
+            if isinstance(span, dict):
+                yield span
                 continue
-            window.lane, window.price_exponent = lane.number, exponents[0]
-            _scale(window, segment, at, exponents)
-            yield {name: FIELDS[name](window) for name in fields}
+            for at, base, memory in segment.windows(*span, cost):
+                window = _rows_of(memory, base, wanted, start, end)
+                if not len(window.at):
+                    continue
+                window.lane, window.price_exponent = lane.number, exponents[0]
+                _scale(window, segment, at, exponents)
+                yield {name: FIELDS[name](window) for name in fields}
+
+
+_COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}
+"""Fields that an archived block gives as columns, without its records."""
+
+
+def _stretches(
+    segment: Segment, start: int | None, end: int | None, fields: tuple[str, ...], kinds: frozenset[int]
+) -> Iterator[Stretch] | None:
+    """Return the blocks of an archived segment, where they can give all `fields`."""
+    if not set(fields) <= _COLUMN_FIELDS:
+        return None
+    names = [name for name in fields if name in COLUMN_NAMES]
+    return segment.stretches(start, end, names, kinds, (SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")))
+
+
+def _spans(
+    segment: Segment,
+    stretches: Iterator[Stretch],
+    lane: Lane,
+    start: int | None,
+    end: int | None,
+    fields: tuple[str, ...],
+    exponents: tuple[int, int],
+    cost: Cost,
+) -> Iterator[tuple[int, int, int] | Chunk]:
+    """Yield the rows of blocks that came as columns, and (offset, index, end) of the others."""
+    low, _, high = segment.span(start, end)
+    table = segment.seek()
+    for stretch in stretches:
+        if stretch.columns is None:
+            offset, stop = max(low, stretch.offset), min(high, stretch.end)
+            if offset < stop:
+                yield offset, table.index[bisect_left(table.offset, offset)], stop
+            continue
+        cost.bytes_read += stretch.end - stretch.offset
+        columns = stretch.columns
+        times = columns["ts_recv"]
+        first = 0 if start is None else int(np.searchsorted(times, start, side="left"))
+        last = len(times) if end is None else int(np.searchsorted(times, end, side="left"))
+        if first >= last:
+            continue
+        chunk = {name: values[first:last] for name, values in columns.items()}
+        holding = segment.definition_at(stretch.offset)
+        if holding is not None and "price" in chunk:
+            chunk["price"] = rescaled(chunk["price"], 10 ** max(0, exponents[0] - holding.price_exponent))
+        if holding is not None and "size" in chunk:
+            chunk["size"] = rescaled(chunk["size"], 10 ** max(0, exponents[1] - holding.size_exponent))
+        if "kind" in fields:
+            chunk["kind"] = np.full(last - first, _KINDS[Kind.BOOK_DELTA], dtype=np.uint8)
+        if "lane" in fields:
+            chunk["lane"] = np.full(last - first, lane.number, dtype=np.int32)
+        yield {name: chunk[name] for name in fields}
 
 
 def _rows_of(memory: memoryview, base: int, wanted: NDArray[np.uint8], start: int | None, end: int | None) -> Window:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import islice, takewhile
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from chronicle.core.layout import HEADER_BYTES, Kind, SegmentState
 from chronicle.core.paths import channel_of
 from chronicle.core.records import InstrumentFields, Record
 from chronicle.core.source import SeekPoint, SegmentInfo, SegmentSource, SegmentView
+from chronicle.storage.archive import ArchivedSegment, Stretch
 
 __all__ = ["SeekTable", "Segment", "Shelf", "iter_records"]
 
@@ -204,6 +205,18 @@ class Segment:
             if inside:
                 index = table.index[target]
             start = stop
+
+    def stretches(
+        self,
+        start: int | None,
+        end: int | None,
+        names: Collection[str],
+        kinds: Collection[int],
+        sides: tuple[int, int],
+    ) -> Iterator[Stretch] | None:
+        """Return the blocks of an archived segment as columns, or None where records must be read."""
+        view = self._view
+        return view.stretches(start, end, names, kinds, sides=sides) if isinstance(view, ArchivedSegment) else None
 
     def close(self) -> None:
         """Release the segment's file."""

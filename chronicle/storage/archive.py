@@ -1,20 +1,24 @@
 """A segment in the archive: blocks are read, checked and decoded only where somebody looks.
 
 Reading needs neither a compiler nor the whole object: one range for trailer, footer and seek index, one for each
-block of records. Nothing is returned before both of a block's checksums matched.
+block of records. Nothing is returned before a block's stored bytes matched their checksum; what is decoded whole
+matches that of the raw bytes too.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
 from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError
-from chronicle.core.layout import SegmentState
+from chronicle.core.layout import Kind, SegmentState
 from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
@@ -25,18 +29,52 @@ from chronicle.storage.archive_layout import (
     TRAILER_BYTES,
     ArchiveFooter,
     Block,
+    Holds,
     Method,
     check_header,
     unpack_trailer,
 )
 from chronicle.storage.stores import ObjectReader, Store
 
-__all__ = ["ArchivedSegment", "check_archived", "read_archive_footer"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
+    from chronicle.storage.snapshots import Book
+
+__all__ = ["COLUMN_NAMES", "ArchivedSegment", "Stretch", "check_archived", "read_archive_footer"]
+
+COLUMN_NAMES: Final = (
+    "ts_recv",
+    "ts_event",
+    "side",
+    "flags",
+    "price",
+    "size",
+    "sequence",
+    "sequence_first",
+    "sequence_previous",
+    "source_index",
+    "source",
+    "index",
+)
+"""What :meth:`ArchivedSegment.stretches` gives as columns."""
 CACHE_BYTES: Final = 16 * 1024 * 1024
 """Decoded blocks kept per open segment (at least the last two)."""
+PART_SHARE: Final = 0.75
+"""Of an event block that was not yet looked at, up to this share is decoded alone."""
+PART_AHEAD_BYTES: Final = 768 * 1024
+"""So much more than asked for: a lookup reads on from a snapshot, 8,192 deltas at most."""
 RAW_BYTES_MAX: Final = 96 << 20
 FOOTER_BYTES_MAX: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Sealed bytes [offset, end) of whole events: `columns` of their rows, or None where records must be read."""
+
+    offset: int
+    end: int
+    columns: dict[str, NDArray[Any]] | None
 
 
 class ArchivedSegment:
@@ -63,7 +101,7 @@ class ArchivedSegment:
             self.close()
             raise
         self._starts = [block.raw_offset for block in self.footer.blocks]
-        self._cache: OrderedDict[int, bytes | memoryview] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[int, bytes | memoryview]] = OrderedDict()
         self._kinds: dict[int, frozenset[int]] = {}
         self._seek: list[SeekPoint] | None = None
         self._header: SegmentHeader | None = None
@@ -151,14 +189,83 @@ class ArchivedSegment:
         while start < end:
             block = self.footer.blocks[position]
             stop = min(end, block.raw_offset + block.raw_bytes)
-            parts.append(memoryview(self._block(position))[start - block.raw_offset : stop - block.raw_offset])
+            parts.append(self._block(position, start - block.raw_offset, stop - block.raw_offset))
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    def stretches(
+        self,
+        start_ts: int | None,
+        end_ts: int | None,
+        names: Collection[str],
+        kinds: Collection[int],
+        *,
+        sides: tuple[int, int],
+    ) -> Iterator[Stretch]:
+        """Yield the blocks that may hold records with start_ts <= ts_recv < end_ts, as columns where that is all.
+
+        Parameters
+        ----------
+        names : collection of str
+            Columns of COLUMN_NAMES.
+        kinds : collection of int
+            The record kinds that are wanted. A block is given as columns when its BOOK_DELTA records are all there is
+            of them and its instrument is not redefined in it; no record of it is built then.
+        sides : (int, int)
+            What ``side`` says of bids and of asks.
+
+        Raises
+        ------
+        CorruptionError
+            When a block is not what was stored.
+        """
+        points = {point.offset: point for point in self.seek_points()}
+        records = [
+            position
+            for position, block in enumerate(self.footer.blocks)
+            if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset
+        ]
+        for position in records:
+            block = self.footer.blocks[position]
+            point, following = points.get(block.raw_offset), points.get(block.raw_offset + block.raw_bytes)
+            if point is not None and end_ts is not None and point.ts_recv >= end_ts:
+                return
+            if following is not None and start_ts is not None and following.ts_recv < start_ts:
+                continue
+            index = self.footer.base_index if position == records[0] else None if point is None else point.index
+            end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
+            columns = None
+            if index is not None and Kind.BOOK_DELTA in kinds:
+                columns = self._columns(position, names, kinds, index, sides, end_ts)
+            yield Stretch(block.raw_offset, end, columns)
+
+    def _columns(
+        self,
+        position: int,
+        names: Collection[str],
+        kinds: Collection[int],
+        index: int,
+        sides: tuple[int, int],
+        end_ts: int | None,
+    ) -> dict[str, NDArray[Any]] | None:
+        block = self.footer.blocks[position]
+        redefined = block.method != Method.EVENTS or block.holds & Holds.INSTRUMENTS or not block.holds
+        if redefined or (Kind.BOOK_SNAPSHOT in kinds and block.holds & Holds.VENUE_SNAPSHOTS):
+            return None
+        from chronicle.storage.event_decode import EventBlock
+
+        self.blocks_decoded += 1
+        stored = self._stored(block)
+        _compare(stored, block.stored_checksum, block, self.path, "stored")
+        with _naming(self.path, block):
+            return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides, end_ts=end_ts)
 
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
         position = bisect_right(self._starts, offset) - 1
         block = self.footer.blocks[position]
+        if kind == Kind.INSTRUMENT and block.holds:
+            return bool(block.holds & Holds.INSTRUMENTS)
         if block.method != Method.COLUMNS:
             return True
         if position not in self._kinds:
@@ -169,18 +276,44 @@ class ArchivedSegment:
             self._kinds[position] = kinds_of(stored, block.raw_bytes)
         return kind in self._kinds[position]
 
-    def _block(self, position: int) -> bytes | memoryview:
-        cached = self._cache.get(position)
-        if cached is not None:
-            self._cache.move_to_end(position)
-            return cached
+    def _block(self, position: int, start: int, end: int) -> memoryview:
+        """Return the bytes [start, end) of a block."""
+        offset, raw = self._cache.get(position, (0, b""))
+        if not offset <= start or end > offset + len(raw):
+            offset, raw = self._decoded(position, start, end, again=position in self._cache)
+            self.blocks_decoded += 1
+            self._cache[position] = offset, raw
+            while len(self._cache) > 2 and sum(len(known) for _, known in self._cache.values()) > CACHE_BYTES:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(position)
+        return memoryview(raw)[start - offset : end - offset]
+
+    def _decoded(self, position: int, start: int, end: int, *, again: bool) -> tuple[int, bytes | memoryview]:
+        """Return (offset, bytes) of a block, or of a part of it that holds [start, end).
+
+        A lookup needs a part; who comes back for more of the same block reads on, and gets it all.
+        """
         block = self.footer.blocks[position]
-        raw = decode_stored(self._stored(block), block, self.path)
-        self.blocks_decoded += 1
-        self._cache[position] = raw
-        while len(self._cache) > 2 and sum(map(len, self._cache.values())) > CACHE_BYTES:
-            self._cache.popitem(last=False)
-        return raw
+        stored = self._stored(block)
+        ahead = end + PART_AHEAD_BYTES
+        if block.method != Method.EVENTS or again or ahead > block.raw_bytes * PART_SHARE:
+            return 0, decode_stored(stored, block, self.path, self._book)
+        from chronicle.storage.event_decode import EventBlock
+
+        _compare(stored, block.stored_checksum, block, self.path, "stored")
+        with _naming(self.path, block):
+            return EventBlock(stored, block.raw_bytes).part(start, ahead, self._book)
+
+    def _book(self) -> Book:
+        """Return the book in the prologue, with which the segment's first block of records may begin."""
+        from chronicle.storage.encode import book_place
+        from chronicle.storage.small_blocks import book_in
+
+        place = book_place(self)
+        book = None if place is None else book_in(self.view(0, self.data_offset), *place)
+        if book is None:
+            raise CorruptionError("a block begins with the prologue's book, and there is none", path=self.path)
+        return book
 
     def _stored(self, block: Block) -> bytes:
         offset = block.object_offset - self._tail_offset
@@ -192,9 +325,18 @@ class ArchivedSegment:
         return self._reader.read(block.object_offset, block.object_bytes)
 
 
-def decode_stored(stored: bytes, block: Block, path: object) -> bytes | memoryview:
-    """Return a block's raw bytes.
+def decode_stored(
+    stored: bytes,
+    block: Block,
+    path: object,
+    book: Callable[[], Book] | None = None,
+) -> bytes | memoryview:
+    """Return a block's raw bytes, checked before and after decoding.
 
+    Parameters
+    ----------
+    book : callable, optional
+        Gives the book in the segment's prologue to a block that begins with it.
     Raises
     ------
     CorruptionError
@@ -207,20 +349,41 @@ def decode_stored(stored: bytes, block: Block, path: object) -> bytes | memoryvi
         raw: bytes | memoryview = stored
     elif block.method == Method.ZSTD:
         raw = _decompress(stored, block, path)
-    elif block.method == Method.COLUMNS:
-        from chronicle.storage.blocks import decode_block
-
-        try:
-            raw = decode_block(stored, block.raw_bytes)
-        except CorruptionError as error:
-            error.path, error.offset = str(path), block.object_offset
-            raise
+    elif block.method in (Method.COLUMNS, Method.EVENTS, Method.PROLOGUE, Method.SEEK):
+        with _naming(path, block):
+            raw = _decode_columns(stored, block, book)
     else:
         raise CorruptionError(
             "a block has an unknown method", path=path, offset=block.object_offset, found=block.method
         )
     _compare(raw, block.raw_checksum, block, path, "decoded")
     return raw
+
+
+@contextmanager
+def _naming(path: object, block: Block) -> Iterator[None]:
+    """Say in a CorruptionError where the block is."""
+    try:
+        yield
+    except CorruptionError as error:
+        error.path, error.offset = str(path), block.object_offset
+        raise
+
+
+def _decode_columns(stored: bytes, block: Block, book: Callable[[], Book] | None) -> bytes | memoryview:
+    """Decode a block of one of the methods that need NumPy, loaded only now."""
+    if block.method == Method.COLUMNS:
+        from chronicle.storage.blocks import decode_block
+
+        return decode_block(stored, block.raw_bytes)
+    if block.method == Method.EVENTS:
+        from chronicle.storage.event_decode import EventBlock
+
+        return EventBlock(stored, block.raw_bytes).raw(book)
+    from chronicle.storage import small_blocks
+
+    decode = small_blocks.decode_prologue if block.method == Method.PROLOGUE else small_blocks.decode_seek
+    return decode(stored, block.raw_bytes)
 
 
 def _decompress(stored: bytes, block: Block, path: object) -> bytes:
@@ -289,7 +452,8 @@ def check_archived(store: Store, name: str) -> ArchiveFooter:
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
         for block in footer.blocks:
-            whole.update(decode_stored(reader.read(block.object_offset, block.object_bytes), block, segment.path))
+            stored = reader.read(block.object_offset, block.object_bytes)
+            whole.update(decode_stored(stored, block, segment.path, segment._book))
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",

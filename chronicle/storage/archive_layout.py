@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Final
 
 import xxhash
@@ -12,7 +12,7 @@ import xxhash
 from chronicle.core.errors import CorruptionError, ForeignFileError, TornSegmentError, VersionError
 from chronicle.core.layout import BYTE_ORDER_MARK
 
-__all__ = ["ArchiveFooter", "Block", "Method"]
+__all__ = ["ArchiveFooter", "Block", "Holds", "Method"]
 
 ARCHIVE_MAGIC: Final = b"CHRZARC1"
 ARCHIVE_END_MAGIC: Final = b"CHRZEND1"
@@ -28,7 +28,7 @@ FOOTER: Final = struct.Struct("<IIqqqqqqqqqqQQ")
 footer_offset and file_bytes of the sealed file, its own file checksum, xxh3_64 of all of it."""
 BLOCK: Final = struct.Struct("<qqqqQQII")
 """raw offset, raw bytes, object offset, object bytes, checksum of the stored bytes, of the raw bytes, method,
-reserved 0."""
+what it holds."""
 TRAILER: Final = struct.Struct("<8sIIqqqQ8xQ")
 """magic, version, reserved 0, footer offset, footer bytes, object bytes, footer checksum, reserved 0, checksum of
 bytes 0-55."""
@@ -48,6 +48,20 @@ class Method(IntEnum):
     STORED = 0
     ZSTD = 1
     COLUMNS = 2
+    EVENTS = 3
+    PROLOGUE = 4
+    SEEK = 5
+
+
+class Holds(IntFlag):
+    """What an event block's records are besides deltas, so that a reader need not look; other methods do not say."""
+
+    KNOWN = 1
+    INSTRUMENTS = 2
+    VENUE_SNAPSHOTS = 4
+
+
+HOLDS_MAX: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class Block:
     stored_checksum: int
     raw_checksum: int
     method: int
+    holds: int = 0
 
     def pack(self) -> bytes:
         """Return the table entry."""
@@ -72,7 +87,7 @@ class Block:
             self.stored_checksum,
             self.raw_checksum,
             self.method,
-            0,
+            self.holds,
         )
 
 
@@ -137,9 +152,9 @@ class ArchiveFooter:
         if block_count > BLOCKS_MAX or end + name_bytes != len(data):
             raise CorruptionError("an archive's footer has another length than its table", path=path, found=len(data))
         rows = list(BLOCK.iter_unpack(data[FOOTER.size : end]))
-        if any(row[7] for row in rows):
+        if any(row[7] > (HOLDS_MAX if row[6] == Method.EVENTS else 0) for row in rows):
             raise CorruptionError("reserved bytes of an archive's block table are not zero", path=path)
-        blocks = tuple(Block(*row[:7]) for row in rows)
+        blocks = tuple(Block(*row) for row in rows)
         try:
             name = data[end:].decode("utf-8")
         except UnicodeDecodeError as error:

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import xxhash
 
 from chronicle.core import layout
 from chronicle.core.errors import CorruptionError
+from chronicle.core.layout import Kind
 from chronicle.core.segment import LocalSegment
+from chronicle.core.source import SegmentView
 from chronicle.storage.archive_layout import HEADER_BYTES, ArchiveFooter, Block, Method, pack_header, pack_trailer
 
-__all__ = ["BLOCK_BYTES", "EncodeOptions", "encode_segment"]
+if TYPE_CHECKING:
+    from chronicle.storage.snapshots import Book
 
-BLOCK_BYTES: Final = 4 * 1024 * 1024
-"""Raw bytes of a block, about 50,000 deltas. Measured on three BTC books: 256 KiB costs 4.4 B a delta, 1 MiB 3.7,
-4 MiB 3.0 (most of the difference is one verbatim book per block); a block decodes in about 10 ms."""
+__all__ = ["BLOCK_BYTES", "EncodeOptions", "book_place", "encode_segment"]
+
+BLOCK_BYTES: Final = 7 * 1024 * 1024
+"""Raw bytes of a block, about 90,000 deltas. Each block of a book channel holds one whole book: with 256 KiB that
+would cost as much as the deltas."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeOptions:
-    """`level` is zstd's; `block_bytes` the raw bytes after which a block is cut at the next seek point."""
+    """`level` is zstd's; `block_bytes` the raw bytes of a block, about: a segment's blocks are of about equal size.
+
+    A block is cut at a seek point; in a book channel at the next snapshot, while that is less than half a block away:
+    then the block opens with the book.
+    """
 
     level: int = 3
     block_bytes: int = BLOCK_BYTES
@@ -52,8 +61,9 @@ def encode_segment(segment: LocalSegment, options: EncodeOptions | None = None) 
     yield pack_header(header.queue_id, header.generation, header.number)
     blocks: list[Block] = []
     position = HEADER_BYTES
+    coder = _Coder(segment, options)
     for start, end in _ranges(segment, options.block_bytes):
-        stored, block = _encode(bytes(segment.view(start, end)), start, position, options, header)
+        stored, block = coder.encode(start, end, position)
         blocks.append(block)
         position += block.object_bytes
         yield stored
@@ -117,9 +127,11 @@ def _file_checksum(segment: LocalSegment) -> int:
 def _ranges(segment: LocalSegment, block_bytes: int) -> Iterator[tuple[int, int]]:
     """Yield the raw ranges in the order in which they are stored: records, header page and prologue, footer."""
     header = segment.header
-    start = header.data_offset
+    start, whole = header.data_offset, header.footer_offset - header.data_offset
+    target = whole // max(1, round(whole / block_bytes))
     for point in segment.seek_points():
-        if point.offset - start >= block_bytes:
+        size = point.offset - start
+        if size >= target + target // 2 or (size >= target and point.kind == Kind.BOOK_SNAPSHOT):
             yield start, point.offset
             start = point.offset
     if start < header.footer_offset:
@@ -128,28 +140,72 @@ def _ranges(segment: LocalSegment, block_bytes: int) -> Iterator[tuple[int, int]
     yield header.footer_offset, header.file_bytes
 
 
-def _encode(raw: bytes, start: int, position: int, options: EncodeOptions, header: object) -> tuple[bytes, Block]:
-    import zstandard
+class _Coder:
+    """Chooses the method of each block of a segment."""
 
-    stored, method = raw, Method.STORED
-    is_records = getattr(header, "data_offset", 0) <= start < getattr(header, "footer_offset", 0)
-    if is_records and options.columns:
-        from chronicle.storage.blocks import encode_block
+    def __init__(self, segment: LocalSegment, options: EncodeOptions) -> None:
+        self._segment = segment
+        self._options = options
+        self._book_place = book_place(segment) if options.columns else None
 
-        columns = encode_block(raw, options.level)
-        if columns is not None and len(columns) < len(raw):
-            stored, method = columns, Method.COLUMNS
-    if method is Method.STORED:
-        packed = zstandard.ZstdCompressor(level=options.level if is_records else 9).compress(raw)
-        if len(packed) < len(raw):
-            stored, method = packed, Method.ZSTD
-    block = Block(
-        raw_offset=start,
-        raw_bytes=len(raw),
-        object_offset=position,
-        object_bytes=len(stored),
-        stored_checksum=xxhash.xxh3_64_intdigest(stored),
-        raw_checksum=xxhash.xxh3_64_intdigest(raw),
-        method=method,
-    )
-    return stored, block
+    def encode(self, start: int, end: int, position: int) -> tuple[bytes, Block]:
+        """Return the stored bytes of [start, end) and their entry in the block table."""
+        raw = bytes(self._segment.view(start, end))
+        stored, method = raw, Method.STORED
+        holds = 0
+        for packed, its_method, its_holds in self._candidates(raw, start):
+            if packed is not None and len(packed) < len(stored):
+                stored, method, holds = packed, its_method, its_holds
+                break
+        block = Block(
+            raw_offset=start,
+            raw_bytes=len(raw),
+            object_offset=position,
+            object_bytes=len(stored),
+            stored_checksum=xxhash.xxh3_64_intdigest(stored),
+            raw_checksum=xxhash.xxh3_64_intdigest(raw),
+            method=method,
+            holds=holds,
+        )
+        return stored, block
+
+    def _candidates(self, raw: bytes, start: int) -> Iterator[tuple[bytes | None, Method, int]]:
+        """Yield (packed, method, what it holds), best first: the first that is smaller than `raw` counts."""
+        header, level = self._segment.header, self._options.level
+        is_records = header.data_offset <= start < header.footer_offset
+        if is_records and self._options.columns:
+            from chronicle.storage.blocks import encode_block
+            from chronicle.storage.event_encode import encode_events
+
+            book = self._book() if start == header.data_offset else None
+            packed, holds = encode_events(raw, level, book) or (None, 0)
+            yield packed, Method.EVENTS, holds
+            yield encode_block(raw, level), Method.COLUMNS, 0
+        elif self._options.columns and start == 0 and self._book_place is not None:
+            from chronicle.storage.small_blocks import encode_prologue
+
+            yield encode_prologue(raw, *self._book_place), Method.PROLOGUE, 0
+        elif self._options.columns and start == header.footer_offset:
+            from chronicle.storage.small_blocks import encode_seek
+
+            yield encode_seek(raw, header.seek_count), Method.SEEK, 0
+        import zstandard
+
+        yield zstandard.ZstdCompressor(level=level if is_records else 9).compress(raw), Method.ZSTD, 0
+
+    def _book(self) -> Book | None:
+        if self._book_place is None:
+            return None
+        from chronicle.storage.small_blocks import book_in
+
+        return book_in(self._segment.view(0, self._segment.header.data_offset), *self._book_place)
+
+
+def book_place(segment: SegmentView) -> tuple[int, int] | None:
+    """Return (offset, length) of the snapshot record that the prologue has as its book, or None."""
+    record = segment.prologue().get("book")
+    if not isinstance(record, bytes) or len(record) < layout.SNAPSHOT_LEVELS_OFFSET:
+        return None
+    page = bytes(segment.view(layout.SEGMENT_HEADER_BYTES, segment.data_offset))
+    found = page.find(record)
+    return None if found < 0 else (layout.SEGMENT_HEADER_BYTES + found, len(record))

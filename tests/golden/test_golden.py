@@ -9,16 +9,19 @@ import tempfile
 from pathlib import Path
 
 from chronicle.core import EventBuilder, Kind, Queue, Side
-from chronicle.core.layout import INT64_MAX, INT64_MIN, Action, GapState, Origin
+from chronicle.core.layout import INT64_MAX, INT64_MIN, Action, GapState, Origin, Verdict
 from chronicle.core.records import InstrumentFields, SnapshotFields
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.archive import ArchivedSegment
+from chronicle.storage.archive import ArchivedSegment, check_archived
+from chronicle.storage.archive_layout import Method
 from chronicle.storage.encode import encode_segment
 from chronicle.storage.stores import LocalStore
+from tests.support.home_builder import CleanQueue
 
 FOLDER = Path(__file__).resolve().parent
 SEGMENT = FOLDER / "queue-v1.seg"
 ARCHIVE = FOLDER / "archive-v1.czst"
+EVENTS = FOLDER / "archive-v1-events.czst"
 NAME = "clean/kraken/btc_eur/book.q"
 
 
@@ -90,6 +93,45 @@ def test_archive_object_of_version_1_gives_back_the_segment() -> None:
     assert decoded(ARCHIVE) == SEGMENT.read_bytes()
 
 
+def test_archive_object_with_event_blocks_is_read() -> None:
+    footer = check_archived(LocalStore(EVENTS.parent), EVENTS.name)
+    assert {block.method for block in footer.blocks} == {Method.EVENTS, Method.PROLOGUE, Method.SEEK}
+    with ArchivedSegment(LocalStore(EVENTS.parent), EVENTS.name) as segment:
+        assert sum(map(len, (event_records(segment)))) == footer.data_bytes
+        stretches = list(segment.stretches(None, None, ("price", "size"), {Kind.BOOK_DELTA}, sides=(1, 2)))
+        assert len(stretches) == 1
+        assert stretches[0].columns is not None
+        prices = [record[48:56] for record in event_records(segment) if record[4] == Kind.BOOK_DELTA]
+        assert stretches[0].columns["price"].tobytes() == b"".join(prices)
+
+
+def event_records(segment: ArchivedSegment) -> list[bytes]:
+    memory = segment.view(segment.data_offset, segment.extent()[0])
+    starts = _starts(memory)
+    return [bytes(memory[a:b]) for a, b in zip(starts, [*starts[1:], len(memory)], strict=True)]
+
+
+def build_events(folder: Path) -> bytes:
+    """Return the archive object of a book's second segment, which begins with a book in its prologue."""
+    queue = CleanQueue(folder)
+    queue.define(1_000)
+    queue.venue_snapshot(
+        1_001, [(1000 - level, 5 + level) for level in range(40)], [(1001 + level, 7) for level in range(40)]
+    )
+    queue.seal()
+    for number in range(300):
+        changes = [
+            ("bid", 1000 - (number * 7 + 3 * level) % 60, (number + level) % 4 * 100) for level in range(number % 9)
+        ]
+        queue.deltas(2_000 + number, *changes, ("ask", 1001 + number % 50, number % 3), check=Verdict.PASSED)
+        if number % 100 == 50:
+            queue.etl_snapshot(2_000 + number)
+    queue.seal()
+    queue.close()
+    with LocalSegment(queue.queue.segment_files()[1], queue=queue.queue.name) as sealed:
+        return b"".join(encode_segment(sealed))
+
+
 def decoded(path: Path) -> bytes:
     """Return the sealed segment that the archive object holds."""
     with ArchivedSegment(LocalStore(path.parent), path.name) as segment:
@@ -101,3 +143,5 @@ if __name__ == "__main__":
         SEGMENT.write_bytes(build(Path(scratch)))
     with LocalSegment(SEGMENT, queue=NAME) as sealed:
         ARCHIVE.write_bytes(b"".join(encode_segment(sealed)))
+    with tempfile.TemporaryDirectory() as scratch:
+        EVENTS.write_bytes(build_events(Path(scratch)))

@@ -332,3 +332,36 @@ def test_wrong_questions_get_one_clear_line(tmp_path: Path) -> None:
 def test_a_row_that_names_no_record_cannot_be_explained(tmp_path: Path) -> None:
     with chronicle.open(tmp_path) as store, pytest.raises(ConfigError):
         store.explain({"price": 1})
+
+
+def test_scan_of_archived_blocks_as_columns_is_the_scan_of_their_records(tmp_path: Path) -> None:
+    import shutil
+
+    from chronicle.storage.agent import run_once
+    from chronicle.storage.policy import default_policy
+
+    queue = CleanQueue(tmp_path / "home")
+    queue.define(START)
+    queue.venue_snapshot(START + 1, [(100, 5)], [(101, 6)])
+    for segment in range(4):
+        for number in range(300):
+            ts = START + 10 + 1_000 * segment + number
+            changes = [("bid", 100 - level, number % 5) for level in range(number % 4)]
+            queue.deltas(ts, *changes, ("ask", 101 + number % 7, number % 3), check=Verdict.PASSED, sequence=number)
+            if number % 90 == 0:
+                queue.etl_snapshot(ts)
+        if segment == 2:
+            queue.redefine(START + 10 + 1_000 * segment + 400, definition(SYMBOL, price_exponent=4))
+        queue.seal()
+    queue.close()
+    shutil.copytree(tmp_path / "home", tmp_path / "moved")
+    assert run_once(tmp_path / "moved", default_policy(tmp_path / "moved"), everything=True).moved
+    ranges = [(None, None), (START + 40, START + 2_100), (START + 3_011, START + 3_012)]
+    with chronicle.open(tmp_path / "home") as hot, chronicle.open(tmp_path / "moved") as moved:
+        for first, last in ranges:
+            for kinds in (None, ["delta"], ["snapshot"]):
+                expected = hot.scan(SYMBOL, "book", first, last, kinds=kinds, decimals="int").to_numpy()
+                got = moved.scan(SYMBOL, "book", first, last, kinds=kinds, decimals="int").to_numpy()
+                assert {name: values.tolist() for name, values in got.items()} == {
+                    name: values.tolist() for name, values in expected.items()
+                }

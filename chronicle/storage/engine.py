@@ -1,0 +1,29 @@
+"""Which form of the decoding loops a process uses: plain NumPy at first, the kernels once that pays."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+__all__ = ["arrays"]
+
+PLAIN_BLOCKS: Final = 3
+"""A process decodes so many blocks in plain NumPy (some 10 ms each) before it loads the kernels (some 300 ms)."""
+
+_blocks = 0
+
+
+def arrays() -> Any:
+    """Return the module of decoding loops for the next block: ``event_arrays`` or ``event_kernels``.
+
+    A process that has numba already uses the kernels from the start.
+    """
+    global _blocks
+    _blocks += 1
+    if _blocks > PLAIN_BLOCKS or "numba" in sys.modules:
+        from chronicle.storage import event_kernels
+
+        return event_kernels
+    from chronicle.storage import event_arrays
+
+    return event_arrays

@@ -1,0 +1,155 @@
+"""The decoding loops of event blocks in plain NumPy: the same results as :mod:`chronicle.storage.event_kernels`.
+
+For a process that looks up a block or two and would wait longer for a compiler than for the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from chronicle.core.layout import Flag, Side
+from chronicle.storage.event_layout import (
+    DELTA_HEAD,
+    DESCENDING,
+    EVENT_LAST,
+    REVERSED,
+    SIGNED,
+    STEP_ORDINAL,
+    Place,
+    Price,
+)
+from chronicle.storage.tokens import Column, Values, Words, needs_of, unzigzag, words_to_values
+
+__all__ = ["assemble", "flags", "needs", "prices", "sides", "spread", "values", "words"]
+
+COMPILED: Final = False
+DELTA_WORDS: Final = 10
+TILE_ROWS: Final = 2048
+LENGTH_MASK: Final = 0xFFFFFFFF
+
+needs = needs_of
+
+
+def words(column: Column, rows: int) -> Words:
+    """Return a column's words."""
+    return column.words(rows)
+
+
+def values(column: Column, rows: int, reference: Values | None) -> Values:
+    """Return a column's values."""
+    return words_to_values(column.words(rows), column.mode, column.base, column.unit, reference)
+
+
+def prices(
+    columns: list[Column],
+    sizes: list[int],
+    bids: Values,
+    asks: Values,
+    price: Price,
+    edges: tuple[int, ...],
+    rows: int,
+) -> Values:
+    """Return the price of every row, from the column of first prices and those of gaps."""
+    base, unit, forms = price
+    firsts, *parts = [column.words(size) for column, size in zip(columns, sizes, strict=True)]
+    gaps = np.concatenate(parts)
+    counts = np.stack((bids, asks), axis=1).reshape(-1)
+    half = np.tile(np.array([0, 1]), len(bids))[counts > 0]
+    counts = counts[counts > 0]
+    starts = np.cumsum(counts) - counts
+    heads = unzigzag(firsts) * np.int64(unit)
+    for side in (0, 1):
+        heads[half == side] = np.cumsum(heads[half == side]) + np.int64(base)
+    inner = np.ones(rows, dtype=np.bool_)
+    inner[starts] = False
+    left = (np.repeat(starts + counts, counts) - np.arange(1, rows + 1))[inner]
+    part = np.searchsorted(np.array(edges), left, side="right").astype(np.uint8)  # bytes sort by radix
+    walked = np.empty(len(gaps), dtype=np.uint64)
+    walked[np.argsort(part, kind="stable")] = gaps
+    outward = unzigzag(walked) if forms[0] & SIGNED else walked.view(np.int64)
+    scale = np.array([-unit if form & DESCENDING else unit for form in forms], dtype=np.int64)[half]
+    running = np.zeros(rows, dtype=np.int64)
+    running[inner] = (outward + 1) * np.repeat(scale, counts - 1)
+    np.cumsum(running, out=running)
+    running += np.repeat(heads - running[starts], counts)
+    turned = np.array([form & REVERSED != 0 for form in forms])[half]
+    if not turned.any():
+        return running
+    walk = np.arange(rows)
+    mirrored = np.repeat(2 * starts + counts - 1, counts) - walk
+    out = np.empty(rows, dtype=np.int64)
+    out[np.where(np.repeat(turned, counts), mirrored, walk)] = running
+    return out
+
+
+def spread(found: Values, bids: Values, asks: Values, rows: int) -> Values:
+    """Return each group's value at all its rows."""
+    return np.repeat(found, bids + asks)
+
+
+def sides(bids: Values, asks: Values, bid: int, ask: int, rows: int) -> Any:
+    """Return `bid` or `ask` for every row, uint8."""
+    counts = np.stack((bids, asks), axis=1).reshape(-1)
+    return np.repeat(np.tile(np.array([bid, ask], dtype=np.uint8), len(bids)), counts)
+
+
+def flags(marks: Values, bids: Values, asks: Values, rows: int) -> Any:
+    """Return every row's flags, uint8, F_LAST on the last row of each event."""
+    plain = 0xFF & ~int(Flag.LAST)
+    out = np.repeat((marks & plain).astype(np.uint8), bids + asks)
+    final = (marks >> 8) & plain | np.where(marks & EVENT_LAST, int(Flag.LAST), 0)
+    out[np.cumsum(bids + asks) - 1] = final.astype(np.uint8)
+    return out
+
+
+def assemble(
+    groups: Values,
+    row_prices: Values,
+    row_sizes: Values,
+    steps: int,
+    beside: Values,
+    starts: Values,
+    places: Values,
+    lengths: Values,
+    out: Values,
+) -> None:
+    """Write all records to `out`: deltas of groups, others where they stood."""
+    bids, asks = groups[Place.BIDS], groups[Place.ASKS]
+    counts = bids + asks
+    rows = len(row_prices)
+    first_row = np.cumsum(counts) - counts
+    longer = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))
+    at = np.repeat(longer[np.searchsorted(places, np.arange(len(counts)), side="right")], counts)
+    at += np.arange(rows) * DELTA_WORDS
+    number = np.arange(rows) - np.repeat(first_row, counts)
+    row_flags = np.repeat(groups[Place.MARKS] & 0xFF, counts)
+    row_flags[first_row + counts - 1] = (groups[Place.MARKS] >> 8) & 0xFF
+    row_sides = sides(bids, asks, int(Side.BID), int(Side.ASK), rows).astype(np.int64)
+
+    def each(place: Place) -> Values:
+        return np.repeat(groups[place], counts)
+
+    columns = [
+        DELTA_HEAD | row_flags << 48 | row_sides << 56,
+        each(Place.TS_RECV),
+        each(Place.TS_EVENT),
+        each(Place.SOURCE_INDEX) + (steps >> 1) * number,
+        each(Place.LINE) + (((steps & STEP_ORDINAL) * number) << 48),
+        each(Place.SEQUENCE),
+        row_prices,
+        row_sizes,
+        each(Place.SEQUENCE_FIRST),
+        each(Place.SEQUENCE_PREVIOUS),
+    ]
+    for begin in range(0, rows, TILE_ROWS):
+        tile = at[begin : begin + TILE_ROWS]
+        for offset, column in enumerate(columns):
+            out[tile + offset] = column[begin : begin + TILE_ROWS]
+    before = DELTA_WORDS * np.append(first_row, rows)[places] + longer[:-1]
+    for position, start, end, length in zip(
+        before.tolist(), starts[:-1].tolist(), starts[1:].tolist(), lengths.tolist(), strict=True
+    ):
+        out[position : position + end - start] = beside[start:end]
+        out[position] = beside[start] & ~LENGTH_MASK | length << 3

@@ -1,0 +1,338 @@
+"""Encoding of an event block: deltas in groups, columns of tokens, other records beside. Needs the kernels.
+
+``docs/format/archive.md`` (Event blocks) is the specification; :mod:`chronicle.storage.event_decode` the way back.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Kind, Origin
+from chronicle.storage.archive_layout import Holds
+from chronicle.storage.blocks import encode_block
+from chronicle.storage.event_layout import (
+    BESIDE_COLUMNS,
+    BESIDE_STORED,
+    BESIDE_ZSTD,
+    DESCENDING,
+    GAP_EDGES,
+    HEAD,
+    LEVEL_EDGES,
+    LEVEL_FORMS,
+    LEVELS_COLUMNS,
+    LEVELS_REPLAYED,
+    LEVELS_VERBATIM,
+    ON_PROLOGUE,
+    REFERENCES,
+    REVERSED,
+    VERSION,
+    Place,
+    expected_headers,
+    gap_counts,
+    stepped,
+)
+from chronicle.storage.kernels import groups as kernel
+from chronicle.storage.kernels import tokens as tokenizer
+from chronicle.storage.snapshots import Book, Replay, Stored, snapshot_list
+from chronicle.storage.tokens import BEFORE, DELTA, ENTRY, PLAIN, SAME, tables
+
+__all__ = ["encode_events"]
+
+Values = NDArray[np.int64]
+
+TOKENS: Final = (6, 3)
+SIZE_TOKENS: Final = (7, 3)
+ESCAPES_SHARE: Final = 1000
+"""Sizes of which more than one in so many would escape take the tokens that reach farther."""
+COLUMNS_FROM: Final = 64
+"""Fewer other records are one zstd frame: columns would cost more time than they save bytes."""
+SAMPLE: Final = 512
+"""A group column's mode is chosen on this many groups from the middle."""
+SIDE_SAMPLE: Final = 2048
+
+
+def encode_events(data: bytes | memoryview, level: int, book: Book | None = None) -> tuple[bytes, int] | None:
+    """Return whole events as an event block, or None where another method serves better.
+
+    Parameters
+    ----------
+    data : bytes-like
+        Whole events of a sealed segment.
+    level : int
+        zstd level of the records that are no deltas.
+    book : Book, optional
+        The book in the segment's prologue, given for the segment's first block only.
+
+    Returns
+    -------
+    (bytes, int) or None
+        The block, and what its table entry says that it holds. None where `data` is not made of records, holds deltas
+        of several instruments, ORDER records (whose headers say more than groups do), or fewer deltas than other
+        records.
+    """
+    if len(data) % 8:
+        return None
+    words = np.frombuffer(data, dtype=np.int64)
+    capacity = len(data) // BOOK_DELTA_BYTES + 1
+    groups = np.empty((10, capacity), dtype=np.int64)
+    prices, sizes = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.int64)
+    others, places = np.empty((2, len(data) // HEADER_BYTES + 1), dtype=np.int64)
+    found = np.zeros(6, dtype=np.int64)
+    if not kernel.scan_groups(words, groups, prices, sizes, others, places, found):
+        return None
+    count, rows, beside, step, several, orders = found.tolist()
+    if not rows:
+        return None
+    if several or orders or rows < beside:
+        return None
+    parts = _Parts(words, groups[:, :count].copy(), prices[:rows], sizes[:rows], others[:beside], places[:beside])
+    parts.step = max(0, step)
+    return parts.encode(level, book)
+
+
+@dataclass(slots=True)
+class _Priced:
+    """Columns of prices and sizes, and what the block's head says of them."""
+
+    forms: tuple[int, int]
+    unit: int
+    base: int
+    columns: list[bytes]
+    streams: list[bytes]
+
+
+class _Parts:
+    """The parts of one block."""
+
+    def __init__(
+        self, words: Values, groups: Values, prices: Values, sizes: Values, others: Values, places: Values
+    ) -> None:
+        self.words, self.groups, self.prices, self.sizes = words, groups, prices, sizes
+        self.others, self.places = others, places
+        self.step = 0
+
+    def encode(self, level: int, book: Book | None) -> tuple[bytes, int]:
+        snapshots = snapshot_list(self.words, self.others)
+        forms, kept, on_prologue = self._forms(snapshots, book)
+        entries, streams = [], []
+        columns = stepped(self.groups, self.step, -1)
+        for place in range(Place.SEQUENCE_PREVIOUS + 1):
+            reference = REFERENCES.get(Place(place))
+            entry, stream = group_column(columns[place], None if reference is None else columns[reference])
+            entries.append(entry)
+            streams.append(stream)
+        entry, stream = group_column(self.places, None)
+        rows = priced(self.prices, self.sizes, self.groups[Place.BIDS], self.groups[Place.ASKS], edges=GAP_EDGES)
+        level_groups = np.array([[s.bids for s in kept], [s.asks for s in kept]], dtype=np.int64).reshape(2, -1)
+        joined = np.concatenate([s.levels for s in kept]) if kept else np.zeros((0, 2), dtype=np.int64)
+        levels = priced(joined[:, 0].copy(), joined[:, 1].copy(), *level_groups, forms=LEVEL_FORMS)
+        entries += [entry, *rows.columns, *levels.columns]
+        streams += [stream, *rows.streams, *levels.streams]
+        descriptor = zstandard.ZstdCompressor(level=3).compress(b"".join(entries) + bytes(forms))
+        beside = self._beside(snapshots, forms, level)
+        head = HEAD.pack(
+            VERSION,
+            len(entries),
+            self.groups.shape[1],
+            len(self.prices),
+            len(self.others),
+            len(snapshots),
+            len(joined),
+            *rows.forms,
+            self.step,
+            ON_PROLOGUE if on_prologue else 0,
+            rows.unit,
+            rows.base,
+            levels.unit,
+            levels.base,
+            len(descriptor),
+            len(beside),
+        )
+        return b"".join((head, descriptor, beside, *streams)), self._holds(snapshots)
+
+    def _holds(self, snapshots: list[Stored]) -> int:
+        kinds = (self.words[self.others] >> 32) & 0xFFFF
+        holds = Holds.KNOWN
+        if bool((kinds == Kind.INSTRUMENT).any()):
+            holds |= Holds.INSTRUMENTS
+        if any(snapshot.origin == Origin.VENUE for snapshot in snapshots):
+            holds |= Holds.VENUE_SNAPSHOTS
+        return int(holds)
+
+    def _forms(self, snapshots: list[Stored], book: Book | None) -> tuple[list[int], list[Stored], bool]:
+        """Choose each snapshot's form; return (forms, those whose levels become columns, whether `book` was used)."""
+        if not snapshots:
+            return [], [], False
+        replay = Replay.of_groups(self.groups, self.prices, self.sizes, compiled=True)
+        if book is not None:
+            replay.start(book)
+        forms: list[int] = []
+        kept: list[Stored] = []
+        on_prologue = False
+        for snapshot in snapshots:
+            if not snapshot.whole:
+                forms.append(LEVELS_VERBATIM)
+                continue
+            place = int(self.places[snapshot.number])
+            expected = replay.levels(snapshot, place)
+            if expected is not None and np.array_equal(expected, snapshot.levels):
+                on_prologue |= not kept and book is not None
+                forms.append(LEVELS_REPLAYED)
+            else:
+                forms.append(LEVELS_COLUMNS)
+                kept.append(snapshot)
+            replay.remember(snapshot.instrument, place, snapshot.bids, snapshot.levels)
+        return forms, kept, on_prologue
+
+    def _beside(self, snapshots: list[Stored], forms: list[int], level: int) -> bytes:
+        """Return the other records, without the levels that are columns or follow, in the form of method 2."""
+        if not len(self.others):
+            return b""
+        cut = np.zeros(len(self.others), dtype=np.uint8)
+        for snapshot, form in zip(snapshots, forms, strict=True):
+            cut[snapshot.number] = form != LEVELS_VERBATIM
+        out = np.empty(len(self.words) - 10 * len(self.prices), dtype=np.int64)
+        expected = expected_headers(self.words[self.others], self.places, self.groups, self.step)
+        size = kernel.gather_others(self.words, self.others, cut, expected, out)
+        raw = out[:size].tobytes()
+        if len(self.others) >= COLUMNS_FROM:
+            packed, method = encode_block(raw, level), BESIDE_COLUMNS
+        else:
+            packed, method = zstandard.ZstdCompressor(level=level).compress(raw), BESIDE_ZSTD
+        if packed is None or len(packed) >= len(raw):
+            packed, method = raw, BESIDE_STORED
+        return struct.pack("<II", len(raw), method) + packed
+
+
+def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of a column in its cheapest mode."""
+    if not len(values):
+        return _packed(PLAIN, TOKENS, 0, 1, np.zeros(0, dtype=np.uint64))
+    other = values[:0] if reference is None else reference
+    first = int(values[0])
+    if bool((values == values[0]).all()):
+        return _packed(DELTA, TOKENS, first, 1, np.zeros(0, dtype=np.uint64))
+    start = max(0, (len(values) - SAMPLE) // 2)
+    part = slice(start, start + SAMPLE)
+    modes = (DELTA,) if reference is None else (DELTA, SAME, BEFORE)
+    costs = {mode: _cost(values[part], other[part], mode) for mode in modes}
+    low, high = int(values[part].min()), int(values[part].max())
+    if low >= 0 and high < 1 << TOKENS[0]:
+        costs[PLAIN] = len(values[part]) * high.bit_length() // 2  # counts: their own distribution is the better one
+    best = min(costs, key=costs.__getitem__)
+    base = _base(first, other, best)
+    steps = np.empty(len(values), dtype=np.int64)
+    tokenizer.residuals(values, other, best, base, steps)
+    unit = max(1, int(tokenizer.common_divisor(steps, 0)))
+    return _packed(best, TOKENS, base, unit, _words(steps, unit, signed=best != PLAIN))
+
+
+def _base(first: int, reference: Values, mode: int) -> int:
+    if mode == PLAIN:
+        return 0
+    return _wrapped(first - int(reference[0])) if mode == SAME else first
+
+
+def _cost(values: Values, reference: Values, mode: int) -> int:
+    """Return about how many bits a sample takes in `mode`."""
+    steps = np.empty(len(values), dtype=np.int64)
+    tokenizer.residuals(values, reference, mode, _base(int(values[0]), reference, mode), steps)
+    return int(tokenizer.step_bits(steps, max(1, int(tokenizer.common_divisor(steps, 0)))))
+
+
+def priced(
+    prices: Values,
+    sizes: Values,
+    bids: Values,
+    asks: Values,
+    *,
+    forms: tuple[int, int] | None = None,
+    edges: tuple[int, ...] = LEVEL_EDGES,
+) -> _Priced:
+    """Return the columns of price and size: first prices of sides, gaps (one for each edge), sizes."""
+    if not len(prices):
+        empty = _packed(PLAIN, TOKENS, 0, 1, np.zeros(0, dtype=np.uint64))
+        return _Priced((0, 0), 1, 0, [empty[0]] * (2 + len(edges)), [b""] * (2 + len(edges)))
+    forms = forms or _side_forms(prices, bids, asks)
+    base = int(prices[0])
+    firsts, gaps = np.empty((2, len(prices)), dtype=np.int64)
+    counts = gap_counts(bids, asks, edges)
+    ends = np.cumsum(counts)
+    places = ends - counts
+    walk, parts = np.array(forms, dtype=np.int64), np.array(edges, dtype=np.int64)
+    first_count = kernel.price_steps(prices, bids, asks, walk, base, parts, firsts, gaps, places)
+    firsts, gaps = firsts[:first_count], gaps[: int(ends[-1])]
+    unit = max(1, int(tokenizer.common_divisor(gaps, tokenizer.common_divisor(firsts, 0))))
+    size_unit = max(1, int(tokenizer.common_divisor(sizes, 0)))
+    gap_words = np.empty(len(gaps), dtype=np.uint64)
+    mode = DELTA if tokenizer.gap_words(gaps, *_exact(unit), gap_words) else PLAIN
+    sizes_words = _words(sizes, size_unit, signed=False)
+    long_ones = int(np.count_nonzero(sizes_words >> np.uint64(tables(*SIZE_TOKENS).limit)))
+    size_tokens = SIZE_TOKENS if long_ones * ESCAPES_SHARE <= len(sizes) else TOKENS
+    columns = [
+        _packed(DELTA, TOKENS, 0, unit, _words(firsts, unit, signed=True)),
+        *(
+            _packed(mode, TOKENS, 0, unit, gap_words[end - count : end])
+            for count, end in zip(counts, ends, strict=True)
+        ),
+        _packed(PLAIN, size_tokens, 0, size_unit, sizes_words),
+    ]
+    return _Priced(forms, unit, base, [entry for entry, _ in columns], [stream for _, stream in columns])
+
+
+def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
+    """Return how each side is walked, by the steps that most of its groups take: from the touch outward."""
+    rows = bids + asks
+    ends = np.cumsum(rows)
+    forms = []
+    for counts, starts, outward_down in ((bids, ends - rows, True), (asks, ends - asks, False)):
+        many = np.flatnonzero(counts > 1)[:SIDE_SAMPLE]
+        falling = int(np.count_nonzero(prices[starts[many]] > prices[starts[many] + counts[many] - 1]))
+        is_down = 2 * falling > len(many) if len(many) else outward_down
+        form = DESCENDING if outward_down else 0
+        forms.append(form if is_down == outward_down else form | REVERSED)
+    return forms[0], forms[1]
+
+
+def _words(steps: Values, unit: int, *, signed: bool) -> Any:
+    out = np.empty(len(steps), dtype=np.uint64)
+    tokenizer.words_of(steps, signed, *_exact(unit), out)
+    return out
+
+
+def _exact(unit: int) -> tuple[int, np.uint64]:
+    """Return (shift, inverse of the odd rest modulo 2**64): an exact division by `unit` in two steps."""
+    shift = (unit & -unit).bit_length() - 1
+    return shift, np.uint64(pow(unit >> shift, -1, 1 << 64))
+
+
+def _packed(mode: int, form: tuple[int, int], base: int, unit: int, words: Any) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of a column's words; a column of zeros has no streams."""
+    if not len(words) or not words.any():
+        return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
+    table = tables(*form)
+    tokens = np.empty(len(words), dtype=np.uint8)
+    bits = np.zeros(len(words) + 2, dtype=np.uint64)
+    escapes = np.empty(len(words), dtype=np.uint64)
+    used, escaped = tokenizer.put_tokens(words, *form, table.limit, tokens, bits, escapes)
+    raw = tokens.tobytes()
+    packed = _compressor().compress(raw)
+    if len(packed) >= len(raw):
+        packed = raw
+    entry = ENTRY.pack(mode, *form, len(words), base, unit, len(packed), used, escaped)
+    return entry, packed + bits[: (used + 63) // 64].tobytes() + escapes[:escaped].tobytes()
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, min_match=7, write_content_size=True)
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
+def _wrapped(value: int) -> int:
+    return (value + 2**63) % 2**64 - 2**63

@@ -1,0 +1,323 @@
+"""Kernels that cut records into groups of deltas and other records, and put them side by side again.
+
+Record layout in words (docs/format/queue.md): 0 length, kind, flags, side; 1 ts_recv; 2 ts_event; 3 source_index;
+4 instrument, source, ordinal; 5 sequence; of a BOOK_DELTA 6 price, 7 size, 8 sequence_first, 9 sequence_previous.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+import chronicle.storage.kernels  # noqa: F401  (keys the cache)
+
+__all__ = ["assemble", "expand_flags", "expand_sides", "gather_others", "price_steps", "price_values", "scan_groups"]
+__all__ += ["spread"]
+
+DELTA_WORDS = 10
+DELTA_HEAD = 80 | 32 << 32
+"""Length and kind of a BOOK_DELTA."""
+HEAD_MASK = 0xFFFFFFFFFFFF
+LENGTH_MASK = 0xFFFFFFFF
+CHECK_HEAD = 72 | 19 << 32
+ASK, BID = 65, 66
+LAST = 128
+EVENT_LAST = 1 << 16
+LEVELS_WORD = 11
+SNAPSHOT_BYTES = 88
+
+BIDS, ASKS, MARKS, TS_RECV, TS_EVENT, SOURCE_INDEX, LINE, SEQUENCE, FIRST, PREVIOUS = range(10)
+
+DESCENDING, REVERSED, SIGNED = 1, 2, 4
+STEP_ORDINAL, STEP_SOURCE = 1, 2
+
+
+@numba.njit(cache=True, nogil=True)
+def scan_groups(words: Any, groups: Any, prices: Any, sizes: Any, others: Any, places: Any, found: Any) -> Any:
+    """Cut words int64[n] (whole records) into groups; return False at an impossible length.
+
+    A group is a run of BOOK_DELTA of one event, equal but for price, size, side, ordinal and source index, bids
+    before asks, ordinals and source indexes rising by a step (0 or 1) that holds for the block, flags equal but for
+    the last record's. groups int64[10, c], prices and sizes int64[c], others and places int64[d] (word of each other
+    record, the group before which it stands) and found int64[6] are the caller's, written; capacities are those of
+    the smallest records. found: groups, rows, others, steps (STEP_ORDINAL, STEP_SOURCE; -1: no group has two rows),
+    several instruments, ORDER records. Some 5 ns a row.
+    """
+    total, position = len(words), np.int64(0)
+    count, rows, beside, step = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    several, inner, in_event = np.int64(0), np.int64(0), False
+    instrument = np.int64(-1)
+    # Of the group that is open: rows, LINE and SOURCE_INDEX of its first, flags of its last row.
+    size, line, source, final = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    ordinal_step, source_step = np.int64(0), np.int64(0)
+    while position < total:
+        head = words[position]
+        length = head & LENGTH_MASK
+        if length < 48 or length & 7 or position + (length >> 3) > total:
+            return False
+        flags, side = (head >> 48) & 0xFF, (head >> 56) & 0xFF
+        if head & HEAD_MASK == DELTA_HEAD and side in (BID, ASK):
+            last = count - 1
+            joins = (
+                size > 0
+                and final & LAST == 0
+                and (size == 1 or final == inner)
+                and words[position + 1] == groups[TS_RECV, last]
+                and words[position + 2] == groups[TS_EVENT, last]
+                and words[position + 5] == groups[SEQUENCE, last]
+                and words[position + 8] == groups[FIRST, last]
+                and words[position + 9] == groups[PREVIOUS, last]
+                and (side == ASK or groups[ASKS, last] == 0)
+            )
+            if joins and step < 0:
+                ordinals, sources = (words[position + 4] - line) >> 48, words[position + 3] - source
+                if (words[position + 4] - line) & 0xFFFFFFFFFFFF == 0 and (ordinals | sources) >> 1 == 0:
+                    ordinal_step, source_step = ordinals, sources
+                    step = ordinals | sources << 1
+            joins = joins and words[position + 4] == line + ((ordinal_step * size) << 48)
+            if joins and words[position + 3] == source + source_step * size:
+                if size == 1:
+                    inner = final
+                size += 1
+            else:
+                last = count
+                count += 1
+                size, line, source = np.int64(1), words[position + 4], words[position + 3]
+                groups[BIDS, last] = 0
+                groups[ASKS, last] = 0
+                groups[TS_RECV, last] = words[position + 1]
+                groups[TS_EVENT, last] = words[position + 2]
+                groups[SOURCE_INDEX, last] = source
+                groups[LINE, last] = line
+                groups[SEQUENCE, last] = words[position + 5]
+                groups[FIRST, last] = words[position + 8]
+                groups[PREVIOUS, last] = words[position + 9]
+                if instrument < 0:
+                    instrument = line & LENGTH_MASK
+                if line & LENGTH_MASK != instrument:
+                    several = np.int64(1)
+            final = flags
+            groups[MARKS, last] = inner | final << 8
+            groups[BIDS if side == BID else ASKS, last] += 1
+            prices[rows] = words[position + 6]
+            sizes[rows] = words[position + 7]
+            rows += 1
+            in_event = True
+        else:
+            size = np.int64(0)
+            others[beside] = position
+            places[beside] = count
+            beside += 1
+            if (head >> 32) & 0xFFFF == 34:
+                found[5] += 1
+        if flags & LAST:
+            if in_event:
+                groups[MARKS, count - 1] |= EVENT_LAST
+            in_event = False
+        position += length >> 3
+    found[0], found[1], found[2], found[3], found[4] = count, rows, beside, step, several
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def price_steps(
+    prices: Any, bids: Any, asks: Any, forms: Any, base: Any, edges: Any, firsts: Any, gaps: Any, places: Any
+) -> Any:
+    """Write prices int64[n] as steps, group by group and side by side; return how many firsts there are.
+
+    A side's first price counts from the first of that side before (`base` at the start), each other from the one
+    before it, in the side's walking order and direction. firsts and gaps int64[n] are the caller's, written; edges
+    int64[c] parts the gaps by how many follow on that side, places int64[c] is where each part begins in `gaps` and,
+    afterwards, ends. forms int64[2]: DESCENDING and REVERSED, of bids and asks. 1.5 ns a row.
+    """
+    row, first_count = np.int64(0), np.int64(0)
+    bid_first, ask_first = base, base
+    for group in range(len(bids)):
+        for half in range(2):
+            rows = bids[group] if half == 0 else asks[group]
+            if rows == 0:
+                continue
+            form = forms[half]
+            at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
+            before = prices[at]
+            if half == 0:
+                firsts[first_count] = before - bid_first
+                bid_first = before
+            else:
+                firsts[first_count] = before - ask_first
+                ask_first = before
+            first_count += 1
+            sign = -1 if form & DESCENDING else 1
+            left = rows - 1
+            for part in range(len(edges) - 1, -1, -1):
+                place = places[part]
+                for _ in range(left - edges[part]):
+                    at += stride
+                    price = prices[at]
+                    gaps[place] = sign * (price - before)
+                    before = price
+                    place += 1
+                places[part] = place
+                left = min(left, edges[part])
+            row += rows
+    return first_count
+
+
+@numba.njit(cache=True, nogil=True)
+def price_values(
+    firsts: Any, gaps: Any, bids: Any, asks: Any, forms: Any, base: Any, unit: Any, edges: Any, places: Any, out: Any
+) -> None:
+    """Undo :func:`price_steps` over words: firsts and gaps u64, out int64[n] (the caller's, written).
+
+    The counts must add up to the words and to `out`; places int64[c] (written) is where each part of the gaps begins.
+    Gaps are words of gap - 1, zigzag where the side's form is SIGNED.
+    """
+    row, first_count = np.int64(0), np.int64(0)
+    bid_first, ask_first = base, base
+    one = np.uint64(1)
+    for group in range(len(bids)):
+        for half in range(2):
+            rows = bids[group] if half == 0 else asks[group]
+            if rows == 0:
+                continue
+            form = forms[half]
+            word = firsts[first_count]
+            first_count += 1
+            step = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
+            if half == 0:
+                bid_first += step
+                price = bid_first
+            else:
+                ask_first += step
+                price = ask_first
+            at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
+            out[at] = price
+            scale = -unit if form & DESCENDING else unit
+            left = rows - 1
+            for part in range(len(edges) - 1, -1, -1):
+                count = left - edges[part]
+                if count <= 0:
+                    continue
+                place = places[part]
+                if form & SIGNED:
+                    for number in range(count):
+                        word = gaps[place + number]
+                        price += ((np.int64(word >> one) ^ -np.int64(word & one)) + 1) * scale
+                        at += stride
+                        out[at] = price
+                else:
+                    for number in range(count):
+                        price += (np.int64(gaps[place + number]) + 1) * scale
+                        at += stride
+                        out[at] = price
+                places[part] = place + count
+                left = edges[part]
+            row += rows
+
+
+@numba.njit(cache=True, nogil=True)
+def spread(values: Any, bids: Any, asks: Any, out: Any) -> None:
+    """Write each group's value to all its rows: out int64[n] (the caller's)."""
+    row = 0
+    for group in range(len(bids)):
+        value = values[group]
+        for _ in range(bids[group] + asks[group]):
+            out[row] = value
+            row += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def expand_sides(bids: Any, asks: Any, bid: Any, ask: Any, out: Any) -> None:
+    """Write `bid` or `ask` for every row: out u8[n] (the caller's)."""
+    row = 0
+    for group in range(len(bids)):
+        for _ in range(bids[group]):
+            out[row] = bid
+            row += 1
+        for _ in range(asks[group]):
+            out[row] = ask
+            row += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def expand_flags(marks: Any, bids: Any, asks: Any, out: Any) -> None:
+    """Write every row's flags with F_LAST on the last row of each event: out u8[n] (the caller's)."""
+    row = 0
+    for group in range(len(bids)):
+        mark = marks[group]
+        for _ in range(bids[group] + asks[group] - 1):
+            out[row] = mark & 0x7F
+            row += 1
+        out[row] = ((mark >> 8) & 0x7F) | (LAST if mark & EVENT_LAST else 0)
+        row += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def gather_others(words: Any, others: Any, cut: Any, expected: Any, out: Any) -> Any:
+    """Copy the records at words others int64[d] to out int64[m] (the caller's); return the words written.
+
+    cut u8[d] is 1 for a snapshot whose levels are left out; expected int64[5, d] is taken from the header words 1-5.
+    """
+    size = np.int64(0)
+    for number in range(len(others)):
+        position = others[number]
+        head = words[position]
+        count = (head & LENGTH_MASK) >> 3
+        if cut[number]:
+            count = np.int64(LEVELS_WORD)
+            head = (head & ~LENGTH_MASK) | SNAPSHOT_BYTES
+        out[size] = head
+        for offset in range(1, 6):
+            out[size + offset] = words[position + offset] - expected[offset - 1, number]
+        for offset in range(6, count):
+            out[size + offset] = words[position + offset]
+        if head & HEAD_MASK == CHECK_HEAD:
+            out[size + 8] -= out[size + 7]
+        size += count
+    return size
+
+
+@numba.njit(cache=True, nogil=True)
+def assemble(
+    groups: Any, prices: Any, sizes: Any, step: Any, words: Any, starts: Any, places: Any, lengths: Any, out: Any
+) -> None:
+    """Write all records to out int64[n] (the caller's): deltas of groups, others where they stood.
+
+    words int64[m] holds the other records, starts int64[d + 1] where each begins there, lengths int64[d] how many
+    words it takes in `out` (more than stored where levels were left out). Everything must add up to `out`. Some 6 ns
+    a row.
+    """
+    at, row, beside = np.int64(0), np.int64(0), 0
+    count = groups.shape[1]
+    for group in range(count + 1):
+        while beside < len(places) and places[beside] == group:
+            start, stored = starts[beside], starts[beside + 1] - starts[beside]
+            for offset in range(stored):
+                out[at + offset] = words[start + offset]
+            out[at] = (words[start] & ~LENGTH_MASK) | (lengths[beside] << 3)
+            at += lengths[beside]
+            beside += 1
+        if group == count:
+            break
+        mark, bids = groups[MARKS, group], groups[BIDS, group]
+        rows = bids + groups[ASKS, group]
+        ts_recv, ts_event = groups[TS_RECV, group], groups[TS_EVENT, group]
+        source_index, line, sequence = groups[SOURCE_INDEX, group], groups[LINE, group], groups[SEQUENCE, group]
+        first, previous = groups[FIRST, group], groups[PREVIOUS, group]
+        for number in range(rows):
+            flags = (mark >> 8) & 0xFF if number == rows - 1 else mark & 0xFF
+            side = np.int64(BID) if number < bids else np.int64(ASK)
+            out[at] = DELTA_HEAD | flags << 48 | side << 56
+            out[at + 1] = ts_recv
+            out[at + 2] = ts_event
+            out[at + 3] = source_index + (step >> 1) * number
+            out[at + 4] = line + (((step & 1) * number) << 48)
+            out[at + 5] = sequence
+            out[at + 6] = prices[row]
+            out[at + 7] = sizes[row]
+            out[at + 8] = first
+            out[at + 9] = previous
+            at += DELTA_WORDS
+            row += 1

@@ -1,0 +1,243 @@
+"""Kernels of hybrid tokens: u64 words as one byte each, low bits in a side stream, the rest as escapes.
+
+Arithmetic is modulo 2**64 throughout, so every int64 comes back. The callers (:mod:`chronicle.storage.tokens`) check
+shapes, and before decoding that the side streams hold exactly what the tokens ask for: these loops load unchecked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+import chronicle.storage.kernels  # noqa: F401  (keys the cache)
+
+__all__ = [
+    "common_divisor",
+    "gap_words",
+    "needs",
+    "put_tokens",
+    "rebuild",
+    "residuals",
+    "step_bits",
+    "take_tokens",
+    "words_of",
+]
+
+DELTA, SAME, BEFORE = 1, 2, 3
+ESCAPE = 255
+
+
+@intrinsic
+def _leading_zeros(typing_context: Any, value: Any) -> Any:
+    """LLVM's ctlz of a u64 (64 for 0): one instruction where a loop over the bits takes ten."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+@numba.njit(cache=True, nogil=True)
+def _bit_length_compiled(value: Any) -> Any:
+    return np.int64(64) - np.int64(_leading_zeros(value))
+
+
+def _bit_length(value: Any) -> Any:
+    return np.int64(int(value).bit_length())
+
+
+bit_length = _bit_length if numba.config.DISABLE_JIT else _bit_length_compiled
+
+
+@numba.njit(cache=True, nogil=True)
+def put_tokens(words: Any, k: Any, m: Any, limit: Any, tokens: Any, bits: Any, escapes: Any) -> Any:
+    """Write words u64[n] as tokens u8[n]; return (bits, escapes) used.
+
+    bits u64[n + 2] and escapes u64[n] are the caller's, zero and written. A word below 2**k is its own token; one of
+    less than `limit` bits gives exponent and top m bits, its other low bits go to `bits`, lowest first; any other is
+    ESCAPE and goes to `escapes`. Some 3 ns a word.
+    """
+    used, escaped = np.int64(0), np.int64(0)
+    small = np.uint64(1) << np.uint64(k)
+    for position in range(len(words)):
+        word = words[position]
+        if word < small:
+            tokens[position] = word
+            continue
+        length = bit_length(word)
+        if length > limit:
+            tokens[position] = ESCAPE
+            escapes[escaped] = word
+            escaped += 1
+            continue
+        low = length - 1 - m
+        top = np.int64(word >> np.uint64(low)) - (np.int64(1) << m)
+        tokens[position] = (np.int64(1) << k) + ((length - 1 - k) << m) + top
+        rest = word & ((np.uint64(1) << np.uint64(low)) - np.uint64(1))
+        place, shift = used >> 6, np.uint64(used & 63)
+        bits[place] |= rest << shift
+        bits[place + 1] |= (rest >> np.uint64(1)) >> (np.uint64(63) - shift)
+        used += low
+    return used, escaped
+
+
+@numba.njit(cache=True, nogil=True)
+def take_tokens(tokens: Any, bases: Any, widths: Any, bits: Any, escapes: Any, out: Any) -> None:
+    """Undo :func:`put_tokens`: out u64[n] (the caller's, written).
+
+    bases u64[256] and widths u8[256] say what each token stands for. `bits` must hold two words more than its bits
+    fill. No branch but the one for escapes: 2 ns a word.
+    """
+    position, escaped = np.uint64(0), np.uint64(0)
+    one, six, low, top = np.uint64(1), np.uint64(6), np.uint64(63), np.uint64(63)
+    for number in range(len(tokens)):
+        token = np.uint64(tokens[number])
+        width = np.uint64(widths[token])
+        place, shift = position >> six, position & low
+        window = (bits[place] >> shift) | ((bits[place + one] << one) << (top - shift))
+        out[number] = bases[token] + (window & ((one << width) - one))
+        position += width
+        if token == np.uint64(ESCAPE):
+            out[number] = escapes[escaped]
+            escaped += one
+
+
+@numba.njit(cache=True, nogil=True)
+def needs(tokens: Any, widths: Any) -> Any:
+    """Return (bits, escapes) that tokens u8[n] ask for; widths u8[256]. Half a ns a token."""
+    bits, escapes = np.int64(0), np.int64(0)
+    for position in range(len(tokens)):
+        token = tokens[position]
+        bits += np.int64(widths[token])
+        escapes += np.int64(token == ESCAPE)
+    return bits, escapes
+
+
+@numba.njit(cache=True, nogil=True)
+def residuals(values: Any, reference: Any, mode: Any, base: Any, out: Any) -> None:
+    """Write what a mode leaves of values int64[n]: out int64[n] (the caller's). `reference` int64[n] where used."""
+    before = base
+    if mode == DELTA:
+        for row in range(len(values)):
+            out[row] = values[row] - before
+            before = values[row]
+    elif mode == SAME:
+        for row in range(len(values)):
+            out[row] = values[row] - reference[row] - base
+    elif mode == BEFORE:
+        for row in range(len(values)):
+            out[row] = values[row] - before
+            before = reference[row]
+    else:
+        for row in range(len(values)):
+            out[row] = values[row] - base
+
+
+@numba.njit(cache=True, nogil=True)
+def rebuild(words: Any, reference: Any, mode: Any, base: Any, unit: Any, out: Any) -> None:
+    """Undo :func:`residuals` and :func:`words_of`: words u64[n] to out int64[n] (the caller's, written)."""
+    before = base
+    one = np.uint64(1)
+    for row in range(len(words)):
+        word = words[row]
+        if mode == 0:
+            out[row] = np.int64(word) * unit + base
+            continue
+        step = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
+        if mode == SAME:
+            out[row] = step + reference[row] + base
+        else:
+            out[row] = before + step
+            before = reference[row] if mode == BEFORE else out[row]
+
+
+@numba.njit(cache=True, nogil=True)
+def words_of(steps: Any, signed: Any, shift: Any, inverse: Any, out: Any) -> None:
+    """Write steps int64[n] over their unit as words u64[n], zigzag where `signed`.
+
+    The unit is 2**shift times an odd number whose inverse modulo 2**64 is `inverse`: an exact division is a product.
+    """
+    one = np.uint64(1)
+    for row in range(len(steps)):
+        quotient = np.int64(np.uint64(steps[row] >> shift) * inverse)
+        if signed:
+            out[row] = (np.uint64(quotient) << one) ^ np.uint64(quotient >> 63)
+        else:
+            out[row] = np.uint64(quotient)
+
+
+@numba.njit(cache=True, nogil=True)
+def gap_words(steps: Any, shift: Any, inverse: Any, out: Any) -> Any:
+    """Write steps int64[n] over their unit, less 1, as words u64[n]; return whether they are zigzag.
+
+    They are once a step is below its unit; the unit is given as in :func:`words_of`.
+    """
+    least = np.int64(0)
+    for row in range(len(steps)):
+        gap = np.int64(np.uint64(steps[row] >> shift) * inverse) - 1
+        least = min(least, gap)
+        out[row] = np.uint64(gap)
+    if least == 0:
+        return False
+    one = np.uint64(1)
+    for row in range(len(out)):
+        gap = np.int64(out[row])
+        out[row] = (np.uint64(gap) << one) ^ np.uint64(gap >> 63)
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def common_divisor(steps: Any, unit: Any) -> Any:
+    """Return the greatest common divisor of `unit` (0: none yet) and all steps int64[n]; 1 when one is INT64_MIN.
+
+    Each step is tested by one product (T. Granlund, P. Montgomery, "Division by invariant integers using
+    multiplication", 1994, section 9); only one that the unit does not divide costs a Euclid.
+    """
+    shift, inverse, bound = np.int64(0), np.uint64(1), np.int64(0)
+    known = np.int64(0)
+    for row in range(len(steps)):
+        step = steps[row]
+        if step == 0:
+            continue
+        if unit != 0:
+            if unit != known:
+                known = unit
+                shift = np.int64(0)
+                while (unit >> shift) & 1 == 0:
+                    shift += 1
+                odd = unit >> shift
+                inverse = np.uint64(odd)
+                for _ in range(5):
+                    inverse *= np.uint64(2) - np.uint64(odd) * inverse
+                bound = np.int64(0x7FFFFFFFFFFFFFFF) // odd
+            if step & ((np.int64(1) << shift) - 1) == 0:
+                quotient = np.int64(np.uint64(step >> shift) * inverse)
+                if -bound <= quotient <= bound:
+                    continue
+        if step == -0x8000000000000000:
+            return np.int64(1)
+        left, right = unit, abs(step)
+        while right != 0:
+            left, right = right, left % right
+        unit = left
+        if unit == 1:
+            return unit
+    return unit
+
+
+@numba.njit(cache=True, nogil=True)
+def step_bits(steps: Any, unit: Any) -> Any:
+    """Return about how many bits the words of steps int64[n] over their unit have, but for the first."""
+    total = np.int64(0)
+    one = np.uint64(1)
+    less = bit_length(np.uint64(unit)) - 1
+    for row in range(1, len(steps)):
+        step = steps[row]
+        if step != 0:
+            total += bit_length((np.uint64(step) << one) ^ np.uint64(step >> 63)) - less
+    return total
