@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help setup demo test bench lint format soak lock clean
+.PHONY: help setup demo test test-tools bench-peers bench lint format soak lock clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
 
 setup: $(STAMP) ## Make .venv with .venv/bin/chronicle
 
@@ -31,6 +31,18 @@ lint: setup ## Check style, types and layers
 
 test: lint ## Run the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not soak"
+
+test-tools: ## Install what some tests use when it is there (Debian, as root): strace; never fails
+	@command -v strace >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null; } || \
+		echo "strace was not installed; the tests that use it are skipped" >&2
+
+bench-peers: setup ## Install what the queue is measured beside (Debian, as root; PyPI); never fails
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "redis>=5" "nats-py>=2.6" || \
+		echo "the Python clients were not installed; Redis Streams and NATS are skipped" >&2
+	@{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends redis-server nats-server maven openjdk-17-jdk-headless \
+		>/dev/null; } || echo "the servers and Maven were not installed; their peers are skipped" >&2
 
 soak: setup ## Run what takes long: kills by the hundred, fuzzing
 	$(BIN)/python -m pytest -m soak

@@ -13,7 +13,9 @@ Examples
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chronicle.access import Book, Store, open
@@ -29,12 +31,4 @@ _HOMES = {
     "ChronicleError": "chronicle.core.errors",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its subpackage (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'chronicle' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(home), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -5,7 +5,9 @@ The names below load on first use, so that a light command pays only for what it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chronicle.access.book import Book
@@ -46,12 +48,4 @@ _HOMES = {
     "open": "store",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'chronicle.access' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"chronicle.access.{home}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -7,6 +7,7 @@ short list. How numbers leave is the caller's choice: ``float`` (the nearest flo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,12 +25,14 @@ __all__ = ["Column", "Columnar", "Decimals"]
 Decimals = Literal["float", "int", "decimal"]
 Chunk = dict[str, NDArray[Any]]
 ROWS_PER_BATCH = 65_536
+WIDE = ("volume", "notional")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column's name and what it holds: ``time``, ``price``, ``size``, ``word`` (code into `words`) or ``plain``.
 
+    ``volume`` (a sum of sizes) and ``notional`` (of price times size) are 128-bit: int64[rows, 2] (high, low) inside.
     `width` above 0 makes it two-dimensional: that many values a row.
     """
 
@@ -41,10 +44,11 @@ class Column:
 
     def empty(self) -> NDArray[Any]:
         """Return the column without rows."""
-        return np.empty((0, self.width) if self.width else 0, dtype=self.dtype)
+        width = 2 if self.role in WIDE else self.width
+        return np.empty((0, width) if width else 0, dtype=self.dtype)
 
 
-class Columnar:
+class Columnar(ABC):
     """What has columns: iterate it in batches, or collect it whole.
 
     Subclasses give `columns`, the exponents, and the chunks.
@@ -55,8 +59,9 @@ class Columnar:
     price_exponent: int
     size_exponent: int
 
+    @abstractmethod
     def _chunks(self) -> Iterator[Chunk]:
-        raise NotImplementedError
+        """Yield the answer as columns of equal length, in order."""
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
         """Yield chunks of at most `rows` rows."""
@@ -169,11 +174,15 @@ class Columnar:
         return {column.name: np.concatenate([chunk[column.name] for chunk in chunks]) for column in self.columns}
 
     def _exponent(self, column: Column) -> int:
+        if column.role == "notional":
+            return self.price_exponent + self.size_exponent
         return self.price_exponent if column.role == "price" else self.size_exponent
 
     def _numpy(self, column: Column, values: NDArray[Any]) -> NDArray[Any]:
         if column.role == "word":
             return np.take(np.asarray(column.words, dtype=np.str_), values)
+        if column.role in WIDE:
+            return _wide_numpy(values, self._exponent(column), self.decimals)
         if column.role not in ("price", "size") or self.decimals == "int":
             return values
         exponent = self._exponent(column)
@@ -190,10 +199,18 @@ class Columnar:
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
             return arrow.FixedSizeListArray.from_arrays(inner, column.width)
         if column.role == "time":
-            return arrow.array(values, type=arrow.timestamp("ns", tz="UTC"))
+            return _over(arrow, arrow.timestamp("ns", tz="UTC"), values)
         if column.role == "word":
-            codes = arrow.array(values.astype(np.int32))
-            return arrow.DictionaryArray.from_arrays(codes, arrow.array(list(column.words), type=arrow.string()))
+            codes = _over(arrow, arrow.int32(), values.astype(np.int32))
+            words = arrow.array(list(column.words), type=arrow.string())
+            return arrow.DictionaryArray.from_arrays(codes, words, safe=False)  # the codes are ours
+        if column.role in WIDE:
+            exponent = self._exponent(column)
+            if self.decimals == "float":
+                return arrow.array(_wide_numpy(values, exponent, "float"))
+            kind = arrow.decimal128(38, exponent if self.decimals == "decimal" else 0)
+            low_first = np.ascontiguousarray(values[:, ::-1])
+            return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(low_first.tobytes())])
         if column.role not in ("price", "size"):
             return arrow.array(values)
         missing = values == INT64_MIN if values.size and values.min() == INT64_MIN else None
@@ -201,6 +218,8 @@ class Columnar:
             return arrow.array(values, mask=missing)
         exponent = self._exponent(column)
         if self.decimals == "float":
+            if missing is None:
+                return _over(arrow, arrow.float64(), floats(values, exponent))
             return arrow.array(floats(values, exponent), mask=missing)
         return _decimal_array(arrow, values, missing, exponent)
 
@@ -211,6 +230,29 @@ def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
     if values.size and values.min() == INT64_MIN:
         out[values == INT64_MIN] = np.nan
     return out
+
+
+def wide_floats(values: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return int64[n, 2] (high, low) as float64: exact where it fits int64, else to one unit in the last place."""
+    high, low = values[:, 0], values[:, 1]
+    small = high == low >> 63
+    return np.where(small, low.astype(np.float64), high * 2.0**64 + np.ascontiguousarray(low).view(np.uint64))
+
+
+def _wide_numpy(values: NDArray[np.int64], exponent: int, decimals: Decimals) -> NDArray[Any]:
+    """Return 128-bit sums (high, low): float64, or Python's int or Decimal, which have no bound."""
+    if decimals == "float":
+        whole = wide_floats(values)
+        return whole / 10.0**exponent if exponent else whole
+    sums = [(one << 64) + (other & (1 << 64) - 1) for one, other in values.tolist()]
+    out = np.empty(len(sums), dtype=object)
+    out[:] = sums if decimals == "int" else [to_decimal(value, exponent) for value in sums]
+    return out
+
+
+def _over(arrow: Any, kind: Any, values: NDArray[Any]) -> Any:
+    """Return an Arrow array of `kind` over the memory of `values`, without a copy or a look at them."""
+    return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(np.ascontiguousarray(values))])
 
 
 def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_] | None, exponent: int) -> Any:

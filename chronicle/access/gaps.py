@@ -12,6 +12,7 @@ from chronicle.access.lanes import Lane, lanes_of
 from chronicle.access.segments import Segment, Shelf
 from chronicle.core.layout import NONE, Cause, GapState, Kind
 from chronicle.core.records import Record
+from chronicle.core.source import SegmentInfo
 
 __all__ = ["Gap", "gaps_of", "records_of_kind"]
 
@@ -72,19 +73,30 @@ def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
     infos = shelf.segments(lane.queue)
     for before, after in pairwise(infos):
         if before.end_index != after.base_index:
-            yield Gap(
-                symbol=symbol,
-                lane=lane.number,
-                cause="missing_segment",
-                state="closed",
-                last_good_ts=before.ts_last,
-                detected_ts=after.ts_first,
-                recovery_ts=after.ts_first,
-                first_missing=NONE,
-                last_missing=NONE,
-                queue=lane.queue,
-                index=before.end_index,
-            )
+            yield _missing(symbol, lane, before, after)
+    if infos and infos[0].base_index > 0:
+        yield _missing(symbol, lane, None, infos[0])
+    if shelf.is_cut(lane.queue):
+        yield _missing(symbol, lane, infos[-1] if infos else None, None)
+
+
+def _missing(symbol: str, lane: Lane, before: SegmentInfo | None, after: SegmentInfo | None) -> Gap:
+    """Return the hole between two segments, before the first, or behind the last that is there."""
+    last_good = NONE if before is None else before.ts_last
+    recovery = NONE if after is None else after.ts_first
+    return Gap(
+        symbol=symbol,
+        lane=lane.number,
+        cause="missing_segment",
+        state="open" if after is None else "closed",
+        last_good_ts=last_good,
+        detected_ts=last_good if after is None else recovery,
+        recovery_ts=recovery,
+        first_missing=NONE,
+        last_missing=NONE,
+        queue=lane.queue,
+        index=0 if before is None else before.end_index,
+    )
 
 
 def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any]) -> Gap:

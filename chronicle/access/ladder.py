@@ -6,10 +6,12 @@ in bulk, and the tests hold the two against one another.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from chronicle.core import layout
-from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, BookStatus, Kind, Origin
+from chronicle.core.errors import CorruptionError
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, BookStatus, Flag, Kind, Origin
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields
 from chronicle.etl.book import Book as Levels
 from chronicle.etl.status import BookTrust
@@ -27,6 +29,31 @@ def drives(record: Record) -> bool:
     if record.kind == Kind.BOOK_SNAPSHOT:
         return record.data[HEADER_BYTES + 8] == Origin.VENUE
     return record.kind in (Kind.BOOK_DELTA, Kind.ORDER)
+
+
+_HEAD = Struct("<IHBBq")
+_LEVEL = Struct("<qq")
+_LAST = int(Flag.LAST)
+
+
+class _Changes:
+    """Deltas not yet in the levels, and the place of the last of them."""
+
+    __slots__ = ("at", "index", "prices", "sides", "sizes")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.sides: list[int] = []
+        self.prices: list[int] = []
+        self.sizes: list[int] = []
+        self.at = self.index = NONE
+
+    def add(self, side: int, price: int, size: int) -> None:
+        self.sides.append(side)
+        self.prices.append(price)
+        self.sizes.append(size)
 
 
 class Ladder:
@@ -94,6 +121,58 @@ class Ladder:
             self.trust.follow(record, self.definition)
         if record.is_last:
             self.levels.truncate()
+
+    def replay(self, data: memoryview, index: int, target: int) -> tuple[int, int, int]:
+        """Apply the events of `data` (whole ones, the first at record `index`) with ts_recv <= `target`.
+
+        Deltas are taken as they lie, without an object each; what else there is goes through :meth:`apply`.
+
+        Returns
+        -------
+        tuple
+            Bytes and records passed, and ts_recv of the last event passed (NONE: none).
+        """
+        changes = _Changes()
+        position, count, last_ts, opens, end = 0, 0, NONE, True, len(data)
+        while position + HEADER_BYTES <= end:
+            length, kind, flags, side, ts_recv = _HEAD.unpack_from(data, position)
+            if opens and ts_recv > target and kind != Kind.ROLL:
+                break
+            if length < HEADER_BYTES or length & 7 or position + length > end:
+                raise CorruptionError("a record's length is impossible", offset=position, found=length)
+            if kind == Kind.ROLL:
+                position += length
+                continue
+            if kind == Kind.BOOK_DELTA:
+                changes.add(side, *_LEVEL.unpack_from(data, position + HEADER_BYTES))
+                changes.at, changes.index = position, index + count
+                if self.trust.line_lost or not self.trust.verified_by:
+                    self.trust.follow(Record(data[position : position + length]), self.definition)
+            else:
+                self._settle(changes, data)
+                self.apply(Record(data[position : position + length], index + count))
+            opens, last_ts = flags & _LAST != 0, ts_recv
+            position += length
+            count += 1
+            if opens and self.levels.book_depth:
+                self._settle(changes, data)
+                self.levels.truncate()
+        self._settle(changes, data)
+        return position, count, last_ts
+
+    def _settle(self, changes: _Changes, data: memoryview) -> None:
+        """Bring collected deltas into the levels."""
+        if changes.at == NONE:
+            return
+        if isinstance(self.levels, Levels):
+            self.levels.apply_many(changes.sides, changes.prices, changes.sizes)
+        else:
+            for change in zip(changes.sides, changes.prices, changes.sizes, strict=True):
+                self.levels.apply(*change)
+        self.deltas += len(changes.sides)
+        length, *_ = _HEAD.unpack_from(data, changes.at)
+        self.last = Record(data[changes.at : changes.at + length], changes.index)
+        changes.clear()
 
     def status(self) -> BookStatus:
         """Return the trust in the book as it stands."""

@@ -112,11 +112,11 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     segment = shelf.open(infos[position], cost)
     start, index, ladder = _start(segment, target)
     offset, last_ts = start, infos[position].ts_first
+    replay_to = _replay_plainly
     if _kernels_pay(shelf):
         from chronicle.access.bulk import replay_to
-
-        offset, index, passed_ts = replay_to(segment, ladder, offset, index, target, cost)
-        last_ts = max(last_ts, passed_ts)
+    offset, index, passed_ts = replay_to(segment, ladder, offset, index, target, cost)
+    last_ts = max(last_ts, passed_ts)
     events = LaneEvents(shelf, infos, position, offset, index, cost)
     walk = iter(events)
     ahead, where = None, segment
@@ -135,7 +135,24 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     trusted = status in (BookStatus.OK, BookStatus.CROSSED)
     if trusted and ahead is not None and _gap_ahead(ahead, walk, events, ladder, target, last_ts):
         status = BookStatus.GAP
+    if trusted and ahead is None and target > last_ts and shelf.is_cut(lane.queue):
+        status = BookStatus.GAP
     return LaneBook(lane, ladder, status, where, last_ts, ahead is not None)
+
+
+def _replay_plainly(
+    segment: Segment, ladder: Ladder, offset: int, index: int, target: int, cost: Cost
+) -> tuple[int, int, int]:
+    """Do what :func:`chronicle.access.bulk.replay_to` does, without kernels."""
+    table, last_ts = segment.seek(), NONE
+    behind = bisect_right(table.ts, target)
+    end = table.offset[behind] if behind < len(table) else segment.data_end()
+    for at, base, window in segment.windows(offset, index, end, cost):
+        passed, records, ts = ladder.replay(window, base, target)
+        offset, index, last_ts = at + passed, base + records, max(last_ts, ts)
+        if passed < len(window):
+            break
+    return offset, index, last_ts
 
 
 def _kernels_pay(shelf: Shelf) -> bool:

@@ -40,6 +40,12 @@ class Joined:
                 found[info.number] = info
         return [found[number] for number in sorted(found)]
 
+    def sealed_end(self, queue: str) -> int:
+        """Return the greatest index that a source with the queue's newest generation was told of."""
+        held = [max((info.generation for info in _segments(source, queue)), default=0) for source in self._sources]
+        newest = [source for source, number in zip(self._sources, held, strict=True) if number == max(held)]
+        return max(source.sealed_end(queue) for source in newest)
+
     def open(self, queue: str, number: int) -> SegmentView:
         """Open a segment where :meth:`segments` found it, else wherever it is.
 
@@ -72,7 +78,7 @@ def open_places(places: Location | Sequence[Location]) -> SegmentSource:
     ConfigError
         When the list is empty.
     """
-    if isinstance(places, str | PathLike):
+    if isinstance(places, str | PathLike) or not isinstance(places, Sequence):
         return _source(places)
     if not places:
         raise ConfigError(
@@ -83,6 +89,8 @@ def open_places(places: Location | Sequence[Location]) -> SegmentSource:
 
 
 def _source(place: Location) -> SegmentSource:
+    if not isinstance(place, str | PathLike) or not fspath(place):
+        raise ConfigError("a store is named by a path", expected="a home directory or an archive root", found=place)
     path = Path(fspath(place)).expanduser()
     if not path.is_dir():
         raise NotFoundError(

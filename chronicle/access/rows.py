@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.access.cost import Cost
-from chronicle.access.frames import Chunk
+from chronicle.access.frames import Chunk, wide_floats
 from chronicle.access.kernels.select import select
 from chronicle.access.lanes import Lane
 from chronicle.access.segments import Segment, Shelf
@@ -18,12 +18,27 @@ from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Side
 from chronicle.storage.archive import COLUMN_NAMES, Stretch
 
-__all__ = ["CHANNEL_KINDS", "FIELDS", "KIND_WORDS", "SIDE_WORDS", "lane_rows"]
+__all__ = ["CHANNEL_KINDS", "FIELDS", "KIND_WORDS", "SIDE_WORDS", "STATE_WORDS", "TIMEFRAME_WORDS", "lane_rows"]
 
-KIND_WORDS = ("delta", "snapshot", "order", "trade", "quote")
-_KINDS = {Kind.BOOK_DELTA: 0, Kind.BOOK_SNAPSHOT: 1, Kind.ORDER: 2, Kind.TRADE: 3, Kind.QUOTE: 4}
+KIND_WORDS = ("delta", "snapshot", "order", "trade", "quote", "candle")
+_KINDS = {
+    Kind.BOOK_DELTA: 0,
+    Kind.BOOK_SNAPSHOT: 1,
+    Kind.ORDER: 2,
+    Kind.TRADE: 3,
+    Kind.QUOTE: 4,
+    Kind.CANDLE: 5,
+}
 KIND_OF_WORD = {KIND_WORDS[code]: kind for kind, code in _KINDS.items()}
-CHANNEL_KINDS = {"book": ("delta", "snapshot", "order"), "trade": ("trade",), "quote": ("quote",)}
+CHANNEL_KINDS = {
+    "book": ("delta", "snapshot", "order"),
+    "trade": ("trade",),
+    "quote": ("quote",),
+    "candle": ("candle",),
+}
+TIMEFRAME_WORDS = ("1s", "1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "other")
+_TIMEFRAME_SECONDS = np.array([1, 60, 300, 900, 1_800, 3_600, 14_400, 86_400, 604_800], dtype=np.int64)
+STATE_WORDS = ("none", "closed", "partial")
 SIDE_WORDS = ("none", "bid", "ask")
 _SIDE_CODES = np.zeros(256, dtype=np.uint8)
 _SIDE_CODES[Side.BID], _SIDE_CODES[Side.ASK] = 1, 2
@@ -33,13 +48,26 @@ for _kind, _code in _KINDS.items():
 _LEVELS_WORD = (HEADER_BYTES + 40) // 8
 """Word of a BOOK_SNAPSHOT at which its levels begin."""
 
+_LOW = 0xFFFFFFFFFFFFFFFF
+
 Reader = Callable[["Window"], NDArray[Any]]
 
 
 class Window:
     """The wanted records of a window: where each row's record starts (in words), and how to read fields there."""
 
-    __slots__ = ("at", "index", "lane", "last", "level", "price_factor", "shift", "size_factor", "words")
+    __slots__ = (
+        "at",
+        "index",
+        "lane",
+        "last",
+        "level",
+        "price_exponent",
+        "price_factor",
+        "shift",
+        "size_factor",
+        "words",
+    )
 
     def __init__(self, words: NDArray[np.int64]) -> None:
         self.words = words
@@ -50,12 +78,36 @@ class Window:
         self.price_factor: Any = 1
         self.size_factor: Any = 1
         self.lane = 0
+        self.price_exponent = 0
         self.shift: Any = 0
         """How much later an ORDER keeps price and size: its id stands first."""
 
     def word(self, offset: int) -> NDArray[np.int64]:
         """Return word `offset` of every row's record."""
         return self.words[self.at + offset]
+
+    def notional_factor(self) -> Any:
+        """Return what brings a sum of price times size to the answer's exponents."""
+        if isinstance(self.price_factor, int) and isinstance(self.size_factor, int):
+            return self.price_factor * self.size_factor
+        return np.asarray(self.price_factor, dtype=object) * np.asarray(self.size_factor, dtype=object)
+
+    def wide(self, offset: int, factor: Any) -> NDArray[np.int64]:
+        """Return 128-bit sums as int64[rows, 2] (high, low), rescaled."""
+        values = np.column_stack((self.words[self.at + offset], self.words[self.at + offset + 1]))
+        if isinstance(factor, int) and factor == 1:
+            return values
+        factors = np.broadcast_to(np.asarray(factor, dtype=object), (len(values),)).tolist()
+        for row, by in enumerate(factors):
+            if by != 1:
+                total = ((int(values[row, 0]) << 64) + (int(values[row, 1]) & _LOW)) * by
+                if not -(1 << 127) <= total < 1 << 127:
+                    raise RangeError(
+                        "a sum does not fit 128 bits at the finest exponent of the range",
+                        hint="scan the time before and after the redefinition on their own",
+                    )
+                values[row] = total >> 64, ((total & _LOW) ^ (1 << 63)) - (1 << 63)
+        return values
 
     def priced(self, offset: int, level_offset: int, factor: Any) -> NDArray[np.int64]:
         """Return a price or size, rescaled; of a snapshot's row, its level's."""
@@ -95,6 +147,21 @@ def _side(window: Window) -> NDArray[Any]:
     return codes
 
 
+def _timeframe(window: Window) -> NDArray[Any]:
+    seconds = window.word(6) & 0xFFFFFFFF
+    codes = np.minimum(np.searchsorted(_TIMEFRAME_SECONDS, seconds), len(_TIMEFRAME_SECONDS) - 1)
+    return np.where(_TIMEFRAME_SECONDS[codes] == seconds, codes, len(_TIMEFRAME_SECONDS)).astype(np.uint8)
+
+
+def _vwap(window: Window) -> NDArray[Any]:
+    """Return notional / volume as the nearest float64 but for rounding, NaN where there is no volume."""
+    notional, volume = wide_floats(window.wide(14, 1)), wide_floats(window.wide(12, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = np.where(volume != 0, notional / volume, np.nan)
+    vwap: NDArray[Any] = quotient * window.price_factor / 10.0**window.price_exponent
+    return vwap
+
+
 def _flags(window: Window) -> NDArray[Any]:
     stored = ((window.word(0) >> 48) & (0xFF & ~int(Flag.LAST))).astype(np.uint8)
     return stored | (window.last << 7)
@@ -121,6 +188,18 @@ FIELDS: dict[str, Reader] = {
     "bid_size": lambda w: w.priced(7, 0, w.size_factor),
     "ask_price": lambda w: w.priced(8, 0, w.price_factor),
     "ask_size": lambda w: w.priced(9, 0, w.size_factor),
+    "ts_open": lambda w: w.word(2),
+    "timeframe": _timeframe,
+    "state": lambda w: np.minimum((w.word(6) >> 32) & 0xFF, len(STATE_WORDS) - 1).astype(np.uint8),
+    "trade_count": lambda w: w.word(7),
+    "open": lambda w: w.priced(8, 0, w.price_factor),
+    "high": lambda w: w.priced(9, 0, w.price_factor),
+    "low": lambda w: w.priced(10, 0, w.price_factor),
+    "close": lambda w: w.priced(11, 0, w.price_factor),
+    "volume": lambda w: w.wide(12, w.size_factor),
+    "notional": lambda w: w.wide(14, w.notional_factor()),
+    "buy_volume": lambda w: w.wide(16, w.size_factor),
+    "vwap": _vwap,
 }
 
 
@@ -162,7 +241,7 @@ def lane_rows(
                 window = _rows_of(memory, base, wanted, start, end)
                 if not len(window.at):
                     continue
-                window.lane = lane.number
+                window.lane, window.price_exponent = lane.number, exponents[0]
                 _scale(window, segment, at, exponents)
                 yield {name: FIELDS[name](window) for name in fields}
 

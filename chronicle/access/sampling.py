@@ -114,6 +114,8 @@ class _Run:
             if stopped:
                 break
         if self._every and not stopped:
+            if self._shelf.is_cut(self._lane.queue):
+                book.gap_from(last_ts)
             yield from self._tail(book, segment, last_ts)
         self._cost.deltas_replayed += book.deltas
         if self._rows.count:

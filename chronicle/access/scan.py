@@ -10,7 +10,15 @@ from chronicle.access.cost import Cost
 from chronicle.access.frames import Chunk, Column, Columnar, Decimals
 from chronicle.access.lanes import REDUNDANT_STEP, lanes_of
 from chronicle.access.merge import cut_at_events, merge_by_time
-from chronicle.access.rows import CHANNEL_KINDS, KIND_OF_WORD, KIND_WORDS, SIDE_WORDS, lane_rows
+from chronicle.access.rows import (
+    CHANNEL_KINDS,
+    KIND_OF_WORD,
+    KIND_WORDS,
+    SIDE_WORDS,
+    STATE_WORDS,
+    TIMEFRAME_WORDS,
+    lane_rows,
+)
 from chronicle.access.sampling import exponents_in
 from chronicle.access.segments import Shelf
 from chronicle.core.errors import ConfigError
@@ -44,8 +52,25 @@ _CHANNELS: dict[str, tuple[Column, ...]] = {
         Column("sequence"),
         *_LINEAGE,
     ),
+    "candle": (
+        Column("ts_open", "time"),
+        Column("ts_recv", "time"),
+        Column("symbol", "word", "<i4"),
+        Column("timeframe", "word", "u1", TIMEFRAME_WORDS),
+        Column("open", "price"),
+        Column("high", "price"),
+        Column("low", "price"),
+        Column("close", "price"),
+        Column("volume", "volume"),
+        Column("vwap", "plain", "<f8"),
+        Column("notional", "notional"),
+        Column("buy_volume", "volume"),
+        Column("trade_count"),
+        Column("state", "word", "u1", STATE_WORDS),
+        *_LINEAGE,
+    ),
 }
-_DEFAULT_KINDS = {"book": ("delta", "snapshot"), "trade": ("trade",), "quote": ("quote",)}
+_DEFAULT_KINDS = {"book": ("delta", "snapshot"), "trade": ("trade",), "quote": ("quote",), "candle": ("candle",)}
 
 
 def columns_of(channel: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import islice, takewhile
 from typing import Any, TypeVar
 
@@ -147,8 +148,8 @@ class Segment:
         for position in positions[known.looked :]:
             known.looked += 1
             offset = table.offset[position]
-            if isinstance(self._view, ArchivedSegment) and not self._view.may_define(offset):
-                continue
+            if not self._again(partial(_may_hold, kind=Kind.INSTRUMENT, offset=offset)):
+                continue  # an archive's block says so without being decoded
             header = self.read(offset, offset + HEADER_BYTES, Cost())
             if int.from_bytes(header[4:6], "little") == Kind.INSTRUMENT:
                 self._define(known, offset, int.from_bytes(header[:4], "little"))
@@ -214,8 +215,30 @@ class Segment:
         sides: tuple[int, int],
     ) -> Iterator[Stretch] | None:
         """Return the blocks of an archived segment as columns, or None where records must be read."""
+        if not isinstance(self._view, ArchivedSegment):
+            return None
+        return self._stretches(start, end, names, kinds, sides)
+
+    def _stretches(
+        self,
+        start: int | None,
+        end: int | None,
+        names: Collection[str],
+        kinds: Collection[int],
+        sides: tuple[int, int],
+    ) -> Iterator[Stretch]:
+        """Yield the stretches; where the view was closed or its place is gone meanwhile, the rest as records."""
+        done = 0
         view = self._view
-        return view.stretches(start, end, names, kinds, sides=sides) if isinstance(view, ArchivedSegment) else None
+        try:
+            if isinstance(view, ArchivedSegment):
+                for stretch in view.stretches(start, end, names, kinds, sides=sides):
+                    yield stretch
+                    done = stretch.end
+                return
+        except (NotFoundError, FileNotFoundError):
+            pass
+        yield Stretch(max(done, self.data_offset), self.data_end(), None)
 
     def close(self) -> None:
         """Release the segment's file."""
@@ -238,6 +261,7 @@ class Shelf:
         self._capacity = capacity
         self._opened: OrderedDict[tuple[str, int, int], Segment] = OrderedDict()
         self._infos: dict[str, list[SegmentInfo]] = {}
+        self._cut: dict[str, bool] = {}
         self._queues: list[str] | None = None
         self._lock = threading.RLock()
         self.deltas_walked = 0
@@ -257,12 +281,19 @@ class Shelf:
         if known is not None and not fresh:
             return known
         try:
+            end = self.source.sealed_end(queue)
             found = [info for info in self.source.segments(queue) if info.record_count > 0]
         except NotFoundError:
-            found = []
+            end, found = 0, []
         with self._lock:
             self._infos[queue] = found
+            self._cut[queue] = end > (found[-1].end_index if found else 0)
         return found
+
+    def is_cut(self, queue: str) -> bool:
+        """Return whether the last segments of `queue` were missing when :meth:`segments` looked last."""
+        with self._lock:
+            return self._cut.get(queue, False)
 
     def open(self, info: SegmentInfo, cost: Cost | None = None) -> Segment:
         """Open a segment, at its present place."""
@@ -301,7 +332,14 @@ class Shelf:
                 segment.close()
             self._opened.clear()
             self._infos.clear()
+            self._cut.clear()
             self._queues = None
+
+
+def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
+    """Return what the view says where it is a :class:`chronicle.core.source.KindLookup`, else True."""
+    look = getattr(view, "may_hold", None)  # isinstance of a protocol would cost more than the look
+    return look is None or bool(look(kind, offset))
 
 
 def instrument_offsets(data: memoryview) -> list[int]:

@@ -216,7 +216,8 @@ class Store:
         symbols : str or sequence of str
             One or many.
         channel : str
-            ``book``, ``trade`` or ``quote``.
+            ``book``, ``trade``, ``quote`` or ``candle``. Of a bar (timeframe, ts_open) the last row counts; rows that
+            replace an earlier one have flag 2 (CORRECTION).
         columns : sequence of str, optional
             Default all of the channel's.
         kinds : sequence of str, optional
@@ -247,7 +248,7 @@ class Store:
     def replay(
         self, symbols: str | Sequence[str], start: Any = None, end: Any = None, *, speed: float | None = None
     ) -> Iterator[Event]:
-        """Yield the events of `symbols` (all channels) in order of ``ts_recv``.
+        """Yield the events of `symbols` (book, trade and quote; candles are made of these) in order of ``ts_recv``.
 
         Parameters
         ----------
@@ -314,6 +315,8 @@ class Store:
                 raise RangeError("the book rests on no event: there is nothing to explain")
             return explain(self._shelf, row.symbol, "book", int(row.source["index"]), int(row.source["lane"]))
         if not isinstance(row, str):
+            if "symbol" not in row or "index" not in row:
+                raise ConfigError("this row names no record", expected="a row with symbol and index", found=list(row))
             channel = _channel_of_kind(str(row.get("kind", "delta"))) if channel == "book" else channel
             index, lane, row = int(row["index"]), int(row.get("lane", 0)), str(row["symbol"])
         if index is None:
@@ -403,7 +406,7 @@ def _step_ns(every: str | int) -> int:
 
 
 def _check_depth(depth: int) -> None:
-    if not 1 <= depth <= DEPTH_MAX:
+    if not isinstance(depth, int) or not 1 <= depth <= DEPTH_MAX:
         raise ConfigError("a book has at least one level a side", expected=f"1 to {DEPTH_MAX}", found=depth)
 
 

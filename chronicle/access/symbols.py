@@ -43,6 +43,8 @@ class Directory:
         SymbolError
             When nothing captured goes by that name; close names are its hint.
         """
+        if not isinstance(text, str):
+            raise SymbolError("an instrument is named by text", expected="venue:BASE-QUOTE", found=text)
         found = self._find(text, fresh=False) or self._find(text, fresh=True)
         if found is None:
             raise self._unknown(text)

@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quality": (_BASE + "quality:command", "Records, checks and gaps, counted."),
     "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
-    "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, repair."),
+    "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, tailers, retain, repair."),
 }
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -47,6 +47,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "inspect": (_BASE + "queue_inspect:command", "Segments, watermarks and the lock holder of a queue."),
         "check": (_BASE + "queue_check:command", "Verify a queue's bytes; name the first bad one."),
         "dump": (_BASE + "queue_dump:command", "Print records as JSON lines."),
+        "bench": (_BASE + "queue_bench:command", "What a queue costs on this machine."),
+        "tailers": (_BASE + "queue_tailers:command", "The named readers of a queue; drop dead ones."),
+        "retain": (_BASE + "queue_retain:command", "Retire the oldest segments, by age and bytes."),
+        "seal": (_BASE + "queue_seal:command", "Finish what a dead writer left."),
         "repair": (_BASE + "queue_repair:command", "Cut a damaged open segment after its last good record."),
     },
 }

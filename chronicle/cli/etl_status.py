@@ -17,7 +17,8 @@ Examples:
   chronicle etl status --json --home data
 \b
 Behind counts raw records and the time between the last one and the shard's frontier. A shard publishes
-its frontier once a second while it works, and at its end.
+its frontier once a second while it works, and at its end. p50 and p99 are the time from receipt (ts_recv)
+to the clean queue, over the windows of the shard's last live run.
 """
 
 
@@ -44,12 +45,31 @@ def command(home: Path, as_json: bool) -> None:
             row["behind_records"],
             "-" if row["behind_ns"] is None else format_duration(row["behind_ns"]),
             show.moment(row["frontier_ts"]),
+            _microseconds(row["latency"], "p50_ns"),
+            _microseconds(row["latency"], "p99_ns"),
             f"pid {row['writer'].get('pid')}" if row["writer"] else "not running",
         )
         for row in rows
     ]
-    columns = ("shard", "raw queue", "frontier", "end", "behind", "time behind", "frontier ts_recv", "state")
-    show.echo_table(columns, cells, right=("frontier", "end", "behind", "time behind"))
+    columns = (
+        "shard",
+        "raw queue",
+        "frontier",
+        "end",
+        "behind",
+        "time behind",
+        "frontier ts_recv",
+        "p50",
+        "p99",
+        "state",
+    )
+    show.echo_table(columns, cells, right=("frontier", "end", "behind", "time behind", "p50", "p99"))
+
+
+def _microseconds(latency: dict[str, Any] | None, name: str) -> str:
+    """Return a quantile of the time from receipt to the clean queue as text."""
+    value = (latency or {}).get("raw_to_clean", {}).get(name)
+    return "-" if value is None else f"{value / 1000:,.0f} us"
 
 
 def shard_rows(home: Path) -> list[dict[str, Any]]:
@@ -58,6 +78,7 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
     from chronicle.core.layout import NONE, Kind
     from chronicle.core.local import LocalSource
     from chronicle.core.paths import lane_of, raw_queue
+    from chronicle.etl.live_file import read_latency
 
     source = LocalSource(home)
     rows = []
@@ -82,6 +103,7 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
                 "end_index": end,
                 "behind_records": None if end is None else max(0, end - frontier),
                 "behind_ns": max(0, end_ts - frontier_ts) if known else None,
+                "latency": (read_latency(home, name.split("/")[1]) or {}).get("latency"),
                 "writer": queue.writer(),
             }
         )

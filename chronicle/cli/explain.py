@@ -30,7 +30,11 @@ INDEX is the record's index in its clean queue, as `scan` and `queue dump` print
 @click.command("explain", epilog=_EPILOG)
 @click.argument("symbol")
 @click.option(
-    "--channel", type=click.Choice(["book", "trade", "quote"]), default="book", show_default=True, help="Which queue."
+    "--channel",
+    type=click.Choice(["book", "trade", "quote", "candle"]),
+    default="book",
+    show_default=True,
+    help="Which queue.",
 )
 @click.option("--index", type=click.IntRange(min=0), help="The record's index in the clean queue.")
 @click.option("--lane", type=click.IntRange(min=0), default=0, help="Its lane, where there are several.")

@@ -89,7 +89,8 @@ def _limited(rows: Iterator[tuple[Any, ...]], limit: int | None) -> Iterator[tup
 
 
 def _text_rows(scan: Scan, *, exact: bool, iso: bool) -> Iterator[tuple[Any, ...]]:
-    exponents = {"price": scan.price_exponent, "size": scan.size_exponent}
+    exponents = {"price": scan.price_exponent, "size": scan.size_exponent, "volume": scan.size_exponent}
+    exponents["notional"] = scan.price_exponent + scan.size_exponent
     for batch in scan.batches(BATCH_ROWS):
         columns = []
         for column in scan.columns:

@@ -109,7 +109,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 def _print(report: ReplayReport) -> None:
     resumed = " (continued where it was interrupted)" if report.resumed else ""
     rate = report.frames / report.seconds if report.seconds > 0 else 0.0
-    click.echo(f"Replayed {', '.join(report.venues)} from {report.format}{resumed}")
+    click.echo(f"Replayed {', '.join(report.venues) or 'no market data'} from {report.format}{resumed}")
     click.echo(f"  {report.frames:,} frames to {report.wire}, {report.records:,} records to {report.raw}")
     click.echo(f"  {show.moment(report.first_ts)} to {show.moment(report.last_ts)}, {rate:,.0f} frames/s")
     if report.decode_errors:

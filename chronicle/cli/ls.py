@@ -79,16 +79,20 @@ def row_of(source: SegmentSource, queue: str) -> QueueRow:
     """Return the row of one queue; a queue that cannot be read is a row with an error."""
     from chronicle.core.paths import channel_of, lane_of, symbol_of
 
+    symbol = channel = ""
     try:
+        if queue.startswith("clean/"):
+            symbol, channel = symbol_of(queue), channel_of(queue)
+        sealed_end = source.sealed_end(queue)
         infos = source.segments(queue)
-        symbol = symbol_of(queue) if queue.startswith("clean/") else ""
     except ChronicleError as error:
-        return QueueRow(queue, "", "", lane_of(queue), 0, None, None, 0, 0, {}, str(error))
+        return QueueRow(queue, symbol, channel, lane_of(queue), 0, None, None, 0, 0, {}, str(error))
+    end = infos[-1].end_index if infos else 0
     filled = [info for info in infos if info.record_count and info.ts_first not in {NONE, INT64_MIN}]
     return QueueRow(
         queue=queue,
         symbol=symbol,
-        channel=channel_of(queue) if symbol else "",
+        channel=channel,
         lane=lane_of(queue),
         records=sum(info.record_count for info in infos),
         ts_first=min((info.ts_first for info in filled), default=None),
@@ -96,7 +100,7 @@ def row_of(source: SegmentSource, queue: str) -> QueueRow:
         stored_bytes=sum(info.size_bytes for info in infos),
         segments=len(infos),
         places=dict(sorted(Counter(info.place for info in infos).items())),
-        error=None,
+        error=f"records {end} to {sealed_end - 1} are missing" if end < sealed_end else None,
     )
 
 
@@ -115,10 +119,10 @@ def _print(rows: list[QueueRow]) -> None:
     for row in rows:
         channel = row.channel + (f"@{row.lane}" if row.lane else "")
         shown = row.symbol if row.symbol != before else ""
-        before = row.symbol
         if row.error:
             cells.append((row.queue, "damaged", "-", "-", "-", "-", row.error))
             continue
+        before = row.symbol
         cells.append(
             (
                 shown,

@@ -20,7 +20,7 @@ Examples:
   chronicle queue inspect raw/main.q --home demo
   chronicle queue inspect clean/kraken/btc_eur/book --json --home demo
 \b
-Watermarks: committed survives the writing process, synced survives a power cut.
+Watermarks: committed survives the writing process, synced a power cut, tiered the machine.
 """
 
 
@@ -77,8 +77,9 @@ def describe(queue: Queue) -> dict[str, Any]:
         "generation": settings.generation,
         "segment_bytes": settings.segment_bytes,
         "cycle_ns": settings.cycle_ns,
+        "durability": settings.durability,
         "committed": _end_index(queue),
-        "synced": queue.synced_index(),
+        **_survival(queue),
         "first_index": segments[0].get("first_index") if segments else None,
         "writer": queue.writer(),
         "segments": segments,
@@ -94,6 +95,17 @@ def _end_index(queue: Queue) -> int | None:
         return None
 
 
+def _survival(queue: Queue) -> dict[str, int]:
+    """Return the synced and tiered watermarks; of a damaged queue, what its control page says is not trusted."""
+    from chronicle.core.errors import ChronicleError
+
+    try:
+        marks = queue.watermarks()
+    except ChronicleError:
+        return {"synced": 0, "tiered": 0}
+    return {"synced": marks.synced, "tiered": marks.tiered}
+
+
 def _print(described: dict[str, Any]) -> None:
     from chronicle.config.units import format_bytes
 
@@ -104,6 +116,7 @@ def _print(described: dict[str, Any]) -> None:
     click.echo(f"  id {described['queue_id']}, generation {described['generation']}, writer: {holder}")
     click.echo(
         f"  committed {'unknown' if committed is None else format(committed, ',')}, synced {synced:,}, "
+        f"tiered {described['tiered']:,}, durability {described['durability']}, "
         f"segments of {format_bytes(described['segment_bytes'])}"
     )
     if not described["segments"]:

@@ -30,7 +30,7 @@ unless --decimals says otherwise. A range is [start, end) on ts_recv.
 @click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
 @click.option(
     "--channel",
-    type=click.Choice(["book", "trade", "quote"]),
+    type=click.Choice(["book", "trade", "quote", "candle"]),
     default="book",
     show_default=True,
     help="Which records.",

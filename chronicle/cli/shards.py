@@ -41,9 +41,11 @@ def shard_name(settings: Settings, shard: str | None) -> str:
 def etl_config(settings: Settings, shard: str) -> EtlConfig:
     """Return what shapes the output of `shard`."""
     from chronicle.etl import EtlConfig
+    from chronicle.etl.config import TIMEFRAMES
 
     symbols = next(item.symbols for item in settings.etl.shards if item.name == shard)
-    return EtlConfig(settings.etl.snapshot_interval_ns, settings.etl.snapshot_deltas, symbols)
+    candles = tuple(TIMEFRAMES) if settings.etl.candles else ()
+    return EtlConfig(settings.etl.snapshot_interval_ns, settings.etl.snapshot_deltas, symbols, candles)
 
 
 @contextmanager

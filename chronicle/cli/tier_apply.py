@@ -41,7 +41,11 @@ def command(everything: bool, prefix: str, home: Path, as_json: bool) -> None:
 
     policy = policy_of(load_settings(need_home(home), os.environ), home)
     plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
-    report = apply_plan(home, plan, policy, progress=_progress if sys.stderr.isatty() else None)
+    progress = _progress if sys.stderr.isatty() else None
+    report = apply_plan(home, plan, policy, progress=progress)
+    if report.finished or report.undone:  # what a killed run left is settled: its segments may be due now
+        plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
+        report.add(apply_plan(home, plan, policy, progress=progress))
     if as_json:
         held = [
             {"queue": item.segment.queue, "number": item.segment.number, "reason": item.reason} for item in plan.held

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chronicle.config.load import CONFIG_NAME, load_settings
@@ -12,12 +14,4 @@ __all__ = ["CONFIG_NAME", "Settings", "load_settings"]
 
 _HOMES = {"CONFIG_NAME": "load", "Settings": "settings", "load_settings": "load"}
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use (PEP 562): a command that only formats sizes loads no settings."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'chronicle.config' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"chronicle.config.{home}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

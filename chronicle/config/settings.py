@@ -193,6 +193,7 @@ class EtlSettings:
     snapshot_deltas: int = setting(
         8192, "Or when this many deltas passed since the last one, whichever is first.", number(1, 2**31 - 1)
     )
+    candles: bool = setting(True, "Make candles (1s to 1w) from the trades, as a channel of each instrument.", switch)
     shards: tuple[ShardSettings, ...] = field(
         default=(ShardSettings("default", ("*",)),),
         metadata={

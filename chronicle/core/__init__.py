@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender
@@ -27,12 +29,4 @@ _HOMES = {
     "Tailer": "tailer",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use (PEP 562), so that light commands stay light."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'chronicle.core' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"chronicle.core.{home}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

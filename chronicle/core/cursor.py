@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from chronicle.core import layout
-from chronicle.core.errors import NotFoundError, RangeError
-from chronicle.core.layout import OFFSET_TS_RECV, WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag, SegmentState
+from chronicle.core.errors import CorruptionError, NotFoundError, RangeError
+from chronicle.core.layout import HEADER_BYTES, OFFSET_TS_RECV, WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag, SegmentState
+from chronicle.core.mapping import MemoryMap
 from chronicle.core.records import Record
 from chronicle.core.scan import record_offsets
 from chronicle.core.segment import LocalSegment
@@ -54,6 +55,8 @@ class Window:
         memory, position, size, index = self.memory, 0, len(self.memory), self.base_index
         while position < size:
             length = int.from_bytes(memory[position : position + 4], "little")
+            if length < HEADER_BYTES or length & 7 or position + length > size:
+                raise self.damage(position)
             yield Record(memory[position : position + length], index)
             position += length
             index += 1
@@ -66,6 +69,16 @@ class Window:
             if record.flags & Flag.LAST:
                 yield event
                 event = []
+        if event:
+            raise self.damage(len(self.memory))
+
+    def damage(self, position: int) -> CorruptionError:
+        """Return the error for bytes at `position` that are no whole record or end no event."""
+        return CorruptionError(
+            f"segment {self.segment} of {self.queue} is damaged: no whole record here, or none that ends its event",
+            offset=self.offset + position,
+            hint="chronicle queue check names the extent",
+        )
 
     def offsets(self) -> Any:
         """Return the starts of all records within `memory`, int64 NumPy array of shape (len,)."""
@@ -131,6 +144,26 @@ class Cursor:
             self._open(holder.number)
             self._walk_to(index)
 
+    def skip_to(self, index: int) -> None:
+        """Stand before record `index`, which must start an event, without looking whether it is (still) there."""
+        self._release()
+        self.index = index
+
+    def next_word(self) -> tuple[MemoryMap, int] | None:
+        """Return (map, offset) of the commit word that the next record will get, for who spins on it.
+
+        None when there is no open segment under the cursor, or it has more records or has rolled.
+        """
+        if self._view is None and not self._resolve():
+            return None
+        view = self._view
+        if not isinstance(view, LocalSegment) or view.is_sealed:
+            return None
+        end, _, rolled = view.extent()
+        if rolled or end != self._offset or end == view.data_offset or end + 8 > view.header.data_limit:
+            return None
+        return view.mapping, end
+
     def seek_time(self, ts_recv: int) -> None:
         """Go to the first event with ts_recv at or after `ts_recv` (behind the last one when there is none)."""
         self._release()
@@ -173,7 +206,7 @@ class Cursor:
             window = self._next_in_segment(max_bytes)
             if window is not None:
                 return window
-            if not self._ended():
+            if not self._ended() and not self._replaced():
                 return None
             self._release()
             if not self._resolve():
@@ -209,7 +242,9 @@ class Cursor:
                             raise
                         break
                     self._walk_to(self.index)
-                    return True
+                    if not self._exhausted():
+                        return True
+                    self._release()  # it has rolled and waits to be sealed: the next one holds the index
             else:
                 if segments and self.index < segments[0].base_index:
                     raise RangeError(
@@ -267,6 +302,16 @@ class Cursor:
         view = self._view
         return not isinstance(view, LocalSegment) or view.extent()[2]
 
+    def _exhausted(self) -> bool:
+        return self._ended() and self.index >= self._extent()[1]
+
+    def _replaced(self) -> bool:
+        """Whether the empty open segment under the cursor was removed: its writer died, the next made another."""
+        view = self._view
+        if not isinstance(view, LocalSegment) or view.extent()[0] > view.data_offset:
+            return False
+        return not view.is_in_place()
+
     def _next_in_segment(self, max_bytes: int = WINDOW_BYTES) -> Window | None:
         view = self._view
         assert view is not None
@@ -295,6 +340,8 @@ def _first_at(window: Window, ts_recv: int) -> tuple[int, int] | None:
     count, event, event_count = 0, 0, 0
     while position < size:
         word = words[position >> 3]
+        if not HEADER_BYTES <= word & WORD_LENGTH_MASK <= size - position or word & 7:
+            raise window.damage(position)
         if position == event:
             stamp = int.from_bytes(
                 memory[position + OFFSET_TS_RECV : position + OFFSET_TS_RECV + 8], "little", signed=True
@@ -312,8 +359,10 @@ def _event_holding(window: Window, index: int) -> tuple[int, int]:
     """Return (byte offset, index) of the event in `window` that holds record `index`."""
     words, position, at = window.memory.cast("Q"), 0, window.base_index
     event, event_index = 0, at
-    while at < index:
+    while at < index and position < len(window.memory):
         word = words[position >> 3]
+        if word & WORD_LENGTH_MASK < HEADER_BYTES or word & 7:
+            raise window.damage(position)
         position += word & WORD_LENGTH_MASK
         at += 1
         if word & _LAST:

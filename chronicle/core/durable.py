@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chronicle.core.errors import CapacityError, StoreError
 
-__all__ = ["publish_bytes", "publish_file", "remove_file", "sync_folder", "temporary_name"]
+__all__ = ["file_errors", "publish_bytes", "publish_file", "remove_file", "sync_folder", "temporary_name"]
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -59,9 +61,18 @@ def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove `path` if it is there, durably."""
-    with contextlib.suppress(FileNotFoundError):
+    with file_errors("remove a file", path), contextlib.suppress(FileNotFoundError):
         path.unlink()
         sync_folder(path.parent)
+
+
+@contextmanager
+def file_errors(attempt: str, path: Path) -> Iterator[None]:
+    """Turn an OSError met while trying to `attempt` at `path` into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise file_error(error, attempt, path) from error
 
 
 def file_error(error: OSError, attempt: str, path: Path) -> CapacityError | StoreError:

@@ -48,6 +48,8 @@ class Flag(IntFlag):
     SNAPSHOT = 32
     BAD_TS_RECV = 8
     MAYBE_BAD_BOOK = 4
+    CORRECTION = 2
+    """Of a CANDLE: it replaces an earlier record of the same bar. (DBN leaves this bit to the publisher.)"""
 
 
 class Side(IntEnum):
@@ -83,6 +85,7 @@ class CheckRule(IntEnum):
     NONE = 0
     KRAKEN_V1 = 1
     OKX_V5 = 2
+    BITGET_V1 = 3
 
 
 class Verdict(IntEnum):
@@ -101,6 +104,8 @@ class SequenceRule(IntEnum):
     BINANCE_SPOT = 1
     OKX_V5 = 2
     COUNT = 3
+    BINANCE_FUTURES = 4
+    CONNECTION = 5
 
 
 class Cause(IntEnum):
@@ -137,6 +142,7 @@ class StatusCode(IntEnum):
     CAPTURE_START = 11
     CAPTURE_END = 12
     RESYNC = 13
+    LOST = 14
 
 
 class BookStatus(IntEnum):
@@ -175,6 +181,13 @@ class TradeType(IntEnum):
     PLAIN = 0
     AGGREGATE = 1
     HIDDEN = 2
+
+
+class CandleState(IntEnum):
+    """CLOSED: a trade of a later bar came. PARTIAL: written because the line ended, or trades of it are missing."""
+
+    CLOSED = 1
+    PARTIAL = 2
 
 
 class SegmentState(IntEnum):
@@ -246,6 +259,11 @@ TRADE_BODY: Final = struct.Struct("<qqqqB7x")
 QUOTE_BODY: Final = struct.Struct("<qqqq")
 """bid_price, bid_size, ask_price, ask_size (a price of INT64_MIN with size 0: side empty)."""
 
+CANDLE_BODY: Final = struct.Struct("<IB3xqqqqqqQqQqQ")
+"""timeframe (seconds), state, trade_count, open, high, low, close; then volume, notional (the sum of price times
+size) and buy volume, each a 128-bit two's complement number as (high i64, low u64). The header's ts_event is the
+bar's open."""
+
 PROGRESS_BODY: Final = struct.Struct("<qqqq")
 """source_segment, frontier_index (raw records below it are finished), frontier_ts (ts_recv), records_total."""
 
@@ -256,12 +274,13 @@ CHECK_BYTES: Final = HEADER_BYTES + CHECK_BODY.size
 ORDER_BYTES: Final = HEADER_BYTES + ORDER_BODY.size
 TRADE_BYTES: Final = HEADER_BYTES + TRADE_BODY.size
 QUOTE_BYTES: Final = HEADER_BYTES + QUOTE_BODY.size
+CANDLE_BYTES: Final = HEADER_BYTES + CANDLE_BODY.size
 PROGRESS_BYTES: Final = HEADER_BYTES + PROGRESS_BODY.size
 SNAPSHOT_LEVELS_OFFSET: Final = HEADER_BYTES + BOOK_SNAPSHOT_BODY.size
 
 assert HEADER.size == HEADER_BYTES
 assert (ROLL_BYTES, BOOK_DELTA_BYTES, GAP_BYTES, CHECK_BYTES) == (64, 80, 96, 72)
-assert (ORDER_BYTES, TRADE_BYTES, QUOTE_BYTES, PROGRESS_BYTES) == (80, 88, 80, 80)
+assert (ORDER_BYTES, TRADE_BYTES, QUOTE_BYTES, CANDLE_BYTES, PROGRESS_BYTES) == (80, 88, 80, 144, 80)
 assert (INSTRUMENT_BODY.size, STATUS_BODY.size, WIRE_BODY.size, SNAPSHOT_LEVELS_OFFSET) == (40, 8, 16, 88)
 
 # --- the segment file --------------------------------------------------------------------------------------------

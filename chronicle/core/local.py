@@ -8,6 +8,7 @@ from pathlib import Path
 from chronicle.core.errors import NotFoundError
 from chronicle.core.paths import QUEUE_SUFFIX
 from chronicle.core.queue import SETTINGS_NAME, Queue
+from chronicle.core.retention import retirements
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
 
@@ -28,6 +29,7 @@ class LocalSource:
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home)
+        self._opened: dict[str, tuple[tuple[int, int], Queue]] = {}
 
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of the queues that start with `prefix`, sorted."""
@@ -45,7 +47,16 @@ class LocalSource:
         NotFoundError
             When this home has none of that name.
         """
-        return Queue.open(self.home / name, name=name)
+        folder = self.home / name
+        try:
+            stat = os.stat(folder / SETTINGS_NAME)
+        except OSError:
+            return Queue.open(folder, name=name)  # its error says what is wrong
+        made = stat.st_ino, stat.st_mtime_ns
+        opened = self._opened.get(name)
+        if opened is None or opened[0] != made:
+            opened = self._opened[name] = (made, Queue.open(folder, name=name))
+        return opened[1]
 
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the local segments of `queue`; none for a queue that is not here."""
@@ -53,6 +64,18 @@ class LocalSource:
             return self.queue(queue).segments()
         except NotFoundError:
             return []
+
+    def sealed_end(self, queue: str) -> int:
+        """Return the index up to which the queue's own mark says it was sealed; 0 where all of that was retired."""
+        try:
+            end = self.queue(queue).tail_mark()["next_base_index"]
+        except NotFoundError:
+            return 0
+        return end if end > self.retired_end(queue) else 0
+
+    def retired_end(self, queue: str) -> int:
+        """Return the index below which retention removed the queue's records; 0 when it removed none."""
+        return max((int(entry["first_index"]) for entry in retirements(self.home / queue)), default=0)
 
     def open(self, queue: str, number: int) -> LocalSegment:
         """Open a local segment."""

@@ -5,55 +5,41 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
-from chronicle.core.durable import publish_bytes
+from chronicle.core.durability import Durability
+from chronicle.core.durable import file_error, file_errors
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
 from chronicle.core.layout import SegmentState
+from chronicle.core.queue_settings import (
+    SEGMENT_BYTES_MIN,
+    SETTINGS_NAME,
+    QueueSettings,
+    load_settings,
+    store_settings,
+)
 from chronicle.core.records import Record
+from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
+from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
+from chronicle.core.scan import checked_length
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
+from chronicle.core.watermarks import Watermarks, mark_tiered, read_watermarks, wait_synced
 
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender
     from chronicle.core.tailer import Tailer
 
-__all__ = ["Queue", "QueueSettings"]
+__all__ = ["SETTINGS_NAME", "Queue", "QueueSettings"]
 
-SETTINGS_NAME = "queue.json"
 TAIL_NAME = "tail.json"
-SEGMENT_BYTES_MIN = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
-    """What is fixed when a queue is created.
-
-    `segment_bytes` is the capacity of a segment's records; with `segment_growth` above 1 each segment has that many
-    times the capacity of the one before, up to `segment_bytes_max` (a pure function of the number, so that equal
-    records make equal segments). `cycle_ns` rolls at multiples of that much ts_recv, UTC (0 = by size only).
-    """
-
-    name: str
-    queue_id: str
-    generation: int = 1
-    segment_bytes: int = 64 * 1024 * 1024
-    segment_growth: int = 1
-    segment_bytes_max: int = 64 * 1024 * 1024
-    cycle_ns: int = 0
-
-    def capacity(self, number: int) -> int:
-        """Return the record capacity of segment `number`."""
-        size = self.segment_bytes
-        while self.segment_growth > 1 and number > 0 and size < self.segment_bytes_max:
-            size *= self.segment_growth
-            number -= 1
-        return min(size, max(self.segment_bytes_max, self.segment_bytes))
+SEGMENT_COUNT_MAX = 10**10
+"""A segment's number has ten digits in its file's name."""
 
 
 class Queue:
@@ -69,6 +55,7 @@ class Queue:
     ...         first = appender.append(Kind.STATUS, ts_recv=1_000)
     ...     [record.ts_recv for record in queue.tailer().drain()]
     [1000]
+    >>> folder.cleanup()
     """
 
     def __init__(self, path: Path, settings: QueueSettings) -> None:
@@ -86,7 +73,11 @@ class Queue:
         segment_bytes: int = 64 * 1024 * 1024,
         segment_growth: int = 1,
         segment_bytes_max: int | None = None,
+        segment_adapts: bool = False,
         cycle_ns: int = 0,
+        durability: str = "buffered",
+        sync_records: int = 0,
+        sync_ns: int = 0,
         exist_ok: bool = False,
     ) -> Queue:
         """Create a queue, or open it when `exist_ok` and it is there.
@@ -101,7 +92,7 @@ class Queue:
             Default random. Give one where equal input must give equal bytes.
         generation : int
             Counts re-creations of the same queue (a rebuild).
-        segment_bytes, segment_growth, segment_bytes_max, cycle_ns
+        segment_bytes, segment_growth, segment_bytes_max, segment_adapts, cycle_ns, durability, sync_records, sync_ns
             See :class:`QueueSettings`.
 
         Raises
@@ -114,15 +105,18 @@ class Queue:
             When the disk refuses.
         """
         folder = Path(path)
-        if (folder / SETTINGS_NAME).exists():
+        with file_errors("look for a queue", folder):
+            exists = (folder / SETTINGS_NAME).exists()
+        if exists:
             if exist_ok:
                 return cls.open(folder, name=name)
             raise StateError("the queue exists already", path=folder, hint="open it with Queue.open")
-        if segment_bytes < SEGMENT_BYTES_MIN or segment_growth < 1 or cycle_ns < 0:
+        growth_min = 2 if segment_adapts else 1
+        if segment_bytes < SEGMENT_BYTES_MIN or segment_growth < growth_min or cycle_ns < 0:
             raise ConfigError(
                 "a queue's settings cannot be used",
                 path=folder,
-                expected=f"segment_bytes >= {SEGMENT_BYTES_MIN}, segment_growth >= 1, cycle_ns >= 0",
+                expected=f"segment_bytes >= {SEGMENT_BYTES_MIN}, segment_growth >= {growth_min}, cycle_ns >= 0",
                 found=(segment_bytes, segment_growth, cycle_ns),
             )
         identity = os.urandom(16) if queue_id is None else queue_id
@@ -135,13 +129,15 @@ class Queue:
             segment_bytes=segment_bytes,
             segment_growth=segment_growth,
             segment_bytes_max=segment_bytes_max or segment_bytes,
+            segment_adapts=segment_adapts,
             cycle_ns=cycle_ns,
+            durability=durability,
+            sync_records=sync_records,
+            sync_ns=sync_ns,
         )
+        Durability.of(settings)
         Control.create(folder, identity, generation)
-        text = json.dumps(
-            {"format": "chronicle-queue", "version": layout.FORMAT_VERSION} | asdict(settings), indent=1
-        )
-        publish_bytes(folder / SETTINGS_NAME, text.encode("utf-8"))
+        store_settings(folder, settings)
         return cls(folder, settings)
 
     @classmethod
@@ -156,27 +152,8 @@ class Queue:
             When its settings file is not ours.
         """
         folder = Path(path)
-        settings_path = folder / SETTINGS_NAME
-        try:
-            values = json.loads(settings_path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFoundError("there is no queue", path=folder, hint="chronicle ls shows what is there") from error
-        except (OSError, ValueError) as error:
-            raise ForeignFileError(f"cannot read the queue's settings: {error}", path=settings_path) from error
-        try:
-            if values.pop("format") != "chronicle-queue" or values.pop("version") != layout.FORMAT_VERSION:
-                raise ValueError("another format or version")  # noqa: TRY301
-            settings = QueueSettings(**values)
-            bytes.fromhex(settings.queue_id)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ForeignFileError(
-                f"the queue's settings are not ours: {error}",
-                path=settings_path,
-                expected=f"chronicle-queue version {layout.FORMAT_VERSION}",
-            ) from error
+        settings = load_settings(folder)
         if name is not None and settings.name != name:
-            from dataclasses import replace
-
             settings = replace(settings, name=name)
         return cls(folder, settings)
 
@@ -224,7 +201,15 @@ class Queue:
         return Appender(self, prologue=prologue, clock=clock or SystemClock())
 
     def tailer(self, name: str | None = None) -> Tailer:
-        """Return a reader at the start, or, when named, where that name stopped last."""
+        """Return a reader at the start, or, when named, where that name stopped last.
+
+        A name belongs to one open tailer at a time, and retention keeps what it has not read.
+
+        Raises
+        ------
+        QueueLockedError
+            When a live tailer has the name.
+        """
         from chronicle.core.tailer import Tailer
 
         return Tailer(self, name)
@@ -234,8 +219,10 @@ class Queue:
         files: dict[int, Path] = {}
         try:
             names = sorted(os.listdir(self.path))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError("there is no queue", path=self.path) from error
+        except OSError as error:
+            raise file_error(error, "list the queue's segments", self.path) from error
         for name in names:
             stem, dot, suffix = name.partition(".")
             if len(stem) != 10 or not stem.isdigit() or f"{dot}{suffix}" not in _SUFFIXES:
@@ -260,11 +247,10 @@ class Queue:
         """
         for state in (SegmentState.SEALED, SegmentState.OPEN, SegmentState.SEALED):
             path = self.path / layout.segment_name(number, state)
-            if path.exists():
-                try:
-                    return LocalSegment(path, queue=self.name)
-                except NotFoundError:
-                    continue  # sealed or moved between the look and the open
+            try:
+                return LocalSegment(path, queue=self.name)
+            except NotFoundError:
+                continue  # in the other state, or moved away
         raise NotFoundError(
             f"segment {number} of {self.name} is not on this host",
             path=self.path,
@@ -272,15 +258,23 @@ class Queue:
         )
 
     def tail_mark(self) -> dict[str, int]:
-        """Return where the queue continues after its last sealed segment: number, base index, ts_recv."""
+        """Return where the queue continues after its last sealed segment: number, base index, ts_recv, its bytes."""
         path = self.path / TAIL_NAME
         try:
             values = json.loads(path.read_bytes())
-            return {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
+            mark = {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
+            if min(mark.values()) < layout.INT64_MIN or max(mark.values()) > layout.INT64_MAX:
+                raise ValueError("a number is out of range")  # noqa: TRY301
+            if not 0 <= mark["next_number"] < SEGMENT_COUNT_MAX or mark["next_base_index"] < 0:
+                raise ValueError("a number is out of range")  # noqa: TRY301
+            mark["last_data_bytes"] = int(values.get("last_data_bytes", 0))
         except FileNotFoundError:
-            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN, "last_data_bytes": 0}
+        except OSError as error:
+            raise file_error(error, "read the queue's tail mark", path) from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ForeignFileError(f"cannot read the queue's tail mark: {error}", path=path) from error
+        return mark
 
     def end_index(self) -> int:
         """Return the index the next record will get (the committed watermark)."""
@@ -299,10 +293,90 @@ class Queue:
         return self.tail_mark()["next_base_index"]
 
     def synced_index(self) -> int:
-        """Return the index up to which records survive a power cut."""
-        control = Control.open(self.path, writable=False)
-        marked = self.tail_mark()["next_base_index"]
-        return max(marked, control.get(layout.CONTROL_SYNCED_OFFSET) if control else 0)
+        """Return the index up to which records survive a power cut (0 on a queue of durability ``shm``)."""
+        return self.watermarks().synced
+
+    def watermarks(self) -> Watermarks:
+        """Return how far the records survive the process, power, and the machine.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from chronicle.core import Kind, Queue
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> queue = Queue.create(folder.name + "/demo.q")
+        >>> with queue.appender() as appender:
+        ...     index = appender.append(Kind.STATUS, ts_recv=1)
+        ...     before = queue.watermarks()
+        ...     synced = appender.sync()
+        >>> (before.committed, before.synced, queue.watermarks().synced)
+        (1, 0, 1)
+        >>> folder.cleanup()
+        """
+        return read_watermarks(self)
+
+    def wait_synced(self, index: int, timeout_ns: int | None = None, *, clock: Clock | None = None) -> bool:
+        """Wait until the records below `index` survive a power cut; return whether they do.
+
+        It wakes when the writer syncs; it does not make it sync.
+
+        Raises
+        ------
+        StateError
+            When the queue's durability is ``shm``.
+        """
+        return wait_synced(self, index, timeout_ns, clock or SystemClock())
+
+    def mark_tiered(self, index: int) -> int:
+        """Say that records below `index` are published on another tier; return the watermark, which never falls."""
+        return mark_tiered(self, index)
+
+    def tailers(self) -> list[TailerInfo]:
+        """Return the named tailers: position, lag, state (``new parked live dead``) and process."""
+        return list_tailers(self.path, self.end_index())
+
+    def register_tailer(self, name: str) -> None:
+        """Register a tailer at the first record kept, before it ever reads: retention waits for it from now on."""
+        check_name(name)
+        if load_position(self.path, name) is None:
+            store_position(self.path, name, self.first_index(), now_ns=None)
+
+    def drop_tailer(self, name: str) -> None:
+        """Forget a tailer that is not open, so that retention no longer waits for it.
+
+        Raises
+        ------
+        StateError
+            When it is live.
+        NotFoundError
+            When there is none.
+        """
+        drop_tailer(self.path, name)
+
+    def retain(self, policy: RetentionPolicy, now_ns: int, *, force: bool = False) -> RetentionPlan:
+        """Retire the sealed segments that `policy` no longer keeps; return what was done.
+
+        Never past the slowest named tailer, unless `force`: then the drop is recorded and that tailer's next event
+        is a GAP.
+        """
+        return retain(self, policy, now_ns=now_ns, force=force)
+
+    def seal_dead(self) -> list[int]:
+        """Finish what a dead writer left: seal its rolled segments, end and seal its open one; return the numbers.
+
+        Anyone may: it takes the writer lock for the moment and the queue continues at the next index.
+
+        Raises
+        ------
+        QueueLockedError
+            When the writer lives; the error names it.
+        """
+        sealed = layout.SEGMENT_SEALED_SUFFIX
+        before = {number for number, path in self.segment_files().items() if path.suffix != sealed}
+        with self.appender() as appender:
+            appender.seal()
+        after = self.segment_files()
+        return sorted(number for number in before if number in after and after[number].suffix == sealed)
 
     def last_record(self) -> Record | None:
         """Return the last committed record on this host, or None."""
@@ -340,7 +414,7 @@ _SUFFIXES = (layout.SEGMENT_OPEN_SUFFIX, layout.SEGMENT_SEALED_SUFFIX)
 
 def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
     """Return what is known of a segment file; a sealed one is not mapped for it."""
-    from chronicle.core.segment import read_header
+    from chronicle.core.segment_header import read_header
 
     if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
         header = read_header(path)
@@ -366,9 +440,10 @@ def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
 def _last_record(segment: LocalSegment, end: int, end_index: int) -> Record:
     point = segment.point_before(end_index - 1)
     offset = segment.data_offset if point is None else point.offset
+    segment.view(offset, end)  # of a sealed segment: checked before it is walked
     words = segment.mapping.words
     last = offset
     while offset < end:
         last = offset
-        offset += words[offset >> 3] & layout.WORD_LENGTH_MASK
+        offset += checked_length(words[offset >> 3], offset, segment.path)
     return Record(bytes(segment.view(last, offset)), end_index - 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chronicle.core import layout
-from chronicle.core.durable import TEMPORARY_PREFIX, publish_bytes, remove_file
+from chronicle.core.durable import TEMPORARY_PREFIX, file_error, file_errors, publish_bytes, remove_file
 from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
@@ -21,7 +21,8 @@ from chronicle.core.queue import TAIL_NAME, Queue, segment_info
 from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
-from chronicle.core.segment import LocalSegment, SegmentHeader, read_header
+from chronicle.core.segment import LocalSegment
+from chronicle.core.segment_header import SegmentHeader, read_header
 from chronicle.core.source import SeekPoint
 
 __all__ = ["Tail", "map_fresh", "map_tail", "recover", "write_tail_mark"]
@@ -37,6 +38,8 @@ class Tail:
     next_number: int
     next_index: int
     last_ts_recv: int
+    previous_bytes: int = 0
+    """Bytes of the records in the segment before the tail's."""
 
 
 def recover(queue: Queue) -> Tail:
@@ -50,12 +53,13 @@ def recover(queue: Queue) -> Tail:
     _remove_leftovers(queue)
     mark = queue.tail_mark()
     files = queue.segment_files()
-    tail = Tail(None, mark["next_number"], mark["next_base_index"], mark["last_ts_recv"])
+    tail = Tail(None, mark["next_number"], mark["next_base_index"], mark["last_ts_recv"], mark["last_data_bytes"])
     for number, path in files.items():
         if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
             info = segment_info(path, queue.name)
             if number >= tail.next_number:
-                tail = Tail(None, number + 1, info.end_index, max(info.ts_last, tail.last_ts_recv))
+                last_ts = max(info.ts_last, tail.last_ts_recv)
+                tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)
             continue
         with LocalSegment(path, queue=queue.name) as segment:
             _, _, rolled = segment.extent()
@@ -66,17 +70,22 @@ def recover(queue: Queue) -> Tail:
         last_ts = info.ts_last if info.record_count else tail.last_ts_recv
         if rolled:
             seal_segment(path, queue=queue.name)
-            tail = Tail(None, number + 1, info.end_index, last_ts)
+            tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)
         else:
-            tail = Tail(path, number, info.end_index, last_ts)
+            tail = Tail(path, number, info.end_index, last_ts, tail.previous_bytes)
     if tail.path is None and tail.next_number != mark["next_number"]:
-        write_tail_mark(queue.path, tail.next_number, tail.next_index, tail.last_ts_recv)
+        write_tail_mark(queue.path, tail)
     return tail
 
 
-def write_tail_mark(folder: Path, next_number: int, next_base_index: int, last_ts_recv: int) -> None:
+def write_tail_mark(folder: Path, tail: Tail) -> None:
     """Remember where a queue continues when every sealed segment has moved to another tier."""
-    mark = {"next_number": next_number, "next_base_index": next_base_index, "last_ts_recv": last_ts_recv}
+    mark = {
+        "next_number": tail.next_number,
+        "next_base_index": tail.next_index,
+        "last_ts_recv": tail.last_ts_recv,
+        "last_data_bytes": tail.previous_bytes,
+    }
     publish_bytes(folder / TAIL_NAME, json.dumps(mark).encode("ascii"))
 
 
@@ -109,7 +118,7 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
         )
     _zero(mapping, end, header.data_limit)
     points = seek_index(mapping.words, header.data_offset, end, header.base_index)[: header.seek_capacity]
-    _write_points(header, mapping, points)
+    _write_points(header, mapping, points, published)
     return header, mapping, end, end_index, points
 
 
@@ -124,8 +133,11 @@ def _map_writable(path: Path) -> MemoryMap:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise NotFoundError("the open segment vanished", path=path) from error
+    except OSError as error:
+        raise file_error(error, "open a segment for writing", path) from error
     try:
-        return map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
+        with file_errors("map a segment for writing", path):
+            return map_file(descriptor, os.fstat(descriptor).st_size, writable=True)
     finally:
         os.close(descriptor)
 
@@ -138,9 +150,15 @@ def _walk_all(mapping: MemoryMap, header: SegmentHeader, path: Path) -> tuple[in
         raise
 
 
-def _write_points(header: SegmentHeader, mapping: MemoryMap, points: list[SeekPoint]) -> None:
-    position = header.seek_offset
-    for point in points:
+def _write_points(
+    header: SegmentHeader, mapping: MemoryMap, points: list[SeekPoint], published: list[SeekPoint]
+) -> None:
+    """Add what the dead writer did not; entries that readers count on are rewritten only after they are withdrawn."""
+    sound = len(published) if points[: len(published)] == published else 0
+    if sound < len(published):
+        mapping.words[layout.SEGMENT_SEEK_COUNT_OFFSET >> 3] = 0
+    position = header.seek_offset + sound * layout.SEEK_ENTRY_BYTES
+    for point in points[sound:]:
         layout.SEEK_ENTRY.pack_into(mapping.memory, position, point.index, point.offset, point.ts_recv, point.kind)
         position += layout.SEEK_ENTRY_BYTES
     mapping.words[layout.SEGMENT_SEEK_COUNT_OFFSET >> 3] = len(points)
@@ -171,7 +189,9 @@ def _remove_unreachable(path: Path, record_count: int, *, rolled: bool) -> None:
 
 def _remove_leftovers(queue: Queue) -> None:
     """Remove temporary files of dead processes, and open files whose sealed form is published."""
-    for entry in sorted(os.listdir(queue.path)):
+    with file_errors("list the queue's folder", queue.path):
+        entries = sorted(os.listdir(queue.path))
+    for entry in entries:
         path = queue.path / entry
         if entry.startswith(TEMPORARY_PREFIX):
             pid = entry.rpartition("-")[2]

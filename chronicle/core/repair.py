@@ -20,7 +20,7 @@ from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY, SEEK_ENTRY_BYTES, SEGM
 from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.queue import Queue
 from chronicle.core.scan import walk
-from chronicle.core.segment import SegmentHeader
+from chronicle.core.segment_header import SegmentHeader
 
 __all__ = ["RepairPlan", "perform_repair", "plan_repair"]
 

@@ -24,7 +24,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap
 
-__all__ = ["LOADS_ARE_ACQUIRE", "record_offsets", "walk"]
+__all__ = ["LOADS_ARE_ACQUIRE", "checked_length", "record_offsets", "walk"]
 
 LOADS_ARE_ACQUIRE: Final = os.uname().machine.lower() in {"x86_64", "amd64", "i686"}
 _LAST_SHIFTED: Final = int(Flag.LAST) << WORD_FLAGS_SHIFT
@@ -84,6 +84,22 @@ def _walk_atomic(mapping: MemoryMap, offset: int, index: int, limit: int) -> tup
     if state < 0:
         raise bad_word(-1 - state, mapping.words[(-1 - state) >> 3])
     return end, end_index, state == 1
+
+
+def checked_length(word: int, offset: int, path: object) -> int:
+    """Return the record length in a commit word.
+
+    Raises
+    ------
+    CorruptionError
+        When it is impossible: a walk that believed it might never end.
+    """
+    length = word & WORD_LENGTH_MASK
+    if length < HEADER_BYTES or length & 7:
+        error = bad_word(offset, word)
+        error.path = str(path)
+        raise error
+    return length
 
 
 def bad_word(offset: int, word: int) -> CorruptionError:

@@ -35,6 +35,8 @@ def seal_segment(open_path: Path, *, queue: str) -> Path:
         When the disk refuses; the open file stays.
     """
     sealed_path = open_path.with_name(segment_name(int(open_path.stem), SegmentState.SEALED))
+    if not os.path.exists(open_path) and os.path.exists(sealed_path):
+        return sealed_path  # an earlier try came so far
     with LocalSegment(open_path, queue=queue) as segment:
         parts = sealed_bytes(segment)
     temporary = temporary_name(sealed_path)

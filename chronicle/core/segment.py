@@ -1,284 +1,28 @@
-"""One segment file: its header and prologue, written once; and the reader's view of it.
-
-Layout and rules: ``docs/format/queue.md``. A segment is created under a temporary name, reserved on the disk
-(``posix_fallocate``, so that a full disk is an error here and never a SIGBUS later), and renamed to ``N.open``.
-"""
+"""The reader's view of one segment file, open or sealed. Layout and rules: ``docs/format/queue.md``."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from chronicle.core import layout
-from chronicle.core.durable import file_error, sync_folder, temporary_name
+from chronicle.core.durable import file_error, file_errors
 from chronicle.core.errors import (
     CorruptionError,
-    ForeignFileError,
     NotFoundError,
-    TornSegmentError,
-    VersionError,
 )
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY_BYTES, SEGMENT_HEADER_BYTES, SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.records import unpack_details
-from chronicle.core.scan import walk
+from chronicle.core.scan import checked_length, walk
+from chronicle.core.segment_header import SegmentHeader, check_size
 from chronicle.core.source import SeekPoint, SegmentInfo
 
-__all__ = ["LocalSegment", "SegmentHeader", "create_segment", "read_header", "segment_size"]
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentHeader:
-    """The fixed fields of a segment's header page; the totals are 0 while it is open."""
-
-    queue_id: bytes
-    generation: int
-    number: int
-    base_index: int
-    data_offset: int
-    data_capacity: int
-    prologue_bytes: int
-    prologue_checksum: int
-    seek_offset: int
-    seek_capacity: int
-    cycle_ns: int
-    cycle_start_ns: int
-    base_ts_recv: int
-    state: SegmentState
-    record_count: int = 0
-    data_bytes: int = 0
-    ts_first: int = layout.NONE
-    ts_last: int = layout.NONE
-    seek_count: int = 0
-    footer_offset: int = 0
-    file_bytes: int = 0
-
-    @property
-    def data_limit(self) -> int:
-        """Offset that no record may reach past."""
-        return self.data_offset + self.data_capacity
-
-    def pack(self) -> bytes:
-        """Return the header page (4,096 bytes)."""
-        fixed = layout.SEGMENT_HEADER.pack(
-            layout.SEGMENT_MAGIC,
-            layout.FORMAT_VERSION,
-            layout.BYTE_ORDER_MARK,
-            self.queue_id,
-            self.generation,
-            self.number,
-            self.base_index,
-            self.data_offset,
-            self.data_capacity,
-            SEGMENT_HEADER_BYTES,
-            self.prologue_bytes,
-            self.prologue_checksum,
-            self.seek_offset,
-            self.seek_capacity,
-            self.cycle_ns,
-            self.cycle_start_ns,
-            self.base_ts_recv,
-            self.state,
-            0,
-        )
-        totals = layout.SEGMENT_TOTALS.pack(
-            self.record_count,
-            self.data_bytes,
-            self.ts_first,
-            self.ts_last,
-            self.seek_count,
-            self.footer_offset,
-            self.file_bytes,
-        )
-        page = bytearray(PAGE_BYTES)
-        page[: len(fixed)] = fixed
-        page[layout.SEGMENT_TOTALS_OFFSET : layout.SEGMENT_TOTALS_OFFSET + len(totals)] = totals
-        checksum = xxhash.xxh3_64_intdigest(bytes(page[: layout.SEGMENT_CHECKSUM_OFFSET]))
-        page[layout.SEGMENT_CHECKSUM_OFFSET : layout.SEGMENT_CHECKSUM_OFFSET + 8] = checksum.to_bytes(8, "little")
-        return bytes(page)
-
-    @classmethod
-    def unpack(cls, page: bytes | memoryview, path: object = None) -> SegmentHeader:
-        """Read and check a header page.
-
-        Raises
-        ------
-        ForeignFileError, VersionError, TornSegmentError, CorruptionError
-            When it is not ours, of another version or byte order, too short, or damaged.
-        """
-        if len(page) < PAGE_BYTES:
-            raise TornSegmentError(
-                "a segment ends inside its header", path=path, expected=PAGE_BYTES, found=len(page)
-            )
-        page = bytes(page[:PAGE_BYTES])
-        values = layout.SEGMENT_HEADER.unpack_from(page)
-        if values[0] != layout.SEGMENT_MAGIC:
-            raise ForeignFileError(
-                "this is no segment of a queue",
-                path=path,
-                offset=0,
-                expected=layout.SEGMENT_MAGIC,
-                found=values[0],
-                hint="move it away, or chronicle queue repair if it was one of ours",
-            )
-        if values[2] != layout.BYTE_ORDER_MARK:
-            raise VersionError(
-                "the segment was written with another byte order",
-                path=path,
-                offset=12,
-                expected=hex(layout.BYTE_ORDER_MARK),
-                found=hex(values[2]),
-            )
-        if values[1] != layout.FORMAT_VERSION:
-            raise VersionError(
-                "the segment has a format version this build does not read",
-                path=path,
-                offset=8,
-                expected=layout.FORMAT_VERSION,
-                found=values[1],
-                hint="use the release that wrote it or a newer one",
-            )
-        stored = int.from_bytes(page[layout.SEGMENT_CHECKSUM_OFFSET :][:8], "little")
-        computed = xxhash.xxh3_64_intdigest(page[: layout.SEGMENT_CHECKSUM_OFFSET])
-        if stored != computed:
-            raise CorruptionError(
-                "the segment's header does not match its checksum",
-                path=path,
-                offset=layout.SEGMENT_CHECKSUM_OFFSET,
-                expected=hex(stored),
-                found=hex(computed),
-            )
-        totals = layout.SEGMENT_TOTALS.unpack_from(page, layout.SEGMENT_TOTALS_OFFSET)
-        state = values[17]
-        if state not in (SegmentState.OPEN, SegmentState.SEALED):
-            raise CorruptionError("the segment is in no known state", path=path, offset=136, found=state)
-        fixed: list[Any] = [*values[3:9], *values[10:17], SegmentState(state), *totals]
-        return cls(*fixed)
-
-
-def create_segment(
-    path: Path,
-    *,
-    queue_id: bytes,
-    generation: int,
-    number: int,
-    base_index: int,
-    data_capacity: int,
-    prologue: bytes,
-    cycle_ns: int,
-    cycle_start_ns: int,
-    base_ts_recv: int,
-    take_blank: Callable[[int], Path | None] | None = None,
-) -> None:
-    """Create an open segment at `path`, whole or not at all.
-
-    `take_blank` may offer a file of the right size that was reserved ahead.
-
-    Raises
-    ------
-    CapacityError
-        When the disk or tmpfs cannot hold it: nothing is left behind.
-    StoreError
-        On other failures of the file system.
-    """
-    data_offset = _page_aligned(SEGMENT_HEADER_BYTES + len(prologue))
-    data_capacity = _page_aligned(data_capacity)
-    seek_capacity = _seek_capacity(data_capacity)
-    header = SegmentHeader(
-        queue_id=queue_id,
-        generation=generation,
-        number=number,
-        base_index=base_index,
-        data_offset=data_offset,
-        data_capacity=data_capacity,
-        prologue_bytes=len(prologue),
-        prologue_checksum=xxhash.xxh3_64_intdigest(prologue),
-        seek_offset=data_offset + data_capacity,
-        seek_capacity=seek_capacity,
-        cycle_ns=cycle_ns,
-        cycle_start_ns=cycle_start_ns,
-        base_ts_recv=base_ts_recv,
-        state=SegmentState.OPEN,
-    )
-    size = header.seek_offset + seek_capacity * SEEK_ENTRY_BYTES
-    blank = take_blank(size) if take_blank is not None else None
-    temporary = temporary_name(path) if blank is None else blank
-    try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            if blank is None:
-                os.ftruncate(descriptor, 0)
-                os.posix_fallocate(descriptor, 0, size)
-            os.pwrite(descriptor, header.pack() + prologue, 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise file_error(error, f"create a segment of {size} bytes", path) from error
-
-
-def segment_size(data_capacity: int, prologue_bytes: int) -> int:
-    """Return the size of an open segment's file."""
-    capacity = _page_aligned(data_capacity)
-    return (
-        _page_aligned(SEGMENT_HEADER_BYTES + prologue_bytes) + capacity + _seek_capacity(capacity) * SEEK_ENTRY_BYTES
-    )
-
-
-def read_header(path: Path) -> SegmentHeader:
-    """Read the header of a segment file without mapping it.
-
-    Raises
-    ------
-    NotFoundError
-        When the file is gone; other errors as :meth:`SegmentHeader.unpack`.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            page = file.read(PAGE_BYTES)
-            size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError as error:
-        raise NotFoundError(
-            "the segment is not there", path=path, hint="it may have moved to another tier"
-        ) from error
-    except OSError as error:
-        raise file_error(error, "read a segment", path) from error
-    header = SegmentHeader.unpack(page, path)
-    _check_size(header, size, path)
-    return header
-
-
-def _check_size(header: SegmentHeader, size: int, path: object) -> None:
-    sealed = header.state is SegmentState.SEALED
-    expected = header.file_bytes if sealed else header.seek_offset + header.seek_capacity * SEEK_ENTRY_BYTES
-    data_end = header.footer_offset if sealed else header.data_limit
-    plausible = (
-        SEGMENT_HEADER_BYTES + header.prologue_bytes <= header.data_offset <= data_end <= expected
-        and header.data_offset % 8 == 0
-        and min(header.prologue_bytes, header.seek_capacity, header.seek_count, header.base_index) >= 0
-    )
-    if not plausible:
-        raise CorruptionError("the segment's header contradicts itself", path=path, offset=0)
-    if size < expected:
-        raise TornSegmentError(
-            "the segment is shorter than its header says",
-            path=path,
-            offset=size,
-            expected=expected,
-            found=size,
-            hint="restore it from another tier, or chronicle queue repair",
-        )
+__all__ = ["LocalSegment"]
 
 
 class LocalSegment:
@@ -289,7 +33,7 @@ class LocalSegment:
         self._queue = queue
         self._place = place
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise NotFoundError(
                 "the segment is not there", path=path, hint="it may have moved to another tier"
@@ -297,9 +41,13 @@ class LocalSegment:
         except OSError as error:
             raise file_error(error, "open a segment", path) from error
         try:
-            size = os.fstat(descriptor).st_size
-            self.header = SegmentHeader.unpack(os.pread(descriptor, PAGE_BYTES, 0), path)
-            _check_size(self.header, size, path)
+            with file_errors("read a segment", path):
+                status = os.fstat(descriptor)
+                page = os.pread(descriptor, PAGE_BYTES, 0)
+            size = status.st_size
+            self._inode = (status.st_dev, status.st_ino)
+            self.header = SegmentHeader.unpack(page, path)
+            check_size(self.header, size, path)
             self._size = size
             self._map: MemoryMap | None = map_file(descriptor, size, writable=False)
         finally:
@@ -330,6 +78,14 @@ class LocalSegment:
     def is_sealed(self) -> bool:
         """Whether the file is sealed."""
         return self.header.state is SegmentState.SEALED
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is mapped here still stands under its name."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
 
     @property
     def mapping(self) -> MemoryMap:
@@ -463,7 +219,7 @@ class LocalSegment:
         words, last = self.mapping.words, offset
         while offset < end:
             last = offset
-            offset += words[offset >> 3] & layout.WORD_LENGTH_MASK
+            offset += checked_length(words[offset >> 3], offset, self.path)
         return self._ts_at(last)
 
     def _load_footer(self) -> None:
@@ -526,11 +282,3 @@ def _seek_points(data: memoryview, start: int, limit: int, path: object) -> list
                 found=point.offset,
             )
     return points
-
-
-def _seek_capacity(data_capacity: int) -> int:
-    return max(64, data_capacity // layout.SEEK_BYTES_PER_ENTRY)
-
-
-def _page_aligned(size: int) -> int:
-    return (size + PAGE_BYTES - 1) & -PAGE_BYTES

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from chronicle.core.layout import SegmentState
 
-__all__ = ["SeekPoint", "SegmentInfo", "SegmentSource", "SegmentView"]
+__all__ = ["KindLookup", "SeekPoint", "SegmentInfo", "SegmentSource", "SegmentView"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,14 @@ class SegmentView(Protocol):
         ...
 
 
+class KindLookup(Protocol):
+    """What a view may offer besides: which kinds of record lie where, for less than reading them."""
+
+    def may_hold(self, kind: int, offset: int) -> bool:
+        """Return False when no record of `kind` is in the stored block around `offset`."""
+        ...
+
+
 class SegmentSource(Protocol):
     """Finds and opens segments of queues in any tier."""
 
@@ -102,6 +110,14 @@ class SegmentSource(Protocol):
 
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the segments of `queue` in order, each once, at its published place."""
+        ...
+
+    def sealed_end(self, queue: str) -> int:
+        """Return the index up to which `queue` was sealed once, as far as this source was told; 0 when it was not.
+
+        Segments that end before it are not all: the last ones are lost. Ask before :meth:`segments`, because a live
+        writer goes on between the two.
+        """
         ...
 
     def open(self, queue: str, number: int) -> SegmentView:

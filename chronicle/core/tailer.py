@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
+from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control
 from chronicle.core.cursor import WINDOW_BYTES, Cursor, Window
-from chronicle.core.durable import publish_bytes
-from chronicle.core.errors import ConfigError, ForeignFileError
+from chronicle.core.errors import ConfigError, RangeError
+from chronicle.core.lag import Lag, measure_lag
+from chronicle.core.layout import INT64_MIN, NONE, Cause, Flag, GapState, Kind
 from chronicle.core.queue import Queue
-from chronicle.core.records import Record
+from chronicle.core.records import Record, pack_record
+from chronicle.core.registry import TailerLock, check_name, load_position, store_position
+from chronicle.core.retention import retirements
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
 
 __all__ = ["Tailer"]
 
-TAILERS_FOLDER = "tailers"
 WAIT_SLICE_NS = 5_000_000
 _SPINS = 200
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SPIN_SLICE = 2_000_000
+"""Acquire loads between two looks at the clock: some ms, so that a signal (Ctrl-C) is noticed in time."""
 
 
 class _QueueSource:
@@ -38,12 +38,19 @@ class _QueueSource:
     def segments(self, queue: str) -> list[SegmentInfo]:
         return self._queue.segments()
 
+    def sealed_end(self, queue: str) -> int:
+        return self._queue.tail_mark()["next_base_index"]
+
     def open(self, queue: str, number: int) -> LocalSegment:
         return self._queue.open_segment(number)
 
 
 class Tailer:
     """Reads whole events in order. Iterating waits for new records for ever; :meth:`drain` stops at the end.
+
+    Where records were retired unread (:meth:`Queue.retain` with `force`), the next event is one synthetic GAP
+    record: cause DROPPED, `first_missing` and `last_missing` the record indexes, index -1 since no segment holds
+    it. Reading goes on at the first record kept.
 
     Parameters
     ----------
@@ -53,23 +60,48 @@ class Tailer:
         Persist the position under this name with :meth:`commit`; a new tailer of that name continues there.
     clock : Clock, optional
         For waiting.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from chronicle.core import Kind, Queue
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> queue = Queue.create(folder.name + "/demo.q")
+    >>> with queue.appender() as appender, queue.tailer("strategy") as tailer:
+    ...     index = appender.append(Kind.STATUS, ts_recv=1_000)
+    ...     tailer.lag()
+    ...     [record.ts_recv for record in tailer.drain()]
+    ...     tailer.commit()
+    1
+    [1000]
+    >>> [(known.name, known.index, known.state) for known in queue.tailers()]
+    [('strategy', 1, 'parked')]
+    >>> folder.cleanup()
     """
 
     def __init__(self, queue: Queue, name: str | None = None, *, clock: Clock | None = None) -> None:
-        if name is not None and not (_NAME.fullmatch(name) and name.strip(".")):
-            raise ConfigError(
-                f"a tailer cannot be named {name[:80]!r}",
-                expected="1 to 64 of A-Z a-z 0-9 _ . -",
-                found=name[:80],
-            )
         self.queue = queue
         self.name = name
         self._clock = clock or SystemClock()
         self._control = Control.open(queue.path, writable=True)
-        start = None if name is None else _load_position(self._position_path(name))
-        self.cursor = Cursor(_QueueSource(queue), queue.name, start)
+        self._last_ts = NONE
+        self._lock: TailerLock | None = None
+        start = None
+        if name is not None:
+            check_name(name)
+            self._lock = TailerLock.acquire(queue.path, name, opened_ns=self._clock.now_ns())
+            start = load_position(queue.path, name)
         self._pending: Iterator[list[Record]] = iter(())
-        self.index = self.cursor.index
+        self.cursor = Cursor(_QueueSource(queue), queue.name)
+        self._moved()
+        try:
+            if start is not None:
+                self._continue_at(start)
+            elif self._lock is not None and self._lock.held:
+                queue.register_tailer(str(name))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Tailer:
         return self
@@ -86,31 +118,90 @@ class Tailer:
                 continue
             yield from event
 
+    def __aiter__(self) -> AsyncIterator[Record]:
+        """Yield records as they come to an asyncio loop, which runs on while there are none."""
+        from chronicle.core.async_tailer import follow
+
+        return follow(self)
+
     def drain(self) -> Iterator[Record]:
         """Yield the records committed so far and stop."""
         while (event := self.next_event()) is not None:
             yield from event
 
     def next_event(self) -> list[Record] | None:
-        """Return the records of the next event, or None when nothing new is committed."""
+        """Return the records of the next event, or None when nothing new is committed.
+
+        After records were retired unread, the event is one GAP record (see the class).
+
+        Raises
+        ------
+        CorruptionError
+            When stored bytes are not what was committed or sealed.
+        RangeError
+            When the next records have moved to another tier: open the home with ``chronicle.open``.
+        """
         event = next(self._pending, None)
         if event is None:
-            window = self.cursor.next_window()
+            window = self._next(WINDOW_BYTES)
             if window is None:
                 return None
+            if isinstance(window, Record):
+                return [window]
             self._pending = window.events()
             event = next(self._pending)
-        self.index = event[-1].index + 1
+        last = event[-1]
+        self.index = last.index + 1
+        self._last_ts = last.ts_recv
         return event
 
     def next_window(self, max_bytes: int = WINDOW_BYTES) -> Window | None:
-        """Return the next events as one zero-copy window, or None. Do not mix with half-consumed events."""
+        """Return the next events as one zero-copy window, or None. Do not mix with half-consumed events.
+
+        Raises
+        ------
+        RangeError
+            When the next records are no longer here: :meth:`next_event` tells what was retired, and goes on.
+        """
         if self.index != self.cursor.index:
             self.seek_index(self.index)
         window = self.cursor.next_window(max_bytes)
         if window is not None:
             self.index = window.end_index
         return window
+
+    def _next(self, max_bytes: int) -> Window | Record | None:
+        try:
+            window = self.cursor.next_window(max_bytes)
+        except RangeError:
+            if self._retired_end() <= self.index:
+                raise
+            return self._gap()
+        if window is None and self.cursor.view is None and self._retired_end() > self.index:
+            return self._gap()
+        return window
+
+    def _retired_end(self) -> int:
+        return max((int(entry["first_index"]) for entry in retirements(self.queue.path)), default=0)
+
+    def _gap(self) -> Record:
+        """Step over what was retired and return the record that says so."""
+        first, end = self.index, min(self._retired_end(), max(self.queue.first_index(), self.index))
+        self.cursor.skip_to(end)
+        self.index = end
+        body = layout.GAP_BODY.pack(
+            Cause.DROPPED, GapState.CLOSED, first, end - 1, self._last_ts, NONE, first - 1 if first else NONE
+        )
+        ts_recv = self._last_ts if self._last_ts != INT64_MIN else NONE
+        return Record(pack_record(Kind.GAP, body, ts_recv=ts_recv, flags=Flag.LAST), NONE)
+
+    def _continue_at(self, index: int) -> None:
+        """Go where the stored position says, also when that was retired: the first event is then the GAP."""
+        if index < self.cursor.index and self._retired_end() > index:
+            self.cursor.skip_to(index)
+            self.index = index
+        else:
+            self.seek_index(index)
 
     def wait(self, timeout_ns: int | None = None) -> bool:
         """Wait until something is committed behind the position; return whether it was.
@@ -136,14 +227,47 @@ class Tailer:
             else:
                 self._clock.sleep_ns(remaining)
 
+    def interrupt(self) -> None:
+        """Make a :meth:`wait` in another thread look again now."""
+        if self._control is not None:
+            self._control.wake()
+
+    def spin(self, timeout_ns: int) -> bool:
+        """Wait as :meth:`wait`, burning a core: a compiled loop on the next commit word, woken within 0.1 us.
+
+        It looks at the clock and at signals every few ms, so Ctrl-C works.
+        """
+        import numpy as np
+
+        from chronicle.core.kernels.scan import spin_until
+
+        deadline = self._clock.monotonic_ns() + timeout_ns
+        while self.lag() <= 0:
+            remaining = deadline - self._clock.monotonic_ns()
+            if remaining <= 0:
+                return False
+            place = self.cursor.next_word()
+            if place is None:
+                self.wait(min(remaining, WAIT_SLICE_NS))
+                continue
+            mapping, offset = place
+            address = np.uint64(mapping.address + offset)
+            while not spin_until(address, _SPIN_SLICE) and self._clock.monotonic_ns() < deadline:
+                pass
+        return True
+
     def lag(self) -> int:
         """Return how many committed records lie behind the position."""
         view = self.cursor.view
         if isinstance(view, LocalSegment):
             _, end_index, rolled = view.extent()
-            if not rolled or end_index > self.index:
+            if end_index > view.header.base_index and (not rolled or end_index > self.index):
                 return end_index - self.index
         return self.queue.end_index() - self.index
+
+    def lag_figures(self) -> Lag:
+        """Return the lag in records, bytes and ns of ts_recv."""
+        return measure_lag(self.queue, self.index)
 
     def seek_start(self) -> None:
         """Go to the first record kept."""
@@ -156,8 +280,15 @@ class Tailer:
         self._moved()
 
     def seek_index(self, index: int) -> None:
-        """Go to the event that holds record `index`."""
-        self.cursor.seek_index(index)
+        """Go to the event that holds record `index` (or wait there when it is the next to come).
+
+        Raises
+        ------
+        RangeError
+            When the index lies before the first record kept or behind the next to come.
+        """
+        if self.queue.segment_files() or index != self.queue.end_index():
+            self.cursor.seek_index(index)
         self._moved()
 
     def seek_time(self, ts_recv: int) -> None:
@@ -175,25 +306,18 @@ class Tailer:
         """
         if self.name is None:
             raise ConfigError("only a named tailer can keep its position", hint="queue.tailer('strategy')")
-        values: dict[str, Any] = {"index": self.index, "committed_ns": self._clock.now_ns()}
-        publish_bytes(self._position_path(self.name), json.dumps(values).encode("ascii"))
+        store_position(self.queue.path, self.name, self.index, now_ns=self._clock.now_ns())
 
     def close(self) -> None:
-        """Release what is mapped."""
+        """Release what is mapped, and the name. The position is what was committed."""
         self.cursor.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _moved(self) -> None:
+        """Take over where the cursor was sent; in a queue without segments that is its end, which only it knows."""
         self._pending = iter(())
+        if self.cursor.view is None and not self.queue.segment_files():
+            self.cursor.skip_to(self.queue.end_index())
         self.index = self.cursor.index
-
-    def _position_path(self, name: str) -> Path:
-        return self.queue.path / TAILERS_FOLDER / f"{name}.json"
-
-
-def _load_position(path: Path) -> int | None:
-    try:
-        return int(json.loads(path.read_bytes())["index"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ForeignFileError(f"cannot read the tailer's position: {error}", path=path) from error

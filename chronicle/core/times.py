@@ -55,10 +55,12 @@ def parse_time(value: Any) -> int:
         return _bounded(value, value)
     if isinstance(value, str):
         return _parse_text(value)
-    stamp_ns = getattr(value, "value", None)  # pandas.Timestamp keeps ns that datetime would lose
     if isinstance(value, datetime):
-        if isinstance(stamp_ns, int) and hasattr(value, "as_unit"):
-            return _bounded(int(value.as_unit("ns").value), value)
+        if hasattr(value, "as_unit"):  # pandas.Timestamp keeps ns that datetime would lose
+            try:
+                return _bounded(int(value.as_unit("ns").value), value)
+            except (OverflowError, ValueError) as error:
+                raise _out_of_range(value) from error
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         delta = aware - _EPOCH
         return _bounded((delta.days * 86400 + delta.seconds) * NS_PER_SECOND + delta.microseconds * 1000, value)
@@ -66,7 +68,10 @@ def parse_time(value: Any) -> int:
         return parse_time(datetime(value.year, value.month, value.day, tzinfo=UTC))
     if type(value).__module__ == "numpy":
         if getattr(value, "dtype", None) is not None and value.dtype.kind == "M":
-            return _bounded(int(value.astype("datetime64[ns]").astype("int64")), value)
+            stamp = value.astype("datetime64[ns]")  # wraps silently: only what comes back unchanged did fit
+            if stamp.astype(value.dtype) != value:
+                raise _out_of_range(value)
+            return _bounded(int(stamp.astype("int64")), value)
         if getattr(value, "dtype", None) is not None and value.dtype.kind in "iu":
             return _bounded(int(value), value)
     raise RangeError(
@@ -108,5 +113,9 @@ def _parse_text(text: str) -> int:
 
 def _bounded(ns: int, value: Any) -> int:
     if not INT64_MIN < ns <= INT64_MAX:
-        raise RangeError(f"the time {value!r} does not fit int64 ns", hint="use a year from 1678 to 2262")
+        raise _out_of_range(value)
     return ns
+
+
+def _out_of_range(value: Any) -> RangeError:
+    return RangeError(f"the time {value!r} does not fit int64 ns", hint="use a year from 1678 to 2262")

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chronicle.etl.array_book import ArrayBook
@@ -27,12 +29,4 @@ _HOMES = {
     "run_shard": "shard",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use (PEP 562): a short seek needs the book and no kernel."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'chronicle.etl' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"chronicle.etl.{home}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

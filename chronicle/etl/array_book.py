@@ -15,11 +15,15 @@ from chronicle.core.errors import RecordError
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, Kind, Origin, Side, VerifiedBy
 from chronicle.core.records import SnapshotFields
 from chronicle.etl.book import Level
+from chronicle.etl.kernels import ladder as kernel
 from chronicle.etl.kernels.levels import apply_levels, set_level, truncate
+from chronicle.etl.ladder import NO_LADDER, RECENTRE_UPDATES, SAMPLE, Ladder
 
 __all__ = ["ArrayBook"]
 
 _CAPACITY_MIN = 64
+_BULK = 2048
+"""Updates in one call from which a ladder pays for itself."""
 
 
 class ArrayBook:
@@ -28,35 +32,81 @@ class ArrayBook:
     Attributes
     ----------
     levels : int64[4, capacity]
-        Bid keys, bid sizes, ask keys, ask sizes; keys ascend (the best is last), an ask's key is minus its price.
+        All levels: bid keys, bid sizes, ask keys, ask sizes; keys ascend (the best is last), the key of an ask is
+        minus its price.
     counts : int64[2]
         Levels in use of bids and asks. Both arrays belong to this object; kernels change them in place.
+
+    Notes
+    -----
+    A deep book without a depth limit keeps the levels near the touch in a tick ladder while it is updated in bulk
+    (:mod:`chronicle.etl.kernels.ladder`); to ask for `levels` or `counts` moves them back.
     """
 
-    __slots__ = ("_ceiling", "_floor", "book_depth", "counts", "levels", "price_exponent", "size_exponent")
+    __slots__ = (
+        "_best",
+        "_ceiling",
+        "_counts",
+        "_floor",
+        "_ladder",
+        "_levels",
+        "book_depth",
+        "price_exponent",
+        "size_exponent",
+    )
 
     def __init__(self, *, book_depth: int = 0, price_exponent: int = 0, size_exponent: int = 0) -> None:
         self.book_depth = book_depth
         self.price_exponent = price_exponent
         self.size_exponent = size_exponent
-        self.levels: NDArray[np.int64] = np.zeros((4, _CAPACITY_MIN), dtype=np.int64)
-        self.counts: NDArray[np.int64] = np.zeros(2, dtype=np.int64)
+        self._levels: NDArray[np.int64] = np.zeros((4, _CAPACITY_MIN), dtype=np.int64)
+        self._counts: NDArray[np.int64] = np.zeros(2, dtype=np.int64)
+        self._best: NDArray[np.int64] = np.zeros(2, dtype=np.int64)
+        self._ladder: Ladder | None = None
         self._floor = INT64_MIN
         self._ceiling = INT64_MAX
 
+    @property
+    def levels(self) -> NDArray[np.int64]:
+        """All levels, sorted."""
+        self._settle()
+        return self._levels
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many levels of each side `levels` holds."""
+        self._settle()
+        return self._counts
+
+    def parts(self, *, lift: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], Any]:
+        """Return (levels, counts, ladder) for a kernel that knows ladders; with `lift` use one where it pays."""
+        if self._ladder is not None and self._ladder.on and self._ladder.strayed:
+            self._settle()
+        if lift and not self.book_depth and not (self._ladder is not None and self._ladder.on):
+            if self._ladder is None and Ladder.wanted(self._counts):
+                self._ladder = Ladder()
+            if self._ladder is not None:
+                kernel.lift(self._levels, self._counts, self._ladder.parts, SAMPLE)
+        return self._levels, self._counts, NO_LADDER if self._ladder is None else self._ladder.parts
+
+    def _settle(self) -> None:
+        if self._ladder is not None and self._ladder.on:
+            kernel.settle(self._levels, self._counts, self._ladder.parts)
+
     def reserve(self, capacity: int) -> None:
         """Make room for `capacity` levels a side."""
-        present = self.levels.shape[1]
+        present = self._levels.shape[1]
         if capacity > present:
             grown = np.zeros((4, max(capacity, 2 * present)), dtype=np.int64)
-            grown[:, :present] = self.levels
-            self.levels = grown
+            grown[:, :present] = self._levels
+            self._levels = grown
 
     def apply(self, side: int | str, price: int, size: int) -> None:
         """Set the size of a level; 0 deletes it (see :meth:`Book.apply`)."""
         code = _SIDES.get(side, 0) if isinstance(side, str) else int(side)
-        self.reserve(int(self.counts.max()) + 1)
-        set_level(self.levels, self.counts, code, price, size)
+        self._settle()  # one at a time the sorted arrays are as fast
+        self.reserve(int(self._counts.max()) + 1)
+        set_level(self._levels, self._counts, code, price, size)
 
     def apply_many(self, sides: NDArray[np.uint8], prices: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
         """Apply level updates in order, without truncating between them.
@@ -77,14 +127,16 @@ class ArrayBook:
             raise RecordError(
                 "level updates need columns of one length", expected=len(prices), found=(len(sides), len(sizes))
             )
-        self.reserve(int(self.counts.max()) + len(prices))
-        apply_levels(
-            self.levels,
-            self.counts,
-            np.ascontiguousarray(sides, dtype=np.uint8),
-            np.ascontiguousarray(prices, dtype=np.int64),
-            np.ascontiguousarray(sizes, dtype=np.int64),
-        )
+        self.reserve(max(self.count()) + len(prices))
+        side_codes = np.ascontiguousarray(sides, dtype=np.uint8)
+        prices = np.ascontiguousarray(prices, dtype=np.int64)
+        sizes = np.ascontiguousarray(sizes, dtype=np.int64)
+        if len(prices) < _BULK and not (self._ladder is not None and self._ladder.on):
+            apply_levels(self._levels, self._counts, side_codes, prices, sizes)
+            return
+        for first in range(0, len(prices), RECENTRE_UPDATES):
+            end = min(len(prices), first + RECENTRE_UPDATES)
+            kernel.apply_ladder(*self.parts(lift=True), side_codes, prices, sizes, first, end)
 
     def load(
         self,
@@ -143,14 +195,19 @@ class ArrayBook:
     @property
     def best_bid(self) -> Level | None:
         """Best bid as (price, size), None when the side is empty."""
-        count = int(self.counts[0])
-        return (int(self.levels[0, count - 1]), int(self.levels[1, count - 1])) if count else None
+        return self._best_of(0)
 
     @property
     def best_ask(self) -> Level | None:
         """Best ask as (price, size), None when the side is empty."""
-        count = int(self.counts[1])
-        return (-int(self.levels[2, count - 1]), int(self.levels[3, count - 1])) if count else None
+        best = self._best_of(1)
+        return None if best is None else (-best[0], best[1])
+
+    def _best_of(self, half: int) -> Level | None:
+        ladder = NO_LADDER if self._ladder is None else self._ladder.parts
+        if not kernel.best_key(self._levels, self._counts, ladder, half, self._best):
+            return None
+        return int(self._best[0]), int(self._best[1])
 
     def crossed(self) -> bool:
         """Return whether the best bid is above the best ask."""
@@ -159,11 +216,15 @@ class ArrayBook:
 
     def count(self) -> tuple[int, int]:
         """Return (number of bid levels, number of ask levels)."""
-        return int(self.counts[0]), int(self.counts[1])
+        bids, asks = int(self._counts[0]), int(self._counts[1])
+        if self._ladder is not None and self._ladder.on:
+            meta = self._ladder.parts[2]
+            return bids + int(meta[kernel.USED]), asks + int(meta[kernel.USED + 1])
+        return bids, asks
 
     def depth(self, count: int) -> tuple[list[Level], list[Level]]:
         """Return the best `count` levels of each side as (price, size), best first."""
-        return self._best(0, 1, count), self._best(1, -1, count)
+        return self._top(0, 1, count), self._top(1, -1, count)
 
     def arrays(self, count: int = INT64_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return copies of the best `count` levels: bids and asks as int64[n, 2] (price, size), best first."""
@@ -239,7 +300,7 @@ class ArrayBook:
             ask_ceiling=int(head["ask_ceiling"]),
         )
 
-    def _best(self, half: int, sign: int, count: int) -> list[Level]:
+    def _top(self, half: int, sign: int, count: int) -> list[Level]:
         end = int(self.counts[half])
         start = max(0, end - count)
         keys = self.levels[2 * half, start:end][::-1].tolist()
@@ -267,6 +328,8 @@ def _sorted_side(levels: NDArray[np.int64], sign: int) -> NDArray[np.int64]:
     """Return (key, size) rows, keys ascending, zero sizes left out, the later of two equal prices kept."""
     kept = levels[levels[:, 1] != 0]
     keyed = np.column_stack((sign * kept[:, 0], kept[:, 1])).astype(np.int64, copy=False)
+    if np.all(keyed[:-1, 0] > keyed[1:, 0]):  # best first, as our own snapshots are
+        return keyed[::-1]
     ordered = keyed[np.argsort(keyed[:, 0], kind="stable")]
     if len(ordered) > 1:
         last = np.append(ordered[1:, 0] != ordered[:-1, 0], True)

@@ -18,6 +18,9 @@ __all__ = ["Book", "BookView", "Level"]
 
 Level = tuple[int, int]
 
+MANY = 64
+"""From so many updates on, sorting the keys once is cheaper than keeping them sorted."""
+
 
 class BookView(Protocol):
     """What every kind of book answers; prices and sizes are int64 mantissas."""
@@ -62,6 +65,12 @@ class _Side:
 
     def load(self, levels: Iterable[Level]) -> None:
         self.sizes = {price * self.sign: size for price, size in levels if size}
+        self.keys = list(self.sizes)
+        self.keys.reverse()  # our own snapshots come best first: then this is their order, and sorting only looks
+        self.keys.sort()
+
+    def sort(self) -> None:
+        """Bring the keys in line with sizes that were changed without them."""
         self.keys = sorted(self.sizes)
 
     def truncate(self, count: int) -> None:
@@ -97,6 +106,8 @@ class Book:
     ((10000, 4), (10010, 3), False)
     >>> book.depth(2)
     ([(10000, 4), (9990, 5)], [(10010, 3)])
+
+    ``examples/live_book.py`` keeps one from a running feed's raw queue, in the venue's sequence.
     """
 
     __slots__ = ("_asks", "_bids", "_ceiling", "_floor", "book_depth", "price_exponent", "size_exponent")
@@ -119,6 +130,27 @@ class Book:
             self._bids.set(price, size)
         elif side in (Side.ASK, "ask"):
             self._asks.set(price, size)
+
+    def apply_many(self, sides: Sequence[int], prices: Sequence[int], sizes: Sequence[int]) -> None:
+        """Apply level updates in order, without truncating between them; many at once are sorted only once."""
+        if len(prices) < MANY:
+            for side, price, size in zip(sides, prices, sizes, strict=True):
+                self.apply(side, price, size)
+            return
+        bids, asks, bid, ask = self._bids.sizes, self._asks.sizes, int(Side.BID), int(Side.ASK)
+        for side, price, size in zip(sides, prices, sizes, strict=True):
+            if side == bid:
+                if size:
+                    bids[price] = size
+                else:
+                    bids.pop(price, None)
+            elif side == ask:
+                if size:
+                    asks[-price] = size
+                else:
+                    asks.pop(-price, None)
+        self._bids.sort()
+        self._asks.sort()
 
     def load(
         self,

@@ -24,7 +24,7 @@ from chronicle.core.layout import (
     Origin,
     Verdict,
 )
-from chronicle.core.sequencing import BUFFERING_RULES, Step, accepts_snapshot, judge, proves_continuity
+from chronicle.core.sequencing import BUFFERING_RULES, Step, accepts_snapshot, first_of, judge, proves_continuity
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.block import Block
 from chronicle.etl.checks import checksum, verdict_of
@@ -121,7 +121,7 @@ class BookStream(PlainStream):
     def _run(self, block: Block, event: int) -> int:
         limits, fields, settings = self._limits, self.definition.fields, self.settings
         limits[kernel.DEPTH] = fields.book_depth
-        limits[kernel.RULE] = fields.sequence_rule
+        limits[kernel.RULE] = kernel.known_rule(fields.sequence_rule)
         limits[kernel.INTERVAL_NS] = settings.snapshot_interval_ns
         limits[kernel.DELTAS_MAX] = settings.snapshot_deltas
         limits[kernel.WORDS_MAX], limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()
@@ -129,8 +129,8 @@ class BookStream(PlainStream):
         limits[kernel.PRICE_EXPONENT], limits[kernel.SIZE_EXPONENT] = fields.price_exponent, fields.size_exponent
         registers = self.registers
         registers[kernel.SEQUENCE_HELD] = registers[kernel.CHECKS_PASSED] = 0
-        book = self.book
-        end = int(advance(book.levels, book.counts, registers, limits, block.words, block.starts, block.ends, event))
+        parts = self.book.parts(lift=not limits[kernel.CHECK_RULE])
+        end = int(advance(*parts, registers, limits, block.words, block.starts, block.ends, event))
         if end > event:
             if registers[kernel.SEQUENCE_HELD]:
                 self.trust.sequence_held()
@@ -173,7 +173,10 @@ class BookStream(PlainStream):
         cause = None if numbers is None else self._cause(step, numbers)
         if cause is not None and numbers is not None:
             missing = missing_range(
-                self.definition.fields.sequence_rule, last=self._last(), first=numbers[0], sequence=numbers[1]
+                self.definition.fields.sequence_rule,
+                last=self._last(),
+                first=self._first(numbers),
+                sequence=numbers[1],
             )
             self._open_gap(self._gap_now(cause, missing), ts_recv, raw_index)
         if numbers is not None:
@@ -200,6 +203,9 @@ class BookStream(PlainStream):
                 return int(words[at + 8]), int(words[at + 5]), int(words[at + 9])
         return None
 
+    def _first(self, numbers: tuple[int, int, int]) -> int:
+        return first_of(self.definition.fields.sequence_rule, first=numbers[0], previous=numbers[2])
+
     def _step(self, numbers: tuple[int, int, int]) -> Step:
         """Return what the venue's rule says; a book that waits for a snapshot takes all (marked as doubtful)."""
         if not self.trust.started or self.trust.in_gap or self._is_continuation():
@@ -220,7 +226,11 @@ class BookStream(PlainStream):
             trust.line_lost = False
             return None
         proven = step is Step.APPLY and proves_continuity(
-            self.definition.fields.sequence_rule, last=self._last(), sequence=numbers[1], previous=numbers[2]
+            self.definition.fields.sequence_rule,
+            last=self._last(),
+            sequence=numbers[1],
+            previous=numbers[2],
+            line_lost=trust.line_lost,
         )
         if trust.line_lost and not proven:
             return Cause.DISCONNECT
@@ -244,7 +254,7 @@ class BookStream(PlainStream):
             if self._is_continuation():
                 self.buffer.extend_last(levels)
             else:
-                self.buffer.add(Diff(numbers[0], numbers[1], levels))
+                self.buffer.add(Diff(self._first(numbers), numbers[1], levels))
         elif numbers[1] != NONE:
             registers[kernel.LAST_SEQUENCE] = numbers[1]
         registers[kernel.AFTER_SNAPSHOT] = 0
@@ -393,11 +403,11 @@ class BookStream(PlainStream):
         if self.trust.started and not self.trust.in_gap:
             self.trust.line_lost = True
 
-    def declare_gap(self, cause: int, ts_recv: int, raw_index: int) -> None:
+    def declare_gap(self, cause: int, ts_recv: int, raw_index: int, missing: tuple[int, int] = (NONE, NONE)) -> None:
         """Open a gap for what the raw queue says was lost (a message that could not be read, dropped records)."""
         if self.trust.started and not self.trust.in_gap:
             self._begin(ts_recv, raw_index, 0)
-            self._open_gap(self._gap_now(cause, (NONE, NONE)), ts_recv, raw_index)
+            self._open_gap(self._gap_now(cause, missing), ts_recv, raw_index)
 
     def _define(self, ts_recv: int) -> None:
         """Write the definition; a redefinition comes with the book in the new numbers, as one event."""

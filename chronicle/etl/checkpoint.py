@@ -19,9 +19,10 @@ from chronicle.core.durable import publish_bytes
 from chronicle.core.records import InstrumentFields
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.book_stream import BookStream
+from chronicle.etl.candles import CandleStream
 from chronicle.etl.gaps import Gap
 from chronicle.etl.pipeline import Pipeline
-from chronicle.etl.stream import Definition
+from chronicle.etl.stream import Definition, PlainStream
 
 __all__ = ["CheckpointStore", "capture_state", "restore_state"]
 
@@ -86,10 +87,7 @@ def capture_state(pipeline: Pipeline) -> dict[str, Any]:
         ],
         "lines": pipeline.lines.state(),
         "skipped": list(pipeline.skipped.items()),
-        "streams": [
-            [*key, stream.outlet.written, _book_state(stream) if isinstance(stream, BookStream) else None]
-            for key, stream in pipeline.streams.items()
-        ],
+        "streams": [[*key, stream.outlet.written, _stream_state(stream)] for key, stream in pipeline.streams.items()],
     }
 
 
@@ -114,13 +112,21 @@ def restore_state(pipeline: Pipeline, state: dict[str, Any]) -> None:
         pipeline.restore_definition(number, Definition(body, raw_index, ts_recv, ts_event, selected=selected))
     pipeline.lines.restore(state["lines"])
     pipeline.skipped = dict(state["skipped"])
-    for symbol, channel, rank, written, book in state["streams"]:
+    for symbol, channel, rank, written, own in state["streams"]:
         definition = pipeline.definitions[pipeline.canonical[symbol]]
         stream = pipeline.make_stream((symbol, channel, rank), definition, written)
-        if isinstance(stream, BookStream) and book is not None:
-            _restore_book(stream, book)
+        if isinstance(stream, BookStream) and own is not None:
+            _restore_book(stream, own)
+        elif isinstance(stream, CandleStream) and own is not None:
+            stream.restore(own)
     pipeline.next_index = state["next_index"]
     pipeline.last_ts = state["last_ts"]
+
+
+def _stream_state(stream: PlainStream) -> dict[str, Any] | None:
+    if isinstance(stream, BookStream):
+        return _book_state(stream)
+    return stream.state() if isinstance(stream, CandleStream) else None
 
 
 def _book_state(stream: BookStream) -> dict[str, Any]:

@@ -6,9 +6,23 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-__all__ = ["EtlConfig"]
+from chronicle.core.errors import ConfigError
+
+__all__ = ["TIMEFRAMES", "EtlConfig"]
 
 NS_PER_SECOND = 1_000_000_000
+TIMEFRAMES = {
+    "1s": 1,
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "30m": 1_800,
+    "1h": 3_600,
+    "4h": 14_400,
+    "1d": 86_400,
+    "1w": 604_800,
+}
+"""Timeframes of candles in seconds, ascending; each is a whole number of the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +38,25 @@ class EtlConfig:
     symbols : tuple of str
         Globs over ``venue:NAME`` (``kraken:*``, ``*:BTC-USD*``); an instrument that matches none is left to another
         shard.
+    candles : tuple of str
+        Timeframes of the candle channel, out of `TIMEFRAMES`; none: there is no candle channel.
+
+    Raises
+    ------
+    ConfigError
+        When a timeframe is unknown or the order is not ascending.
     """
 
     snapshot_interval_ns: int = 60 * NS_PER_SECOND
     snapshot_deltas: int = 8192
     symbols: tuple[str, ...] = ("*",)
+    candles: tuple[str, ...] = tuple(TIMEFRAMES)
+
+    def __post_init__(self) -> None:
+        if list(self.candles) != [name for name in TIMEFRAMES if name in self.candles]:
+            raise ConfigError(
+                "candles come in these timeframes, ascending", expected=", ".join(TIMEFRAMES), found=self.candles
+            )
 
     def selects(self, symbol: str) -> bool:
         """Return whether `symbol` belongs to this shard."""
@@ -40,4 +68,5 @@ class EtlConfig:
             "snapshot_interval_ns": self.snapshot_interval_ns,
             "snapshot_deltas": self.snapshot_deltas,
             "symbols": list(self.symbols),
+            "candles": list(self.candles),
         }

@@ -19,7 +19,7 @@ LEVELS_MAX = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """One book message: its numbers and its levels as int64[n, 3] (side, price, size)."""
+    """One book message: the range of numbers it covers and its levels as int64[n, 3] (side, price, size)."""
 
     first: int
     sequence: int
@@ -71,7 +71,7 @@ class DiffBuffer:
     def join(self, snapshot_sequence: int) -> list[Diff] | None:
         """Return the diffs to apply after a snapshot of `snapshot_sequence`, None when it is too old for them.
 
-        Binance spot: those with ``u <= lastUpdateId`` are in it; the first one left must reach back to it.
+        Those that end at its number or before are in it; the first one left must reach back to it.
         """
         left = [diff for diff in self._diffs if diff.sequence > snapshot_sequence]
         if left and left[0].first > snapshot_sequence + 1:

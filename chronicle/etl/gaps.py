@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chronicle.core import layout
 from chronicle.core.layout import NONE, Flag, GapState, Kind, SequenceRule
 from chronicle.core.records import pack_record
+from chronicle.core.sequencing import BUFFERING_RULES
 
 __all__ = ["Gap", "missing_range"]
 
@@ -51,6 +52,6 @@ def missing_range(rule: int, *, last: int, first: int, sequence: int) -> tuple[i
     """Return (first, last) missing sequence under `rule`; NONE where the venue's numbers do not count by one."""
     if last == NONE or sequence == NONE:
         return NONE, NONE
-    start = first if rule == SequenceRule.BINANCE_SPOT else sequence
-    counted = rule in {SequenceRule.BINANCE_SPOT, SequenceRule.COUNT}
+    start = first if rule in BUFFERING_RULES else sequence
+    counted = rule in BUFFERING_RULES or rule == SequenceRule.COUNT
     return (last + 1, start - 1) if counted and start > last + 1 else (NONE, NONE)

@@ -9,7 +9,7 @@ from chronicle.core import layout
 from chronicle.core.appender import Appender
 from chronicle.core.cursor import Cursor
 from chronicle.core.errors import CorruptionError, NotFoundError, RecordError
-from chronicle.core.layout import HEADER_BYTES, NONE, Kind
+from chronicle.core.layout import HEADER_BYTES, NONE, OFFSET_TS_RECV, Kind
 from chronicle.core.paths import clean_queue, lane_of
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
@@ -95,6 +95,7 @@ class LaneRunner:
                 expected=self.pipeline.next_index,
                 found=window.base_index,
             )
+        self.first_ts = int.from_bytes(window.memory[OFFSET_TS_RECV : OFFSET_TS_RECV + 8], "little", signed=True)
         count = self.pipeline.feed(window.memory, window.base_index)
         self.doubtful = self.pipeline.doubtful()
         self.pipeline.flush()
@@ -106,6 +107,8 @@ class LaneRunner:
         self._since_checkpoint += count
         return count
 
+    first_ts = NONE
+    """ts_recv of the last window's first record."""
     doubtful: list[tuple[StreamKey, BookStream]] = []  # noqa: RUF012 (replaced whole at every step)
 
     def after(self, now_ns: int) -> None:
@@ -180,8 +183,9 @@ class LaneRunner:
         segments = self.source.segments(self.raw_queue)
         report.lag_records = segments[-1].end_index - pipeline.next_index if segments else 0
         counts: dict[str, int] = {}
-        for _, stream in pipeline.books():
-            for name, count in stream.counts.items():
+        counted = [*(book.counts for _, book in pipeline.books()), *(bars.counts for bars in pipeline.candles())]
+        for own in counted:
+            for name, count in own.items():
                 counts[name] = counts.get(name, 0) + count
         report.counts = dict(sorted(counts.items()))
         report.skipped = {_kind_name(kind): count for kind, count in sorted(pipeline.skipped.items())}

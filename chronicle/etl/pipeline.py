@@ -15,11 +15,12 @@ import numpy as np
 from chronicle import __version__
 from chronicle.core import layout
 from chronicle.core.errors import CorruptionError, RecordError
-from chronicle.core.layout import HEADER_BYTES, NONE, Cause, Flag, Kind, StatusCode
+from chronicle.core.layout import HEADER_BYTES, NONE, Cause, Flag, Kind, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import pack_record, unpack_details
 from chronicle.etl.block import Block, Words
 from chronicle.etl.book_stream import BookStream
+from chronicle.etl.candles import CandleStream
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels.events import index_records
 from chronicle.etl.lines import RANK_STRIDE, Lines
@@ -29,9 +30,10 @@ from chronicle.etl.stream import CLEAN_INSTRUMENT, Definition, PlainStream, Stre
 
 __all__ = ["Pipeline", "StreamKey"]
 
-BOOK, TRADE, QUOTE = "book", "trade", "quote"
+BOOK, TRADE, QUOTE, CANDLE = "book", "trade", "quote", "candle"
 CHANNELS = (BOOK, TRADE, QUOTE)
-BOOK_CHANNELS = ("book", "depth")
+"""Channels that raw records go to, by number; candles are made from trades."""
+BOOK_CHANNELS = ("book", "depth", "orderbook", "level2", "l2_data")
 """How the names of book channels begin, ours and the venues'; a status without a channel concerns the book too."""
 INSTRUMENT_NUMBER_MAX = 1 << 24
 StreamKey = tuple[str, str, int]
@@ -49,6 +51,7 @@ for _kind, _channel in (
     _CHANNEL_OF_KIND[_kind] = _channel
 _IS_CONTROL = np.zeros(1 << 16, dtype=np.bool_)
 _IS_CONTROL[[Kind.INSTRUMENT, Kind.STATUS, Kind.GAP]] = True
+_STREAMS: dict[str, type[PlainStream]] = {BOOK: BookStream, CANDLE: CandleStream}
 _NOT_OURS = -1
 _UNDEFINED = -2
 
@@ -84,6 +87,7 @@ class Pipeline:
             etl={"version": __version__, "shard": shard, "config": config.to_dict()},
             snapshot_interval_ns=config.snapshot_interval_ns,
             snapshot_deltas=config.snapshot_deltas,
+            candles=config.candles,
         )
         self.sink = sink
         self.lines = Lines()
@@ -165,6 +169,10 @@ class Pipeline:
         """Return the book streams with their keys."""
         return [(key, stream) for key, stream in self.streams.items() if isinstance(stream, BookStream)]
 
+    def candles(self) -> list[CandleStream]:
+        """Return the candle streams."""
+        return [stream for stream in self.streams.values() if isinstance(stream, CandleStream)]
+
     def _index(self, words: Words) -> int:
         needed = len(words) // (HEADER_BYTES >> 3) + 1
         if needed > len(self._starts):
@@ -215,6 +223,9 @@ class Pipeline:
                 stream.message = NONE
             else:
                 stream.take(block)
+                if stream.channel == TRADE and self.config.candles:
+                    rank = self.lines.claim(definition.symbol, TRADE, int(head[2]))
+                    self._stream_at(definition, CANDLE, rank, ts_recv).take(block)
 
     def _canonical_numbers(self, numbers: Words, channels: Words) -> Words:
         """Return for each record the number under which its instrument is grouped; negative to leave it out."""
@@ -263,7 +274,7 @@ class Pipeline:
         """Add a stream, new or from a checkpoint."""
         symbol, channel, rank = key
         queue = clean_queue(symbol, channel, self.lane + RANK_STRIDE * rank)
-        kind = BookStream if channel == BOOK else PlainStream
+        kind = _STREAMS.get(channel, PlainStream)
         stream = kind(queue, channel, definition, self.settings, self.sink, written=written)
         self.streams[key] = stream
         return stream
@@ -301,7 +312,7 @@ class Pipeline:
         if number >= len(self._number_of):
             self._grow(number)
         self.add_definition(number, definition)
-        for channel in CHANNELS:
+        for channel in (*CHANNELS, CANDLE):
             rank = 0
             while (stream := self.streams.get((definition.symbol, channel, rank))) is not None:
                 self._touched[definition.symbol, channel, rank] = stream
@@ -333,12 +344,24 @@ class Pipeline:
             freed = self.lines.release(None if code == StatusCode.CAPTURE_START else source)
             for symbol, channel, rank in freed:
                 stream = self.streams[symbol, channel, rank]
+                if channel == TRADE:
+                    self._end_candles(symbol, rank, ts_recv, raw_index)
                 if isinstance(stream, BookStream):
                     self._touched[symbol, channel, rank] = stream
                     stream.put_status(_clean_status(words, at, raw_index, 0), ts_recv, raw_index)
                     stream.lose_line()
         elif code == StatusCode.DECODE_ERROR:
             self._line_decode_error(source, ts_recv, raw_index)
+        elif code == StatusCode.LOST:
+            details = _details(_body(words, at))
+            missing = _number(details.get("first")), _number(details.get("last"))
+            self._line_lost_messages(source, ts_recv, raw_index, missing)
+
+    def _end_candles(self, symbol: str, rank: int, ts_recv: int, raw_index: int) -> None:
+        stream = self.streams.get((symbol, CANDLE, rank))
+        if isinstance(stream, CandleStream):
+            self._touched[symbol, CANDLE, rank] = stream
+            stream.end_line(ts_recv, raw_index)
 
     def _line_decode_error(self, source: int, ts_recv: int, raw_index: int) -> None:
         """A frame of the line could not be read: books that neither number nor check would show it are in doubt."""
@@ -346,9 +369,18 @@ class Pipeline:
             stream = self.streams[symbol, channel, rank]
             if isinstance(stream, BookStream):
                 fields = stream.definition.fields
-                if not fields.sequence_rule and not fields.check_rule:
+                numbered = fields.sequence_rule not in (SequenceRule.NONE, SequenceRule.CONNECTION)
+                if not numbered and not fields.check_rule:
                     self._touched[symbol, channel, rank] = stream
                     stream.declare_gap(Cause.DECODE, ts_recv, raw_index)
+
+    def _line_lost_messages(self, source: int, ts_recv: int, raw_index: int, missing: tuple[int, int]) -> None:
+        """The venue's count over the connection has a hole: whose messages are missing cannot be told."""
+        for symbol, channel, rank in self.lines.held(source):
+            stream = self.streams[symbol, channel, rank]
+            if isinstance(stream, BookStream):
+                self._touched[symbol, channel, rank] = stream
+                stream.declare_gap(Cause.SEQUENCE, ts_recv, raw_index, missing)
 
     def _instrument_status(self, words: Words, at: int, code: int, number: int, source: int, raw_index: int) -> None:
         definition = self.definitions.get(number)
@@ -411,6 +443,10 @@ def _details(body: bytes) -> dict[str, Any]:
     size = layout.STATUS_BODY.unpack_from(body)[1]
     start = layout.STATUS_BODY.size
     return unpack_details(body[start : start + size], where="STATUS") if size else {}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value <= layout.INT64_MAX else layout.NONE
 
 
 def _clean_status(words: Words, at: int, raw_index: int, ordinal: int) -> bytes:

@@ -6,23 +6,27 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ConfigError, NotFoundError, QueueLockedError
+from chronicle.core.layout import INT64_MAX
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import lane_of
 from chronicle.core.queue import Queue
 from chronicle.core.source import SegmentSource
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.lane import LaneRunner
+from chronicle.etl.latency import Latency
+from chronicle.etl.live_file import write_latency
 from chronicle.etl.report import EtlReport, LaneReport
 from chronicle.etl.resync import ResyncRequests
+from chronicle.etl.waiting import SPINS, RawWaiter
 
 __all__ = ["EtlReport", "LaneReport", "run_shard"]
 
-WINDOW_BYTES = 4 << 20
-IDLE_SECONDS_MIN = 0.001
-IDLE_SECONDS_MAX = 0.005
+WINDOW_BYTES = 1 << 20
+"""Measured from 256 KiB to 4 MiB: 1 and 2 MiB are the fastest (they stay in the cache), by a tenth."""
 DISCOVERY_INTERVAL_NS = 1_000_000_000
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
@@ -122,6 +126,10 @@ class _Duty:
         self._window_bytes = window_bytes
         self._lanes: dict[str, LaneRunner] = {}
         self._resync = ResyncRequests(target)
+        self._waiter = RawWaiter(home)
+        self._work, self._raw_to_clean = Latency(), Latency()
+        self._live_since = INT64_MAX
+        self._published = 0
         self._started_ns = clock.monotonic_ns()
 
     def drain(self, stop: Event) -> None:
@@ -137,24 +145,28 @@ class _Duty:
 
     def live(self, stop: Event) -> None:
         """Follow the raw queues until `stop`."""
-        idle, looked_ns = IDLE_SECONDS_MIN, None
+        self._live_since = self._clock.now_ns()
+        looked_ns = None
         while not stop.is_set():
             now_ns = self._clock.monotonic_ns()
             if looked_ns is None or now_ns - looked_ns >= DISCOVERY_INTERVAL_NS:
                 self._discover()
+                self._publish_latency()
                 looked_ns = now_ns
-            if self._cycle(live=True):
-                idle = IDLE_SECONDS_MIN
-            else:
-                stop.wait(idle)
-                idle = min(2 * idle, IDLE_SECONDS_MAX)
+            if self._cycle(live=True) or any(self._cycle(live=True) for _ in range(SPINS)):
+                continue
+            announced = self._waiter.announce()
+            if not self._cycle(live=True):
+                self._waiter.wait(announced, stop)
         for lane in self._lanes.values():
             lane.finish(seal=False)
+        self._publish_latency()
 
     def report(self) -> EtlReport:
         """Return what was done so far."""
         seconds = (self._clock.monotonic_ns() - self._started_ns) / 1e9
-        return EtlReport(self._shard, seconds, [lane.fill_report() for lane in self._lanes.values()])
+        lanes = [lane.fill_report() for lane in self._lanes.values()]
+        return EtlReport(self._shard, seconds, lanes, self._latency())
 
     def close(self) -> None:
         """Give up all queues."""
@@ -165,7 +177,7 @@ class _Duty:
         """Give every lane one window; return whether any had one."""
         worked = False
         for lane in self._lanes.values():
-            if lane.step(self._window_bytes):
+            if self._step(lane, live=live):
                 worked = True
                 if live and lane.doubtful:
                     self._resync.ask(lane.doubtful, lane.pipeline.last_ts)
@@ -173,6 +185,28 @@ class _Duty:
         if worked and self._progress is not None:
             self._progress(self.report())
         return worked
+
+    def _step(self, lane: LaneRunner, *, live: bool) -> int:
+        """Give a lane one window, and measure how long its records took to the clean queues."""
+        if not live:
+            return lane.step(self._window_bytes)
+        started_ns = self._clock.monotonic_ns()
+        count = lane.step(self._window_bytes)
+        if count:
+            self._waiter.delivered(lane.raw_queue)
+            self._work.add(self._clock.monotonic_ns() - started_ns)
+            if lane.first_ts >= self._live_since:
+                self._raw_to_clean.add(self._clock.now_ns() - lane.first_ts)
+        return count
+
+    def _publish_latency(self) -> None:
+        """Leave the distributions where ``chronicle etl status`` finds them."""
+        if self._raw_to_clean.count + self._work.count != self._published:
+            self._published = self._raw_to_clean.count + self._work.count
+            write_latency(self._target, self._shard, self._latency())
+
+    def _latency(self) -> dict[str, Any]:
+        return {"raw_to_clean": self._raw_to_clean.to_dict(), "work": self._work.to_dict()}
 
     def _discover(self) -> None:
         """Take up raw queues that are new."""
@@ -190,6 +224,7 @@ class _Duty:
         for name in names:
             if name not in self._lanes and self._source.segments(name):
                 self._lanes[name] = LaneRunner(self._source, name, self._target, self._shard, self._config)
+            self._waiter.watch(name)
 
     def _seal_unheld(self) -> None:
         """Seal raw and wire queues that no feed holds, so that they can be tiered too."""

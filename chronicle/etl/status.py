@@ -27,6 +27,9 @@ LINE_ENDS = frozenset({StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, Status
 """Status codes after which the line of a book delivers nothing more."""
 
 
+_NUMBERED = frozenset(SequenceRule) - {SequenceRule.NONE}
+
+
 class BookTrust:
     """Trust in one book.
 
@@ -131,7 +134,7 @@ class BookTrust:
 
     def _follow_delta(self, record: Record, instrument: InstrumentFields) -> None:
         self.line_lost = False
-        if instrument.sequence_rule == SequenceRule.NONE or record.sequence == NONE:
+        if instrument.sequence_rule not in _NUMBERED or record.sequence == NONE:
             return
         previous = layout.BOOK_DELTA_BODY.unpack_from(record.body)[3]
         if instrument.sequence_rule != SequenceRule.OKX_V5 or previous != NONE:

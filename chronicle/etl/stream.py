@@ -46,7 +46,7 @@ class Definition:
 class StreamSettings:
     """What is the same for all streams of a pipeline: the raw queue they come from and the recorded configuration."""
 
-    __slots__ = ("etl", "lane", "raw_generation", "raw_queue", "snapshot_deltas", "snapshot_interval_ns")
+    __slots__ = ("candles", "etl", "lane", "raw_generation", "raw_queue", "snapshot_deltas", "snapshot_interval_ns")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class StreamSettings:
         etl: dict[str, Any],
         snapshot_interval_ns: int,
         snapshot_deltas: int,
+        candles: tuple[str, ...] = (),
     ) -> None:
         self.lane = lane
         self.raw_queue = raw_queue
@@ -64,6 +65,7 @@ class StreamSettings:
         self.etl = etl
         self.snapshot_interval_ns = snapshot_interval_ns
         self.snapshot_deltas = snapshot_deltas
+        self.candles = candles
 
 
 class PlainStream:

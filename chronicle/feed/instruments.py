@@ -125,6 +125,8 @@ class InstrumentRegistry:
         """Take back what an earlier writer of the same raw queue declared (its last INSTRUMENT of `number`)."""
         details = dict(fields.details or {})
         venue, venue_symbol = str(details.get("venue", "")), fields.venue_symbol
+        if details.get("market"):  # one name in several markets of a venue
+            venue_symbol = f"{details['market']}|{venue_symbol}"
         instrument = Instrument(number, venue, venue_symbol, details)
         instrument.price_exponent, instrument.size_exponent = fields.price_exponent, fields.size_exponent
         instrument.book_depth = fields.book_depth
@@ -224,7 +226,10 @@ class InstrumentRegistry:
             raise DecodeError("the feed names too many instruments", expected=INSTRUMENTS_MAX, found=venue_symbol)
         listing = self._listings.get((venue, venue_symbol))
         symbol = listing.symbol if listing else from_venue(venue, venue_symbol)
-        details = {"symbol": symbol.name, "venue": venue, "venue_symbol": venue_symbol}
+        market, _, own = venue_symbol.rpartition("|")  # one name in several markets of a venue
+        details = {"symbol": symbol.name, "venue": venue, "venue_symbol": own}
+        if market:
+            details["market"] = market
         details |= {"base": symbol.base, "quote": symbol.quote, "type": symbol.kind, "from": "wire"}
         instrument = Instrument(self._next, venue, venue_symbol, details)
         rules = self._rules.get(venue, VenueRules())
@@ -256,7 +261,7 @@ def _adopt(instrument: Instrument, listing: Listing) -> None:
     """Take over what the venue's list says. The name under which the stream knows the instrument stays."""
     symbol = listing.symbol
     instrument.details |= {"base": symbol.base, "quote": symbol.quote, "type": symbol.kind, "from": "list"}
-    instrument.details |= dict(listing.extras)
+    instrument.details |= {key: value for key, value in listing.extras.items() if key != "market"}
     instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, [_stripped(listing.tick)])
     instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, [_stripped(listing.lot)])
     instrument.tick = _number(listing.tick) or Decimal(0)

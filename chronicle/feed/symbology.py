@@ -11,49 +11,20 @@ from dataclasses import dataclass
 
 from chronicle.core.errors import SymbolError
 from chronicle.core.paths import split_symbol
+from chronicle.feed.spellings import KNOWN_QUOTES, quote_splits, read_spelling, write_spelling
 
 __all__ = ["KNOWN_QUOTES", "Symbol", "candidates", "canonical", "from_venue", "to_venue", "venue_name"]
 
 SYMBOL_CHARS_MAX = 64
 """Longer names are no instrument of any venue here."""
 
-KNOWN_QUOTES: dict[str, tuple[str, ...]] = {
-    "binance": (
-        *(
-            "USDT",
-            "FDUSD",
-            "USDC",
-            "BUSD",
-            "TUSD",
-            "USDP",
-            "USDS",
-            "USD1",
-            "PAX",
-            "DAI",
-            "UST",
-            "VAI",
-            "XUSD",
-        ),
-        *("BTC", "ETH", "BNB", "XRP", "TRX", "DOGE", "DOT", "SOL"),
-        *("EUR", "EURI", "GBP", "AUD", "TRY", "BRL", "RUB", "UAH", "NGN", "ZAR", "JPY", "MXN", "ARS"),
-        *("COP", "PLN", "RON", "CZK", "BIDR", "IDRT", "BKRW", "BVND", "GYEN"),
-    ),
-    "kraken": (
-        *("USDT", "USDC", "USDQ", "USDR", "USDG", "PYUSD", "RLUSD", "EURC", "EURQ", "EURR", "DAI"),
-        *("USD", "EUR", "GBP", "CAD", "JPY", "CHF", "AUD", "AED", "XBT", "BTC", "ETH", "DOT"),
-    ),
-    "okx": (
-        *("USDT", "USDC", "USDK", "OKB", "BTC", "ETH", "OKT", "DAI", "EURT", "TUSD", "USDG"),
-        *("USD", "EUR", "AED", "BRL", "TRY", "AUD", "SGD"),
-    ),
+VENUE_ALIASES = {
+    "okex": "okx",
+    "binance-spot": "binance",
+    "binance-futures": "binance-usdm",
+    "binance-delivery": "binance-coinm",
+    "lobster": "nasdaq",
 }
-"""Quote currencies that split a name without separator, per venue (matched longest first). Binance spot lists no
-plain USD, so that ``BTCTUSD`` can only be BTC-TUSD."""
-
-RARE_QUOTES: dict[str, tuple[str, ...]] = {"binance": ("AEUR",)}
-"""Tried after all others: ADAEUR is ADA-EUR, not AD-AEUR."""
-
-VENUE_ALIASES = {"okex": "okx", "binance-spot": "binance", "lobster": "nasdaq"}
 KRAKEN_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 _KRAKEN_SPELLING = {name: own for own, name in KRAKEN_NAMES.items()}
 _PLAIN = re.compile(r"[!-~]+", re.ASCII)
@@ -113,6 +84,9 @@ def candidates(venue: str, text: str) -> list[Symbol]:
         return []
     if known == "nasdaq":
         return [Symbol(known, name, kind="equity")]
+    own = [Symbol(known, *parts) for parts in read_spelling(known, name) if all(parts[:2])]
+    if own:
+        return own
     parts = [_common(known, part) for part in re.split(r"[-/_]", name)]
     if not all(parts):
         return []
@@ -171,8 +145,12 @@ def to_venue(symbol: Symbol) -> str:
         return symbol.base
     if symbol.venue == "kraken" and symbol.kind == "spot":
         return "/".join(_KRAKEN_SPELLING.get(part, part) for part in (symbol.base, symbol.quote))
-    if symbol.venue == "binance" and symbol.kind == "spot":
+    if symbol.venue in ("binance", "binance-us") and symbol.kind == "spot":
         return symbol.base + symbol.quote
+    parts = (symbol.base, symbol.quote, symbol.kind, symbol.expiry, symbol.strike, symbol.right)
+    own = write_spelling(symbol.venue, parts)
+    if own is not None:
+        return own
     name = symbol.name.partition(":")[2]
     return name.removesuffix("-PERP") + "-SWAP" if symbol.venue == "okx" and symbol.kind == "perpetual" else name
 
@@ -199,8 +177,7 @@ def _from_parts(venue: str, parts: list[str]) -> Symbol | None:
 
 def _splits(venue: str, name: str) -> list[tuple[str, str]]:
     """Return (base, quote) for each known quote currency that ends `name`, longest first."""
-    quotes = (*sorted(KNOWN_QUOTES.get(venue, ()), key=len, reverse=True), *RARE_QUOTES.get(venue, ()))
-    found = [(name[: -len(quote)], quote) for quote in quotes if name.endswith(quote) and len(name) > len(quote)]
+    found = quote_splits(venue, name)
     if venue != "kraken":
         return found
     if re.fullmatch(r"X[A-Z]{3}[XZ][A-Z]{3}", name):  # Kraken's REST names of old: XXBTZEUR

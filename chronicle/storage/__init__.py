@@ -4,8 +4,9 @@ Names are loaded when they are first asked for: listing a home needs no agent, a
 :func:`chronicle.storage.verify.verify` is imported from its module, whose name it has.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chronicle.storage.agent import Failure, Report, agent_lock, apply_plan, make_plan, run_once
@@ -99,10 +100,4 @@ _HOMES = {
     "tier_status": "status",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

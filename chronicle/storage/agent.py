@@ -58,6 +58,19 @@ class Report:
     source_bytes: int = 0
     target_bytes: int = 0
 
+    def add(self, other: Report) -> None:
+        """Take in what a further run did."""
+        self.moved += other.moved
+        self.failures += other.failures
+        self.paused |= other.paused
+        self.finished += other.finished
+        self.undone += other.undone
+        self.broken = other.broken
+        self.deleted += other.deleted
+        self.retired_pending = other.retired_pending
+        self.source_bytes += other.source_bytes
+        self.target_bytes += other.target_bytes
+
     def raise_for_failures(self) -> None:
         """Raise the first error, if there was one."""
         for error in self.paused.values():

@@ -19,7 +19,7 @@ from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Side
 from chronicle.storage.columns import COLUMN, Column, Events, Values, decode_column, encode_column
 
-__all__ = ["BLOCK_BYTES_MAX", "decode_block", "encode_block", "record_offsets"]
+__all__ = ["BLOCK_BYTES_MAX", "decode_block", "encode_block", "kinds_of", "record_offsets"]
 
 BLOCK_BYTES_MAX: Final = 96 << 20
 """No block's records take more: one event's greatest size and one block's target, with room."""
@@ -73,8 +73,8 @@ def encode_block(data: bytes, level: int) -> bytes | None:
         return None
     shape = _Shape(np.frombuffer(data, dtype=np.int64), offsets)
     writer = _Writer(level)
-    values, index = np.unique(shape.header[0], return_inverse=True)
-    writer.column(index.astype(np.int64), _opening(len(offsets)))
+    values = shape.distinct
+    writer.column(shape.index.astype(np.int64), _opening(len(offsets)))
     for position in range(1, HEADER_WORDS):
         writer.column(shape.header[position], shape.events, shape.header[1] if position == 2 else None)
     for rows, words in shape.tables():
@@ -104,6 +104,23 @@ def decode_block(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
         raise CorruptionError(f"an archive block does not decode: {error}") from error
 
 
+def kinds_of(stored: bytes | memoryview, raw_bytes: int) -> frozenset[int]:
+    """Return the kinds of record in a columns block; of its streams only the first is looked at.
+
+    Raises
+    ------
+    CorruptionError
+        When the block is none.
+    """
+    try:
+        descriptor = _unpack_streams(stored, raw_bytes, first=1)[0]
+        count = DESCRIPTOR.unpack_from(descriptor)[1]
+        words = np.frombuffer(descriptor, dtype=np.int64, count=count, offset=DESCRIPTOR.size)
+    except (ValueError, IndexError, OverflowError, struct.error, zstandard.ZstdError) as error:
+        raise CorruptionError(f"an archive block does not decode: {error}") from error
+    return frozenset(((words >> 32) & 0xFFFF).tolist())
+
+
 def _decode(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
     if raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
         raise ValueError(f"a block of {raw_bytes} bytes")
@@ -118,7 +135,7 @@ def _decode(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
         raise ValueError("record lengths do not add up")
     offsets = np.cumsum(lengths) - lengths
     out = np.zeros(raw_bytes // 8, dtype=np.int64)
-    shape = _Shape(out, offsets, first_words)
+    shape = _Shape(out, offsets, words, index)
     for position in range(1, HEADER_WORDS):
         shape.header[position] = reader.column(shape.events, shape.header[1] if position == 2 else None)
     _scatter(out, offsets >> 3, list(shape.header))
@@ -132,10 +149,19 @@ def _decode(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
 
 
 def _scatter(out: Values, starts: Values, columns: list[Values]) -> None:
-    """Put columns side by side at `starts`, some rows at a time so that the target stays in the cache."""
+    """Put columns side by side at `starts` into zeros, some rows at a time so that the target stays in the cache."""
+    filled = [(position, column) for position, column in enumerate(columns) if column.any()]
+    strides = np.diff(starts)
     for begin in range(0, len(starts), TILE_ROWS):
         rows = starts[begin : begin + TILE_ROWS]
-        for position, column in enumerate(columns):
+        steps = strides[begin : begin + len(rows) - 1]
+        if len(rows) > 1 and bool(np.all(steps == steps[0])):  # records of one length, side by side
+            stride, first = int(steps[0]), int(rows[0])
+            for position, column in filled:
+                start = first + position
+                out[start : start + len(rows) * stride : stride][: len(rows)] = column[begin : begin + TILE_ROWS]
+            continue
+        for position, column in filled:
             out[rows + position] = column[begin : begin + TILE_ROWS]
 
 
@@ -149,22 +175,29 @@ def _opening(count: int) -> Events:
 class _Shape:
     """What both directions derive from the records' headers alone."""
 
-    def __init__(self, words: Values, offsets: Values, first_words: Values | None = None) -> None:
+    def __init__(
+        self, words: Values, offsets: Values, distinct: Values | None = None, index: Values | None = None
+    ) -> None:
+        """Take the records of `words`; or, when they are still to be decoded, each one's first word by `index`."""
         self.words = words
         self.offsets = offsets
-        if first_words is None:
+        if distinct is None or index is None:
             rows = words[(offsets >> 3)[:, None] + np.arange(HEADER_WORDS)]
             self.header = np.ascontiguousarray(rows.T)
+            distinct, index = np.unique(self.header[0], return_inverse=True)
         else:
             self.header = np.zeros((HEADER_WORDS, len(offsets)), dtype=np.int64)
-            self.header[0] = first_words
+            self.header[0] = distinct[index]
+        self.distinct, self.index = distinct, index
         word = self.header[0]
         self.lengths = word & LENGTH_MASK
         self.kinds = (word >> 32) & 0xFFFF
         first = np.ones(len(word), dtype=np.bool_)
         first[1:] = (word[:-1] >> 48) & 0x80 != 0
         self.events = Events(first)
-        keys, group, counts = np.unique(word & ~np.int64(FLAGS_MASK), return_inverse=True, return_counts=True)
+        keys, group_of = np.unique(distinct & ~np.int64(FLAGS_MASK), return_inverse=True)
+        group = group_of[index]
+        counts = np.bincount(group, minlength=len(keys))
         small = (keys & LENGTH_MASK) <= HEADER_BYTES + TABLE_BODY_BYTES_MAX
         self._table_groups = np.flatnonzero(small & (counts >= TABLE_ROWS_MIN))
         self._group = group
@@ -178,10 +211,12 @@ class _Shape:
     def tables(self) -> list[tuple[Values, int]]:
         """Return (rows ordered by instrument, body words) of every table, in the order of their first words."""
         instruments = self.instruments()
+        many = bool(np.any(instruments != instruments[:1]))
         found = []
         for group in self._table_groups:
             rows = np.flatnonzero(self._group == group)
-            rows = rows[np.argsort(instruments[rows], kind="stable")]
+            if many:
+                rows = rows[np.argsort(instruments[rows], kind="stable")]
             found.append((rows, (int(self.lengths[rows[0]]) - HEADER_BYTES) // 8))
         return found
 
@@ -252,7 +287,8 @@ class _Books:
         deltas = self._deltas[instrument]
         rows = deltas[np.searchsorted(deltas, before[0]) : np.searchsorted(deltas, row)]
         starts = (shape.offsets[rows] >> 3) + HEADER_WORDS
-        changes = np.stack((shape.words[starts], shape.words[starts + 1]), axis=1)
+        changes = np.empty((len(starts), 2), dtype=np.int64)
+        changes[:, 0], changes[:, 1] = shape.words[starts], shape.words[starts + 1]
         sides = (shape.header[0][rows] >> 56) & 0xFF
         base = shape.levels(before[0], before[1] + before[2])
         bid_levels = replayed_levels(base[: before[1]], changes[sides == Side.BID], descending=True)[:bids]
@@ -287,8 +323,7 @@ def _stable_order(prices: Values) -> NDArray[np.intp]:
     count = len(prices)
     if not count:
         return np.zeros(0, dtype=np.intp)
-    low = int(prices.min())
-    bits = count.bit_length()
+    low, bits = int(prices.min()), count.bit_length()
     if int(prices.max()) - low >= 1 << (62 - bits):
         return np.argsort(prices, kind="stable")
     packed = ((prices - low) << bits) | np.arange(count)
@@ -415,8 +450,8 @@ def _pack_streams(streams: list[bytes], level: int) -> bytes:
     return b"".join(table + contents)
 
 
-def _unpack_streams(stored: bytes | memoryview, raw_bytes: int) -> list[bytes]:
-    """Return the streams, never more than what a block of `raw_bytes` can need."""
+def _unpack_streams(stored: bytes | memoryview, raw_bytes: int, *, first: int = STREAMS_MAX) -> list[bytes]:
+    """Return the `first` streams (default all), never more than what a block of `raw_bytes` can need."""
     (count,) = struct.unpack_from("<I", stored)
     position = 4 + STREAM.size * count
     if not 2 <= count <= STREAMS_MAX or position > len(stored):
@@ -428,7 +463,7 @@ def _unpack_streams(stored: bytes | memoryview, raw_bytes: int) -> list[bytes]:
     ):
         raise ValueError("streams do not add up")
     decompressor, streams = zstandard.ZstdDecompressor(), []
-    for raw, size in sizes:
+    for raw, size in sizes[:first]:
         part = bytes(stored[position : position + size])
         if size != raw:
             if zstandard.frame_content_size(part) != raw:

@@ -24,7 +24,7 @@ from chronicle.core.errors import (
     TornSegmentError,
     VersionError,
 )
-from chronicle.core.segment import SegmentHeader
+from chronicle.core.segment_header import SegmentHeader
 from chronicle.storage.archive import read_archive_footer
 from chronicle.storage.archive_layout import ARCHIVE_SUFFIX, HEADER, HEADER_BYTES
 from chronicle.storage.manifest import Entry

@@ -57,10 +57,14 @@ class Events:
         return np.flatnonzero(self.first)
 
     @cached_property
+    def lengths(self) -> NDArray[np.intp]:
+        """Rows of each event."""
+        return np.diff(self.opens, append=len(self.first))
+
+    @cached_property
     def of_row(self) -> NDArray[np.intp]:
         """Each row's event, counted from 0."""
-        lengths = np.diff(self.opens, append=len(self.first))
-        return np.repeat(np.arange(len(self.opens)), lengths)
+        return np.repeat(np.arange(len(self.opens)), self.lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +124,44 @@ def decode_column(column: Column, events: Events, reference: Values | None = Non
     if column.mode & ~MODES_KNOWN or mixed or column.width > 8 or column.divisor == 0:
         raise ValueError(f"unknown column form: mode {column.mode}, width {column.width}, divisor {column.divisor}")
     count = len(events.opens) if column.mode & PER_EVENT else len(events)
-    stored = np.zeros((count, 8), dtype=np.uint8)
-    for position, plane in enumerate(column.planes):
-        stored[:, position] = np.frombuffer(plane, dtype=np.uint8, count=count)
-    words = stored.reshape(-1).view(np.uint64)
-    if column.mode & (DELTA | RESTART):
-        steps = (words >> np.uint64(1)).view(np.int64) ^ -(words & np.uint64(1)).view(np.int64)
-        steps *= np.uint64(column.divisor).view(np.int64)
-        values = _sum(steps, events, column.mode)
-        values += np.int64(column.base)
+    if column.width == 0:
+        values = np.full(count, column.base, dtype=np.int64)
     else:
-        values = (words * np.uint64(column.divisor)).view(np.int64)
-        values += np.int64(column.base)
+        values = _steps(column, count)
+        if column.mode & (DELTA | RESTART):
+            values = _sum(values, events, column.mode)
+        if column.base:
+            values += np.int64(column.base)
     if column.mode & PER_EVENT:
-        values = values[events.of_row]
+        values = np.repeat(values, events.lengths)
     if column.mode & MINUS_REFERENCE:
         if reference is None:
             raise ValueError("a column refers to another where there is none")
         values = values + reference
     return values
+
+
+def _steps(column: Column, count: int) -> Values:
+    """Return what the planes hold, zigzag undone, times the divisor."""
+    lowest = np.frombuffer(column.planes[0], dtype=np.uint8, count=count)
+    if column.width == 1:
+        words = lowest.astype(np.uint64)
+    else:
+        stored = np.zeros((count, 2 if column.width == 2 else 4 if column.width <= 4 else 8), dtype=np.uint8)
+        stored[:, 0] = lowest
+        for position in range(1, column.width):
+            stored[:, position] = np.frombuffer(column.planes[position], dtype=np.uint8, count=count)
+        words = stored.reshape(-1).view(f"<u{stored.shape[1]}").astype(np.uint64, copy=False)
+    if column.mode & (DELTA | RESTART):
+        signs = -(words & np.uint64(1)).view(np.int64)
+        words >>= np.uint64(1)
+        steps = words.view(np.int64)
+        steps ^= signs
+    else:
+        steps = words.view(np.int64)
+    if column.divisor != 1:
+        steps *= np.uint64(column.divisor).view(np.int64)
+    return steps
 
 
 def _is_per_event(values: Values, events: Events) -> bool:
@@ -159,12 +182,14 @@ def _sum(steps: Values, events: Events, mode: int) -> Values:
     if not mode & RESTART:
         return np.asarray(np.cumsum(steps), dtype=np.int64)
     opens = events.opens
-    heads = np.cumsum(steps[opens])
-    inner = steps.copy()
-    inner[opens] = 0
-    running = np.cumsum(inner)
-    offsets = heads - running[opens]
-    return np.asarray(running + offsets[events.of_row], dtype=np.int64)
+    # One running sum: where an event opens, it steps from the last row's value to the first row of the event.
+    running = np.cumsum(steps)
+    heads = steps[opens]
+    before = np.empty_like(heads)
+    before[:1] = 0
+    before[1:] = running[opens[1:] - 1] - running[opens[:-1]]
+    offsets = np.cumsum(before)
+    return np.asarray(running - np.repeat(offsets, events.lengths), dtype=np.int64)
 
 
 def _divisor(steps: NDArray[Any]) -> int:

@@ -30,6 +30,8 @@ MANIFEST_VERSION: Final = 1
 MANIFEST_FOLDER: Final = "manifest"
 MAP_BYTES: Final = 16 << 30
 """Address space, not disk: the file grows with what it holds."""
+_ROOM_BYTES: Final = 64 << 10
+"""With less free than this, a write that LMDB could not finish is taken for a full disk."""
 _KEY: Final = struct.Struct(">IQ")
 _SUM: Final = struct.Struct("<Q")
 
@@ -320,13 +322,23 @@ def _pack_entry(entry: Entry) -> bytes:
 
 def manifest_error(error: lmdb.Error, path: Path) -> CapacityError | CorruptionError | StoreError:
     """Return our error for one of LMDB's."""
-    if isinstance(error, (lmdb.MapFullError, lmdb.DiskError)):
+    full = isinstance(error, (lmdb.MapFullError, lmdb.DiskError))
+    if full or (type(error) is lmdb.Error and "Input/output" in str(error) and _is_full(path)):
         return CapacityError(f"no space for the manifest: {error}", path=path, hint="free space; nothing was lost")
     if isinstance(error, (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
         return CorruptionError(
             f"the manifest is damaged: {error}", path=path, hint="make it again: chronicle tier rebuild"
         )
     return StoreError(f"the manifest could not be used: {error}", path=path)
+
+
+def _is_full(path: Path) -> bool:
+    """Return whether the file system has no room: LMDB tells a write that was cut short as an input/output error."""
+    try:
+        room = os.statvfs(path)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < _ROOM_BYTES
 
 
 # LMDB must not be opened twice by one process, so that environments are shared here, one for each folder (told by

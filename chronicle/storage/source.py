@@ -79,6 +79,10 @@ class TieredSource:
             found[number] = entry.info(str(self._root(entry.place)))
         return [found[number] for number in sorted(found)]
 
+    def sealed_end(self, queue: str) -> int:
+        """Return the index up to which the home's mark says `queue` was sealed; 0 when it has none."""
+        return self._local.sealed_end(queue)
+
     def open(self, queue: str, number: int) -> SegmentView:
         """Open a segment where it is now; one that moves meanwhile is looked up again."""
         error: NotFoundError | None = None
@@ -149,6 +153,11 @@ class ArchiveSource:
         """Return the segments of `queue` in order."""
         entries = self._queues.get(queue, {})
         return [entries[number].info(str(self.root)) for number in sorted(entries)]
+
+    def sealed_end(self, queue: str) -> int:
+        """Return 0: an archive says what it holds, not what there was."""
+        del queue
+        return 0
 
     def open(self, queue: str, number: int) -> SegmentView:
         """Open a segment; the catalog is read again when its object is gone."""

@@ -139,6 +139,7 @@ class _Check:
         if manifest is not None:
             self._entries(moved, manifest.root)
             self._catalogs(manifest, entries)
+        marks = self._marks()
         hot = self._hot_files(moved, known_hot)
         for entry in known_hot.values():
             if entry.key not in hot:
@@ -148,6 +149,7 @@ class _Check:
             infos = [info for key, info in hot.items() if key[0] == name]
             infos += [entry.info("") for entry in moved.values() if entry.queue == name]
             self._continuity(name, infos)
+            self._ends(name, infos, marks.get(name, 0))
         return len(names)
 
     def _entries(self, entries: dict[tuple[str, int, int], Entry], root: Callable[[str], Path | None]) -> None:
@@ -306,6 +308,26 @@ class _Check:
                     message = f"segment {info.number} starts at record {info.base_index}, not at {before.end_index}"
                     self._find("hole", message, queue=queue, number=info.number)
             before = info
+
+    def _marks(self) -> dict[str, int]:
+        """Return up to which index each queue of the home was sealed; read before the segments are listed."""
+        source = LocalSource(self.root)
+        marks = {name: self._guard(partial(source.sealed_end, name)) for name in source.queues(self.prefix)}
+        return {name: mark for name, mark in marks.items() if mark}
+
+    def _ends(self, queue: str, infos: Iterable[SegmentInfo], mark: int) -> None:
+        """A queue holds all that was sealed, but for what retention removed from its beginning."""
+        if any(finding.queue == queue for finding in self.findings):
+            return  # what is damaged is not counted among the segments, and was told already
+        kept = sorted(infos, key=lambda info: info.number)
+        end = kept[-1].end_index if kept else 0
+        if end < mark:
+            number = kept[-1].number + 1 if kept else 0
+            self._find("hole", f"records {end} to {mark - 1} are missing at the end", queue=queue, number=number)
+        retired = self._guard(lambda: LocalSource(self.root).retired_end(queue)) or 0
+        if kept and kept[0].base_index > retired:
+            message = f"records {retired} to {kept[0].base_index - 1} are missing"
+            self._find("hole", message, queue=queue, number=kept[0].number - 1)
 
     def _catalogs(self, manifest: Manifest, entries: list[Entry]) -> None:
         for tier in manifest.tiers():

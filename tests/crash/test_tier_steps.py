@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chronicle.cli.main import run
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import STEPS
 from chronicle.storage.source import TieredSource
@@ -107,3 +108,16 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         apply_all(home, policy)
     assert_settled(home, truth, "cold", policy)
+
+
+def test_one_apply_after_a_kill_settles_and_moves_what_it_settled(tmp_path, capsys):
+    home = book_home(tmp_path / "home", SEGMENTS)
+    (home / "chronicle.toml").write_text("")
+    three_tiers(home)
+    agent = start(home, ("zstd", "zstd"), STEPS[1], 1)
+    agent.communicate(timeout=60)
+    assert agent.returncode == -signal.SIGKILL
+    assert run(["tier", "apply", "--all", "--home", str(home)]) == 0
+    printed = capsys.readouterr().out
+    assert "held" not in printed, printed
+    assert {info.place for info in TieredSource(home).segments(BOOK)} == {"warm"}

@@ -313,3 +313,15 @@ def test_a_book_where_the_seek_is_short_needs_no_kernel(archived):
     command = [sys.executable, "-c", code, "book", SYMBOL, "--at", AT]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_ls_shows_a_damaged_channel_under_its_symbol(archived, tmp_path):
+    home = shutil.copytree(archived, tmp_path / "home")
+    queue = "clean/kraken/sc_eur/trade.q"
+    mark = home / queue / "tail.json"
+    values = json.loads(mark.read_bytes())
+    mark.write_text(json.dumps(values | {"next_base_index": values["next_base_index"] + 5}))
+    done = chronicle("ls", "kraken:SC-*", "--json", "--home", str(home))
+    (row,) = [row for row in json.loads(done.stdout) if row["queue"] == queue]
+    assert (row["symbol"], row["channel"]) == (SYMBOL, "trade")
+    assert "missing" in row["error"]

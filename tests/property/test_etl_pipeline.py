@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from chronicle.core.layout import CheckRule, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import InstrumentFields
+from chronicle.etl import ladder
 from chronicle.etl.checkpoint import capture_state, restore_state
 from chronicle.etl.checks import checksum
 from chronicle.etl.config import EtlConfig
@@ -18,14 +20,17 @@ from tests.support.etl_streams import ASK, BID, MemorySink, RawStream, follow, i
 from tests.support.naive_etl import NaiveBook, NaiveEtl, summary
 
 CONFIG = EtlConfig(snapshot_deltas=7, snapshot_interval_ns=40_000_000)
-RULES = (SequenceRule.NONE, SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5)
+RULES = (SequenceRule.NONE, SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5, SequenceRule.BINANCE_FUTURES)
 
 levels = st.lists(
     st.tuples(st.sampled_from([BID, ASK]), st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=4
 )
 sides = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 9)), max_size=4, unique_by=lambda level: level[0])
-numbers = st.integers(1, 3)
+numbers = st.integers(1, 4)
 sources = st.sampled_from([1, 1, 1, 2])
+SECOND = 1_000_000_000
+offsets = st.sampled_from([0, 0, 0, -1, 5, 1, 2, 3, -2, -3, -61, -901, 61, 901, 3600, 3601, -9999])
+"""Seconds by which a trade's own time differs from its receipt."""
 steps = st.one_of(
     st.tuples(
         st.just("deltas"), numbers, sources, levels, st.sampled_from([0, 0, 0, 0, 0, 1, 3, -1]), st.integers(0, 9)
@@ -37,7 +42,8 @@ steps = st.one_of(
         st.just("snapshot"), numbers, st.sampled_from([0, 1, 1, 2]), sides, sides, st.sampled_from([-3, 0, 0, 2])
     ),
     st.tuples(st.just("quote"), numbers, sources),
-    st.tuples(st.just("trade"), numbers, sources),
+    st.tuples(st.just("trade"), numbers, sources, offsets, st.integers(-2, 9), st.integers(0, 2**62)),
+    st.tuples(st.just("trade"), numbers, sources, offsets, st.integers(-2, 9), st.integers(0, 5)),
     st.tuples(st.just("disconnect"), sources),
     st.tuples(st.just("capture")),
     st.tuples(st.just("redefine"), numbers),
@@ -54,7 +60,7 @@ class Script:
         self.naive = NaiveEtl(CONFIG.snapshot_interval_ns, CONFIG.snapshot_deltas)
         self.followed = 0
         self.fields: dict[int, InstrumentFields] = {}
-        self.sequence = dict.fromkeys((1, 2, 3), 100)
+        self.sequence = dict.fromkeys((1, 2, 3, 4), 100)
         for number, rule in enumerate(RULES, 1):
             self.fields[number] = instrument(
                 f"venue{number}:BTC-EUR",
@@ -83,6 +89,8 @@ class Script:
         values: dict[str, Any] = {}
         if rule == SequenceRule.BINANCE_SPOT:
             values = {"first": last + 1 + slip, "last": last + 2 + slip}
+        elif rule == SequenceRule.BINANCE_FUTURES:
+            values = {"first": last + 3 + slip, "previous": last + slip, "last": last + 4 + slip}
         elif rule == SequenceRule.OKX_V5:
             values = {"previous": last + slip, "last": last + 2 + slip}
         if values and slip >= 0:
@@ -109,8 +117,12 @@ class Script:
         self.stream.begin(source).quote(number, 1, 2, 3, 4, ts_event=5)
         self.stream.end()
 
-    def trade(self, number: int, source: int) -> None:
-        self.stream.begin(source).trade(number, BID, 3, 4, ts_event=5, trade_id=6)
+    def trade(self, number: int, source: int, offset: int, price: int, size: int) -> None:
+        out = self.stream.begin(source)
+        ts_event = self.stream.ts_recv + offset * SECOND
+        out.trade(number, BID if size % 2 else ASK, price, size, ts_event=ts_event, trade_id=6)
+        if price == 3:
+            out.trade(number, BID, price + 1, 1, ts_event=ts_event + SECOND, trade_id=7)
         self.stream.end()
 
     def disconnect(self, source: int) -> None:
@@ -162,6 +174,16 @@ def test_pipeline_says_what_the_naive_etl_says(script: list[Any]) -> None:
     played = _script(script)
     sink = _whole(played.stream)
     assert sorted(sink.queues) == sorted(played.naive.out)
+    for queue, wanted in played.naive.out.items():
+        assert summary(sink.records(queue)) == wanted, queue
+
+
+@common
+@given(scripts, st.sampled_from([64, 128]))
+def test_books_in_ladders_say_the_same(script: list[Any], slots: int) -> None:
+    played = _script(script)
+    with mock.patch.multiple(ladder, LEVELS_MIN=0, SLOTS=slots, RECENTRE_UPDATES=4, OVERFLOW_SHARE=64):
+        sink = _whole(played.stream)
     for queue, wanted in played.naive.out.items():
         assert summary(sink.records(queue)) == wanted, queue
 

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chronicle.core.errors import ChronicleError
+from chronicle.core.queue import Queue
+from chronicle.core.retention import RetentionPolicy, retain
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentView
 from chronicle.storage.archive import ArchivedSegment, check_archived
@@ -114,6 +116,25 @@ def test_verify_names_the_damaged_file(tmp_path: Path, tier: str, damage: str) -
         assert any(finding.kind == "hole" for finding in report.findings)
     else:
         assert any(finding.path == str(path) for finding in report.findings), report.findings
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_verify_misses_the_first_and_the_last_segment_too(tmp_path, lost):
+    book_home(tmp_path)
+    sorted((tmp_path / BOOK).glob("*.seg"))[lost].unlink()
+    report = verify(tmp_path)
+    assert [finding.kind for finding in report.findings] == ["hole"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2, 3])
+def test_verify_does_not_miss_what_retention_removed(tmp_path, keep):
+    book_home(tmp_path)
+    queue = Queue.open(tmp_path / BOOK, name=BOOK)
+    sizes = [info.size_bytes for info in queue.segments()]
+    assert len(sizes) == 3
+    policy = RetentionPolicy(bytes_max=sum(sizes[3 - keep :]))
+    assert len(retain(queue, policy, now_ns=1, force=True).numbers) == 3 - keep
+    assert verify(tmp_path).ok
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

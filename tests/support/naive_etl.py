@@ -12,6 +12,7 @@ from chronicle.core.layout import (
     NONE,
     BookStatus,
     Cause,
+    Flag,
     GapState,
     Kind,
     Origin,
@@ -24,6 +25,7 @@ from chronicle.core.paths import clean_queue
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields
 from chronicle.etl.book import Book
 from chronicle.etl.checks import checksum
+from tests.support.naive_candles import NaiveCandles
 
 CHANNEL = {
     Kind.BOOK_DELTA: "book",
@@ -91,6 +93,7 @@ class NaiveEtl:
         self.fields: dict[int, tuple[InstrumentFields, int]] = {}
         self.ranks: dict[tuple[str, str], dict[int, int]] = {}
         self.books: dict[str, NaiveBook] = {}
+        self.candles: dict[str, NaiveCandles] = {}
         self.out: dict[str, list[tuple[Any, ...]]] = {}
         self.ordinals: dict[tuple[str, int], int] = {}
 
@@ -110,16 +113,34 @@ class NaiveEtl:
             else:
                 for record in own:
                     self._put(queue, record.kind, record.index, tuple(record.fields().values()))
+                    if record.kind == Kind.TRADE:
+                        self._candles(queue, record)
+
+    def _candles(self, trade_queue: str, record: Record) -> None:
+        queue = trade_queue.replace("/trade", "/candle")
+        fields, defined_at = self.fields[record.instrument]
+        if queue not in self.out:
+            self._create(queue, fields, defined_at)
+            self.candles[queue] = NaiveCandles()
+        values = record.fields()
+        for candle in self.candles[queue].take(
+            record.ts_recv, record.ts_event, values["price"], values["size"], record.side
+        ):
+            self._put(queue, Kind.CANDLE, record.index, candle)
 
     def _define(self, record: Record) -> None:
         fields = InstrumentFields.unpack(record.body)
+        before = self.fields.get(record.instrument, (fields, 0))[0]
         changed = fields != self.fields.get(record.instrument, (None, 0))[0]
         self.fields[record.instrument] = (fields, record.index)
-        for channel in ("book", "trade", "quote"):
+        for channel in ("book", "trade", "quote", "candle"):
             for lane in range(0, 4000, 1000):
                 queue = clean_queue(fields.symbol, channel, lane)
                 if queue not in self.out or not changed:
                     continue
+                if channel == "candle":
+                    price = 10 ** (fields.price_exponent - before.price_exponent)
+                    self.candles[queue].rescale(price, 10 ** (fields.size_exponent - before.size_exponent))
                 if channel != "book":
                     self._put(queue, Kind.INSTRUMENT, record.index, None)
                     continue
@@ -161,6 +182,10 @@ class NaiveEtl:
             for source in list(ranks):
                 if code == StatusCode.CAPTURE_START or source == record.source:
                     queue = clean_queue(symbol, channel, 1000 * ranks.pop(source))
+                    if channel == "trade":
+                        candles = queue.replace("/trade", "/candle")
+                        for candle in self.candles[candles].end_line():
+                            self._put(candles, Kind.CANDLE, record.index, candle)
                     if channel == "book":
                         self._put(queue, Kind.STATUS, record.index, code)
                         book = self.books[queue]
@@ -208,9 +233,12 @@ class NaiveEtl:
             first, last = deltas[0].fields()["sequence_first"], deltas[0].sequence
             previous = deltas[0].fields()["sequence_previous"]
             rule = book.fields.sequence_rule
+            ranged = rule in (SequenceRule.BINANCE_SPOT, SequenceRule.BINANCE_FUTURES)
+            if rule == SequenceRule.BINANCE_FUTURES and previous != NONE:
+                first = previous + 1
             if trusted:
-                proven = rule == SequenceRule.BINANCE_SPOT
-                if rule == SequenceRule.BINANCE_SPOT:
+                proven = ranged
+                if ranged:
                     if last <= book.last:
                         return
                     good = first <= book.last + 1 if book.fresh else first == book.last + 1
@@ -233,7 +261,7 @@ class NaiveEtl:
         if cause is not None:
             self._open(queue, book, cause, book.good_ts, index)
         if deltas:
-            if rule == SequenceRule.BINANCE_SPOT and (book.gap or not book.started):
+            if ranged and (book.gap or not book.started):
                 if not book.waiting or last > book.waiting[-1][1]:
                     if book.waiting and first != book.waiting[-1][1] + 1:
                         book.waiting = []
@@ -262,7 +290,7 @@ class NaiveEtl:
     def _venue_snapshot(self, queue: str, book: NaiveBook, records: list[Record], record: Record) -> None:
         index, ts_recv = record.index, record.ts_recv
         synced = book.started and not book.gap
-        binance = book.fields.sequence_rule == SequenceRule.BINANCE_SPOT
+        binance = book.fields.sequence_rule in (SequenceRule.BINANCE_SPOT, SequenceRule.BINANCE_FUTURES)
         last = record.sequence
         if binance and synced and book.last != NONE and last < book.last:
             return
@@ -341,6 +369,13 @@ def summary(records: list[Record]) -> list[tuple[Any, ...]]:
             what = fields["code"]
         elif record.kind in (Kind.BOOK_DELTA, Kind.ORDER):
             what = (record.side, *tuple(fields.values())[:2])
+        elif record.kind == Kind.CANDLE:
+            sums = [
+                (fields[f"{name}_high"] << 64) + fields[f"{name}_low"]
+                for name in ("volume", "notional", "buy_volume")
+            ]
+            head = (fields["timeframe"], record.ts_event, fields["state"], record.flags & Flag.CORRECTION)
+            what = (*head, *(fields[name] for name in ("trade_count", "open", "high", "low", "close")), *sums)
         elif record.kind != Kind.INSTRUMENT:
             what = tuple(fields.values())
         out.append((Kind(record.kind).name, record.source_index, record.ordinal, what))

@@ -1,12 +1,15 @@
-"""Append and tail of the queue; peers: a plain buffered file with struct.pack, and LMDB."""
+"""Append, roll, read and tail of the queue, 64-byte records, beside an empty loop and what people use instead.
+
+Peers run in the same run where they can be had (else a line on stderr says why not): Chronicle Queue, a buffered file
+with struct.pack, LMDB, Redis Streams, NATS JetStream. The empty control loop's median is taken off every single call.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
+import gc
 import struct
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
@@ -14,40 +17,74 @@ import numpy as np
 
 from chronicle.core import Kind, Queue
 from chronicle.core.dtypes import DTYPES
-from chronicle.core.layout import Flag, Side
+from chronicle.core.layout import Flag
+from tools.benches import queue_tail
 from tools.benches.figure import Figure, best_ns, each_ns, quantile, scratch
+from tools.peers import chronicle_queue, servers
+from tools.peers.result import PeerResult, ask
 
 SINGLE = 200_000
 BATCH = 500_000
-TAILED = 20_000
+OBJECTS = 100_000
+SERVED = 5_000
+SHARES = {"": ("p50", 0.5), "_p99": ("p99", 0.99), "_p999": ("p999", 0.999), "_max": ("max", 1.0)}
+BODY = struct.pack("<qq", 1, 2)  # 64 bytes with the header
 
 
 def run() -> Iterator[Figure]:
     """Yield the figures."""
     with scratch() as folder:
-        yield from _single(folder)
-        yield from _many(folder)
-        yield from _read(folder)
-        yield from _tail(folder)
+        peers = [
+            peer
+            for peer in (
+                ask("Chronicle Queue", lambda: chronicle_queue.measure(folder, BATCH, 2 * BATCH)),
+                buffered_file(folder),
+                lmdb_store(folder),
+                ask("Redis Streams", lambda: servers.measure_redis(folder, SERVED)),
+                ask("NATS JetStream", lambda: servers.measure_nats(folder, SERVED)),
+            )
+            if peer is not None
+        ]
+        yield from _single(folder, peers)
+        yield from _many(folder, peers)
+        yield from _rolls(folder)
+        yield from _read(folder, peers)
+        yield from queue_tail.run(folder)
 
 
-def _single(folder: Path) -> Iterator[Figure]:
-    body = struct.pack("<qq", 1, 2)  # 64 bytes with the header
-    empty = each_ns(lambda number: None, SINGLE)
+def _against(name: str, value: float, unit: str, count: int, peers: list[PeerResult], key: str) -> Iterator[Figure]:
+    """Yield the figure beside the first peer that has it, and once more beside each other one."""
+    others = [peer for peer in peers if key in peer.values]
+    if not others:
+        yield Figure(name, value, unit, count)
+    for number, peer in enumerate(others):
+        label = name if number == 0 else f"{name}.vs_{peer.label.split()[0].lower().rstrip(':')}"
+        yield Figure(label, value, unit, count, peer.label, peer.values[key])
+
+
+def _single(folder: Path, peers: list[PeerResult]) -> Iterator[Figure]:
+    empty = _each(lambda number: None)
+    control = quantile(empty, 0.5)
     queue = Queue.create(folder / "single.q", segment_bytes=256 << 20)
     with queue.appender() as appender:
-        appender.append(Kind.STATUS, body, ts_recv=0)
+        appender.append(Kind.STATUS, BODY, ts_recv=0)
         assert appender.prefault()
-        ours = each_ns(lambda number: appender.append(Kind.STATUS, body, ts_recv=number), SINGLE)
-    packer = struct.Struct("<IHBBqqqIHHqqq")
-    with open(folder / "plain", "wb", buffering=1 << 20) as file:
-        plain = each_ns(
-            lambda number: file.write(packer.pack(64, 17, 128, 0, number, 0, -1, 0, 0, 0, -1, 1, 2)), SINGLE
-        )
-    control = quantile(empty, 0.5)
-    for name, share in (("", 0.5), ("_p99", 0.99), ("_p999", 0.999), ("_max", 1.0)):
-        cost, peer = quantile(ours, share) - control, quantile(plain, share) - control
-        yield Figure(f"queue.append_one_ns{name}", cost, "ns", SINGLE, "buffered file + struct.pack", max(peer, 1.0))
+        put = appender.recorder(Kind.STATUS, len(BODY))
+        ours = _each(lambda number: put(number, BODY))
+        general = _each(lambda number: appender.append(Kind.STATUS, BODY, ts_recv=SINGLE + number))
+    for suffix, (key, share) in SHARES.items():
+        yield Figure(f"queue.control_ns{suffix}", quantile(empty, share), "ns", SINGLE)
+        yield from _against(f"queue.append_one_ns{suffix}", quantile(ours, share) - control, "ns", SINGLE, peers, key)
+        yield Figure(f"queue.append_any_ns{suffix}", quantile(general, share) - control, "ns", SINGLE)
+
+
+def _each(call: Callable[[int], object]) -> list[int]:
+    gc.collect()
+    gc.disable()
+    try:
+        return each_ns(call, SINGLE)
+    finally:
+        gc.enable()
 
 
 def _rows(count: int) -> np.ndarray:
@@ -56,105 +93,112 @@ def _rows(count: int) -> np.ndarray:
     return rows
 
 
-def _many(folder: Path) -> Iterator[Figure]:
+def _many(folder: Path, peers: list[PeerResult]) -> Iterator[Figure]:
     rows = _rows(BATCH)
     queue = Queue.create(folder / "many.q", segment_bytes=512 << 20)
     with queue.appender() as appender:
         appender.append_many(rows[:1])
         assert appender.prefault()
         ours = best_ns(lambda: appender.append_many(rows), 5) / BATCH
-    environment = lmdb.open(str(folder / "lmdb"), map_size=1 << 30, sync=False, writemap=True)
-    blobs = [rows[number : number + 1].tobytes() for number in range(20_000)]
-
-    def put() -> None:
-        for start in range(0, len(blobs), 500):
-            with environment.begin(write=True) as transaction:
-                for number in range(start, start + 500):
-                    transaction.put(number.to_bytes(8, "big"), blobs[number], append=False)
-
-    theirs = best_ns(put, 3) / len(blobs)
-    environment.close()
-    yield Figure("queue.append_many_ns", ours, "ns", BATCH, "LMDB put, 500 a transaction, no sync", theirs)
+    yield from _against("queue.append_many_ns", ours, "ns", BATCH, peers, "batch")
 
 
-def _read(folder: Path) -> Iterator[Figure]:
+def _rolls(folder: Path) -> Iterator[Figure]:
+    """What an append costs that rolls, with sealing in place (small segments) and by a thread (large ones)."""
+    for label, size, count in (("1_mib", 1 << 20, 300_000), ("16_mib", 16 << 20, 1_500_000)):
+        queue = Queue.create(folder / f"roll-{label}.q", segment_bytes=size)
+        clock = time.perf_counter_ns
+        rolls = []
+        with queue.appender() as appender:
+            put = appender.recorder(Kind.STATUS, len(BODY))
+            start = clock()
+            for number in range(count):
+                before = clock()
+                put(number, BODY)
+                took = clock() - before
+                if took > 20_000:
+                    rolls.append(took)
+            total = clock() - start
+        made = len(queue.segments()) - 1
+        slowest = sorted(rolls)[-made:]
+        yield Figure(f"queue.roll_{label}_p50_us", quantile(slowest, 0.5) / 1e3, "us", made)
+        yield Figure(f"queue.roll_{label}_max_us", slowest[-1] / 1e3, "us", made)
+        yield Figure(f"queue.append_with_rolls_{label}_ns", total / count, "ns", count)
+
+
+def _read(folder: Path, peers: list[PeerResult]) -> Iterator[Figure]:
     queue = Queue.open(folder / "many.q")
     count = queue.end_index()
+    width = DTYPES[Kind.ROLL]
 
-    def windows() -> None:
+    def kernel() -> None:
         tailer = queue.tailer()
         while (window := tailer.next_window()) is not None:
             window.offsets()
 
-    import chronicle.core.kernels.scan  # noqa: F401 - the kernel path is what is measured
-
-    windows()
-    yield Figure("queue.read_view_ns", best_ns(windows, 3) / count, "ns", count)
-    limit = 100_000
+    def view() -> int:
+        tailer, total = queue.tailer(), 0
+        while (window := tailer.next_window()) is not None:
+            total += int(np.frombuffer(window.memory, width)["ts_recv"].sum())
+        return total
 
     def objects() -> None:
         for number, _ in enumerate(queue.tailer().drain()):
-            if number >= limit:
+            if number >= OBJECTS:
                 return
 
-    yield Figure("queue.read_object_ns", best_ns(objects, 2) / limit, "ns", limit)
+    import chronicle.core.kernels.scan  # noqa: F401 - the kernel path is what is measured
+
+    kernel()
+    yield from _against("queue.read_kernel_ns", best_ns(kernel, 3) / count, "ns", count, peers, "read")
+    yield from _against("queue.read_view_ns", best_ns(view, 3) / count, "ns", count, peers, "read")
+    yield from _against("queue.read_object_ns", best_ns(objects, 2) / OBJECTS, "ns", OBJECTS, peers, "read")
 
 
-def _tail(folder: Path) -> Iterator[Figure]:
-    for name, spin in (("queue.tail_spin", True), ("queue.tail_futex", False)):
-        latencies = _measure_tail(folder / f"{name}.q", spin=spin)
-        for label, share in (("p50", 0.5), ("p99", 0.99)):
-            yield Figure(f"{name}_{label}_ns", quantile(latencies, share), "ns", len(latencies))
+def buffered_file(folder: Path) -> PeerResult:
+    """A plain file behind a buffer of 1 MiB, struct.pack in front."""
+    packer = struct.Struct("<IHBBqqqIHHqqq")
+    control = quantile(_each(lambda number: None), 0.5)
+    path = folder / "plain"
+    with open(path, "wb", buffering=1 << 20) as file:
+        times = _each(lambda number: file.write(packer.pack(64, 17, 128, 0, number, 0, -1, 0, 0, 0, -1, 1, 2)))
+    rows = _rows(BATCH)
+    with open(folder / "plain-many", "wb", buffering=0) as file:
+        batch = best_ns(lambda: file.write(rows), 3) / BATCH
 
-
-def _measure_tail(path: Path, *, spin: bool) -> list[int]:
-    """Return sorted ns from commit to sight in another process, at about 10k records a second."""
-    queue = Queue.create(path, segment_bytes=64 << 20)
-    with queue.appender() as appender:
-        appender.append(Kind.STATUS, ts_recv=0)
-        appender.prefault()
-        parent, child = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=_tail_process, args=(str(path), spin, child))
-        process.start()
-        assert parent.recv() == "ready"
-        due = time.perf_counter_ns()
-        for _ in range(TAILED):
-            due += 100_000
-            while time.perf_counter_ns() < due:
+    def read() -> None:
+        with open(path, "rb", buffering=1 << 20) as file:
+            for _ in iter(lambda: file.read(64), b""):
                 pass
-            appender.append(Kind.STATUS, ts_recv=time.clock_gettime_ns(time.CLOCK_MONOTONIC), side=Side.NONE)
-        latencies = parent.recv()
-        process.join()
-    return sorted(latencies)
+
+    values = {key: max(quantile(times, share) - control, 1.0) for key, share in SHARES.values()}
+    return PeerResult("file: struct.pack, 1 MiB buffer", values | {"batch": batch, "read": best_ns(read, 1) / SINGLE})
 
 
-def _tail_process(path: str, spin: bool, pipe: Connection) -> None:
-    from chronicle.core.kernels.scan import spin_until
+def lmdb_store(folder: Path) -> PeerResult:
+    """LMDB without sync: one put a transaction, and 500."""
+    environment = lmdb.open(str(folder / "lmdb"), map_size=1 << 30, sync=False, writemap=True)
+    blob = bytes(64)
 
-    queue = Queue.open(path)
-    tailer = queue.tailer()
-    tailer.seek_end()
-    tailer.lag()
-    latencies: list[int] = []
-    now = time.clock_gettime_ns
-    words, address, position = _raw_position(queue)
-    spin_until(np.uint64(address), 1)
-    pipe.send("ready")
-    if spin:
-        while len(latencies) < TAILED:
-            word = int(spin_until(np.uint64(address + position), 1_000_000))
-            if word:
-                latencies.append(now(time.CLOCK_MONOTONIC) - words[(position + 8) >> 3])
-                position += word & 0xFFFFFFFF
-    else:
-        while len(latencies) < TAILED:
-            if tailer.wait(1_000_000_000):
-                while (event := tailer.next_event()) is not None:
-                    latencies.append(now(time.CLOCK_MONOTONIC) - event[0].ts_recv)
-    pipe.send(latencies)
+    def one(number: int) -> None:
+        with environment.begin(write=True) as transaction:
+            transaction.put(number.to_bytes(8, "big"), blob)
 
+    times = each_ns(one, 20_000)
 
-def _raw_position(queue: Queue) -> tuple[memoryview, int, int]:
-    segment = queue.open_segment(max(queue.segment_files()))
-    return segment.mapping.words, segment.mapping.address, segment.data_end()
+    def many() -> None:
+        for start in range(0, 50_000, 500):
+            with environment.begin(write=True) as transaction:
+                for number in range(start, start + 500):
+                    transaction.put(number.to_bytes(8, "big"), blob)
+
+    def read() -> None:
+        with environment.begin() as transaction:
+            for _ in transaction.cursor().iternext(keys=False):
+                pass
+
+    batch = best_ns(many, 3) / 50_000
+    values = {key: quantile(times, share) for key, share in SHARES.values()}
+    values |= {"batch": batch, "read": best_ns(read, 3) / 50_000}
+    environment.close()
+    return PeerResult(f"LMDB {'.'.join(map(str, lmdb.version()))}, no sync", values)

@@ -115,8 +115,10 @@ def append_batch(appender: Appender, records: Any) -> int:
         window = appender.kernel_window()
         if window is not None:
             target, address, state, seek = window
-            done = int(_append(rows, done, width, target, address, state, seek, seek.shape[0]))
-            appender.kernel_done(state)
+            try:
+                done = int(_append(rows, done, width, target, address, state, seek, seek.shape[0]))
+            finally:
+                appender.kernel_done(state)  # also when Ctrl-C follows the kernel: what it committed is committed
         if done < rows.shape[0]:
             stop = done + int(np.argmax((rows[done:, 0] & _LAST) != 0)) + 1
             event = bytearray(rows[done:stop].tobytes())

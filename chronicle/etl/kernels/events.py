@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from chronicle.etl.kernels.checks import book_checksum
+from chronicle.etl.kernels.ladder import USED, apply_records
 from chronicle.etl.kernels.levels import set_level, truncate
 
 __all__ = ["advance", "apply_event", "fit", "gather", "index_records"]
@@ -26,6 +27,9 @@ NONE = -1
 RULE_BINANCE_SPOT = 1
 RULE_OKX_V5 = 2
 RULE_COUNT = 3
+RULE_BINANCE_FUTURES = 4
+RULE_CONNECTION = 5
+RULES_KNOWN = 6
 
 # Registers of a book stream (int64[REGISTERS]).
 LAST_SEQUENCE = 0
@@ -154,9 +158,20 @@ def apply_event(levels: Any, counts: Any, out: Any, out_starts: Any, first: int,
 
 @numba.njit(cache=True, nogil=True)
 def advance(
-    levels: Any, counts: Any, registers: Any, limits: Any, out: Any, out_starts: Any, ends: Any, event: int
+    levels: Any,
+    counts: Any,
+    ladder: Any,
+    registers: Any,
+    limits: Any,
+    out: Any,
+    out_starts: Any,
+    ends: Any,
+    event: int,
 ) -> int:
     """Apply plain events of a book in good standing from `event` on; return the first one that needs a decision.
+
+    The book is ``levels``, ``counts`` and a ``ladder`` (chronicle.etl.kernels.ladder; off where a CHECK_RULE or a
+    DEPTH is set, which need the sorted arrays whole).
 
     Plain: BOOK_DELTA and ORDER records, and one CHECK under CHECK_RULE (0: none) that passes, in sequence by the
     venue's rule, no snapshot due, inside the open segment's limits, and room in the arrays (else NEEDED_ROOM says how
@@ -212,10 +227,12 @@ def advance(
                 out[delta_at + 9],
             ):
                 break
-            if max(counts[0], counts[1]) + deltas > levels.shape[1]:
-                registers[NEEDED_ROOM] = max(counts[0], counts[1]) + deltas
+            used = ladder[2]
+            room = max(counts[0] + used[USED], counts[1] + used[USED + 1]) + deltas
+            if room > levels.shape[1]:
+                registers[NEEDED_ROOM] = room
                 break
-            apply_event(levels, counts, out, out_starts, first, end)
+            apply_records(levels, counts, ladder, out, out_starts, first, end)
             truncate(levels, counts, limits[DEPTH])
             if check_at != NONE:
                 computed = book_checksum(
@@ -229,7 +246,8 @@ def advance(
                 registers[CHECKED_TS] = ts_recv
                 registers[CHECKED_INDEX] = out[at + 3]
             if sequence != NONE:
-                if registers[LAST_SEQUENCE] != NONE and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE):
+                held = rule != 0 and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE)
+                if held and registers[LAST_SEQUENCE] != NONE:
                     registers[SEQUENCE_HELD] = 1
                 registers[LAST_SEQUENCE] = sequence
             registers[AFTER_SNAPSHOT] = 0
@@ -243,7 +261,9 @@ def advance(
 @numba.njit(cache=True, nogil=True)
 def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
     """Return whether the message is to be applied (Step.APPLY)."""
-    if rule == RULE_BINANCE_SPOT:
+    if rule in (RULE_BINANCE_SPOT, RULE_BINANCE_FUTURES):
+        if rule == RULE_BINANCE_FUTURES and previous != NONE:
+            first = previous + 1
         if last == NONE or sequence <= last:
             return False
         if after_snapshot:
@@ -253,7 +273,14 @@ def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence
         return previous in (NONE, last) or last == NONE
     if rule == RULE_COUNT:
         return last == NONE or sequence == NONE or sequence == last + 1
+    if rule == RULE_CONNECTION:
+        return last == NONE or sequence == NONE or sequence > last
     return True
+
+
+def known_rule(rule: int) -> int:
+    """Return `rule`, or 0 (no rule) for one of a later version: it judges nothing and proves nothing."""
+    return rule if 0 <= rule < RULES_KNOWN else 0
 
 
 def new_registers() -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from chronicle.core.errors import ConfigError, DecodeError, NotFoundError
 from chronicle.feed.adapter import Frame
+from chronicle.feed.captures.bybit import is_bybit, open_bybit
 from chronicle.feed.captures.cryptofeed import is_cryptofeed, open_cryptofeed
 from chronicle.feed.captures.hftbacktest import is_hftbacktest, open_hftbacktest
 from chronicle.feed.captures.lobster import is_lobster, open_lobster
@@ -19,7 +20,7 @@ from chronicle.feed.marks import Line
 
 __all__ = ["FORMATS", "Capture", "detect_format", "open_capture"]
 
-FORMATS: Final = ("cryptofeed", "hftbacktest", "lobster", "wire")
+FORMATS: Final = ("bybit", "cryptofeed", "hftbacktest", "lobster", "wire")
 FILES_MAX: Final = 500
 """Files are open at the same time; more than this would exhaust descriptors."""
 
@@ -85,6 +86,8 @@ def detect_format(path: Path) -> str:
         raise DecodeError("this folder is no home with a wire queue", path=path, hint="give the capture's files")
     if is_lobster(path):
         return "lobster"
+    if is_bybit(path):
+        return "bybit"
     head = first_lines(path, 20)
     if is_hftbacktest(head):
         return "hftbacktest"
@@ -132,6 +135,7 @@ def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: 
             )
         format = formats.pop()
     openers = {
+        "bybit": open_bybit,
         "cryptofeed": open_cryptofeed,
         "hftbacktest": open_hftbacktest,
         "lobster": open_lobster,

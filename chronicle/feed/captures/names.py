@@ -17,6 +17,14 @@ EXCHANGES: Final = {
     "BINANCE_FUTURES": "binance-usdm",
     "BINANCE_DELIVERY": "binance-coinm",
     "NASDAQ": "nasdaq",
+    "BYBIT": "bybit",
+    "COINBASE": "coinbase",
+    "BITGET": "bitget",
+    "KRAKEN_FUTURES": "kraken-futures",
+    "KUCOIN": "kucoin",
+    "DERIBIT": "deribit",
+    "BITFINEX": "bitfinex",
+    "BITMEX": "bitmex",
 }
 """The names that cryptofeed gives to exchanges; others are taken in lower case with ``-`` for ``_``."""
 
@@ -31,6 +39,14 @@ HOSTS: Final = {
     "dstream.binance.com": "binance-coinm",
     "binance.com": "binance",
     "binance.us": "binance-us",
+    "bybit.com": "bybit",
+    "coinbase.com": "coinbase",
+    "bitget.com": "bitget",
+    "futures.kraken.com": "kraken-futures",
+    "kucoin.com": "kucoin",
+    "deribit.com": "deribit",
+    "bitfinex.com": "bitfinex",
+    "bitmex.com": "bitmex",
 }
 """Host names, or ends of them, longest first."""
 
@@ -70,6 +86,8 @@ def venue_of_address(address: str) -> str | None:
         return rest.partition(":")[0] or None
     if scheme == "lobster":
         return "nasdaq"
+    if scheme == "bybit":
+        return scheme
     try:
         host = urlsplit(address).hostname or ""
     except ValueError:

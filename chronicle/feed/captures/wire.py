@@ -40,6 +40,9 @@ class _OneQueue:
     def segments(self, queue: str) -> list[SegmentInfo]:
         return self._queue.segments()
 
+    def sealed_end(self, queue: str) -> int:
+        return self._queue.tail_mark()["next_base_index"]
+
     def open(self, queue: str, number: int) -> LocalSegment:
         return self._queue.open_segment(number)
 

@@ -1,6 +1,7 @@
-"""Binance spot: depth diffs, trade, aggTrade, bookTicker, partial depth; REST depth snapshots and exchangeInfo.
+"""Binance spot and Binance.US: depth diffs, trade, aggTrade, bookTicker, partial depth; REST depth, lists.
 
-Source: github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-api.md). A REST snapshot of N levels
+Source: github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-api.md); docs.binance.us is alike.
+The futures markets differ in what :mod:`chronicle.feed.venues.binance_futures` overrides. A REST snapshot of N levels
 that comes full is cut: below its last bid and above its last ask nothing is known, though the diffs tell changes
 there. The snapshot record says so with its price range.
 """
@@ -12,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
-from chronicle.core.layout import INT64_MAX, INT64_MIN, Origin, SequenceRule, Side, StatusCode, TradeType
+from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, Origin, SequenceRule, Side, StatusCode, TradeType
 from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
@@ -20,7 +21,7 @@ from chronicle.feed.symbology import Symbol
 from chronicle.feed.venues.levels import add_deltas, known
 from chronicle.feed.venues.messages import MessageAdapter, json_value, stamp_ns, whole
 
-__all__ = ["BinanceAdapter"]
+__all__ = ["BinanceAdapter", "BinanceUsAdapter"]
 
 LIMITS: Final = frozenset({5, 10, 20, 50, 100, 500, 1000, 5000})
 """Level counts that the venue is asked for; a side of such a length may have been cut."""
@@ -45,6 +46,8 @@ class BinanceAdapter(MessageAdapter):
 
     venue = "binance"
     rules = VenueRules(sequence_rule=SequenceRule.BINANCE_SPOT)
+    ignored: frozenset[Any] = _IGNORED
+    """Events of streams that carry nothing for us."""
 
     def __init__(self, registry: Any) -> None:
         super().__init__(registry)
@@ -63,16 +66,16 @@ class BinanceAdapter(MessageAdapter):
                 return
         event = message.get("e")
         if event == "depthUpdate":
-            self._diff(frame, out, message)
+            self._depth(frame, out, message, stream)
         elif event == "trade" or event == "aggTrade":
             self._trade(frame, out, message, aggregate=event == "aggTrade")
-        elif event is None and "u" in message and "A" in message:
+        elif event == "bookTicker" or (event is None and "u" in message and "A" in message):
             self._quote(frame, out, message)
         elif event is None and "lastUpdateId" in message:
             self._snapshot(frame, out, message, stream)
         elif "result" in message or "error" in message or "code" in message:
             self._reply(frame, out, message)
-        elif event not in _IGNORED:
+        elif event not in self.ignored:
             raise DecodeError("a Binance message is of no known event", found=repr(message)[:120])
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
@@ -81,7 +84,7 @@ class BinanceAdapter(MessageAdapter):
         if path.endswith("/exchangeInfo"):
             answer = json_value(frame.payload)
             if "symbols" in answer:
-                self.registry.learn(self.venue, [_listing(entry) for entry in answer["symbols"]])
+                self.registry.learn(self.venue, [self.listing(entry) for entry in answer["symbols"]])
             else:
                 self._reply(frame, out, answer)
         elif path.endswith("/depth"):
@@ -103,26 +106,46 @@ class BinanceAdapter(MessageAdapter):
         """Forget requests that the connection before never answered."""
         self._sent.pop(frame.connection, None)
 
+    def listing(self, entry: dict[str, Any]) -> Listing:
+        """Return what the venue's list says of one symbol."""
+        symbol = Symbol(self.venue, entry["baseAsset"], entry["quoteAsset"])
+        return Listing(entry["symbol"], symbol, *tick_and_lot(entry))
+
+    def previous(self, message: dict[str, Any]) -> int:
+        """Return the update id that a diff follows, where the market sends it."""
+        return NONE
+
+    def _depth(self, frame: Frame, out: EventBuilder, message: dict[str, Any], stream: str) -> None:
+        """Add what a depth stream sent: a diff."""
+        self._diff(frame, out, message)
+
     def _diff(self, frame: Frame, out: EventBuilder, message: dict[str, Any]) -> None:
         """Add a BOOK_DELTA per level; one without side and size keeps the chain when a diff has no levels."""
         symbol = self._seen(frame, message["s"])
         reader = self.reader(out, symbol, "book")
         ts_event = stamp_ns(message["E"], "E")
-        first, last = whole(message["U"], "U"), whole(message["u"], "u")
+        first, last, previous = whole(message["U"], "U"), whole(message["u"], "u"), self.previous(message)
         bids, asks = reader.read(message["b"], message["a"])
         number = reader.instrument.number
-        add_deltas(out, number, Side.BID, bids, ts_event=ts_event, sequence=last, sequence_first=first)
-        add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, sequence=last, sequence_first=first)
+        numbers = {"sequence": last, "sequence_first": first, "sequence_previous": previous}
+        add_deltas(out, number, Side.BID, bids, ts_event=ts_event, **numbers)
+        add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, **numbers)
         if not bids and not asks:
-            out.delta(number, Side.NONE, 0, 0, ts_event=ts_event, sequence=last, sequence_first=first)
+            out.delta(number, Side.NONE, 0, 0, ts_event=ts_event, **numbers)
         reader.report()
         reader.finish()
 
     def _snapshot(self, frame: Frame, out: EventBuilder, message: dict[str, Any], stream: str) -> None:
         symbol, limit = self._snapshot_of(frame, stream)
-        reader = self.reader(out, symbol, "book")
         sequence = whole(message["lastUpdateId"], "lastUpdateId")
-        sides = reader.read(message["bids"], message["asks"])
+        self.add_snapshot(out, symbol, limit, sequence, message["bids"], message["asks"], _time(message))
+
+    def add_snapshot(
+        self, out: EventBuilder, symbol: Any, limit: int, sequence: int, bid_rows: Any, ask_rows: Any, ts_event: int
+    ) -> None:
+        """Add a book of up to `limit` levels a side (0: not said), complete as far as it was not cut."""
+        reader = self.reader(out, symbol, "book")
+        sides = reader.read(bid_rows, ask_rows)
         bids, asks = known(sides[0]), known(sides[1])
         fields = SnapshotFields(
             bids,
@@ -131,7 +154,7 @@ class BinanceAdapter(MessageAdapter):
             bid_floor=min(bids)[0] if _is_cut(len(sides[0]), limit) and bids else INT64_MIN,
             ask_ceiling=max(asks)[0] if _is_cut(len(sides[1]), limit) and asks else INT64_MAX,
         )
-        out.snapshot(reader.instrument.number, fields, ts_event=0, sequence=sequence)
+        out.snapshot(reader.instrument.number, fields, ts_event=ts_event, sequence=sequence)
         reader.report()
         reader.finish()
 
@@ -159,15 +182,15 @@ class BinanceAdapter(MessageAdapter):
         reader.finish()
 
     def _quote(self, frame: Frame, out: EventBuilder, message: dict[str, Any]) -> None:
-        """Add the bookTicker: it carries the update id at which it held, and no time."""
+        """Add the bookTicker: it carries the update id at which it held, and on spot no time."""
         symbol = self._seen(frame, message["s"])
         reader = self.reader(out, symbol, "quote")
-        sequence = whole(message["u"], "u")
+        sequence, ts_event = whole(message["u"], "u"), _time(message)
         (levels,) = reader.read([(message["b"], message["B"]), (message["a"], message["A"])])
         bid, ask = levels
         if bid is not None and ask is not None:
             best = [level if level[1] else (INT64_MIN, 0) for level in (bid, ask)]
-            out.quote(reader.instrument.number, *best[0], *best[1], ts_event=0, sequence=sequence)
+            out.quote(reader.instrument.number, *best[0], *best[1], ts_event=ts_event, sequence=sequence)
         reader.report()
         reader.finish()
 
@@ -223,8 +246,18 @@ def _is_cut(count: int, limit: int) -> bool:
     return count >= limit if limit else count in LIMITS or (count > 0 and count % 100 == 0)
 
 
-def _listing(entry: dict[str, Any]) -> Listing:
+def _time(message: dict[str, Any]) -> int:
+    return stamp_ns(message["E"], "E") if "E" in message else 0
+
+
+def tick_and_lot(entry: dict[str, Any]) -> tuple[str, str]:
+    """Return price tick and lot of a list entry's filters, empty where it has none."""
     filters = {item["filterType"]: item for item in entry.get("filters", [])}
-    symbol = Symbol("binance", entry["baseAsset"], entry["quoteAsset"])
     tick = filters.get("PRICE_FILTER", {}).get("tickSize", "")
-    return Listing(entry["symbol"], symbol, tick, filters.get("LOT_SIZE", {}).get("stepSize", ""))
+    return tick, filters.get("LOT_SIZE", {}).get("stepSize", "")
+
+
+class BinanceUsAdapter(BinanceAdapter):
+    """Frames of ``stream.binance.us`` and of its ``/api/v3``."""
+
+    venue = "binance-us"

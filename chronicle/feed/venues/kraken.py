@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
-from chronicle.core.layout import NONE, CheckRule, Origin, Side, StatusCode
+from chronicle.core.layout import CheckRule, Origin, Side, StatusCode
 from chronicle.core.records import SnapshotFields
 from chronicle.core.times import decimal_seconds_ns
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import from_venue
-from chronicle.feed.venues.levels import LevelReader, add_deltas, known
+from chronicle.feed.venues.levels import LevelReader, add_deltas, known, wire_decimals
 from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, whole
 
 __all__ = ["KrakenAdapter"]
@@ -105,7 +105,7 @@ class KrakenAdapter(MessageAdapter):
         first = payload[0]
         if "as" in first or "bs" in first:
             asks, bids = first.get("as", []), first.get("bs", [])
-            levels = reader.read(asks, bids, book_depth=depth, check_decimals=_check_decimals(asks or bids, None))
+            levels = reader.read(asks, bids, book_depth=depth, check_decimals=wire_decimals(asks or bids, None))
             fields = SnapshotFields(known(levels[1]), known(levels[0]), Origin.VENUE)
             out.snapshot(reader.instrument.number, fields, ts_event=_newest_ns(reader, asks, bids))
             reader.report()
@@ -118,7 +118,7 @@ class KrakenAdapter(MessageAdapter):
         known_now = self.registry.current(self.venue, pair)
         rows = [row for _, row in sides]
         before = (known_now.check_price_decimals, known_now.check_size_decimals) if known_now else None
-        decimals = _check_decimals(rows[0] or rows[-1], before)
+        decimals = wire_decimals(rows[0] or rows[-1], before)
         levels = reader.read(*rows, book_depth=depth, check_decimals=decimals)
         ts_event = _newest_ns(reader, *rows)
         number = reader.instrument.number
@@ -194,17 +194,3 @@ def _newest_ns(reader: LevelReader, *sides: list[Any]) -> int:
             except UNREADABLE as error:
                 reader.problem(f"level {row!r}: {error}")
     return newest
-
-
-def _check_decimals(rows: list[Any], before: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return the wire's fixed decimals as the first of `rows` writes them, at least `before`."""
-    try:
-        price, size = rows[0][0], rows[0][1]
-        places = (
-            len(price) - price.index(".") - 1 if "." in price else 0,
-            len(size) - size.index(".") - 1 if "." in size else 0,
-        )
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return before if before != (NONE, NONE) else None
-    places = (min(places[0], 18), min(places[1], 18))
-    return places if before is None else (max(places[0], before[0]), max(places[1], before[1]))

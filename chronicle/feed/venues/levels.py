@@ -13,10 +13,10 @@ from typing import Any, Final
 from chronicle.core import decimals
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
-from chronicle.core.layout import INT64_MAX, Side, StatusCode
+from chronicle.core.layout import INT64_MAX, NONE, Side, StatusCode
 from chronicle.feed.instruments import Instrument, InstrumentRegistry
 
-__all__ = ["Level", "LevelReader", "Levels", "add_deltas", "known"]
+__all__ = ["Level", "LevelReader", "Levels", "add_deltas", "known", "wire_decimals"]
 
 Level = tuple[int, int]
 Levels = list["Level | None"]
@@ -218,3 +218,17 @@ def add_deltas(
                 sequence_first=sequence_first,
                 sequence_previous=sequence_previous,
             )
+
+
+def wire_decimals(rows: Sequence[Any], before: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the wire's fixed decimals (price, size) as the first of `rows` writes them, at least `before`."""
+    try:
+        price, size = rows[0][0], rows[0][1]
+        places = (
+            len(price) - price.index(".") - 1 if "." in price else 0,
+            len(size) - size.index(".") - 1 if "." in size else 0,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return before if before != (NONE, NONE) else None
+    places = (min(places[0], 18), min(places[1], 18))
+    return places if before is None else (max(places[0], before[0]), max(places[1], before[1]))

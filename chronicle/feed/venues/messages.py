@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 import msgspec
@@ -14,9 +15,19 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry, VenueRules
 from chronicle.feed.venues.levels import LevelReader
 
-__all__ = ["UNREADABLE", "MessageAdapter", "json_value", "stamp_ns", "whole"]
+__all__ = [
+    "UNREADABLE",
+    "ConnectionCount",
+    "FreshTrades",
+    "MessageAdapter",
+    "json_value",
+    "numbers_as_text",
+    "stamp_ns",
+    "whole",
+]
 
 _json = msgspec.json.Decoder()
+_json_exact = msgspec.json.Decoder(float_hook=str)
 
 MICROSECONDS_FROM: Final = 10**15
 """Integer times at or above this are microseconds: as milliseconds they would lie after the year 33000."""
@@ -28,8 +39,8 @@ UNREADABLE: Final = (
 """What a hostile message can raise while its parts are taken: all of it means that the message cannot be read."""
 
 
-def json_value(payload: bytes) -> Any:
-    """Return the JSON value in `payload`.
+def json_value(payload: bytes, *, exact: bool = False) -> Any:
+    """Return the JSON value in `payload`; `exact` keeps numbers with a point or exponent as their texts.
 
     Raises
     ------
@@ -37,9 +48,26 @@ def json_value(payload: bytes) -> Any:
         When it is no JSON, or nested deeper than the reader goes.
     """
     try:
-        return _json.decode(payload)
+        return (_json_exact if exact else _json).decode(payload)
     except UNREADABLE as error:
         raise DecodeError(f"cannot read a message as JSON: {error}", found=excerpt(payload)) from error
+
+
+def numbers_as_text(*values: Any) -> list[str]:
+    """Return the decimal texts of JSON numbers read with ``exact``, without a point that says nothing (``5.0``).
+
+    Raises
+    ------
+    DecodeError
+        When one is neither a number nor a decimal text.
+    """
+    texts = []
+    for value in values:
+        text = str(value) if type(value) is int else value
+        if type(text) is not str:
+            raise DecodeError("a price or size is no number", found=repr(value)[:80])
+        texts.append(text.removesuffix(".0"))
+    return texts
 
 
 def excerpt(payload: bytes, limit: int = 120) -> str:
@@ -78,7 +106,43 @@ def stamp_ns(value: Any, name: str) -> int:
     return ns
 
 
-class MessageAdapter:
+class ConnectionCount:
+    """Numbers that a venue counts over a whole connection, whatever the messages are about."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}
+
+    def take(self, out: EventBuilder, connection: int, number: int) -> None:
+        """Note the number of the connection's next message; a hole is a STATUS LOST of the connection."""
+        last = self._last.get(connection)
+        self._last[connection] = number
+        if last is None or number == last + 1:
+            return
+        details = {"first": last + 1, "last": number - 1} if number > last else {"after": last, "number": number}
+        out.status(StatusCode.LOST, details)
+
+    def forget(self, connection: int) -> None:
+        """Start anew: the connection is a new one."""
+        self._last.pop(connection, None)
+
+
+class FreshTrades:
+    """Tells which of the last trades that a venue sends at a subscription were told before a reconnect."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, str], int] = {}
+
+    def note(self, connection: int, symbol: str, number: int) -> None:
+        """Note a trade by what grows from one to the next: its id, or its time."""
+        key = connection, symbol
+        self._last[key] = max(number, self._last.get(key, number))
+
+    def is_old(self, connection: int, symbol: str, number: int) -> bool:
+        """Return whether a trade of this number, or a later one, was noted."""
+        return number <= self._last.get((connection, symbol), INT64_MIN)
+
+
+class MessageAdapter(ABC):
     """Base of the JSON venues' adapters.
 
     A subclass says what its messages mean (`on_message`), and where it matters what HTTP responses, sent frames and
@@ -137,9 +201,9 @@ class MessageAdapter:
         elif form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
             self.on_connection(frame)
 
+    @abstractmethod
     def on_message(self, frame: Frame, out: EventBuilder) -> None:
         """Translate what the venue sent on a connection."""
-        raise NotImplementedError
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Translate an HTTP response; others than the venue's lists and snapshots carry nothing for us."""

@@ -12,7 +12,7 @@ import pytest
 
 import chronicle
 from chronicle.access import lookup
-from chronicle.core.errors import BookNotTrustedError, NotFoundError, SymbolError
+from chronicle.core.errors import BookNotTrustedError, ConfigError, NotFoundError, SymbolError
 from chronicle.core.layout import Cause, StatusCode, Verdict
 from tests.support.home_builder import CleanQueue, definition, progress
 
@@ -373,3 +373,56 @@ def test_long_use_comes_to_pay_for_the_kernels(tmp_path: Path, monkeypatch: pyte
             paid = lookup._kernels_pay(store._shelf)
         assert paid
         assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_lost_segment_is_a_gap_wherever_it_stood(tmp_path: Path, lost: int) -> None:
+    clean = simple(tmp_path)
+    clean.seal()
+    clean.deltas(START + 1000, ("bid", 9990, 4))
+    clean.seal()
+    clean.deltas(START + 2000, ("bid", 9990, 5))
+    clean.close(seal=True)
+    progress(tmp_path, START + 3000)
+    book_queue = tmp_path / "clean/kraken/btc_eur/book.q"
+    with chronicle.open(tmp_path) as store:
+        assert store.gaps(SYMBOL) == []
+        assert store.book(SYMBOL, at=START + 2500).status == "ok"
+    (book_queue / f"{lost:010d}.seg").unlink()
+    with chronicle.open(tmp_path) as store:
+        (gap,) = store.gaps(SYMBOL)
+        assert gap.cause == "missing_segment"
+        assert gap.state == ("open" if lost == 2 else "closed")
+        statuses = [store.book(SYMBOL, at=START + at).status for at in (40, 500, 1500, 2500)]
+        sampled = store.books(SYMBOL, START + 40, START + 2600, every=500, depth=1).to_numpy()["status"]
+    assert (
+        statuses
+        == {
+            0: ["unverified", "unverified", "ok", "ok"],
+            1: ["ok", "gap", "gap", "ok"],
+            2: ["ok", "ok", "gap", "gap"],
+        }[lost]
+    )
+    if lost == 2:
+        assert sampled.tolist() == ["ok", "ok", "gap", "gap", "gap", "gap"]
+
+
+def test_a_queue_whose_every_segment_is_lost_is_a_gap(tmp_path: Path) -> None:
+    simple(tmp_path).close(seal=True)
+    (tmp_path / "clean/kraken/btc_eur/book.q/0000000000.seg").unlink()
+    with chronicle.open(tmp_path) as store:
+        assert [gap.cause for gap in store.gaps(SYMBOL)] == ["missing_segment"]
+        assert store.book(SYMBOL, at=START + 50).status != "ok"
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["kraken:BTC-EUR"]])
+def test_what_is_no_name_and_no_depth_is_refused_with_words(home: Path, wrong: object) -> None:
+    with chronicle.open(home) as store:
+        with pytest.raises(SymbolError, match="named by text"):
+            store.book(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError):
+            store.book(SYMBOL, depth="x")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError):
+        chronicle.open("")
+    with pytest.raises(ConfigError):
+        chronicle.open(5)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from chronicle.cli.main import run
 from chronicle.core.layout import TRADE_BYTES, Kind
 from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields
-from chronicle.core.segment import read_header
+from chronicle.core.segment_header import read_header
 
 BASE_TS = 1_700_000_000_000_000_000
 

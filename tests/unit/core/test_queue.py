@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from chronicle.core.errors import (
     StateError,
 )
 from chronicle.core.layout import EVENT_BYTES_MAX, INT64_MIN, RECORD_BYTES_MAX, Flag, SegmentState
+from chronicle.core.segment_header import read_header
 from tests.support.queues import SMALL, append_random, contents, event, small_queue
 
 
@@ -293,6 +295,36 @@ def test_unknown_kinds_are_skipped_by_their_length(tmp_path: Path) -> None:
 def test_capacity_grows_by_segment_number(tmp_path: Path) -> None:
     queue = small_queue(tmp_path, segment_growth=4, segment_bytes_max=16 * SMALL)
     assert [queue.settings.capacity(number) // SMALL for number in range(5)] == [1, 4, 16, 16, 16]
+
+
+def test_adapting_segments_follow_the_rate_up_and_down_also_over_restarts(tmp_path: Path) -> None:
+    def sizes(name: str, *, restart: bool, retire: bool) -> list[int]:
+        queue = small_queue(
+            tmp_path, name, segment_growth=4, segment_bytes_max=16 * SMALL, segment_adapts=True, cycle_ns=1_000
+        )
+        found: dict[int, int] = {}
+        for cycle, count in enumerate((1, 700, 900, 3_000, 3_000, 1, 1)):
+            with contextlib.ExitStack() as held:
+                appender = held.enter_context(queue.appender())
+                for number in range(count):
+                    appender.append(Kind.WIRE, bytes(200), ts_recv=cycle * 1_000)
+                    path = max(queue.path.glob("*.open"))
+                    found.setdefault(int(path.stem), read_header(path).data_capacity)
+                    if restart and number % 500 == 499:
+                        appender.close()
+                        appender = held.enter_context(queue.appender())
+                if retire:
+                    appender.seal()
+                    for path in queue.segment_files().values():
+                        path.unlink()
+        return [size // SMALL for _, size in sorted(found.items())]
+
+    whole = sizes("whole.q", restart=False, retire=False)
+    assert whole[0] == 1
+    assert max(whole) == 16
+    assert whole[-1] == 1
+    assert sizes("restart.q", restart=True, retire=False) == whole
+    assert sizes("retired.q", restart=True, retire=True)[-1] == 1
 
 
 def test_large_segments_are_prepared_and_sealed_off_the_append_path(tmp_path: Path) -> None:

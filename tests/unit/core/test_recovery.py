@@ -11,7 +11,8 @@ import pytest
 
 from chronicle.core import Kind, Queue
 from chronicle.core.errors import ChronicleError, CorruptionError, ForeignFileError, TornSegmentError, VersionError
-from chronicle.core.segment import LocalSegment, SegmentHeader
+from chronicle.core.segment import LocalSegment
+from chronicle.core.segment_header import SegmentHeader
 from tests.support.queues import append_random, contents, event, small_queue
 
 

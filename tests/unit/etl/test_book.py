@@ -149,3 +149,17 @@ def test_the_plain_book_loads_neither_numpy_nor_numba() -> None:
         "sys.exit(any(name in sys.modules for name in ('numpy', 'numba')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("count", [0, 5, 63, 64, 500])
+def test_many_updates_at_once_are_those_one_by_one(count: int) -> None:
+    chance = np.random.default_rng(count)
+    sides = chance.choice([int(Side.BID), int(Side.ASK), int(Side.NONE)], count).tolist()
+    prices, sizes = chance.integers(1, 80, count).tolist(), chance.integers(0, 3, count).tolist()
+    one, many = Book(), Book()
+    for book in (one, many):
+        book.load([(50, 1), (10, 2)], [(60, 1), (70, 2)])
+    for side, price, size in zip(sides, prices, sizes, strict=True):
+        one.apply(side, price, size)
+    many.apply_many(sides, prices, sizes)
+    assert many.depth(100) == one.depth(100)

@@ -10,14 +10,14 @@ import sys
 import numpy as np
 import pytest
 
-from chronicle.core.layout import NONE, CheckRule, SequenceRule
+from chronicle.core.layout import NONE, CheckRule, SequenceRule, VerifiedBy
 from chronicle.core.sequencing import Step, judge
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.checks import checksum
 from chronicle.etl.kernels import events as kernel
 from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.levels import set_level
-from tests.support.etl_streams import RawStream, instrument, random_levels, run
+from tests.support.etl_streams import BID, RawStream, final, instrument, random_levels, run, status_word
 
 IN_CHILD = "CHRONICLE_TEST_NO_JIT"
 
@@ -32,6 +32,20 @@ def test_kernel_rule_is_the_rule_of_core() -> None:
                     assert step is not Step.APPLY
                 got = rule == 0 or kernel._in_sequence(int(rule), last, int(fresh), first, sequence, previous)
                 assert got == (step is Step.APPLY), (rule, last, first, sequence, previous, fresh)
+
+
+def test_rule_of_a_later_version_judges_and_proves_nothing() -> None:
+    assert [kernel.known_rule(rule) for rule in (-1, 0, max(SequenceRule), max(SequenceRule) + 1, 99)] == [
+        *(0, 0, max(SequenceRule), 0, 0)
+    ]
+    stream = RawStream()
+    stream.define(1, instrument(sequence_rule=99))
+    stream.snapshot(1, [(1, 1)], [(2, 1)], sequence=5)
+    for last in (9, 7, 20):
+        stream.deltas(1, (BID, 1, last), last=last)
+    records = run(stream).records("clean/kraken/btc_eur/book.q")
+    book, trust = final(records)
+    assert (book.best_bid, status_word(book, trust), trust.verified_by) == ((1, 20), "ok", VerifiedBy.NOTHING)
 
 
 @pytest.mark.parametrize("rule", [CheckRule.KRAKEN_V1, CheckRule.OKX_V5])

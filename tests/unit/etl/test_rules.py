@@ -7,7 +7,17 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from chronicle.core.layout import NONE, BookStatus, Cause, CheckRule, GapState, SequenceRule, Verdict, VerifiedBy
+from chronicle.core.layout import (
+    INT64_MIN,
+    NONE,
+    BookStatus,
+    Cause,
+    CheckRule,
+    GapState,
+    SequenceRule,
+    Verdict,
+    VerifiedBy,
+)
 from chronicle.core.sequencing import Step, accepts_snapshot, judge, proves_continuity
 from chronicle.etl.book import Book
 from chronicle.etl.checks import checksum, verdict_of
@@ -19,6 +29,7 @@ from chronicle.etl.status import BookTrust
 from tests.support.etl_streams import instrument
 
 BINANCE, OKX, COUNT = SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5, SequenceRule.COUNT
+FUTURES, LINE = SequenceRule.BINANCE_FUTURES, SequenceRule.CONNECTION
 
 
 @pytest.mark.parametrize(
@@ -43,6 +54,18 @@ BINANCE, OKX, COUNT = SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5, SequenceRu
         (COUNT, 10, False, (NONE, 11, NONE), Step.APPLY),
         (COUNT, 10, False, (NONE, 10, NONE), Step.DROP),
         (COUNT, 10, False, (NONE, 12, NONE), Step.GAP),
+        (FUTURES, NONE, False, (1, 2, 0), Step.NEED_SNAPSHOT),
+        (FUTURES, 10, True, (6, 10, 4), Step.DROP),
+        (FUTURES, 10, True, (6, 12, 4), Step.APPLY),
+        (FUTURES, 10, True, (12, 13, 10), Step.APPLY),
+        (FUTURES, 10, True, (12, 13, 11), Step.GAP),
+        (FUTURES, 10, False, (15, 17, 10), Step.APPLY),
+        (FUTURES, 10, False, (15, 17, 12), Step.GAP),
+        (FUTURES, 10, False, (9, 10, 7), Step.DROP),
+        (LINE, 10, False, (NONE, 14, NONE), Step.APPLY),
+        (LINE, 10, False, (NONE, 10, NONE), Step.DROP),
+        (LINE, 10, False, (NONE, 3, NONE), Step.GAP),
+        (LINE, NONE, True, (NONE, 3, NONE), Step.APPLY),
         (SequenceRule.NONE, 10, False, (NONE, 3, NONE), Step.APPLY),
         (99, 10, False, (1, 3, 1), Step.APPLY),
     ],
@@ -57,6 +80,8 @@ def test_only_a_number_that_was_compared_proves_continuity() -> None:
     assert proves_continuity(OKX, last=5, sequence=6, previous=5)
     assert not proves_continuity(OKX, last=5, sequence=6, previous=NONE)
     assert not proves_continuity(BINANCE, last=NONE, sequence=6, previous=NONE)
+    assert proves_continuity(LINE, last=5, sequence=9, previous=NONE)
+    assert not proves_continuity(LINE, last=5, sequence=9, previous=NONE, line_lost=True)
     assert not proves_continuity(SequenceRule.NONE, last=5, sequence=6, previous=5)
 
 
@@ -96,6 +121,17 @@ def test_okx_text_alternates_and_strips() -> None:
     unsigned = crc32(b"100:0.5:101:0.0001:99.5:1")
     signed = unsigned - (1 << 32) if unsigned >> 31 else unsigned
     assert checksum(CheckRule.OKX_V5, book, instrument()) == signed
+
+
+def test_bitget_text_keeps_the_decimals_of_the_wire() -> None:
+    book = Book(price_exponent=3, size_exponent=4)
+    book.load([(10_000, 5_000), (9_950, 10_000)], [(10_100, 1)])
+    fields = instrument(check_price_decimals=2, check_size_decimals=4)
+    unsigned = crc32(b"10.00:0.5000:10.10:0.0001:9.95:1.0000")
+    signed = unsigned - (1 << 32) if unsigned >> 31 else unsigned
+    assert checksum(CheckRule.BITGET_V1, book, fields) == signed
+    book.apply("bid", 10_001, 1)
+    assert checksum(CheckRule.BITGET_V1, book, fields) == INT64_MIN
 
 
 def test_an_unknown_rule_is_not_judged() -> None:

@@ -31,6 +31,33 @@ from chronicle.feed.symbology import KNOWN_QUOTES, Symbol, candidates, canonical
         ("binance:BTCTUSD", "binance:BTC-TUSD"),
         ("binance:ADAEUR", "binance:ADA-EUR"),
         ("binance:BNBBTC", "binance:BNB-BTC"),
+        ("binance-usdm:BTCUSDT", "binance-usdm:BTC-USDT-PERP"),
+        ("binance-usdm:btcusdt_210924", "binance-usdm:BTC-USDT-210924"),
+        ("binance-usdm:BTC-USDT-PERP", "binance-usdm:BTC-USDT-PERP"),
+        ("binance-futures:1000shibusdt", "binance-usdm:1000SHIB-USDT-PERP"),
+        ("binance-coinm:BTCUSD_PERP", "binance-coinm:BTC-USD-PERP"),
+        ("binance-coinm:ethusd_210924", "binance-coinm:ETH-USD-210924"),
+        ("binance-us:BTCUSD", "binance-us:BTC-USD"),
+        ("bybit:BTCUSDT", "bybit:BTC-USDT"),
+        ("bybit:linear|BTCUSDT", "bybit:BTC-USDT-PERP"),
+        ("bybit:BTCPERP", "bybit:BTC-USDC-PERP"),
+        ("bybit:BTCUSD", "bybit:BTC-USD-PERP"),
+        ("bybit:BTCUSDT-26DEC25", "bybit:BTC-USDT-251226"),
+        ("bybit:BTC-26DEC25", "bybit:BTC-USDC-251226"),
+        ("bybit:BTC-30DEC22-18000-C", "bybit:BTC-USDC-221230-18000-C"),
+        ("bybit:BTC-USDT-PERP", "bybit:BTC-USDT-PERP"),
+        ("coinbase:btc-usd", "coinbase:BTC-USD"),
+        ("bitget:GOGUSDT_SPBL", "bitget:GOG-USDT"),
+        ("bitget:mc|EOSUSDT", "bitget:EOS-USDT-PERP"),
+        ("kraken-futures:PI_XBTUSD", "kraken-futures:BTC-USD-PERP"),
+        ("kraken-futures:fi_ethusd_211231", "kraken-futures:ETH-USD-211231"),
+        ("deribit:BTC-PERPETUAL", "deribit:BTC-USD-PERP"),
+        ("deribit:BTC-24SEP21-8000-P", "deribit:BTC-USD-210924-8000-P"),
+        ("deribit:xrp_usdc-30jun23-0d625-c", "deribit:XRP-USDC-230630-0.625-C"),
+        ("bitfinex:tBTCUSD", "bitfinex:BTC-USD"),
+        ("bitfinex:tBTCF0:USTF0", "bitfinex:BTC-USDT-PERP"),
+        ("bitmex:XBTUSD", "bitmex:BTC-USD-PERP"),
+        ("kucoin:ANKR-BTC", "kucoin:ANKR-BTC"),
         ("nasdaq:amzn", "nasdaq:AMZN"),
         ("nasdaq:BRK.B", "nasdaq:BRK.B"),
     ],
@@ -88,8 +115,34 @@ def test_binance_spelling_has_the_symbol_among_its_candidates(base: str, quote: 
     assert symbol in candidates("binance", to_venue(symbol))
 
 
+@pytest.mark.parametrize(
+    ("venue", "name"),
+    [
+        *(("binance-usdm", name) for name in ("BTCUSDT", "BTCUSDT_210924", "1000SHIBUSDT")),
+        *(("binance-coinm", name) for name in ("BTCUSD_PERP", "ETHUSD_210924")),
+        *(("bybit", name) for name in ("BTCUSDT", "BTCPERP", "BTCUSD", "BTCUSDT-26DEC25", "BTC-26DEC25")),
+        *(("bybit", name) for name in ("BTC-30DEC22-18000-C", "BTC-30DEC22-18000-C-USDT", "ETH-3JAN25")),
+        *(("kraken-futures", name) for name in ("PI_XBTUSD", "PF_XBTUSD", "FI_ETHUSD_211231", "FF_XBTUSD_250926")),
+        *(("deribit", name) for name in ("BTC-PERPETUAL", "SOL_USDC-PERPETUAL", "BTC-24SEP21", "BTC_USDC")),
+        *(("deribit", name) for name in ("BTC-24SEP21-8000-P", "XRP_USDC-30JUN23-0d625-C")),
+        *(("bitfinex", name) for name in ("tBTCUSD", "tTESTBTC:TESTUSD", "tBTCF0:USTF0", "tIOTETH")),
+        *(("bitmex", name) for name in ("XBTUSD", "ETHUSDT")),
+    ],
+)
+def test_own_spelling_of_each_venue_round_trips(venue: str, name: str) -> None:
+    assert to_venue(from_venue(venue, name)) == name
+
+
+def test_contracts_of_two_kinds_are_two_instruments() -> None:
+    assert from_venue("kraken-futures", "PF_XBTUSD") != from_venue("kraken-futures", "PI_XBTUSD")
+    assert [symbol.name for symbol in candidates("bybit", "BTCUSDT")] == ["bybit:BTC-USDT", "bybit:BTC-USDT-PERP"]
+
+
 @given(st.text(max_size=80))
 def test_any_text_gives_candidates_or_none(text: str) -> None:
-    for venue in ("binance", "kraken", "okx", "nasdaq", "unknown"):
+    for venue in (
+        *("binance", "kraken", "okx", "nasdaq", "unknown", "binance-usdm", "binance-coinm", "bybit", "coinbase"),
+        *("bitget", "kraken-futures", "deribit", "bitfinex", "bitmex", "kucoin"),
+    ):
         for symbol in candidates(venue, text):
             assert symbol.name.isascii()

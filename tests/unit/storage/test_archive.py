@@ -178,3 +178,65 @@ def test_footer_packs_and_unpacks(tmp_path: Path, sealed) -> None:
         footer = segment.footer
     end = max(block.object_offset + block.object_bytes for block in footer.blocks)
     assert ArchiveFooter.unpack(footer.pack(), object_end=end, path="") == footer
+
+
+def without_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronicle.storage.event_encode.encode_events", lambda *_: None)
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_a_block_tells_its_kinds_without_being_decoded(
+    tmp_path: Path, sealed, events: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not events:
+        without_events(monkeypatch)
+    store, name = archived(tmp_path, sealed, block_bytes=16384)
+    with ArchivedSegment(store, name) as segment:
+        offsets = [point.offset for point in segment.seek_points()]
+        before = segment.blocks_decoded
+        held = {kind for kind in range(256) if any(segment.may_hold(kind, offset) for offset in offsets)}
+        assert segment.blocks_decoded == before
+        records = bytes(segment.view(segment.data_offset, segment.data_end()))
+    kinds, position = set(), 0
+    while position < len(records):
+        kinds.add(int.from_bytes(records[position + 4 : position + 6], "little"))
+        position += int.from_bytes(records[position : position + 4], "little")
+    assert held == kinds
+
+
+def test_a_block_of_another_method_may_hold_anything(tmp_path: Path, sealed) -> None:
+    store, name = archived(tmp_path, sealed, columns=False)
+    with ArchivedSegment(store, name) as segment:
+        assert segment.may_hold(18, segment.data_offset)
+
+
+def test_kinds_of_a_damaged_block_are_an_error(tmp_path: Path, sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_events(monkeypatch)
+    store, name = archived(tmp_path, sealed, block_bytes=16384)
+    path = tmp_path / "archive" / name
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with ArchivedSegment(store, name) as segment:
+        segment._tail_offset = len(data)  # as for an object longer than what is read of its end
+        with pytest.raises(CorruptionError):
+            segment.may_hold(18, segment.data_offset)
+
+
+def test_stretches_go_on_as_records_where_the_view_was_closed(tmp_path: Path) -> None:
+    from chronicle.access.segments import Shelf
+    from chronicle.storage.source import TieredSource
+    from tests.support.tiers import apply_all
+
+    book_home(tmp_path, 1, per_segment=400)
+    apply_all(tmp_path)
+    shelf = Shelf(TieredSource(tmp_path))
+    segment = shelf.open(shelf.segments(BOOK)[0])
+    whole = segment.data_end()
+    stretches = segment.stretches(None, None, ("price",), {32}, (1, 2))
+    assert stretches is not None
+    segment.close()
+    found = list(stretches)
+    assert found[0].offset == segment.data_offset
+    assert found[-1].end == whole
+    shelf.close()

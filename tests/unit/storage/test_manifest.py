@@ -6,11 +6,19 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import lmdb
 import pytest
 
-from chronicle.core.errors import CorruptionError, ForeignFileError, StateError, VersionError
+from chronicle.core.errors import (
+    CapacityError,
+    CorruptionError,
+    ForeignFileError,
+    StateError,
+    StoreError,
+    VersionError,
+)
 from chronicle.storage.catalog import CATALOG_NAME, Catalog, publish_catalog, read_catalog
-from chronicle.storage.manifest import Entry, Intent, Manifest, Retired
+from chronicle.storage.manifest import Entry, Intent, Manifest, Retired, manifest_error
 from chronicle.storage.policy import default_policy
 from chronicle.storage.rebuild import rebuild_manifest
 from chronicle.storage.source import TieredSource, open_source
@@ -160,3 +168,10 @@ def test_handles_close_with_their_last_user(tmp_path: Path) -> None:
     for number in range(20):
         manifest(tmp_path / str(number)).put([entry()])
     assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+
+def test_a_write_cut_short_on_a_full_disk_is_no_space(tmp_path, monkeypatch):
+    error = lmdb.Error("mdb_txn_commit: Input/output error")
+    assert isinstance(manifest_error(error, tmp_path), StoreError)
+    monkeypatch.setattr("chronicle.storage.manifest._is_full", lambda _: True)
+    assert isinstance(manifest_error(error, tmp_path), CapacityError)

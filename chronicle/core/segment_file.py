@@ -1,0 +1,110 @@
+"""Creating a segment file: reserved, whole, and under its name at once, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import xxhash
+
+from chronicle.core import layout
+from chronicle.core.durable import file_error, sync_folder, temporary_name
+from chronicle.core.errors import StoreError
+from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY_BYTES, SEGMENT_HEADER_BYTES, SegmentState
+from chronicle.core.segment_header import SegmentHeader
+
+__all__ = ["create_segment", "segment_size"]
+
+
+def create_segment(
+    path: Path,
+    *,
+    queue_id: bytes,
+    generation: int,
+    number: int,
+    base_index: int,
+    data_capacity: int,
+    prologue: bytes,
+    cycle_ns: int,
+    cycle_start_ns: int,
+    base_ts_recv: int,
+    take_blank: Callable[[int], Path | None] | None = None,
+) -> None:
+    """Create an open segment at `path`, whole or not at all.
+
+    Its space is reserved on the disk first (``posix_fallocate``), so that a full disk is an error here and never a
+    SIGBUS later. `take_blank` may offer a file of the right size that was reserved ahead.
+
+    Raises
+    ------
+    CapacityError
+        When the disk or tmpfs cannot hold it: nothing is left behind.
+    StoreError
+        On other failures of the file system.
+    """
+    data_offset = _page_aligned(SEGMENT_HEADER_BYTES + len(prologue))
+    data_capacity = _page_aligned(data_capacity)
+    seek_capacity = _seek_capacity(data_capacity)
+    header = SegmentHeader(
+        queue_id=queue_id,
+        generation=generation,
+        number=number,
+        base_index=base_index,
+        data_offset=data_offset,
+        data_capacity=data_capacity,
+        prologue_bytes=len(prologue),
+        prologue_checksum=xxhash.xxh3_64_intdigest(prologue),
+        seek_offset=data_offset + data_capacity,
+        seek_capacity=seek_capacity,
+        cycle_ns=cycle_ns,
+        cycle_start_ns=cycle_start_ns,
+        base_ts_recv=base_ts_recv,
+        state=SegmentState.OPEN,
+    )
+    size = header.seek_offset + seek_capacity * SEEK_ENTRY_BYTES
+    blank = take_blank(size) if take_blank is not None else None
+    temporary = temporary_name(path) if blank is None else blank
+    try:
+        creation = os.O_CREAT if blank is None else 0
+        descriptor = os.open(temporary, os.O_RDWR | creation | os.O_CLOEXEC, 0o644)
+        try:
+            if blank is None:
+                os.ftruncate(descriptor, 0)
+                os.posix_fallocate(descriptor, 0, size)
+            _write_whole(descriptor, header.pack() + prologue)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise file_error(error, f"create a segment of {size} bytes", path) from error
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"could not sync the folder of a new segment: {error.strerror}", path=path) from error
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.pwrite(descriptor, data[written:], written)
+
+
+def segment_size(data_capacity: int, prologue_bytes: int) -> int:
+    """Return the size of an open segment's file."""
+    capacity = _page_aligned(data_capacity)
+    return (
+        _page_aligned(SEGMENT_HEADER_BYTES + prologue_bytes) + capacity + _seek_capacity(capacity) * SEEK_ENTRY_BYTES
+    )
+
+
+def _seek_capacity(data_capacity: int) -> int:
+    return max(64, data_capacity // layout.SEEK_BYTES_PER_ENTRY)
+
+
+def _page_aligned(size: int) -> int:
+    return (size + PAGE_BYTES - 1) & -PAGE_BYTES

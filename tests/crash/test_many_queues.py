@@ -1,0 +1,79 @@
+"""A day of hourly rolls of very many queues: descriptors, maps and memory stay within stated bounds."""
+
+from __future__ import annotations
+
+import resource
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from chronicle.core import Kind, Queue
+from chronicle.core.layout import SegmentState
+from tests.support.survival import fast_folder
+
+HOUR_NS = 3_600 * 10**9
+DESCRIPTORS_PER_QUEUE = 1
+"""The writer lock; neither maps nor closed segments keep one."""
+MAPS_PER_QUEUE = 2
+"""The control page and the open segment."""
+MEMORY_PER_QUEUE = 96 * 1024
+"""The pages of the open segment that were touched, the control page, and the objects of one appender."""
+SLACK = 64
+SLACK_BYTES = 24 * 1024 * 1024
+
+
+def usage() -> tuple[int, int, int]:
+    """Return (open descriptors, maps, resident bytes) of this process."""
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    maps = Path("/proc/self/maps").read_bytes().count(b"\n")
+    resident = int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
+    return descriptors, maps, resident
+
+
+def a_day(count: int) -> None:
+    allowed, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count * DESCRIPTORS_PER_QUEUE + 4 * SLACK
+    if allowed < wanted:
+        if hard < wanted:
+            pytest.skip(f"{wanted} descriptors are needed, the limit is {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    with fast_folder() as folder, ExitStack() as stack:
+        before = usage()
+        queues = [
+            Queue.create(folder / f"{number}.q", segment_bytes=64 * 1024, cycle_ns=HOUR_NS) for number in range(count)
+        ]
+        appenders = [stack.enter_context(queue.appender()) for queue in queues]
+        peaks = []
+        for hour in range(25):
+            for appender in appenders:
+                for minute in (0, 20, 40):
+                    appender.append(Kind.STATUS, bytes(40), ts_recv=hour * HOUR_NS + minute * 60 * 10**9)
+            peaks.append(usage())
+        for name, per_queue, slack, at in (
+            ("descriptors", DESCRIPTORS_PER_QUEUE, SLACK, 0),
+            ("maps", MAPS_PER_QUEUE, SLACK + count // 50, 1),
+            ("resident bytes", MEMORY_PER_QUEUE, SLACK_BYTES, 2),
+        ):
+            used = max(peak[at] for peak in peaks) - before[at]
+            print(f"{count} queues, 24 rolls each: {used} {name}, {used / count:.2f} a queue")
+            assert used <= count * per_queue + slack, name
+        late, early = peaks[-1], peaks[1]
+        assert late[0] <= early[0], "descriptors grow with every roll"
+        assert late[1] <= early[1] + SLACK, "maps grow with every roll"
+        assert late[2] <= early[2] + SLACK_BYTES, "memory grows with every roll"
+        for queue in queues[:: max(1, count // 20)]:
+            segments = queue.segments()
+            assert len(segments) == 25
+            assert [info.state for info in segments[:-1]] == [SegmentState.SEALED] * 24
+            assert sum(1 for _ in queue.tailer().drain()) == 75
+
+
+def test_a_day_of_hourly_rolls_of_200_queues() -> None:
+    a_day(200)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_day_of_hourly_rolls_of_2000_queues() -> None:
+    a_day(2_000)

@@ -1,0 +1,163 @@
+"""The reader: a book at T from hot and warm segments, a row an event, a scan; peers: DuckDB, polars, pyarrow.
+
+``book_warm`` looks up random moments through one store, first touches of a block included; ``book_warm_open`` opens
+the store anew for each, so that every lookup pays for the footer and a block.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import chronicle
+from chronicle.core.layout import Side
+from chronicle.storage.agent import run_once
+from chronicle.storage.policy import default_policy
+from tools.benches import peers
+from tools.benches.archive import book_table, write_parquet
+from tools.benches.books import BookData, book_data
+from tools.benches.figure import Figure, best_ns, quantile
+from tools.benches.market import Market, market, markets, suffix, work_folder
+
+LOOKUPS = 400
+OPENED = 30
+PEER_LOOKUPS = 100
+REPEATS = 5
+SLICE_NS = 1_000_000_000
+SCANNED = ("ts_recv", "side", "price", "size")
+
+
+def run() -> Iterator[Figure]:
+    """Yield the figures."""
+    import chronicle.access.bulk  # noqa: F401 - a process that looks up many books has the kernels
+
+    for each in markets("binance", "lobster"):
+        yield from _lookups(each)
+    for each in markets("binance", "lobster"):
+        yield from _ranges(each)
+
+
+@cache
+def _warm(name: str) -> Path:
+    """Return a copy of the market's home whose sealed segments are all in the archive."""
+    home = work_folder() / f"{name}-warm"
+    shutil.copytree(market(name).home, home)
+    run_once(home, default_policy(home), everything=True)
+    return home
+
+
+def _moments(data: BookData, count: int) -> list[int]:
+    chance = random.Random(4)
+    return [chance.randrange(data.ts_first, data.ts_last) for _ in range(count)]
+
+
+def _lookups(of: Market) -> Iterator[Figure]:
+    data, end = book_data(of.name), suffix(of.name)
+    parquet_us = _duckdb(data, of.name)
+    for place, home in (("hot", of.home), ("warm", _warm(of.name))):
+        with chronicle.open(home) as store:
+            store.book(data.symbol, at=data.ts_first, depth=10)
+            times = _timed(_moments(data, LOOKUPS), lambda at, store=store: store.book(data.symbol, at=at, depth=10))
+        for label, share in (("p50", 0.5), ("p99", 0.99)):
+            peer = ("DuckDB, Parquet with the same snapshots", parquet_us[label]) if parquet_us else (None, None)
+            yield Figure(f"reader.book_{place}_{label}_us{end}", quantile(times, share) / 1e3, "us", LOOKUPS, *peer)
+    home = _warm(of.name)
+
+    def anew(at: int) -> None:
+        with chronicle.open(home) as store:
+            store.book(data.symbol, at=at, depth=10)
+
+    times = _timed(_moments(data, OPENED), anew)
+    yield Figure(f"reader.book_warm_open_p50_us{end}", quantile(times, 0.5) / 1e3, "us", OPENED)
+
+
+def _timed(moments: list[int], call: Callable[[int], object]) -> list[int]:
+    times = []
+    for at in moments:
+        start = time.perf_counter_ns()
+        call(at)
+        times.append(time.perf_counter_ns() - start)
+    return sorted(times)
+
+
+def _duckdb(data: BookData, name: str) -> dict[str, float]:
+    """Write deltas and snapshots (a row a level) as one Parquet file and let DuckDB look up books in it."""
+    sides, prices, sizes, numbers, begins = [], [], [], [], []
+    for row, fields in data.snapshots:
+        for code, levels in ((Side.BID, fields.bids), (Side.ASK, fields.asks)):
+            values = np.array(levels, dtype=np.int64).reshape(-1, 2)
+            sides.append(np.full(len(values), int(code), dtype=np.uint8))
+            prices.append(values[:, 0])
+            sizes.append(values[:, 1])
+            numbers.append(np.full(len(values), 2 * row, dtype=np.int64))
+        begins.append(row)
+    if not begins:
+        return {}
+    columns = data.columns
+    number = 2 * np.arange(len(data), dtype=np.int64) + 1  # a snapshot stands before the delta of its row
+    joined = {
+        "number": (numbers, number),
+        "side": (sides, columns["side"]),
+        "price": (prices, columns["price"]),
+        "size": (sizes, columns["size"]),
+    }
+    whole = {name: np.concatenate([*parts, own]) for name, (parts, own) in joined.items()}
+    order = np.argsort(whole["number"], kind="stable")
+    table = pa.table({name: values[order] for name, values in whole.items()})
+    path = work_folder() / f"book-{name}.parquet"
+    write_parquet(table, path)
+    ranges = []
+    for at in _moments(data, PEER_LOOKUPS):
+        last = int(np.searchsorted(columns["ts_recv"], at, side="right"))
+        position = int(np.searchsorted(begins, last, side="right")) - 1
+        if position >= 0:
+            ranges.append((2 * begins[position] - 1, 2 * last))
+    path.with_suffix(".json").write_text(json.dumps(ranges))
+    return peers.ask("duckdb", path)
+
+
+def _ranges(of: Market) -> Iterator[Figure]:
+    data, end = book_data(of.name), suffix(of.name)
+    with chronicle.open(_warm(of.name)) as store:
+        rows = len(store.books(data.symbol, on="event", depth=10))
+        spent = best_ns(lambda: store.books(data.symbol, on="event", depth=10).to_arrow(), REPEATS)
+        yield Figure(f"reader.books_on_event_rows_per_s{end}", rows / spent * 1e9, "1/s", rows)
+
+        def scan() -> None:
+            store.scan(data.symbol, "book", columns=SCANNED, kinds=["delta"]).to_arrow()
+
+        scan()
+        again = best_ns(scan, REPEATS)
+        middle = (data.ts_first + data.ts_last) // 2
+        piece = best_ns(
+            lambda: store.scan(
+                data.symbol, "book", middle, middle + SLICE_NS, columns=SCANNED, kinds=["delta"]
+            ).to_arrow(),
+            REPEATS,
+        )
+    first = best_ns(lambda: _scan_anew(of.name, data), REPEATS)
+    path = work_folder() / f"scan-{of.name}.parquet"
+    write_parquet(book_table(data), path)
+    pyarrow_ns = best_ns(lambda: pq.read_table(path, columns=list(SCANNED), use_threads=False), REPEATS)
+    polars_ns = best_ns(lambda: pl.read_parquet(path, columns=list(SCANNED)), REPEATS)
+    count = len(data)
+    for peer, spent in (("pyarrow, Parquet", pyarrow_ns), ("polars, Parquet", polars_ns)):
+        yield Figure(f"reader.scan_rows_per_s{end}", count / first * 1e9, "1/s", count, peer, count / spent * 1e9)
+    yield Figure(f"reader.scan_again_rows_per_s{end}", count / again * 1e9, "1/s", count)
+    yield Figure(f"reader.scan_slice_1s_us{end}", piece / 1e3, "us", REPEATS)
+
+
+def _scan_anew(name: str, data: BookData) -> None:
+    """Scan with no block decoded before."""
+    with chronicle.open(_warm(name)) as store:
+        store.scan(data.symbol, "book", columns=SCANNED, kinds=["delta"]).to_arrow()

@@ -1,0 +1,180 @@
+"""What each venue's adapter makes of recorded captures: the table of docs/venues.md.
+
+    python -m tools.venue_report CAPTURE... [--out docs/venues.md]
+
+Each CAPTURE is a file, or a folder whose files are put together as they were recorded (text captures by exchange,
+daily files by symbol). Every capture goes through a replay and the ETL in a home of its own, as `chronicle feed
+replay` and `chronicle etl run --drain` do it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chronicle.core.cursor import Cursor
+from chronicle.core.errors import ChronicleError
+from chronicle.core.layout import GapState, Kind, StatusCode, Verdict, WireForm
+from chronicle.core.local import LocalSource
+from chronicle.core.records import Record
+from chronicle.etl import run_shard
+from chronicle.feed.captures import detect_format
+from chronicle.feed.captures.names import connection_name
+from chronicle.feed.replay import replay_capture
+from chronicle.feed.venues import venues
+
+__all__ = ["Row", "captures_in", "main", "measure", "render"]
+
+RECEIVED = frozenset({WireForm.TEXT, WireForm.BINARY})
+
+
+@dataclass
+class Row:
+    """What one capture gave. `problem` is why it could not be read at all."""
+
+    venue: str
+    capture: str
+    frames: int = 0
+    records: int = 0
+    books: int = 0
+    decode_errors: int = 0
+    lost: int = 0
+    gaps: int = 0
+    checks: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    problem: str = ""
+
+
+def captures_in(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:
+    """Return (name, files) of the captures at `paths`: folders are split into the captures that they hold."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file() and file.name != "README.md":
+                found.setdefault(_name(file), []).append(file)
+    return sorted(found.items())
+
+
+def _name(file: Path) -> str:
+    try:
+        format = detect_format(file)
+    except ChronicleError:
+        format = ""
+    folder = file.parent.name
+    if format == "hftbacktest":
+        return f"{folder}/{file.name.rpartition('_')[0]}"
+    if format == "cryptofeed" and ".jsonl" not in file.name:
+        exchange = connection_name(file.name).split(".ws.")[0].split(".http.")[0]
+        return f"{folder}/{exchange}"
+    return f"{folder}/{file.name}"
+
+
+def measure(name: str, files: list[Path]) -> Row:
+    """Replay a capture, run the ETL over it, and count what came of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        try:
+            replay = replay_capture(home, files)
+        except ChronicleError as error:
+            return Row("", name, problem=error.message)
+        run_shard(home, drain=True)
+        row = Row(", ".join(replay.venues), name, records=replay.records, decode_errors=replay.decode_errors)
+        for record in _records(home, "wire/main.q"):
+            row.frames += record.fields()["form"] in RECEIVED
+        for record in _records(home, "raw/main.q"):
+            if record.kind == Kind.STATUS:
+                _take_status(row, record)
+        for queue in LocalSource(home).queues("clean/"):
+            if "/book" in queue:
+                row.books += 1
+                _take_book(row, _records(home, queue))
+        return row
+
+
+def _take_status(row: Row, record: Record) -> None:
+    fields = record.fields()
+    if fields["code"] == StatusCode.LOST:
+        row.lost += 1
+    elif fields["code"] == StatusCode.DECODE_ERROR:
+        details = fields["details"]
+        row.errors[str(details.get("problem") or details.get("error"))[:100]] += 1
+
+
+def _take_book(row: Row, records: Iterable[Record]) -> None:
+    for record in records:
+        if record.kind == Kind.GAP:
+            row.gaps += record.fields()["state"] == GapState.OPEN
+        elif record.kind == Kind.CHECK:
+            row.checks[Verdict(record.fields()["verdict"]).name.lower()] += 1
+
+
+def _records(home: Path, queue: str) -> Iterable[Record]:
+    cursor = Cursor(LocalSource(home), queue)
+    while (window := cursor.next_window()) is not None:
+        yield from window.records()
+
+
+def render(rows: list[Row]) -> str:
+    """Return the document: the venues, what their captures gave, and what no adapter reads."""
+    read = sorted((row for row in rows if not row.problem), key=lambda row: (row.venue, row.capture))
+    lines = [
+        "# Venues",
+        "",
+        "Made by `python -m tools.venue_report CAPTURE... --out docs/venues.md`; do not edit by hand.",
+        "",
+        "| venue | what | channels | captures |",
+        "|---|---|---|---|",
+        *(
+            f"| {venue.name} | {venue.description} | {', '.join(venue.channels)} | {', '.join(venue.captures)} |"
+            for venue in venues()
+        ),
+        "",
+        "## What the captures gave",
+        "",
+        "Frames are what the exchange sent; records are those of the raw queue. Lost: holes in a count over a whole",
+        "connection. Gaps: holes that the ETL declared. Passed and failed: the venue's book checksums against the",
+        "books of the ETL.",
+        "",
+        "| venue | capture | frames | records | books | decode errors | lost | gaps | passed | failed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *map(_line, read),
+    ]
+    named = [(row, error, count) for row in read for error, count in sorted(row.errors.items())]
+    if named:
+        lines += ["", "## Decode errors by their messages", ""]
+        lines += [f"- {row.venue}, {row.capture}: {count} x {error}" for row, error, count in named]
+    unread = [row for row in rows if row.problem]
+    if unread:
+        lines += ["", "## Captures that no adapter reads", ""]
+        lines += [f"- {row.capture}: {row.problem}" for row in sorted(unread, key=lambda row: row.capture)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    failed = row.checks["failed"] + row.checks["no_book"] + row.checks["unjudged"]
+    errors = (row.decode_errors, row.lost, row.gaps, row.checks["passed"], failed)
+    cells = [row.venue, row.capture, *(f"{count:,}" for count in (row.frames, row.records, row.books, *errors))]
+    return f"| {' | '.join(cells)} |"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the captures and write the document (or print it)."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE")
+    parser.add_argument("--out", type=Path, help="write here instead of printing")
+    options = parser.parse_args(arguments)
+    rows = [measure(name, files) for name, files in captures_in(options.captures)]
+    text = render(rows)
+    if options.out is None:
+        print(text, end="")
+    else:
+        options.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
