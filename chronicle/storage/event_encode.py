@@ -13,7 +13,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Kind, Origin
+from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Origin
 from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
 from chronicle.storage.event_layout import (
