@@ -215,8 +215,30 @@ class Segment:
         sides: tuple[int, int],
     ) -> Iterator[Stretch] | None:
         """Return the blocks of an archived segment as columns, or None where records must be read."""
+        if not isinstance(self._view, ArchivedSegment):
+            return None
+        return self._stretches(start, end, names, kinds, sides)
+
+    def _stretches(
+        self,
+        start: int | None,
+        end: int | None,
+        names: Collection[str],
+        kinds: Collection[int],
+        sides: tuple[int, int],
+    ) -> Iterator[Stretch]:
+        """Yield the stretches; where the view was closed or its place is gone meanwhile, the rest as records."""
+        done = 0
         view = self._view
-        return view.stretches(start, end, names, kinds, sides=sides) if isinstance(view, ArchivedSegment) else None
+        try:
+            if isinstance(view, ArchivedSegment):
+                for stretch in view.stretches(start, end, names, kinds, sides=sides):
+                    yield stretch
+                    done = stretch.end
+                return
+        except (NotFoundError, FileNotFoundError):
+            pass
+        yield Stretch(max(done, self.data_offset), self.data_end(), None)
 
     def close(self) -> None:
         """Release the segment's file."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import xxhash
 
 from chronicle.core import layout
-from chronicle.core.errors import ChronicleError, CorruptionError
+from chronicle.core.errors import ChronicleError, CorruptionError, NotFoundError
 from chronicle.core.layout import Kind, SegmentState
 from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
@@ -25,6 +25,7 @@ from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.archive_layout import (
     FOOTER,
     HEADER_BYTES,
+    HOLDS_OF_KIND,
     TAIL_READ_BYTES,
     TRAILER_BYTES,
     ArchiveFooter,
@@ -193,6 +194,22 @@ class ArchivedSegment:
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
+    def may_hold(self, kind: int, offset: int) -> bool:
+        """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
+        position = bisect_right(self._starts, offset) - 1
+        block = self.footer.blocks[position]
+        if block.holds & Holds.KNOWN:
+            return bool(block.holds & HOLDS_OF_KIND.get(kind, Holds.OTHERS))
+        if block.method != Method.COLUMNS:
+            return True
+        if position not in self._kinds:
+            from chronicle.storage.blocks import kinds_of
+
+            stored = self._stored(block)
+            _compare(stored, block.stored_checksum, block, self.path, "stored")
+            self._kinds[position] = kinds_of(stored, block.raw_bytes)
+        return kind in self._kinds[position]
+
     def stretches(
         self,
         start_ts: int | None,
@@ -260,22 +277,6 @@ class ArchivedSegment:
         with _naming(self.path, block):
             return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides, end_ts=end_ts)
 
-    def may_hold(self, kind: int, offset: int) -> bool:
-        """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
-        position = bisect_right(self._starts, offset) - 1
-        block = self.footer.blocks[position]
-        if kind == Kind.INSTRUMENT and block.holds:
-            return bool(block.holds & Holds.INSTRUMENTS)
-        if block.method != Method.COLUMNS:
-            return True
-        if position not in self._kinds:
-            from chronicle.storage.blocks import kinds_of
-
-            stored = self._stored(block)
-            _compare(stored, block.stored_checksum, block, self.path, "stored")
-            self._kinds[position] = kinds_of(stored, block.raw_bytes)
-        return kind in self._kinds[position]
-
     def _block(self, position: int, start: int, end: int) -> memoryview:
         """Return the bytes [start, end) of a block."""
         offset, raw = self._cache.get(position, (0, b""))
@@ -320,7 +321,7 @@ class ArchivedSegment:
         if offset >= 0:
             return self._tail[offset : offset + block.object_bytes]
         if self._reader is None:
-            raise CorruptionError("the segment was closed", path=self.path)
+            raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
 

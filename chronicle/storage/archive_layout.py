@@ -10,7 +10,7 @@ from typing import Final
 import xxhash
 
 from chronicle.core.errors import CorruptionError, ForeignFileError, TornSegmentError, VersionError
-from chronicle.core.layout import BYTE_ORDER_MARK
+from chronicle.core.layout import BYTE_ORDER_MARK, Kind
 
 __all__ = ["ArchiveFooter", "Block", "Holds", "Method"]
 
@@ -59,9 +59,26 @@ class Holds(IntFlag):
     KNOWN = 1
     INSTRUMENTS = 2
     VENUE_SNAPSHOTS = 4
+    SNAPSHOTS = 8
+    STATUS = 16
+    GAPS = 32
+    CHECKS = 64
+    ROLL = 128
+    OTHERS = 256
 
 
-HOLDS_MAX: Final = 7
+HOLDS_MAX: Final = 511
+HOLDS_OF_KIND: Final[dict[int, Holds]] = {
+    Kind.BOOK_DELTA: Holds.KNOWN,
+    Kind.ORDER: Holds(0),
+    Kind.INSTRUMENT: Holds.INSTRUMENTS,
+    Kind.BOOK_SNAPSHOT: Holds.SNAPSHOTS,
+    Kind.STATUS: Holds.STATUS,
+    Kind.GAP: Holds.GAPS,
+    Kind.CHECK: Holds.CHECKS,
+    Kind.ROLL: Holds.ROLL,
+}
+"""The bit that tells of a kind; OTHERS tells of every kind that is not here."""
 
 
 @dataclass(frozen=True, slots=True)

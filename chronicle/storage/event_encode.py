@@ -13,8 +13,8 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Kind, Origin
-from chronicle.storage.archive_layout import Holds
+from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Origin
+from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
 from chronicle.storage.event_layout import (
     BESIDE_COLUMNS,
@@ -159,8 +159,8 @@ class _Parts:
     def _holds(self, snapshots: list[Stored]) -> int:
         kinds = (self.words[self.others] >> 32) & 0xFFFF
         holds = Holds.KNOWN
-        if bool((kinds == Kind.INSTRUMENT).any()):
-            holds |= Holds.INSTRUMENTS
+        for kind in np.unique(kinds).tolist():
+            holds |= HOLDS_OF_KIND.get(kind, Holds.OTHERS)
         if any(snapshot.origin == Origin.VENUE for snapshot in snapshots):
             holds |= Holds.VENUE_SNAPSHOTS
         return int(holds)

@@ -15,7 +15,6 @@ from chronicle.core.errors import (
     TornSegmentError,
     VersionError,
 )
-from chronicle.core.layout import Kind
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import BLOCK, FOOTER, HEADER, TRAILER, ArchiveFooter, pack_trailer
 from chronicle.storage.encode import EncodeOptions, encode_segment
@@ -181,7 +180,16 @@ def test_footer_packs_and_unpacks(tmp_path: Path, sealed) -> None:
     assert ArchiveFooter.unpack(footer.pack(), object_end=end, path="") == footer
 
 
-def test_a_block_tells_its_kinds_without_being_decoded(tmp_path: Path, sealed) -> None:
+def without_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronicle.storage.event_encode.encode_events", lambda *_: None)
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_a_block_tells_its_kinds_without_being_decoded(
+    tmp_path: Path, sealed, events: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not events:
+        without_events(monkeypatch)
     store, name = archived(tmp_path, sealed, block_bytes=16384)
     with ArchivedSegment(store, name) as segment:
         offsets = [point.offset for point in segment.seek_points()]
@@ -193,8 +201,7 @@ def test_a_block_tells_its_kinds_without_being_decoded(tmp_path: Path, sealed) -
     while position < len(records):
         kinds.add(int.from_bytes(records[position + 4 : position + 6], "little"))
         position += int.from_bytes(records[position : position + 4], "little")
-    assert held >= kinds
-    assert (Kind.INSTRUMENT in held) == (Kind.INSTRUMENT in kinds)
+    assert held == kinds
 
 
 def test_a_block_of_another_method_may_hold_anything(tmp_path: Path, sealed) -> None:
@@ -203,15 +210,33 @@ def test_a_block_of_another_method_may_hold_anything(tmp_path: Path, sealed) -> 
         assert segment.may_hold(18, segment.data_offset)
 
 
-def test_kinds_of_a_damaged_block_are_an_error(tmp_path: Path) -> None:
-    data = bytearray((Path(__file__).parents[2] / "golden" / "archive-v1.czst").read_bytes())
-    for name, flip in (("whole.czst", 0), ("damaged.czst", 1)):
-        data[100] ^= flip
-        (tmp_path / name).write_bytes(data)
-    with ArchivedSegment(LocalStore(tmp_path), "whole.czst") as segment:
-        assert not segment.may_hold(Kind.CANDLE, segment.data_offset)
-        assert segment.may_hold(Kind.INSTRUMENT, segment.data_offset)
-    with ArchivedSegment(LocalStore(tmp_path), "damaged.czst") as segment:
+def test_kinds_of_a_damaged_block_are_an_error(tmp_path: Path, sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_events(monkeypatch)
+    store, name = archived(tmp_path, sealed, block_bytes=16384)
+    path = tmp_path / "archive" / name
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with ArchivedSegment(store, name) as segment:
         segment._tail_offset = len(data)  # as for an object longer than what is read of its end
         with pytest.raises(CorruptionError):
-            segment.may_hold(Kind.CANDLE, segment.data_offset)
+            segment.may_hold(18, segment.data_offset)
+
+
+def test_stretches_go_on_as_records_where_the_view_was_closed(tmp_path: Path) -> None:
+    from chronicle.access.segments import Shelf
+    from chronicle.storage.source import TieredSource
+    from tests.support.tiers import apply_all
+
+    book_home(tmp_path, 1, per_segment=400)
+    apply_all(tmp_path)
+    shelf = Shelf(TieredSource(tmp_path))
+    segment = shelf.open(shelf.segments(BOOK)[0])
+    whole = segment.data_end()
+    stretches = segment.stretches(None, None, ("price",), {32}, (1, 2))
+    assert stretches is not None
+    segment.close()
+    found = list(stretches)
+    assert found[0].offset == segment.data_offset
+    assert found[-1].end == whole
+    shelf.close()
