@@ -323,7 +323,8 @@ def _stable_order(prices: Values) -> NDArray[np.intp]:
     count = len(prices)
     if not count:
         return np.zeros(0, dtype=np.intp)
-    low, bits = int(prices.min()), count.bit_length()
+    low = int(prices.min())
+    bits = count.bit_length()
     if int(prices.max()) - low >= 1 << (62 - bits):
         return np.argsort(prices, kind="stable")
     packed = ((prices - low) << bits) | np.arange(count)

@@ -329,6 +329,11 @@ def test_wrong_questions_get_one_clear_line(tmp_path: Path) -> None:
         assert rows_module.CHANNEL_KINDS["book"] == ("delta", "snapshot", "order")
 
 
+def test_a_row_that_names_no_record_cannot_be_explained(tmp_path: Path) -> None:
+    with chronicle.open(tmp_path) as store, pytest.raises(ConfigError):
+        store.explain({"price": 1})
+
+
 def test_scan_of_archived_blocks_as_columns_is_the_scan_of_their_records(tmp_path: Path) -> None:
     import shutil
 
@@ -360,8 +365,3 @@ def test_scan_of_archived_blocks_as_columns_is_the_scan_of_their_records(tmp_pat
                 assert {name: values.tolist() for name, values in got.items()} == {
                     name: values.tolist() for name, values in expected.items()
                 }
-
-
-def test_a_row_that_names_no_record_cannot_be_explained(tmp_path: Path) -> None:
-    with chronicle.open(tmp_path) as store, pytest.raises(ConfigError):
-        store.explain({"price": 1})
