@@ -3,9 +3,9 @@
 Events in good standing run through a kernel (:func:`chronicle.etl.kernels.events.advance`); whatever needs a
 decision - a check, a snapshot, a break, a lost line, a due snapshot - comes here, one event at a time.
 
-The file is longer than most: it is one state machine, whose every branch needs the same book, trust, diff buffer and
-outlet at once. What stands alone is elsewhere: trust in ``status``, numbers in ``core.sequencing``, texts of checks in
-``checks``, diffs before a snapshot in ``diff_buffer``, the rule of due snapshots in ``snapshots``.
+The file is longer than most: it is one state machine, whose every branch needs the same book, trust, diff buffer
+and outlet at once. What stands alone is elsewhere: trust in ``status``, numbers in ``core.sequencing``, texts of
+checks in ``checks``, diffs before a snapshot in ``diff_buffer``, the rule of due snapshots in ``snapshots``.
 """
 
 from __future__ import annotations
