@@ -12,7 +12,7 @@ from chronicle.core.retention import retirements
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
 
-__all__ = ["LocalSource"]
+__all__ = ["LocalSource", "QueueSource"]
 
 QUEUE_ROOTS = ("raw", "wire", "clean", "etl", "control")
 _DEPTH_MAX = 4
@@ -80,6 +80,35 @@ class LocalSource:
     def open(self, queue: str, number: int) -> LocalSegment:
         """Open a local segment."""
         return self.queue(queue).open_segment(number)
+
+
+class QueueSource:
+    """One queue's folder as a SegmentSource, wherever it lies.
+
+    Parameters
+    ----------
+    queue : Queue
+        The queue; whatever name is asked for, it answers.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the queue's name, if it starts with `prefix`."""
+        return [self._queue.name] if self._queue.name.startswith(prefix) else []
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the local segments."""
+        return self._queue.segments()
+
+    def sealed_end(self, queue: str) -> int:
+        """Return the index up to which the queue's own mark says it was sealed."""
+        return self._queue.tail_mark()["next_base_index"]
+
+    def open(self, queue: str, number: int) -> LocalSegment:
+        """Open a local segment."""
+        return self._queue.open_segment(number)
 
 
 def _collect(folder: Path, name: str, depth: int, found: list[str]) -> None:

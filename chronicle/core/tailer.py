@@ -11,12 +11,12 @@ from chronicle.core.cursor import WINDOW_BYTES, Cursor, Window
 from chronicle.core.errors import ConfigError, RangeError
 from chronicle.core.lag import Lag, measure_lag
 from chronicle.core.layout import INT64_MIN, NONE, Cause, Flag, GapState, Kind
+from chronicle.core.local import QueueSource
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record, pack_record
 from chronicle.core.registry import TailerLock, check_name, load_position, store_position
 from chronicle.core.retention import retirements
 from chronicle.core.segment import LocalSegment
-from chronicle.core.source import SegmentInfo
 
 __all__ = ["Tailer"]
 
@@ -24,25 +24,6 @@ WAIT_SLICE_NS = 5_000_000
 _SPINS = 200
 _SPIN_SLICE = 2_000_000
 """Acquire loads between two looks at the clock: some ms, so that a signal (Ctrl-C) is noticed in time."""
-
-
-class _QueueSource:
-    """One queue as a SegmentSource."""
-
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
-
-    def queues(self, prefix: str = "") -> list[str]:
-        return [self._queue.name] if self._queue.name.startswith(prefix) else []
-
-    def segments(self, queue: str) -> list[SegmentInfo]:
-        return self._queue.segments()
-
-    def sealed_end(self, queue: str) -> int:
-        return self._queue.tail_mark()["next_base_index"]
-
-    def open(self, queue: str, number: int) -> LocalSegment:
-        return self._queue.open_segment(number)
 
 
 class Tailer:
@@ -92,7 +73,7 @@ class Tailer:
             self._lock = TailerLock.acquire(queue.path, name, opened_ns=self._clock.now_ns())
             start = load_position(queue.path, name)
         self._pending: Iterator[list[Record]] = iter(())
-        self.cursor = Cursor(_QueueSource(queue), queue.name)
+        self.cursor = Cursor(QueueSource(queue), queue.name)
         self._moved()
         try:
             if start is not None:

@@ -132,7 +132,11 @@ def _in_window(
 def _records_in_window(
     slots: Any, bits: Any, meta: Any, inverse: float, out: Any, out_starts: Any, first: int, end: int
 ) -> int:
-    """Apply the deltas in the window; return how many lie outside."""
+    """Apply the deltas in the window; return how many lie outside.
+
+    The loop's body is that of the columns' twin above, written out: a helper that takes the arrays costs 20 to 80 ns
+    of reference counting a level, more than the level itself.
+    """
     span, quantum, overflow = meta[SPAN], meta[QUANTUM], 0
     for number in range(first, end):
         at = out_starts[number]

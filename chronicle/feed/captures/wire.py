@@ -14,11 +14,9 @@ from typing import Any, Final
 from chronicle.core.cursor import Cursor
 from chronicle.core.errors import ChronicleError, ConfigError, DecodeError, NotFoundError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX, SEGMENT_SEALED_SUFFIX, Kind, WireForm
-from chronicle.core.local import LocalSource
+from chronicle.core.local import LocalSource, QueueSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
 from chronicle.core.records import Record
-from chronicle.core.segment import LocalSegment
-from chronicle.core.source import SegmentInfo
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.merge import Stream
 from chronicle.feed.marks import START, Line, read_lines, read_mark
@@ -26,25 +24,6 @@ from chronicle.feed.marks import START, Line, read_lines, read_mark
 __all__ = ["frame_of", "is_wire", "open_wire", "queues_of"]
 
 _SUFFIXES: Final = (SEGMENT_OPEN_SUFFIX, SEGMENT_SEALED_SUFFIX)
-
-
-class _OneQueue:
-    """A queue's folder, or some of its segments, as a source for a cursor."""
-
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
-
-    def queues(self, prefix: str = "") -> list[str]:
-        return [self._queue.name] if self._queue.name.startswith(prefix) else []
-
-    def segments(self, queue: str) -> list[SegmentInfo]:
-        return self._queue.segments()
-
-    def sealed_end(self, queue: str) -> int:
-        return self._queue.tail_mark()["next_base_index"]
-
-    def open(self, queue: str, number: int) -> LocalSegment:
-        return self._queue.open_segment(number)
 
 
 def is_wire(path: Path) -> bool:
@@ -124,7 +103,7 @@ def _read(queue: Queue, only: frozenset[int]) -> Iterator[Frame]:
         first = segment.info.base_index
     with queue.open_segment(numbers[-1]) as segment:
         end = segment.info.end_index
-    cursor = Cursor(_OneQueue(queue), queue.name, first)
+    cursor = Cursor(QueueSource(queue), queue.name, first)
     try:
         while cursor.index < end and (window := cursor.next_window()) is not None:
             for record in window.records():

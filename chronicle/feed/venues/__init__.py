@@ -43,32 +43,34 @@ class Venue:
         }
 
 
+_BINANCE_CHANNELS = ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo")
+
 _VENUES: Final = (
     Venue(
         "binance",
         "Binance spot",
-        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        _BINANCE_CHANNELS,
         ("wire", "cryptofeed", "hftbacktest"),
         "binance:BinanceAdapter",
     ),
     Venue(
         "binance-coinm",
         "Binance COIN-M futures",
-        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        _BINANCE_CHANNELS,
         ("wire", "cryptofeed", "hftbacktest"),
         "binance_futures:BinanceCoinAdapter",
     ),
     Venue(
         "binance-us",
         "Binance.US spot",
-        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        _BINANCE_CHANNELS,
         ("wire", "cryptofeed"),
         "binance:BinanceUsAdapter",
     ),
     Venue(
         "binance-usdm",
         "Binance USD-M futures",
-        ("depth", "trade", "aggTrade", "bookTicker", "depth5/10/20", "GET depth", "GET exchangeInfo"),
+        _BINANCE_CHANNELS,
         ("wire", "cryptofeed", "hftbacktest"),
         "binance_futures:BinanceUsdAdapter",
     ),
