@@ -65,6 +65,7 @@ class Instrument:
         "number",
         "price_exponent",
         "price_most",
+        "rules",
         "size_exponent",
         "size_most",
         "tick",
@@ -88,6 +89,8 @@ class Instrument:
         """What the last INSTRUMENT record said."""
         self.current = False
         """Whether the stream says all that is known."""
+        self.rules: VenueRules | None = None
+        """Its own, where the capture differs from the venue's other feeds."""
         self.price_most = 0
         self.size_most = 0
         """Greatest mantissas seen: an exponent does not grow past what they can follow."""
@@ -183,6 +186,7 @@ class InstrumentRegistry:
         *,
         book_depth: int | None = None,
         check_decimals: tuple[int, int] | None = None,
+        rules: VenueRules | None = None,
     ) -> Instrument:
         """Return the instrument, its definition being in the stream or in `out`.
 
@@ -199,6 +203,8 @@ class InstrumentRegistry:
             Depth that the venue keeps for its book (0: unlimited).
         check_decimals : (int, int), optional
             Fixed decimals of price and size in the venue's checksum text.
+        rules : VenueRules, optional
+            What holds for this instrument instead of its venue's rules, from now on.
 
         Raises
         ------
@@ -208,6 +214,10 @@ class InstrumentRegistry:
             When `venue_symbol` cannot be a name.
         """
         instrument = self._instruments.get((venue, venue_symbol)) or self._add(venue, venue_symbol)
+        if rules is not None:
+            instrument.rules = rules
+            instrument.price_exponent = max(instrument.price_exponent, rules.price_exponent)
+            instrument.size_exponent = max(instrument.size_exponent, rules.size_exponent)
         instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, price_texts)
         instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, size_texts)
         if book_depth is not None:
@@ -241,7 +251,7 @@ class InstrumentRegistry:
         return instrument
 
     def _fields(self, instrument: Instrument) -> InstrumentFields:
-        rules = self._rules.get(instrument.venue, VenueRules())
+        rules = instrument.rules or self._rules.get(instrument.venue, VenueRules())
         return InstrumentFields(
             price_exponent=instrument.price_exponent,
             size_exponent=instrument.size_exponent,

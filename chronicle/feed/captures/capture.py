@@ -11,6 +11,7 @@ from chronicle.core.errors import ConfigError, DecodeError, NotFoundError
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.bybit import is_bybit, open_bybit
 from chronicle.feed.captures.cryptofeed import is_cryptofeed, open_cryptofeed
+from chronicle.feed.captures.dbn import is_dbn, open_dbn
 from chronicle.feed.captures.hftbacktest import is_hftbacktest, open_hftbacktest
 from chronicle.feed.captures.lobster import is_lobster, open_lobster
 from chronicle.feed.captures.merge import Stream, merge_streams
@@ -20,7 +21,7 @@ from chronicle.feed.marks import Line
 
 __all__ = ["FORMATS", "Capture", "detect_format", "open_capture"]
 
-FORMATS: Final = ("bybit", "cryptofeed", "hftbacktest", "lobster", "wire")
+FORMATS: Final = ("bybit", "cryptofeed", "dbn", "hftbacktest", "lobster", "wire")
 FILES_MAX: Final = 500
 """Files are open at the same time; more than this would exhaust descriptors."""
 
@@ -88,6 +89,8 @@ def detect_format(path: Path) -> str:
         return "lobster"
     if is_bybit(path):
         return "bybit"
+    if is_dbn(path):
+        return "dbn"
     head = first_lines(path, 20)
     if is_hftbacktest(head):
         return "hftbacktest"
@@ -137,6 +140,7 @@ def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: 
     openers = {
         "bybit": open_bybit,
         "cryptofeed": open_cryptofeed,
+        "dbn": open_dbn,
         "hftbacktest": open_hftbacktest,
         "lobster": open_lobster,
         "wire": open_wire,
