@@ -328,6 +328,7 @@ _FIELD_NAMES: dict[int, tuple[Any, tuple[str, ...]]] = {
     Kind.CHECK: (layout.CHECK_BODY, ("rule", "verdict", "expected", "computed")),
     Kind.BOOK_DELTA: (layout.BOOK_DELTA_BODY, ("price", "size", "sequence_first", "sequence_previous")),
     Kind.ORDER: (layout.ORDER_BODY, ("order_id", "price", "size", "action", "code")),
+    Kind.ORDER_SNAPSHOT: (layout.ORDER_SNAPSHOT_BODY, ("bid_count", "ask_count")),
     Kind.TRADE: (layout.TRADE_BODY, ("price", "size", "trade_id", "trade_id_last", "type")),
     Kind.QUOTE: (layout.QUOTE_BODY, ("bid_price", "bid_size", "ask_price", "ask_size")),
     Kind.CANDLE: (

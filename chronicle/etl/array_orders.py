@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chronicle.core import layout
 from chronicle.core.decimals import rescale
 from chronicle.core.errors import RecordError
 from chronicle.core.layout import INT64_MAX, INT64_MIN, ORDER_BYTES, Action, Kind, Side
@@ -267,6 +268,15 @@ class ArrayOrderBook:
         """Return all levels: bids and asks as int64[n, 2] (price, size), best first."""
         bids, asks = (self._queues[self._chosen(half, INT64_MAX), :2] for half in (0, 1))
         return np.ascontiguousarray(bids), np.ascontiguousarray(asks)
+
+    def snapshot_body(self, *, origin: int, status: int, verified_by: int, last_good_ts: int) -> bytes:
+        """Return the packed body of a BOOK_SNAPSHOT of the levels."""
+        bids, asks = self.level_arrays()
+        counts = len(bids), len(asks)
+        fixed = layout.BOOK_SNAPSHOT_BODY.pack(
+            *counts, origin, status, verified_by, 0, INT64_MIN, INT64_MAX, last_good_ts
+        )
+        return fixed + bids.tobytes() + asks.tobytes()
 
     def order_array(self, side: int | str) -> Words:
         """Return a side as int64[n, 3] (order_id, price, size), best price first, then first come first."""
