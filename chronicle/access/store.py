@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from chronicle.access.book import Book
+from chronicle.access.book import Book, BookOrder
 from chronicle.access.lookup import book_at
 from chronicle.access.places import Location, open_places
 from chronicle.access.segments import Shelf
@@ -153,6 +153,19 @@ class Store:
                 hint="store.gaps(symbol) shows why; without strict the book comes with its status",
             )
         return book
+
+    def orders(self, symbol: str, at: Any = None, depth: int | None = None) -> list[BookOrder]:
+        """Return the resting orders of `symbol` at `at` with their queue positions: bids, then asks, best first.
+
+        The book with its status is ``store.book(symbol, at, depth)``, and ``book.orders(side)`` these.
+
+        Raises
+        ------
+        NotFoundError
+            When the venue tells levels only.
+        """
+        book = self.book(symbol, at, depth)
+        return book.orders("bid") + book.orders("ask")
 
     def books(
         self,

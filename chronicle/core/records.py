@@ -15,7 +15,7 @@ from chronicle.core import layout
 from chronicle.core.errors import RecordError
 from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, Kind, aligned
 
-__all__ = ["InstrumentFields", "Record", "SnapshotFields", "pack_record"]
+__all__ = ["InstrumentFields", "Record", "SnapshotFields", "pack_record", "snapshot_orders"]
 
 
 def pack_record(
@@ -213,6 +213,27 @@ class SnapshotFields:
         numbers = struct.unpack_from(f"<{2 * (bid_count + ask_count)}q", body, size)
         levels = list(zip(numbers[0::2], numbers[1::2], strict=True))
         return cls(levels[:bid_count], levels[bid_count:], origin, status, verified, floor, ceiling, good)
+
+
+def snapshot_orders(body: bytes | memoryview) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """Return (bids, asks) of an ORDER_SNAPSHOT's body, each (order_id, price, size) in order of priority.
+
+    Raises
+    ------
+    RecordError
+        When the orders end outside the record.
+    """
+    import struct
+
+    size = layout.ORDER_SNAPSHOT_BODY.size
+    if len(body) < size:
+        raise RecordError("an ORDER_SNAPSHOT record is too short", expected=size, found=len(body))
+    bid_count, ask_count = layout.ORDER_SNAPSHOT_BODY.unpack_from(body)
+    end = size + layout.ORDER_SNAPSHOT_ROW_BYTES * (bid_count + ask_count)
+    if end > len(body):
+        raise RecordError("an ORDER_SNAPSHOT record's orders end outside it", expected=end, found=len(body))
+    rows = list(struct.iter_unpack("<Qqq", body[size:end]))
+    return rows[:bid_count], rows[bid_count:]
 
 
 _FLAG_LAST = int(layout.Flag.LAST)

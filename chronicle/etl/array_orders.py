@@ -16,6 +16,7 @@ from chronicle.core.records import Record
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.book import Level
 from chronicle.etl.kernels import orders as kernel
+from chronicle.etl.ladder import NO_LADDER
 from chronicle.etl.order_book import Order, OrderLevel, Problem
 
 __all__ = ["ArrayOrderBook"]
@@ -143,6 +144,16 @@ class ArrayOrderBook:
             *self._index.parts(lift=True),
             self._meta,
         )
+
+    def flat_parts(self) -> tuple[Any, ...]:
+        """Return :meth:`parts` with all prices in the sorted arrays and no ladder, for kernels that write levels."""
+        levels, counts = self._index.levels, self._index.counts
+        held = (self._orders, self._links, self._queues, self._ends, self._table)
+        return *held, levels, counts, NO_LADDER, self._meta
+
+    def make_room(self) -> None:
+        """Grow what a kernel found full (it stopped with ROOM)."""
+        self._grow()
 
     def _apply(self, words: Words, starts: Words, first: int, end: int, halt: bool) -> int:
         return int(kernel.apply_orders(*self.parts(), words, starts, first, end, int(halt)))
