@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Book",
+    "BookOrder",
     "Books",
     "Coverage",
     "Event",
@@ -36,6 +37,7 @@ __all__ = [
 
 _HOMES = {
     "Book": "book",
+    "BookOrder": "book",
     "Books": "books",
     "Coverage": "catalog",
     "Event": "replay",

@@ -24,8 +24,8 @@ class Books(Columnar):
 
     Columns: ``ts_recv`` (of the event; on a grid, the grid's time), ``ts_event`` (of the last event applied),
     ``status``, and ``bid_price, bid_size, ask_price, ask_size`` of shape (rows, depth), best first. A level that is
-    not there has no price (NaN; INT64_MIN as a mantissa) and size 0. A book made of orders (L3) also has ``bid_orders``
-    and ``ask_orders``, how many there are at each level; an event of snapshot orders only gives no row.
+    not there has no price (NaN; INT64_MIN as a mantissa) and size 0. A book made of orders (L3) also has
+    ``bid_orders`` and ``ask_orders``, how many there are at each level; a snapshot of orders gives no row.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ __all__ = ["Ladder", "drives"]
 
 _UNDEFINED = InstrumentFields(0, 0)
 _OF_ORDERS = frozenset({Kind.BOOK_DELTA, Kind.ORDER, Kind.ORDER_SNAPSHOT})
-"""What concerns the orders of a book that they drive, or what another feed says of its levels, which changes nothing."""
+"""What concerns a book of orders; BOOK_DELTA, what another feed says of its levels, changes nothing in it."""
 
 
 def drives(record: Record) -> bool:
@@ -238,7 +238,7 @@ class Ladder:
         return self.levels.depth(INT64_MAX if depth is None else depth)
 
     def counts(self, depth: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return how many orders each of the best `depth` levels holds; empty where the book is not made of orders."""
+        """Return how many orders each of the best `depth` levels holds; empty for a book that is none of orders."""
         if self.orders is None:
             return (), ()
         bids, asks = self.orders.levels(INT64_MAX if depth is None else depth)

@@ -232,9 +232,9 @@ class Store:
             ``book``, ``trade``, ``quote`` or ``candle``. Of a bar (timeframe, ts_open) the last row counts; rows that
             replace an earlier one have flag 2 (CORRECTION).
         columns : sequence of str, optional
-            Default all of the channel's.
+            Default all of the channel's. Of a book there are also ``order_id`` and ``action``, when they are named.
         kinds : sequence of str, optional
-            Of a book: ``delta``, ``snapshot`` (both by default), ``order``.
+            Of a book: ``delta``, ``snapshot`` (both by default), ``order`` (by default where orders make the book).
         lanes : sequence of int, optional
             Default every lane but redundant lines (1000 and up).
         decimals : "float", "int" or "decimal"

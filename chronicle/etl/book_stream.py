@@ -28,8 +28,8 @@ from chronicle.core.layout import (
     Origin,
     Verdict,
 )
-from chronicle.core.sequencing import BUFFERING_RULES, Step, accepts_snapshot, first_of, judge, proves_continuity
 from chronicle.core.records import InstrumentFields
+from chronicle.core.sequencing import BUFFERING_RULES, Step, accepts_snapshot, first_of, judge, proves_continuity
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.block import Block
 from chronicle.etl.checks import checksum, verdict_of

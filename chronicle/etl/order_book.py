@@ -315,7 +315,9 @@ class OrderBook:
         """Return the orders at the best `count` prices of a side, best price first, then first come first."""
         rests = self._side(side)
         found: list[Order] = []
-        for key in [] if rests is None else rests.best(count):
+        if rests is None:
+            return found
+        for key in rests.best(count):
             ahead = 0
             for order_id, size in rests.queues[key].sizes.items():
                 found.append(Order(order_id, _name(rests), key * rests.sign, size, ahead))

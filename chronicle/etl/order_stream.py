@@ -85,7 +85,10 @@ class OrderStream(BookStream):
         if trust.line_lost and not doubt:
             return event
         limits[kernel.RULE] = kernel.known_rule(self.definition.fields.sequence_rule)
-        limits[kernel.INTERVAL_NS], limits[kernel.DELTAS_MAX] = settings.snapshot_interval_ns, settings.snapshot_deltas
+        limits[kernel.INTERVAL_NS], limits[kernel.DELTAS_MAX] = (
+            settings.snapshot_interval_ns,
+            settings.snapshot_deltas,
+        )
         limits[kernel.WORDS_MAX], limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()
         limits[orders.DOUBT] = int(doubt)
         end = int(orders.plan_orders(self.registers, limits, block.words, block.starts, block.ends, event))
@@ -128,7 +131,7 @@ class OrderStream(BookStream):
         registers[kernel.LAST_INDEX] = words[at[-1] + 3]
 
     def _decide(self, block: Block, event: int, refused: int | None = None) -> None:
-        """Take one event that is not plain; `refused`: it is applied up to that record, which contradicts the book."""
+        """Take one event that is not plain; `refused`: it is applied up to that record, which the book refused."""
         first, end = block.bounds(event)
         kinds = block.kinds(first, end)
         if Kind.ORDER not in kinds or Kind.BOOK_SNAPSHOT in kinds:

@@ -52,7 +52,9 @@ class NaiveOrders:
             return "unknown_order"
         if action == "C":
             return "bad_size" if size < 0 else ""
-        if (action == "A" and side not in (BID, ASK)) or (row and side in (BID, ASK) and side != row[1] and action == "M"):
+        if (action == "A" and side not in (BID, ASK)) or (
+            row and side in (BID, ASK) and side != row[1] and action == "M"
+        ):
             return "bad_side"
         if abs(price) > 1 << 62:
             return "bad_price"

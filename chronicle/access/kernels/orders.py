@@ -1,7 +1,7 @@
 """Kernel that replays a book of orders and writes down the best levels, per event or on a grid of times.
 
-The twin of :mod:`chronicle.access.kernels.books` for ORDER-driven books: same registers, same rows, with the number of
-orders at each level in two more planes where the caller wants them. The book's arrays are those of
+The twin of :mod:`chronicle.access.kernels.books` for ORDER-driven books: same registers, same rows, with the number
+of orders at each level in two more planes where the caller wants them. The book's arrays are those of
 :mod:`chronicle.etl.kernels.orders`, without a ladder: all prices are in ``levels``.
 """
 
@@ -65,7 +65,16 @@ FLAG_MAYBE_BAD_WORD = 4 << 48
 
 @numba.njit(cache=True, nogil=True, inline="never")
 def _write(
-    queues: Any, ends: Any, levels: Any, counts: Any, reg: Any, row: Any, ts: Any, times: Any, states: Any, prices: Any
+    queues: Any,
+    ends: Any,
+    levels: Any,
+    counts: Any,
+    reg: Any,
+    row: Any,
+    ts: Any,
+    times: Any,
+    states: Any,
+    prices: Any,
 ) -> None:
     """Write one row; prices int64[4 or 6, rows, depth]. O(depth)."""
     depth, with_orders = prices.shape[2], prices.shape[0] > 4

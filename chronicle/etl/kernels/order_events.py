@@ -42,7 +42,9 @@ ORDER_LIMITS = LIMITS + 1
 
 
 @numba.njit(cache=True, nogil=True)
-def snapshot_is_due(since_ts: int, records: int, orders: int, interval_ns: int, records_max: int, ts_recv: int) -> bool:
+def snapshot_is_due(
+    since_ts: int, records: int, orders: int, interval_ns: int, records_max: int, ts_recv: int
+) -> bool:
     """Return whether an own snapshot is due before an event at `ts_recv` (docs/format/queue.md, ORDER_SNAPSHOT)."""
     if records >= max(records_max, orders):
         return True
@@ -69,7 +71,12 @@ def plan_orders(registers: Any, limits: Any, out: Any, out_starts: Any, ends: An
             or end - start > limits[RECORDS_MAX]
             or ts_recv >= limits[DAY_END]
             or snapshot_is_due(
-                registers[SNAPSHOT_TS], since, registers[SNAPSHOT_ORDERS], limits[INTERVAL_NS], limits[DELTAS_MAX], ts_recv
+                registers[SNAPSHOT_TS],
+                since,
+                registers[SNAPSHOT_ORDERS],
+                limits[INTERVAL_NS],
+                limits[DELTAS_MAX],
+                ts_recv,
             )
         ):
             return event

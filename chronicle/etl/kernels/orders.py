@@ -97,8 +97,8 @@ def _clear(orders: Any, links: Any, table: Any, levels: Any, counts: Any, ladder
     meta[FREE_ORDER] = meta[FREE_QUEUE] = -1
 
 
-# One long body: a helper that takes the arrays costs 20 to 80 ns of reference counting a call (see kernels/ladder.py),
-# as much as the whole of an update.
+# One long body: a helper that takes the arrays costs 20 to 80 ns of reference counting a call (kernels/ladder.py), as
+# much as the whole of an update.
 
 
 @numba.njit(cache=True, nogil=True)
@@ -142,7 +142,7 @@ def apply_orders(
             _clear(orders, links, table, levels, counts, ladder, meta)
             number += 1
             continue
-        if action != ADD and action != CANCEL and action != MODIFY:  # noqa: PLR1714 - a set costs a lookup
+        if action != ADD and action != CANCEL and action != MODIFY:
             number += 1
             if action not in (FILL, TRADE, 0):
                 meta[PROBLEMS + BAD_ACTION] += 1
@@ -187,7 +187,7 @@ def apply_orders(
         else:
             if action == ADD:
                 half = 0 if side == BID else 1
-                if side != BID and side != ASK:  # noqa: PLR1714
+                if side != BID and side != ASK:
                     problem = BAD_SIDE
             elif row < 0:
                 problem = UNKNOWN_ORDER
@@ -204,7 +204,7 @@ def apply_orders(
                     problem = DUPLICATE_ORDER
             if problem == DONE:
                 key, base = (price, base_bid) if half == 0 else (-price, base_ask)
-                slot = -1
+                slot = np.int64(-1)
                 if action == MODIFY:
                     held = orders[row, 1]
                     old = orders[row, 2]
@@ -220,7 +220,7 @@ def apply_orders(
                     if on and base <= key < base + span:
                         slot = np.int64((key - base) * inverse + 0.5)
                         if slot * quantum != key - base:
-                            slot = -1
+                            slot = np.int64(-1)
                     target = (slots[half, slot] if slot >= 0 else _find_level(levels, counts, half, key)) - 1
                 place = True
                 more = size - held if take and target == orders[row, 2] else size
@@ -258,11 +258,11 @@ def apply_orders(
             if ends[queue, 4] == 0 and not (place and queue == target):
                 gone = queues[queue, 0]
                 gone_key, gone_base = (gone, base_bid) if half == 0 else (-gone, base_ask)
-                gone_slot = -1
+                gone_slot = np.int64(-1)
                 if on and gone_base <= gone_key < gone_base + span:
                     gone_slot = np.int64((gone_key - gone_base) * inverse + 0.5)
                     if gone_slot * quantum != gone_key - gone_base:
-                        gone_slot = -1
+                        gone_slot = np.int64(-1)
                 if gone_slot >= 0:
                     slots[half, gone_slot] = 0
                     bits[half, gone_slot >> 6] ^= np.uint64(1) << np.uint64(gone_slot & 63)

@@ -2,8 +2,8 @@
 
 A frame's payload is the records (CSV: rows) of one event of one instrument, verbatim, its address
 ``dbn:VENUE:DATASET:SYMBOL``, its ts_recv that of the last of them: the event was known then. What an event is:
-:func:`chronicle.feed.captures.dbn_format.is_by_message`. Records of schemas that are not taken come as frames too, and
-the adapter counts them. Metadata are read by Databento's own package (extra ``dbn``), records split by their lengths.
+:func:`chronicle.feed.captures.dbn_format.is_by_message`. Records of schemas that are not taken come as frames too,
+and the adapter counts them. Metadata are read by Databento's own package (extra ``dbn``), records split by their lengths.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class _File:
             rest = data[at:]
         if rest or left:
             hint = "the file is torn"
-            raise DecodeError("the DBN data end in the middle of a record", path=self.path, found=len(rest), hint=hint)
+            raise DecodeError(
+                "the DBN data end in the middle of a record", path=self.path, found=len(rest), hint=hint
+            )
 
     def name_at(self, instrument: int, ts: int, defined: dict[int, str]) -> str:
         """Return the symbol of an instrument id at a time."""
@@ -233,7 +235,7 @@ class _Events:
 
     def take(self, record: memoryview) -> Iterator[Frame]:
         """Add a record; yield the frames that are whole now."""
-        length, rtype, publisher, instrument, ts_event = dbn.HEADER.unpack_from(record)
+        _, rtype, publisher, instrument, ts_event = dbn.HEADER.unpack_from(record)
         if rtype not in (dbn.MBO, dbn.MBP_1, dbn.MBP_10) or len(record) < (56 if rtype == dbn.MBO else 80):
             yield from self._alone(record, rtype, instrument, ts_event)
             return
@@ -251,7 +253,7 @@ class _Events:
             event = self._open[slot] = _Event(instrument, key)
         self._add(event, record, dbn.received_at(record, rtype, ts_event))
         ends = not self._by_message and flags & dbn.FLAG_LAST
-        clear = rtype == dbn.MBO and record[38:39] == b"R" and not flags & dbn.FLAG_SNAPSHOT
+        clear = rtype == dbn.MBO and record[38] == ord("R") and not flags & dbn.FLAG_SNAPSHOT
         if ends or clear or event.count >= EVENT_RECORDS_MAX:
             yield self._close(slot)
 

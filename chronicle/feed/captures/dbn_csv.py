@@ -101,7 +101,9 @@ class _Rows:
         fields = rows[-1].split(b",")
         dataset = dbn.dataset_of_publisher(int(fields[3]))
         symbol = fields[14].decode("utf-8", "replace") if len(fields) > COLUMNS else ""
-        address = f"dbn:{self._venue or dbn.venue_of_dataset(dataset)}:{dataset}:{symbol or 'ID' + fields[4].decode()}"
+        address = (
+            f"dbn:{self._venue or dbn.venue_of_dataset(dataset)}:{dataset}:{symbol or 'ID' + fields[4].decode()}"
+        )
         try:
             ts_recv = time_of(fields[0].decode("ascii"))
         except (ChronicleError, UnicodeDecodeError, ValueError):

@@ -239,10 +239,7 @@ def _row(row: bytes) -> _Order:
     if len(fields) < COLUMNS:
         raise DecodeError("an MBO row is too short", expected=COLUMNS, found=len(fields))
     text = fields[7]
-    if not text:
-        price = dbn.UNDEF_PRICE
-    else:
-        price = decimals.mantissa(text, dbn.PRICE_EXPONENT) if "." in text else int(text)
+    price = dbn.UNDEF_PRICE if not text else _price(text)
     return _checked(
         int(fields[10]),
         price,
@@ -253,6 +250,10 @@ def _row(row: bytes) -> _Order:
         time_of(fields[1]),
         int(fields[13]),
     )
+
+
+def _price(text: str) -> int:
+    return decimals.mantissa(text, dbn.PRICE_EXPONENT) if "." in text else int(text)
 
 
 def _checked(

@@ -95,10 +95,13 @@ def test_the_kernels_are_the_naive_book_without_compilation() -> None:
     if os.environ.get(IN_CHILD):
         pytest.skip("this is the child")
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", IN_CHILD: "1"}
-    tests = [f"{__file__}::{name}" for name in (
-        "test_books_are_the_naive_book_after_any_stream",
-        "test_a_block_of_records_is_the_same_as_one_by_one_and_halts_where_one_is_refused",
-    )]
+    tests = [
+        f"{__file__}::{name}"
+        for name in (
+            "test_books_are_the_naive_book_after_any_stream",
+            "test_a_block_of_records_is_the_same_as_one_by_one_and_halts_where_one_is_refused",
+        )
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n0", "-x", *tests], env=environment, capture_output=True, text=True
     )
