@@ -3,7 +3,8 @@
 A frame's payload is the records (CSV: rows) of one event of one instrument, verbatim, its address
 ``dbn:VENUE:DATASET:SYMBOL``, its ts_recv that of the last of them: the event was known then. What an event is:
 :func:`chronicle.feed.captures.dbn_format.is_by_message`. Records of schemas that are not taken come as frames too,
-and the adapter counts them. Metadata are read by Databento's own package (extra ``dbn``), records split by their lengths.
+and the adapter counts them. Metadata are read by Databento's own package (extra ``dbn``), records split by their
+lengths.
 """
 
 from __future__ import annotations
