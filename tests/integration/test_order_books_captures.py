@@ -1,4 +1,4 @@
-"""Truths of captured orders: Databento's MBO against its own MBP-10 and trades, through feed, ETL, tiers and reader."""
+"""Truths of captured orders: Databento's MBO against its own MBP-10 and trades, from the feed to the reader."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Script:
 
     def _lost(self) -> None:
         self.stream.status(StatusCode.DISCONNECTED, reason="test")
-        self.lost = self.started and not self.gap or self.lost
+        self.lost = (self.started and not self.gap) or self.lost
 
     def _decode(self) -> None:
         self.stream.status(StatusCode.DECODE_ERROR, number=1, channel="book")
@@ -160,7 +160,7 @@ def test_a_reader_has_the_naive_book_and_its_trust_after_every_event(script: lis
 @given(scripts)
 def test_snapshots_restate_the_book_and_a_reader_may_begin_at_any_of_them(script: list[Any]) -> None:
     told = Script(script)
-    with mock.patch("chronicle.etl.outlet.segment_capacity", lambda number: 3_000):
+    with mock.patch("chronicle.etl.outlet.segment_capacity", return_value=3_000):
         sink = whole(told.stream)
     events = sink.queues.get(QUEUE, [])
     states = [(Ladder().status().name.lower(), [[], []])]
@@ -273,7 +273,9 @@ def test_an_instrument_may_change_what_drives_its_book() -> None:
     stream.snapshot(1, [(5, 5)], [(6, 6)])
     stream.define(1, instrument(SYMBOL, driver=Kind.ORDER))
     out = stream.begin()
-    for number, (action, side, price) in enumerate([(Action.CLEAR, 0, 0), (Action.ADD, BID, 4), (Action.ADD, ASK, 7)]):
+    for number, (action, side, price) in enumerate(
+        [(Action.CLEAR, 0, 0), (Action.ADD, BID, 4), (Action.ADD, ASK, 7)]
+    ):
         out.order(1, side, number, price, 2, action=action, ts_event=1)
     stream.end()
     stream.define(1, instrument(SYMBOL))
@@ -289,7 +291,7 @@ def test_an_instrument_may_change_what_drives_its_book() -> None:
         ("UNVERIFIED", ([], [])),
         ("OK", ([(3, 3)], [])),
     ]
-    assert NONE not in [list(split(event))[0].source_index for event in events]
+    assert NONE not in [next(iter(split(event))).source_index for event in events]
 
 
 def walk_levels(events: list[bytes], ladder: Ladder) -> Iterator[None]:

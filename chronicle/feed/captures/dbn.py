@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from chronicle.core.errors import ConfigError, DecodeError
+from chronicle.core.errors import DecodeError
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures import dbn_format as dbn
 from chronicle.feed.captures.dbn_csv import is_dbn_csv, open_dbn_csv
+from chronicle.feed.captures.dbn_package import read_definition, read_metadata
 from chronicle.feed.captures.merge import UNTIMED, Stream
 from chronicle.feed.captures.names import natural_key
 from chronicle.feed.captures.text import read_chunks
@@ -92,18 +93,12 @@ class _File:
     @classmethod
     def open(cls, path: Path) -> _File:
         data, skip = _metadata_bytes(path)
+        metadata = read_metadata(data, path)
         try:
-            import databento_dbn
-        except ImportError as error:
-            raise ConfigError(
-                "reading DBN needs Databento's package", found=str(error), hint="pip install 'chronicle-md[dbn]'"
-            ) from error
-        try:
-            metadata: Any = databento_dbn.Metadata.decode(data)
             names = _mappings(metadata)
             dataset, schema, start = str(metadata.dataset), str(metadata.schema or "mixed"), int(metadata.start)
-        except (databento_dbn.DBNError, ValueError, TypeError, KeyError) as error:
-            raise DecodeError(f"cannot read the metadata of the DBN file: {error}", path=path) from error
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise DecodeError(f"the metadata of the DBN file make no sense: {error}", path=path) from error
         return cls(path, dataset, schema, start, skip, 0 if skip else len(data), names)
 
     def records(self) -> Iterator[memoryview]:
@@ -189,11 +184,9 @@ def _defined_names(files: list[_File]) -> dict[int, str]:
     names: dict[int, str] = {}
     for file in files:
         if file.schema == "definition" and any(not other.names for other in files):
-            from chronicle.feed.venues.dbn import definition_of
-
             for record in file.records():
                 if record[1] == dbn.DEFINITION:
-                    names[int.from_bytes(record[4:8], "little")] = str(definition_of(bytes(record)).raw_symbol)
+                    names[int.from_bytes(record[4:8], "little")] = str(read_definition(bytes(record)).raw_symbol)
     return names
 
 

@@ -19,18 +19,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from chronicle.core import decimals
-from chronicle.core.errors import ConfigError, DecodeError
+from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MAX, INT64_MIN, Action, Kind, Origin, SequenceRule, Side, StatusCode, WireForm
 from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures import dbn_format as dbn
 from chronicle.feed.captures.dbn_csv import COLUMNS, time_of
+from chronicle.feed.captures.dbn_package import read_definition
 from chronicle.feed.instruments import InstrumentRegistry, Listing, VenueRules
 from chronicle.feed.symbology import Symbol
 from chronicle.feed.venues.messages import UNREADABLE, excerpt
 
-__all__ = ["DbnAdapter", "definition_of"]
+__all__ = ["DbnAdapter"]
 
 _ORDERS: Final = VenueRules(
     driver=Kind.ORDER, sequence_rule=SequenceRule.CONNECTION, price_exponent=dbn.PRICE_EXPONENT
@@ -51,7 +52,6 @@ _TYPES: Final = {
     "T": "spread",
     "X": "fx",
 }
-_DEFINITION_VERSIONS: Final = {360: 1, 400: 2, 520: 3}
 _STATUS_ACTIONS: Final = (
     *("none", "pre-open", "pre-cross", "quoting", "cross", "rotation", "new-price-indication", "trading", "halt"),
     *("pause", "suspend", "pre-close", "close", "post-close", "short-sell-restriction", "not-available"),
@@ -172,7 +172,7 @@ class DbnAdapter:
             out.trade(number, aggressor, price, size, ts_event=ts_event, sequence=sequence)
 
     def _define(self, out: EventBuilder, venue: str, name: str, raw: str, record: bytes) -> None:
-        definition = definition_of(record)
+        definition = read_definition(record)
         tick = int(definition.min_price_increment)
         kind = str(definition.instrument_class)
         extras: dict[str, Any] = {"type": _TYPES.get(kind, "listed"), "currency": str(definition.currency)}
@@ -198,33 +198,6 @@ class DbnAdapter:
         }
         code = _STATUS_CODES.get(action, StatusCode.VENUE)
         out.status(code, details, instrument=self._use(out, venue, name, raw), ts_event=_time(values[4]))
-
-
-def definition_of(record: bytes) -> Any:
-    """Return a definition record of any version, as Databento's package reads it.
-
-    Raises
-    ------
-    ConfigError
-        When the package is not installed.
-    DecodeError
-        When it is no definition.
-    """
-    try:
-        import databento_dbn
-    except ImportError as error:
-        hint = "pip install 'chronicle-md[dbn]'"
-        raise ConfigError("reading definitions needs Databento's package", found=str(error), hint=hint) from error
-    version = _DEFINITION_VERSIONS.get(len(record))
-    try:
-        decoder = databento_dbn.DBNDecoder(has_metadata=False, input_version=version or 3)
-        decoder.write(record)
-        (found,) = decoder.decode()
-        if version is None or not hasattr(found, "raw_symbol"):
-            raise DecodeError("a DBN definition has a strange length", found=len(record))
-    except (databento_dbn.DBNError, ValueError) as error:
-        raise DecodeError(f"cannot read a DBN definition: {error}", found=len(record)) from error
-    return found
 
 
 def _mbo(record: bytes) -> _Order:
