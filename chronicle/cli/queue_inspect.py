@@ -46,7 +46,7 @@ def describe(queue: Queue) -> dict[str, Any]:
     """Return everything known of `queue` without reading its records; damaged segments carry an error."""
     from chronicle.core.errors import ChronicleError
     from chronicle.core.layout import NONE
-    from chronicle.core.queue import segment_info
+    from chronicle.core.queue_folder import segment_info
 
     segments: list[dict[str, Any]] = []
     for number, path in queue.segment_files().items():

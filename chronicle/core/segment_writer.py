@@ -32,15 +32,16 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import Tail, map_fresh, map_tail, recover, write_tail_mark
+from chronicle.core.recovery import map_fresh, map_tail, recover
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
+from chronicle.core.tail_mark import TailMark, write_tail_mark
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chronicle.core.queue import Queue
+    from chronicle.core.queue_folder import QueueFolder
 
 __all__ = ["SegmentWriter"]
 
@@ -99,7 +100,7 @@ class SegmentWriter:
         "queue",
     )
 
-    def __init__(self, queue: Queue, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
+    def __init__(self, queue: QueueFolder, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
         self.queue = queue
         self._prologue = prologue
         self._lock: WriterLock | None = WriterLock.acquire(queue.path, started_ns=clock.now_ns())
@@ -416,7 +417,7 @@ class SegmentWriter:
         base = self.next_index
         if self._map is not None:
             base = int(layout.SEGMENT_HEADER.unpack_from(self._map.memory)[6])
-        write_tail_mark(self.queue.path, Tail(None, self._number, base, self.last_ts_recv, self._previous_bytes))
+        write_tail_mark(self.queue.path, TailMark(self._number, base, self.last_ts_recv, self._previous_bytes))
 
     def _path(self, state: SegmentState) -> Path:
         return self.queue.path / layout.segment_name(self._number, state)

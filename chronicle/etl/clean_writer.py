@@ -95,7 +95,7 @@ class QueueSink:
             return Tail()
         stored = Queue.open(self._home / queue, name=queue)
         segments = stored.segments()
-        number, words, day_end = stored.tail_mark()["next_number"], 0, NONE
+        number, words, day_end = stored.tail_mark().next_number, 0, NONE
         if segments:
             last = segments[-1]
             is_open = last.state is SegmentState.OPEN

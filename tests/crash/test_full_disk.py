@@ -122,7 +122,7 @@ def test_tail_mark_on_a_full_disk(disk: Path, pages: int) -> None:
         ballast.unlink()
         appender.seal()
     mark = queue.tail_mark()
-    assert (mark["next_number"], mark["next_base_index"], mark["last_ts_recv"]) == (1, 1, 1)
+    assert (mark.next_number, mark.next_base_index, mark.last_ts_recv) == (1, 1, 1)
     ballast.unlink(missing_ok=True)
     assert_goes_on(queue, appender, contents(queue))
 
