@@ -122,7 +122,7 @@ class Queue(QueueFolder):
             sync_records=sync_records,
             sync_ns=sync_ns,
         )
-        Durability.of(settings)
+        Durability.at(folder, settings)
         Control.create(folder, identity, generation)
         store_settings(folder, settings)
         return cls(folder, settings)
@@ -192,7 +192,7 @@ class Queue(QueueFolder):
         return Tailer(self, name)
 
     def synced_index(self) -> int:
-        """Return the index up to which records survive a power cut (0 on a queue of durability ``shm``)."""
+        """Return the index up to which records survive a power cut (0 with durability ``shm``, or in memory)."""
         return self.watermarks().synced
 
     def watermarks(self) -> Watermarks:
@@ -222,7 +222,7 @@ class Queue(QueueFolder):
         Raises
         ------
         StateError
-            When the queue's durability is ``shm``.
+            When the queue's durability is ``shm``, or it lies in memory.
         """
         return wait_synced(self, index, timeout_ns, clock or SystemClock())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ class SegmentWriter:
         "_prologue",
         "_prologue_bytes",
         "_release",
+        "_reservation",
         "_reserved",
         "_rolled",
         "_seek_capacity",
@@ -126,6 +128,7 @@ class SegmentWriter:
             self._data_offset = self._position = self._limit = 0
             self._soft = -1
             self._reserved = False
+            self._reservation: weakref.ref[object] | None = None
             self._settled = True
             self._rolled: list[Path] = []
             self._mark_due = False
@@ -133,7 +136,7 @@ class SegmentWriter:
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
             self._last_entry = 0
-            self._durability = Durability.of(queue.settings)
+            self._durability = Durability.at(queue.path, queue.settings)
             self._synced = self.next_index
             self._syncer: Syncer | None = None
             if tail.path is not None:
@@ -247,6 +250,7 @@ class SegmentWriter:
         self._number, self.next_index, self.last_ts_recv = tail.next_number, tail.next_index, tail.last_ts_recv
         self._previous_bytes = tail.previous_bytes
         self._reserved = False
+        self._reservation = None
         if tail.path is not None:
             self._attach()
         self._settled = True
@@ -284,6 +288,8 @@ class SegmentWriter:
     # --- segments ------------------------------------------------------------------------------------------------
 
     def _check_unreserved(self) -> None:
+        if self._reservation is not None and self._reservation() is None:
+            self._distrust()  # its block never ended: Ctrl-C came between the block and the commit
         if not self._settled:
             self._settle()
         if self._reserved:

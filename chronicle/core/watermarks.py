@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 
 from chronicle.core.clock import Clock
 from chronicle.core.control import Control
+from chronicle.core.durability import Durability
 from chronicle.core.errors import RangeError, StateError
 from chronicle.core.layout import CONTROL_SYNCED_OFFSET, CONTROL_TIERED_OFFSET, SegmentState
+from chronicle.core.media import is_memory
 from chronicle.core.queue_folder import QueueFolder
 
 __all__ = ["Watermarks", "mark_tiered", "read_watermarks", "wait_synced"]
@@ -32,7 +34,7 @@ def read_watermarks(queue: QueueFolder) -> Watermarks:
     """Read all three. Synced and tiered are lower bounds: a lost control page makes them smaller, never larger."""
     control = Control.open(queue.path, writable=False)
     synced = 0
-    if queue.settings.durability != "shm":
+    if _can_sync(queue):
         marked = queue.tail_mark().next_base_index
         sealed = 0
         for info in queue.segments():
@@ -71,11 +73,13 @@ def wait_synced(queue: QueueFolder, index: int, timeout_ns: int | None, clock: C
     Raises
     ------
     StateError
-        When the queue's level is ``shm``: no record of it ever survives power.
+        When the queue's level is ``shm`` or it lies in memory: no record of it ever survives power.
     """
-    if queue.settings.durability == "shm":
+    if not _can_sync(queue):
         raise StateError(
-            "a queue of durability shm is never synced", path=queue.path, hint="create it buffered or fsync"
+            "a queue of durability shm, or in memory, is never synced",
+            path=queue.path,
+            hint="create it buffered or fsync, on a disk",
         )
     control = Control.open(queue.path, writable=True)
     deadline = None if timeout_ns is None else clock.monotonic_ns() + timeout_ns
@@ -90,3 +94,7 @@ def wait_synced(queue: QueueFolder, index: int, timeout_ns: int | None, clock: C
             control.wait(announced, remaining)
         else:
             clock.sleep_ns(remaining)
+
+
+def _can_sync(queue: QueueFolder) -> bool:
+    return Durability.of(queue.settings).can_sync and not is_memory(queue.path)
