@@ -14,6 +14,7 @@ import zstandard
 
 import chronicle
 from chronicle.core.layout import Flag, Kind
+from chronicle.core.local import LocalSource
 from chronicle.core.times import parse_time
 from chronicle.etl import OrderBook, rebuild, run_shard
 from chronicle.feed.replay import replay_capture
@@ -123,6 +124,10 @@ def test_esm4_starts_with_its_snapshot_and_is_never_crossed_where_an_event_ends(
     replay_capture(home, [shared_data / ESM4, shared_data / "databento/orderbooks_definition.dbn.zst"])
     report = run_shard(home, drain=True)
     assert not [name for name in report.counts if name.startswith(("orders_", "gaps"))]
+    queue = "clean/cme/esm4/book.q"
+    for segment in LocalSource(home).segments(queue):
+        with LocalSource(home).open(queue, segment.number) as view:
+            assert {"book", "orders"} <= {name for name, value in view.prologue().items() if value is not None}
     run_once(home, default_policy(home), everything=True)
     with chronicle.open(home) as store:
         book = store.book("cme:ESM4", at="2024-05-08T00:00:00Z")

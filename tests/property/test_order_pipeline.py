@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chronicle.access.ladder import Ladder
 from chronicle.core.layout import NONE, Action, Flag, GapState, Kind, SequenceRule, StatusCode
+from chronicle.core.queue_settings import QueueSettings
 from chronicle.core.records import InstrumentFields, Record, snapshot_orders
 from chronicle.etl.checkpoint import capture_state, restore_state
 from chronicle.etl.config import EtlConfig
@@ -160,7 +161,7 @@ def test_a_reader_has_the_naive_book_and_its_trust_after_every_event(script: lis
 @given(scripts)
 def test_snapshots_restate_the_book_and_a_reader_may_begin_at_any_of_them(script: list[Any]) -> None:
     told = Script(script)
-    with mock.patch("chronicle.etl.outlet.segment_capacity", return_value=3_000):
+    with mock.patch.object(QueueSettings, "capacity", return_value=3_000):
         sink = whole(told.stream)
     events = sink.queues.get(QUEUE, [])
     states = [(Ladder().status().name.lower(), [[], []])]
