@@ -123,6 +123,9 @@ class InstrumentRegistry:
     def set_rules(self, venue: str, rules: VenueRules) -> None:
         """Say what holds for every instrument of `venue`; its adapter does so when it is made."""
         self._rules[venue] = rules
+        for instrument in self._instruments.values():
+            if instrument.venue == venue and not _follows(instrument, rules):
+                instrument.current = False
 
     def restore(self, number: int, fields: InstrumentFields) -> None:
         """Take back what an earlier writer of the same raw queue declared (its last INSTRUMENT of `number`)."""
@@ -141,7 +144,7 @@ class InstrumentRegistry:
         listing = self._listings.get((venue, venue_symbol))
         if listing is not None:
             _adopt(instrument, listing)
-        instrument.current = listing is None
+        instrument.current = listing is None and _follows(instrument, self._rules.get(venue))
         self._instruments[venue, venue_symbol] = instrument
         self._next = max(self._next, number + 1)
 
@@ -265,6 +268,15 @@ class InstrumentRegistry:
             lot=_scaled(instrument.lot, instrument.size_exponent),
             details=dict(instrument.details),
         )
+
+
+def _follows(instrument: Instrument, rules: VenueRules | None) -> bool:
+    """Whether the stream's last definition is of `rules`: one of another capture format may not be."""
+    fields = instrument.fields
+    if fields is None or rules is None or instrument.rules is not None:
+        return True
+    own = (fields.driver, fields.check_rule, fields.sequence_rule)
+    return own == (rules.driver, rules.check_rule, rules.sequence_rule)
 
 
 def _adopt(instrument: Instrument, listing: Listing) -> None:

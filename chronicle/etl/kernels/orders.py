@@ -60,26 +60,6 @@ ROOM = 100
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_level(levels: Any, counts: Any, half: int, key: int) -> int:
-    """Return the value of `key` in the sorted arrays, 0 when it is not there. Gallops from the best."""
-    keys = levels[2 * half]
-    high, step = counts[half], 1
-    while high - step >= 0 and keys[high - step] >= key:
-        high -= step
-        step <<= 1
-    low = high - step + 1 if high - step >= 0 else 0
-    while low < high:
-        middle = (low + high) >> 1
-        if keys[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    if low < counts[half] and keys[low] == key:
-        return int(levels[2 * half + 1, low])
-    return 0
-
-
-@numba.njit(cache=True, nogil=True)
 def _clear(orders: Any, links: Any, table: Any, levels: Any, counts: Any, ladder: Any, meta: Any) -> None:
     """Forget all orders and levels; the ladder stands where it stood. O(table + slots / 64)."""
     sizes, bits, lmeta, _ = ladder
@@ -221,7 +201,23 @@ def apply_orders(
                         slot = np.int64((key - base) * inverse + 0.5)
                         if slot * quantum != key - base:
                             slot = np.int64(-1)
-                    target = (slots[half, slot] if slot >= 0 else _find_level(levels, counts, half, key)) - 1
+                    if slot >= 0:
+                        target = slots[half, slot] - 1
+                    else:  # gallop from the best, then halve
+                        low, high, step = 0, counts[half], 1
+                        while high - step >= 0 and levels[2 * half, high - step] >= key:
+                            high -= step
+                            step <<= 1
+                        if high - step >= 0:
+                            low = high - step + 1
+                        while low < high:
+                            middle = (low + high) >> 1
+                            if levels[2 * half, middle] < key:
+                                low = middle + 1
+                            else:
+                                high = middle
+                        if low < counts[half] and levels[2 * half, low] == key:
+                            target = levels[2 * half + 1, low] - 1
                 place = True
                 more = size - held if take and target == orders[row, 2] else size
                 if target >= 0 and more > INT64_MAX - queues[target, 1]:

@@ -15,13 +15,14 @@ from chronicle.feed.captures.dbn import is_dbn, open_dbn
 from chronicle.feed.captures.hftbacktest import is_hftbacktest, open_hftbacktest
 from chronicle.feed.captures.lobster import is_lobster, open_lobster
 from chronicle.feed.captures.merge import Stream, merge_streams
+from chronicle.feed.captures.tardis import is_tardis, open_tardis
 from chronicle.feed.captures.text import first_lines
 from chronicle.feed.captures.wire import is_wire, open_wire
 from chronicle.feed.marks import Line
 
 __all__ = ["FORMATS", "Capture", "detect_format", "open_capture"]
 
-FORMATS: Final = ("bybit", "cryptofeed", "dbn", "hftbacktest", "lobster", "wire")
+FORMATS: Final = ("bybit", "cryptofeed", "dbn", "hftbacktest", "lobster", "tardis", "wire")
 FILES_MAX: Final = 500
 """Files are open at the same time; more than this would exhaust descriptors."""
 
@@ -92,6 +93,8 @@ def detect_format(path: Path) -> str:
     if is_dbn(path):
         return "dbn"
     head = first_lines(path, 20)
+    if is_tardis(head):
+        return "tardis"
     if is_hftbacktest(head):
         return "hftbacktest"
     if is_cryptofeed(head):
@@ -143,6 +146,7 @@ def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: 
         "dbn": open_dbn,
         "hftbacktest": open_hftbacktest,
         "lobster": open_lobster,
+        "tardis": open_tardis,
         "wire": open_wire,
     }
     opener = openers.get(format)

@@ -22,10 +22,10 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.captures import dbn_format as dbn
 from chronicle.feed.captures.dbn_csv import is_dbn_csv, open_dbn_csv
 from chronicle.feed.captures.dbn_package import read_definition, read_metadata
-from chronicle.feed.captures.merge import UNTIMED, Stream
+from chronicle.feed.captures.merge import Stream
 from chronicle.feed.captures.names import natural_key
 from chronicle.feed.captures.text import read_chunks
-from chronicle.feed.marks import Line, damaged_frame
+from chronicle.feed.marks import Line
 
 __all__ = ["is_dbn", "open_dbn"]
 
@@ -52,7 +52,7 @@ def is_dbn(path: Path) -> bool:
 
 
 def open_dbn(paths: list[Path], venue: str | None) -> tuple[list[Line], list[Stream]]:
-    """Return one line and one stream per dataset and schema; its files follow one another.
+    """Return one line per dataset and schema, and one stream per file.
 
     Raises
     ------
@@ -70,9 +70,11 @@ def open_dbn(paths: list[Path], venue: str | None) -> tuple[list[Line], list[Str
             groups.setdefault(f"{file.dataset}:{file.schema}", []).append(file)
     names = _defined_names([file for files in groups.values() for file in files])
     for number, group in enumerate(sorted(groups, key=natural_key), start=1):
-        files = sorted(groups[group], key=lambda file: file.start)
         lines.append(Line(number, f"dbn:{group}", "dbn", announced=False))
-        streams.append(Stream(f"dbn:{group}", number, partial(_read, files, names, venue, number)))
+        streams += [
+            Stream(f"dbn:{group}:{file.path.name}", number, partial(_read, file, names, venue, number))
+            for file in sorted(groups[group], key=lambda file: (file.start, file.path.name))
+        ]
     own_lines, own_streams = open_dbn_csv(csv, venue, first=len(lines) + 1)
     return lines + own_lines, streams + own_streams
 
@@ -190,19 +192,15 @@ def _defined_names(files: list[_File]) -> dict[int, str]:
     return names
 
 
-def _read(files: list[_File], defined: dict[int, str], venue: str | None, number: int) -> Iterator[Frame]:
-    for position, file in enumerate(files):
-        events = _Events(file, defined, venue or dbn.venue_of_dataset(file.dataset), number)
-        try:
-            for record in file.records():
-                yield from events.take(record)
-            yield from events.flush()
-        except DecodeError as error:
-            yield from events.flush()
-            if position == len(files) - 1:
-                raise
-            reason = error.message + " (the rest of this file is lost)"
-            yield damaged_frame(number, UNTIMED, where=file.path.name, reason=reason, payload=b"")
+def _read(file: _File, defined: dict[int, str], venue: str | None, number: int) -> Iterator[Frame]:
+    events = _Events(file, defined, venue or dbn.venue_of_dataset(file.dataset), number)
+    try:
+        for record in file.records():
+            yield from events.take(record)
+    except DecodeError:
+        yield from events.flush()  # what came before the damage
+        raise
+    yield from events.flush()
 
 
 class _Event:

@@ -33,34 +33,24 @@ def is_dbn_csv(start: bytes) -> bool:
 
 
 def open_dbn_csv(paths: list[Path], venue: str | None, *, first: int) -> tuple[list[Line], list[Stream]]:
-    """Return one line, numbered `first`, and one stream for all files together, in the order of their first rows."""
+    """Return one line, numbered `first`, and one stream per file."""
     if not paths:
         return [], []
-    ordered = sorted(paths, key=_first_row)
     line = Line(first, "dbn:csv:mbo", "dbn", announced=False)
-    return [line], [Stream(line.name, first, partial(_read, ordered, venue, first))]
+    streams = [Stream(f"{line.name}:{path.name}", first, partial(_read, path, venue, first)) for path in paths]
+    return [line], streams
 
 
-def _first_row(path: Path) -> bytes:
-    rows = read_lines(path)
-    next(rows, None)
-    return next(rows, (0, b""))[1]
-
-
-def _read(paths: list[Path], venue: str | None, number: int) -> Iterator[Frame]:
-    for position, path in enumerate(paths):
-        rows = _Rows(venue, number)
-        try:
-            for row_number, row in read_lines(path):
-                if row_number > 1 and row.strip():
-                    yield from rows.take(row, f"{path.name}:{row_number}")
-            yield from rows.flush()
-        except DecodeError as error:
-            yield from rows.flush()
-            if position == len(paths) - 1:
-                raise
-            reason = error.message + " (the rest of this file is lost)"
-            yield damaged_frame(number, UNTIMED, where=path.name, reason=reason, payload=b"")
+def _read(path: Path, venue: str | None, number: int) -> Iterator[Frame]:
+    rows = _Rows(venue, number)
+    try:
+        for row_number, row in read_lines(path):
+            if row_number > 1 and row.strip():
+                yield from rows.take(row, f"{path.name}:{row_number}")
+    except DecodeError:
+        yield from rows.flush()  # what came before the damage
+        raise
+    yield from rows.flush()
 
 
 class _Rows:

@@ -161,6 +161,13 @@ _VENUES: Final = (
         ("wire", "cryptofeed"),
         "okx:OkxAdapter",
     ),
+    Venue(
+        "tardis",
+        "Tardis.dev CSV: venue by exchange (binance-usdm, deribit, bitmex ...)",
+        ("incremental_book_L2", "book_snapshot_N", "trades", "quotes"),
+        ("wire", "tardis"),
+        "tardis:TardisAdapter",
+    ),
 )
 
 
