@@ -55,6 +55,8 @@ META = 16
 # Why apply_orders stopped; 1 to 7 are those of Problem.
 DONE = 0
 UNKNOWN_ORDER, DUPLICATE_ORDER, BAD_SIZE, BAD_PRICE, BAD_SIDE, FULL, BAD_ACTION = 1, 2, 3, 4, 5, 6, 7
+NEAR = 24
+"""A level so near the best comes and goes by a loop here; farther off by the search and the move of ``set_level``."""
 ROOM = 100
 """No row, or no room for a level: the caller makes some and calls again at the same record."""
 
@@ -146,7 +148,7 @@ def apply_orders(
             entry = table[entry_at]
         side = (head >> 56) & 0xFF
         problem = DONE
-        take, place, held, target = False, False, 0, -1
+        take, place, held, target, low = False, False, 0, -1, 0
         half = 0
         # --- what is to be done ---
         if action == CANCEL:
@@ -264,8 +266,17 @@ def apply_orders(
                     bits[half, gone_slot >> 6] ^= np.uint64(1) << np.uint64(gone_slot & 63)
                     lmeta[USED + half] -= 1
                 else:
-                    set_level(levels, counts, BID if half == 0 else ASK, gone, 0)
                     outside += 1
+                    at_level, end_level = counts[half] - 1, counts[half] - 1
+                    while at_level > end_level - NEAR and at_level >= 0 and levels[2 * half, at_level] > gone_key:
+                        at_level -= 1
+                    if at_level >= 0 and levels[2 * half, at_level] == gone_key:
+                        for place_at in range(at_level, end_level):
+                            levels[2 * half, place_at] = levels[2 * half, place_at + 1]
+                            levels[2 * half + 1, place_at] = levels[2 * half + 1, place_at + 1]
+                        counts[half] = end_level
+                    else:
+                        set_level(levels, counts, BID if half == 0 else ASK, gone, 0)
                 moves += 1
                 ends[queue, 7] = meta[FREE_QUEUE]
                 meta[FREE_QUEUE] = queue
@@ -317,8 +328,15 @@ def apply_orders(
                 if word > lmeta[TOP + half]:
                     lmeta[TOP + half] = word
             else:
-                set_level(levels, counts, BID if half == 0 else ASK, price, target + 1)
                 outside += 1
+                if action == ADD and counts[half] - low <= NEAR:
+                    for place_at in range(counts[half], low, -1):
+                        levels[2 * half, place_at] = levels[2 * half, place_at - 1]
+                        levels[2 * half + 1, place_at] = levels[2 * half + 1, place_at - 1]
+                    levels[2 * half, low], levels[2 * half + 1, low] = key, target + 1
+                    counts[half] += 1
+                else:
+                    set_level(levels, counts, BID if half == 0 else ASK, price, target + 1)
             moves += 1
         last = ends[target, 7]
         orders[row, 1], orders[row, 2] = size, target
