@@ -2,9 +2,9 @@
 
 Source: docs.tardis.dev/downloadable-csv-files. Frames are those of :mod:`chronicle.feed.captures.tardis`. What
 becomes what: ``incremental_book_L2`` a venue BOOK_SNAPSHOT for the rows with is_snapshot, else BOOK_DELTA (amount 0
-deletes); ``book_snapshot_N`` a venue BOOK_SNAPSHOT of depth N; ``trades`` TRADE (the side is the taker's; ids that are
-no numbers are left out); ``quotes`` QUOTE. The exchange's sequence numbers are not in the files, so that nothing but
-the snapshots stands behind a book (``verified_by`` nothing).
+deletes); ``book_snapshot_N`` a venue BOOK_SNAPSHOT of depth N; ``trades`` TRADE (the side is the taker's; ids that
+are no numbers are left out); ``quotes`` QUOTE. The exchange's sequence numbers are not in the files, so that nothing
+but the snapshots stands behind a book (``verified_by`` nothing).
 """
 
 from __future__ import annotations
