@@ -225,15 +225,27 @@ def snapshot_orders(body: bytes | memoryview) -> tuple[list[tuple[int, int, int]
     """
     import struct
 
-    size = layout.ORDER_SNAPSHOT_BODY.size
-    if len(body) < size:
-        raise RecordError("an ORDER_SNAPSHOT record is too short", expected=size, found=len(body))
+    start, middle, end = snapshot_order_bytes(body)
+    return list(struct.iter_unpack("<Qqq", body[start:middle])), list(struct.iter_unpack("<Qqq", body[middle:end]))
+
+
+def snapshot_order_bytes(body: bytes | memoryview) -> tuple[int, int, int]:
+    """Return where in an ORDER_SNAPSHOT's body its bids begin, its asks begin, and its orders end.
+
+    Raises
+    ------
+    RecordError
+        When the orders end outside the record.
+    """
+    start = layout.ORDER_SNAPSHOT_BODY.size
+    if len(body) < start:
+        raise RecordError("an ORDER_SNAPSHOT record is too short", expected=start, found=len(body))
     bid_count, ask_count = layout.ORDER_SNAPSHOT_BODY.unpack_from(body)
-    end = size + layout.ORDER_SNAPSHOT_ROW_BYTES * (bid_count + ask_count)
+    middle = start + layout.ORDER_SNAPSHOT_ROW_BYTES * bid_count
+    end = middle + layout.ORDER_SNAPSHOT_ROW_BYTES * ask_count
     if end > len(body):
         raise RecordError("an ORDER_SNAPSHOT record's orders end outside it", expected=end, found=len(body))
-    rows = list(struct.iter_unpack("<Qqq", body[size:end]))
-    return rows[:bid_count], rows[bid_count:]
+    return start, middle, end
 
 
 _FLAG_LAST = int(layout.Flag.LAST)
