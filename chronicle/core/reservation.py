@@ -59,7 +59,7 @@ class Reservation:
         except struct.error as error:
             raise RecordError(f"a field of the record does not fit its bytes: {error}") from error
         appender._reserved = True
-        appender._set_soft()
+        appender._set_reach()
         self._body = appender._memory[position + HEADER_BYTES : position + HEADER_BYTES + self._body_bytes]
         return self._body
 
@@ -73,7 +73,7 @@ class Reservation:
         body.release()
         self._body = None
         appender._reserved = False
-        appender._set_soft()
+        appender._set_reach()
         if kind is None:
             head = word(self._length, self._kind, self._flags, self._side)
             appender._publish(position, position + self._length, head, 1, self._ts_recv, self._kind)

@@ -1,7 +1,7 @@
 """Where a queue's writer stands: the mapped open segment, its seek index, the roll to the next, and sealing.
 
-:class:`chronicle.core.appender.Appender` adds what callers use. The attributes are slots: the append path reads a
-dozen of them a record, and an instance dictionary of that many is slower (decision 6).
+:class:`chronicle.core.appender.Appender` adds what callers use. What compiled appends read and change are the words
+of :class:`WriterState`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock
-from chronicle.core.control import Control, WriterLock, register_writer
+from chronicle.core.compiled import names_address
+from chronicle.core.control import FUTEX_CALL, Control, WriterLock, register_writer
 from chronicle.core.durability import Durability, Syncer
 from chronicle.core.errors import CapacityError, ChronicleError, CorruptionError, StateError
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
@@ -36,6 +37,7 @@ from chronicle.core.recovery import Tail, map_fresh, map_tail, recover, write_ta
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
+from chronicle.core.writer_state import WriterState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,38 +47,20 @@ if TYPE_CHECKING:
 __all__ = ["SegmentWriter"]
 
 
-class SegmentWriter:
-    """Holds the writer lock and the open segment; knows how to roll, seal and sync.
+class SegmentWriter(WriterState):
+    """Holds the writer lock and the open segment; knows how to roll, seal and sync."""
 
-    Attributes
-    ----------
-    next_index : int
-        The index the next record gets.
-    last_ts_recv : int
-        ts_recv of the last record; later records are clamped to it and flagged F_BAD_TS_RECV.
-    clamped_count : int
-        Records whose ts_recv was clamped by this appender.
-    """
-
-    # _soft is the offset up to which an append needs nothing but its own bytes: no roll, no seek entry, no sync. It
-    # is -1 where every append must take the long way (no segment, a reservation, stores that need a kernel).
     __slots__ = (
         "__weakref__",
-        "_behind_head",
         "_control",
-        "_cycle_end",
         "_data_offset",
         "_durability",
         "_keeper",
-        "_last_entry",
-        "_limit",
         "_lock",
         "_map",
         "_mark_due",
         "_memory",
         "_number",
-        "_plans",
-        "_position",
         "_prepare_at",
         "_previous_bytes",
         "_prologue",
@@ -84,22 +68,16 @@ class SegmentWriter:
         "_release",
         "_reserved",
         "_rolled",
-        "_seek_capacity",
-        "_seek_count",
-        "_seek_offset",
         "_settled",
-        "_soft",
         "_synced",
         "_syncer",
         "_waiters",
         "_words",
-        "clamped_count",
-        "last_ts_recv",
-        "next_index",
         "queue",
     )
 
     def __init__(self, queue: Queue, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
+        super().__init__()
         self.queue = queue
         self._prologue = prologue
         self._lock: WriterLock | None = WriterLock.acquire(queue.path, started_ns=clock.now_ns())
@@ -116,19 +94,20 @@ class SegmentWriter:
             self._number = tail.next_number
             self._previous_bytes = tail.previous_bytes
             self._waiters = ctypes.c_uint32(0) if self._control is None else self._control.waiters
+            self._control_address = 0 if self._control is None else self._control.address
+            self._futex_call, self._names = FUTEX_CALL, names_address()
             self._keeper: Housekeeper | None = None
             self._prepare_at = layout.INT64_MAX
             self._prologue_bytes = 0
             self._map: MemoryMap | None = None
-            self._memory = self._behind_head = self._words = memoryview(b"")
+            self._memory = self._words = memoryview(b"")
             self._release = None if LOADS_ARE_ACQUIRE else _kernel_release()
-            self._data_offset = self._position = self._limit = 0
-            self._soft = -1
+            self._data_offset = self._position = self._limit = self._address = 0
+            self._reach = self._gate = -1
             self._reserved = False
             self._settled = True
             self._rolled: list[Path] = []
             self._mark_due = False
-            self._plans: dict[tuple[int, int, int, int], tuple[Callable[..., None], int, int]] = {}
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
             self._last_entry = 0
@@ -140,6 +119,7 @@ class SegmentWriter:
             self._mark_owner()
             if self._durability.syncs_by_time:
                 self._syncer = Syncer(self, self._durability.sync_ns)
+                self._set_reach()
         except BaseException:
             self._lock.release()
             raise
@@ -226,11 +206,11 @@ class SegmentWriter:
     def _distrust(self) -> None:
         """Forget where the writer stands: an exception came between its stores. The files know; they are asked next.
 
-        Every path looks at `_soft` or `_reserved` before it appends, and so comes to :meth:`_settle`.
+        Every path looks at `_reach` or `_reserved` before it appends, and so comes to :meth:`_settle`.
         """
+        self._reach = -1
         self._settled = False
         self._reserved = True
-        self._soft = -1
 
     def _settle(self) -> None:
         """Take the position from the files again; what was torn is zeroed, what was committed stays."""
@@ -253,7 +233,7 @@ class SegmentWriter:
     # --- the seek index ----------------------------------------------------------------------------------------
 
     def _add_entry(self, index: int, offset: int, ts_recv: int, kind: int) -> None:
-        """Publish a seek entry: its bytes first, then the count. Call :meth:`_set_soft` afterwards."""
+        """Publish a seek entry: its bytes first, then the count."""
         if self._seek_count >= self._seek_capacity:
             return
         at = self._seek_offset + self._seek_count * SEEK_ENTRY_BYTES
@@ -264,21 +244,14 @@ class SegmentWriter:
         if self._keeper is not None and offset >= self._prepare_at:
             self._prepare_next()
 
-    def _publish_entries(self, count: int) -> None:
-        """Publish the seek entries that a kernel wrote."""
-        self._seek_count = count
-        self._words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = count
-        if self._keeper is not None and self._position >= self._prepare_at:
-            self._prepare_next()
-
-    def _set_soft(self) -> None:
-        """Say how far the short append path may go."""
-        if self._map is None or self._reserved or self._release is not None or self._durability.counts:
-            self._soft = -1
-        elif self._seek_count >= self._seek_capacity:
-            self._soft = self._limit
+    def _set_reach(self) -> None:
+        """Say how far compiled appends may go, and from where on they must ask at each seek entry."""
+        if self._syncer is not None:
+            self._gate = -1  # its errors are raised where an entry is due
         else:
-            self._soft = min(self._limit, self._last_entry + SEEK_INTERVAL_BYTES)
+            self._gate = layout.INT64_MAX if self._keeper is None else self._prepare_at
+        stopped = self._map is None or self._reserved or self._durability.counts
+        self._reach = -1 if stopped else self._limit
 
     # --- segments ------------------------------------------------------------------------------------------------
 
@@ -367,7 +340,7 @@ class SegmentWriter:
             )
         self._map = mapping
         self._memory, self._words = mapping.memory, mapping.words
-        self._behind_head = mapping.memory[layout.OFFSET_TS_RECV :]
+        self._address = mapping.address
         self._data_offset = header.data_offset
         self._position = end
         self._limit = header.data_limit - ROLL_BYTES
@@ -378,18 +351,19 @@ class SegmentWriter:
         self._prepare_at = header.data_offset + header.data_capacity // 2
         if self._keeper is None and header.data_capacity >= BACKGROUND_BYTES_MIN:
             self._keeper = Housekeeper(self.queue.path, self.queue.name)
-        self._set_soft()
+        self._set_reach()
 
     def _detach(self) -> None:
+        self._reach = -1  # first: the address below it is about to go
+        self._limit = self._address = 0
         self._map = None
-        self._memory = self._behind_head = self._words = memoryview(b"")
-        self._limit = 0
-        self._soft = -1
+        self._memory = self._words = memoryview(b"")
 
     def _prepare_next(self) -> None:
         """Have the next segment's file reserved and faulted in; it is made for a prologue of the present size."""
         assert self._keeper is not None
         self._prepare_at = layout.INT64_MAX
+        self._set_reach()
         capacity = self.queue.settings.capacity(self._number + 1, self._limit - self._data_offset)
         self._keeper.prepare(segment_size(capacity, self._prologue_bytes))
 
