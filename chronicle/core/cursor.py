@@ -18,7 +18,8 @@ from chronicle.core.source import SeekPoint, SegmentInfo, SegmentSource, Segment
 __all__ = ["Cursor", "Window"]
 
 WINDOW_BYTES: int = 1 << 20
-_LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
+_FLAG_LAST = int(Flag.LAST)
+_LAST = _FLAG_LAST << WORD_FLAGS_SHIFT
 
 
 class Window:
@@ -52,25 +53,32 @@ class Window:
 
     def records(self) -> Iterator[Record]:
         """Yield the records in order."""
-        memory, position, size, index = self.memory, 0, len(self.memory), self.base_index
-        while position < size:
-            length = int.from_bytes(memory[position : position + 4], "little")
-            if length < HEADER_BYTES or length & 7 or position + length > size:
-                raise self.damage(position)
-            yield Record(memory[position : position + length], index)
-            position += length
-            index += 1
+        for event in self.events():
+            yield from event
 
     def events(self) -> Iterator[list[Record]]:
         """Yield the events in order, each a list of its records."""
+        memory, position, size, index = self.memory, 0, len(self.memory), self.base_index
+        last_start, flag_last = size - HEADER_BYTES, _FLAG_LAST
         event: list[Record] = []
-        for record in self.records():
-            event.append(record)
-            if record.flags & Flag.LAST:
-                yield event
-                event = []
-        if event:
-            raise self.damage(len(self.memory))
+        while position <= last_start:
+            record = Record(memory, index, position)
+            length = record.length
+            position += length
+            if length < HEADER_BYTES or length & 7 or position > size:
+                raise self.damage(position - length)
+            index += 1
+            if record.flags & flag_last:
+                if event:
+                    event.append(record)
+                    yield event
+                    event = []
+                else:
+                    yield [record]
+            else:
+                event.append(record)
+        if event or position != size:
+            raise self.damage(position)
 
     def damage(self, position: int) -> CorruptionError:
         """Return the error for bytes at `position` that are no whole record or end no event."""

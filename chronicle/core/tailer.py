@@ -107,8 +107,20 @@ class Tailer:
 
     def drain(self) -> Iterator[Record]:
         """Yield the records committed so far and stop."""
-        while (event := self.next_event()) is not None:
-            yield from event
+        while True:
+            pending = self._pending
+            for event in pending:
+                last = event[-1]
+                self.index = last.index + 1
+                self._last_ts = last.ts_recv
+                yield from event
+                if self._pending is not pending:  # a seek between two records
+                    break
+            else:
+                found = self.next_event()
+                if found is None:
+                    return
+                yield from found
 
     def next_event(self) -> list[Record] | None:
         """Return the records of the next event, or None when nothing new is committed.
