@@ -172,6 +172,15 @@ class Cursor:
             return None
         return view.mapping, end
 
+    def data_limit(self) -> int:
+        """Return the offset that no record of the open segment under the cursor reaches past."""
+        assert isinstance(self._view, LocalSegment)
+        return self._view.header.data_limit
+
+    def stand_at(self, offset: int, index: int) -> None:
+        """Stand before the event at `offset` of the segment under the cursor: who read from its map read so far."""
+        self._offset, self.index = offset, index
+
     def seek_time(self, ts_recv: int) -> None:
         """Go to the first event with ts_recv at or after `ts_recv` (behind the last one when there is none)."""
         self._release()

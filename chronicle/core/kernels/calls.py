@@ -45,7 +45,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.writer_state import NAMES as _NAMES
 
-__all__ = ["RecorderPlan", "append", "append_bytes", "append_event", "put"]
+__all__ = ["RecorderPlan", "append", "append_bytes", "append_event", "append_record", "put"]
 
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
 _ROLL = int(Kind.ROLL)
@@ -130,7 +130,7 @@ def _room(state: Any, length: Any, ts: Any, kind: Any) -> Any:
 
 
 @njit(cache=True)
-def _append_record(
+def append_record(
     state: Any,
     head: Any,
     length: Any,
@@ -145,7 +145,11 @@ def _append_record(
     body: Any,
     body_bytes: Any,
 ) -> Any:
-    """Append one record and return its index, or _LONG_WAY with nothing touched."""
+    """Append one record and return its index, or _LONG_WAY with nothing touched; for kernels that append, too.
+
+    state: address of the writer's :class:`WriterState`. body: address of `body_bytes` bytes of the caller's. The
+    record is an event of its own: `head` carries F_LAST and `length`.
+    """
     if (
         instrument < 0
         or instrument > _U32
@@ -204,7 +208,7 @@ def put(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
                 ordinal = _number(peek(arguments + 56))
             ts_recv = _number(peek(arguments))
             if body_bytes <= size:
-                index = _append_record(
+                index = append_record(
                     state,
                     peek(plan),
                     length,
@@ -271,7 +275,7 @@ def _append_any(state: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     if kind <= _ROLL or kind > _U16 or min(flags, side) < 0 or max(flags, side) > 0xFF or length > RECORD_BYTES_MAX:
         return _LONG_WAY
     head = length | (kind << WORD_KIND_SHIFT) | (flags << WORD_FLAGS_SHIFT) | (side << WORD_SIDE_SHIFT) | _LAST
-    return _append_record(
+    return append_record(
         state,
         head,
         length,
