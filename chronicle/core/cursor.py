@@ -172,10 +172,21 @@ class Cursor:
             return None
         return view.mapping, end
 
-    def data_limit(self) -> int:
-        """Return the offset that no record of the open segment under the cursor reaches past."""
-        assert isinstance(self._view, LocalSegment)
-        return self._view.header.data_limit
+    def live_place(self) -> tuple[MemoryMap, int, int] | None:
+        """Return (map, offset of the next event, limit) in the open segment under the cursor, for compiled readers.
+
+        None where there is none, where it has no record yet (another may replace it), or where it has rolled and is
+        read to its end.
+        """
+        if self._view is None and not self._resolve():
+            return None
+        view = self._view
+        if not isinstance(view, LocalSegment) or view.is_sealed:
+            return None
+        end, _, rolled = view.extent()
+        if end == view.data_offset or (rolled and end == self._offset):
+            return None
+        return view.mapping, self._offset, view.header.data_limit
 
     def stand_at(self, offset: int, index: int) -> None:
         """Stand before the event at `offset` of the segment under the cursor: who read from its map read so far."""

@@ -35,24 +35,21 @@ def follow_records(tailer: Tailer, handler: Callable[..., int], state: Any, time
     deadline = clock.monotonic_ns() + timeout_ns
     first = tailer.index
     while True:
-        window = tailer.next_window()
-        if window is not None:  # what is there already
+        if tailer.index != cursor.index:
+            tailer.seek_index(tailer.index)
+        place = cursor.live_place()
+        if place is not None:  # the open segment: what is there, and what comes
+            mapping, start, limit = place
+            memory, base_offset, index = np.frombuffer(mapping.memory, dtype=np.uint8), 0, cursor.index
+            until = min(deadline, clock.monotonic_ns() + SLICE_NS)
+        elif (window := cursor.next_window()) is not None:  # a segment that has ended: handled without a look at time
             memory, base_offset = np.frombuffer(window.memory, dtype=np.uint8), window.offset
-            start, index, limit = 0, window.base_index, len(window.memory)
+            start, index, limit, until = 0, window.base_index, len(window.memory), 1 << 62
+        elif tailer.wait(min(SLICE_NS, max(deadline - clock.monotonic_ns(), 0))) or clock.monotonic_ns() < deadline:
+            continue  # there was no segment, or an empty one: nothing to spin on
         else:
-            place = cursor.next_word()
-            if place is None:  # no segment, or an empty one: nothing to spin on
-                if not tailer.wait(min(SLICE_NS, max(deadline - clock.monotonic_ns(), 0))) and (
-                    clock.monotonic_ns() >= deadline
-                ):
-                    return tailer.index - first
-                continue
-            mapping, start = place
-            memory, base_offset, index = np.frombuffer(mapping.memory, dtype=np.uint8), 0, tailer.index
-            limit = cursor.data_limit()
+            return tailer.index - first
         position = np.array([start, index], dtype=np.int64)
-        # What is there already is handled whole, however late it is: the deadline bounds the waiting.
-        until = min(deadline, clock.monotonic_ns() + SLICE_NS) if window is None else 1 << 62
         try:
             status = int(loop(memory.ctypes.data, position, limit, until, scratch.ctypes.data, state))
         finally:
@@ -61,5 +58,5 @@ def follow_records(tailer: Tailer, handler: Callable[..., int], state: Any, time
         if status < 0:
             offset = -1 - status
             raise bad_word(base_offset + offset, int.from_bytes(memory[offset : offset + 8].tobytes(), "little"))
-        if status == STOPPED or (window is None and clock.monotonic_ns() >= deadline):
+        if status == STOPPED or clock.monotonic_ns() >= deadline:
             return tailer.index - first

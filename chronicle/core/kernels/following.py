@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, types
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
-from chronicle.core.kernels.atomics import load_acquire
+from chronicle.core.kernels.atomics import load_acquire, pause
 from chronicle.core.kernels.memory import peek
 from chronicle.core.layout import HEADER_BYTES, WORD_FLAGS_SHIFT, WORD_KIND_SHIFT, WORD_LENGTH_MASK, Flag, Kind
 
@@ -57,6 +57,7 @@ def compiled_loop(handler: Callable[..., int]) -> Any:
                 looks += 1
                 if looks & _LOOKS == 0 and monotonic_ns(scratch) >= deadline:
                     return TIMED_OUT
+                pause()
                 continue
             length = word & WORD_LENGTH_MASK
             kind = (word >> WORD_KIND_SHIFT) & 0xFFFF
