@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +34,17 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import Tail, map_fresh, map_tail, recover, write_tail_mark
+from chronicle.core.recovery import map_fresh, map_tail, recover
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
+from chronicle.core.tail_mark import TailMark, write_tail_mark
 from chronicle.core.writer_state import WriterState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chronicle.core.queue import Queue
+    from chronicle.core.queue_folder import QueueFolder
 
 __all__ = ["SegmentWriter"]
 
@@ -66,6 +68,7 @@ class SegmentWriter(WriterState):
         "_prologue",
         "_prologue_bytes",
         "_release",
+        "_reservation",
         "_reserved",
         "_rolled",
         "_settled",
@@ -76,7 +79,7 @@ class SegmentWriter(WriterState):
         "queue",
     )
 
-    def __init__(self, queue: Queue, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
+    def __init__(self, queue: QueueFolder, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
         super().__init__()
         self.queue = queue
         self._prologue = prologue
@@ -105,13 +108,14 @@ class SegmentWriter(WriterState):
             self._data_offset = self._position = self._limit = self._address = 0
             self._reach = self._gate = -1
             self._reserved = False
+            self._reservation: weakref.ref[object] | None = None
             self._settled = True
             self._rolled: list[Path] = []
             self._mark_due = False
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
             self._last_entry = 0
-            self._durability = Durability.of(queue.settings)
+            self._durability = Durability.at(queue.path, queue.settings)
             self._synced = self.next_index
             self._syncer: Syncer | None = None
             if tail.path is not None:
@@ -226,6 +230,7 @@ class SegmentWriter(WriterState):
         self._number, self.next_index, self.last_ts_recv = tail.next_number, tail.next_index, tail.last_ts_recv
         self._previous_bytes = tail.previous_bytes
         self._reserved = False
+        self._reservation = None
         if tail.path is not None:
             self._attach()
         self._settled = True
@@ -256,6 +261,8 @@ class SegmentWriter(WriterState):
     # --- segments ------------------------------------------------------------------------------------------------
 
     def _check_unreserved(self) -> None:
+        if self._reservation is not None and self._reservation() is None:
+            self._distrust()  # its block never ended: Ctrl-C came between the block and the commit
         if not self._settled:
             self._settle()
         if self._reserved:
@@ -390,7 +397,7 @@ class SegmentWriter(WriterState):
         base = self.next_index
         if self._map is not None:
             base = int(layout.SEGMENT_HEADER.unpack_from(self._map.memory)[6])
-        write_tail_mark(self.queue.path, Tail(None, self._number, base, self.last_ts_recv, self._previous_bytes))
+        write_tail_mark(self.queue.path, TailMark(self._number, base, self.last_ts_recv, self._previous_bytes))
 
     def _path(self, state: SegmentState) -> Path:
         return self.queue.path / layout.segment_name(self._number, state)
