@@ -13,6 +13,7 @@ from chronicle.core import layout
 from chronicle.core.durable import file_error, sync_folder, temporary_name
 from chronicle.core.errors import StoreError
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY_BYTES, SEGMENT_HEADER_BYTES, SegmentState
+from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.segment_header import SegmentHeader
 
 __all__ = ["create_segment", "segment_size"]
@@ -30,12 +31,12 @@ def create_segment(
     cycle_ns: int,
     cycle_start_ns: int,
     base_ts_recv: int,
-    take_blank: Callable[[int], Path | None] | None = None,
-) -> None:
-    """Create an open segment at `path`, whole or not at all.
+    take_blank: Callable[[int], tuple[Path, MemoryMap] | None] | None = None,
+) -> tuple[SegmentHeader, MemoryMap]:
+    """Create an open segment at `path`, whole or not at all; return its header and its map, for writing.
 
     Its space is reserved on the disk first (``posix_fallocate``), so that a full disk is an error here and never a
-    SIGBUS later. `take_blank` may offer a file of the right size that was reserved ahead.
+    SIGBUS later. `take_blank` may offer a file of the right size that was reserved and mapped ahead.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def create_segment(
     )
     size = header.seek_offset + seek_capacity * SEEK_ENTRY_BYTES
     blank = take_blank(size) if take_blank is not None else None
-    temporary = temporary_name(path) if blank is None else blank
+    temporary = temporary_name(path) if blank is None else blank[0]
     try:
         creation = os.O_CREAT if blank is None else 0
         descriptor = os.open(temporary, os.O_RDWR | creation | os.O_CLOEXEC, 0o644)
@@ -75,6 +76,7 @@ def create_segment(
                 os.posix_fallocate(descriptor, 0, size)
             _write_whole(descriptor, header.pack() + prologue)
             os.fsync(descriptor)
+            mapping = map_file(descriptor, size, writable=True) if blank is None else blank[1]
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
@@ -86,6 +88,7 @@ def create_segment(
         sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"could not sync the folder of a new segment: {error.strerror}", path=path) from error
+    return header, mapping
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

@@ -34,15 +34,17 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import map_fresh, map_tail, recover
+from chronicle.core.recovery import map_tail, recover
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
-from chronicle.core.seal import seal_segment
+from chronicle.core.seal import Ended, seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
 from chronicle.core.tail_mark import TailMark, write_tail_mark
 from chronicle.core.writer_state import WriterState
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from chronicle.core.segment_header import SegmentHeader
 
     from chronicle.core.queue_folder import QueueFolder
 
@@ -110,7 +112,7 @@ class SegmentWriter(WriterState):
             self._reserved = False
             self._reservation: weakref.ref[object] | None = None
             self._settled = True
-            self._rolled: list[Path] = []
+            self._rolled: list[tuple[Path, Ended | None]] = []
             self._mark_due = False
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
@@ -163,13 +165,14 @@ class SegmentWriter(WriterState):
             path = self._path(SegmentState.OPEN)
             self._previous_bytes = self._position - self._data_offset
             try:
+                ended = self._ended()
                 self._write_roll()
                 self._detach()
                 self._number += 1
             except BaseException:
                 self._distrust()
                 raise
-            self._rolled.append(path)
+            self._rolled.append((path, ended))
             self._mark_due = True
         self._seal_rolled()
 
@@ -288,13 +291,14 @@ class SegmentWriter(WriterState):
         prologue = pack_details(self._prologue()) if self._prologue is not None else b""
         self._prologue_bytes = len(prologue)
         try:
-            self._create(
-                number, max(settings.capacity(number, previous_bytes), size + ROLL_BYTES), cycle_start, prologue
-            )
+            capacity = max(settings.capacity(number, previous_bytes), size + ROLL_BYTES)
+            fresh = self._create(number, capacity, cycle_start, prologue)
+            ended, old_map = None, self._map
             if old is not None:
+                ended = self._ended()
                 self._write_roll()
             self._number, self._previous_bytes = number, previous_bytes
-            self._attach(fresh=True)
+            self._attach(fresh)
         except CapacityError:
             raise  # nothing was created: all stands as before
         except BaseException:
@@ -304,23 +308,30 @@ class SegmentWriter(WriterState):
         if old is None:
             return
         if self._keeper is not None:
-            self._keeper.seal(old)
+            self._keeper.seal(old, ended, old_map)
         else:
-            self._rolled.append(old)
+            self._rolled.append((old, ended))
             self._seal_rolled()
 
     def _seal_rolled(self) -> None:
         """Seal what has rolled, also what an earlier try found no space for."""
         while self._rolled:
-            seal_segment(self._rolled[0], queue=self.queue.name)
+            path, ended = self._rolled[0]
+            seal_segment(path, queue=self.queue.name, ended=ended)
             del self._rolled[0]
         if self._mark_due:
             self._write_tail_mark()
             self._mark_due = False
 
-    def _create(self, number: int, data_capacity: int, cycle_start: int, prologue: bytes) -> None:
+    def _ended(self) -> Ended:
+        """Return what sealing needs to know of the open segment, which is about to roll."""
+        return Ended(self._position, self.next_index, self.last_ts_recv, self._seek_count)
+
+    def _create(
+        self, number: int, data_capacity: int, cycle_start: int, prologue: bytes
+    ) -> tuple[SegmentHeader, MemoryMap]:
         settings = self.queue.settings
-        create_segment(
+        return create_segment(
             self.queue.path / layout.segment_name(number, SegmentState.OPEN),
             queue_id=bytes.fromhex(settings.queue_id),
             generation=settings.generation,
@@ -334,9 +345,13 @@ class SegmentWriter(WriterState):
             take_blank=None if self._keeper is None else self._keeper.take_blank,
         )
 
-    def _attach(self, *, fresh: bool = False) -> None:
+    def _attach(self, fresh: tuple[SegmentHeader, MemoryMap] | None = None) -> None:
         path = self._path(SegmentState.OPEN)
-        header, mapping, end, end_index, points = map_fresh(path) if fresh else map_tail(path)
+        if fresh is None:
+            header, mapping, end, end_index, points = map_tail(path)
+        else:
+            (header, mapping), points = fresh, []
+            end, end_index = header.data_offset, header.base_index
         if end_index != self.next_index:
             raise CorruptionError(
                 "the open segment's seek index contradicts its records",
@@ -355,7 +370,7 @@ class SegmentWriter(WriterState):
         self._seek_offset, self._seek_capacity = header.seek_offset, header.seek_capacity
         self._seek_count = len(points)
         self._last_entry = points[-1].offset if points else header.data_offset - SEEK_INTERVAL_BYTES
-        self._prepare_at = header.data_offset + header.data_capacity // 2
+        self._prepare_at = header.data_offset + header.data_capacity // 8
         if self._keeper is None and header.data_capacity >= BACKGROUND_BYTES_MIN:
             self._keeper = Housekeeper(self.queue.path, self.queue.name)
         self._set_reach()
