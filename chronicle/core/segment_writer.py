@@ -343,6 +343,7 @@ class SegmentWriter(WriterState):
             cycle_start_ns=cycle_start,
             base_ts_recv=self.last_ts_recv,
             take_blank=None if self._keeper is None else self._keeper.take_blank,
+            is_durable=self._durability.can_sync,
         )
 
     def _attach(self, fresh: tuple[SegmentHeader, MemoryMap] | None = None) -> None:
