@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -15,11 +16,14 @@ from numba import njit
 
 from chronicle.core import Kind, Queue
 from chronicle.core.appender import Appender
+from chronicle.core.kernels.atomics import load_acquire, store_release
 from chronicle.core.kernels.calls import append_record
 from chronicle.core.kernels.following import monotonic_ns
 from chronicle.core.kernels.memory import peek
 from chronicle.core.layout import WORD_FLAGS_SHIFT, WORD_KIND_SHIFT
 from tools.benches.figure import Figure, quantile
+from tools.peers import aeron_ipc, chronicle_queue
+from tools.peers.result import PeerResult, ask
 
 __all__ = ["run"]
 
@@ -28,27 +32,33 @@ NEXT_WORD = 20_000
 RATES = {"10k": (10_000, 8_000), "100k": (100_000, 50_000), "1m": (1_000_000, 300_000)}
 """Records a second, and how many are sent."""
 READERS = (2, 4, 8)
+LINES = 2_000
+REPEATS = 20
 Sender = Callable[[Appender, int, int], None]
+Against = Callable[[str, float, str, int, list[PeerResult], str], Iterator[Figure]]
 
 
-def run(folder: Path) -> Iterator[Figure]:
+def run(folder: Path, against: Against) -> Iterator[Figure]:
     """Yield the figures. Spinning readers get a core each; where there are fewer cores, only one spins.
 
+    ``tail_line``: half a round trip of a cache line between two spinning kernels, what no queue can be below.
     ``tail_spin``: a compiled writer, stamping right before its append, and a compiled handler in another process.
     ``tail_python``: the same from a Python ``put`` to a Python record, spinning. ``tail_futex``: asleep in between.
     """
     _compile_sender(folder)
+    yield Figure("queue.tail_line_ns", _line_ns(), "ns", LINES)
+    peers = {label: _ask_peers(folder, rate, count, 1) for label, (rate, count) in RATES.items()}
     for name, reader, sender in (
         ("tail_spin", _followed, _send_compiled),
         ("tail_python", _spun_event, _send_python),
         ("tail_futex", _next_event, _send_python),
     ):
         times, _ = _measure(folder / f"{name}.q", reader, sender, NEXT_WORD, 10_000, 1)
-        yield from _figures(f"queue.{name}", times)
+        yield from _figures(f"queue.{name}", times, peers["10k"] if name == "tail_spin" else [], against)
     for name, reader, sender in (("spin", _followed, _send_compiled), ("futex", _windows, _send_python)):
         for label, (rate, count) in RATES.items():
             times, sent = _measure(folder / f"{name}-{label}.q", reader, sender, count, rate, 1)
-            yield from _figures(f"queue.tail_{name}_{label}", times)
+            yield from _figures(f"queue.tail_{name}_{label}", times, peers[label] if name == "spin" else [], against)
             yield Figure(f"queue.tail_{name}_{label}_sent_per_s", sent, "1/s", count)
     cores = len(os.sched_getaffinity(0))
     for readers in READERS:
@@ -56,12 +66,48 @@ def run(folder: Path) -> Iterator[Figure]:
             if name == "spin" and readers >= cores:
                 continue
             times, _ = _measure(folder / f"{name}-{readers}.q", reader, sender, 8_000, 10_000, readers)
-            yield from _figures(f"queue.tail_{name}_{readers}_readers", times)
+            beside = _ask_peers(folder, 10_000, 8_000, readers) if name == "spin" else []
+            yield from _figures(f"queue.tail_{name}_{readers}_readers", times, beside, against)
 
 
-def _figures(name: str, times: list[int]) -> Iterator[Figure]:
+def _ask_peers(folder: Path, rate: int, count: int, readers: int) -> list[PeerResult]:
+    found = (
+        ask(f"{peer.label}, latency", lambda peer=peer: peer.latency(folder, count, rate, readers))
+        for peer in (chronicle_queue.PEER, aeron_ipc.PEER)
+    )
+    return [result for result in found if result is not None]
+
+
+@njit(nogil=True)
+def _volley(mine: int, other: int, count: int, first: bool) -> None:
+    """Answer each word at `other` by the same at `mine`, `count` times."""
+    for number in range(1, count + 1):
+        if first:
+            store_release(mine, number)
+        while load_acquire(other) != number:
+            pass
+        if not first:
+            store_release(mine, number)
+
+
+def _line_ns() -> float:
+    _volley(0, 0, 0, True)
+    best = 1e9
+    for _ in range(REPEATS):
+        words = np.zeros(64, np.int64)
+        here, there = words.ctypes.data + 64, words.ctypes.data + 256
+        answering = threading.Thread(target=_volley, args=(there, here, LINES, False))
+        answering.start()
+        start = time.perf_counter_ns()
+        _volley(here, there, LINES, True)
+        best = min(best, (time.perf_counter_ns() - start) / LINES / 2)
+        answering.join()
+    return best
+
+
+def _figures(name: str, times: list[int], peers: list[PeerResult], against: Against) -> Iterator[Figure]:
     for label, share in (("p50", 0.5), ("p99", 0.99)):
-        yield Figure(f"{name}_{label}_ns", quantile(times, share), "ns", len(times))
+        yield from against(f"{name}_{label}_ns", quantile(times, share), "ns", len(times), peers, label)
 
 
 def _measure(
