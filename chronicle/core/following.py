@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chronicle.core.errors import ConfigError
-from chronicle.core.kernels.following import STOPPED, compiled_loop
+from chronicle.core.kernels.following import STOPPED, TIMED_OUT, compiled_loop
 from chronicle.core.scan import bad_word
 
 if TYPE_CHECKING:
@@ -58,5 +58,6 @@ def follow_records(tailer: Tailer, handler: Callable[..., int], state: Any, time
         if status < 0:
             offset = -1 - status
             raise bad_word(base_offset + offset, int.from_bytes(memory[offset : offset + 8].tobytes(), "little"))
-        if status == STOPPED or clock.monotonic_ns() >= deadline:
+        # Segments that have ended are read whatever the time: their handler was called for old records, not for new.
+        if status == STOPPED or (status == TIMED_OUT and clock.monotonic_ns() >= deadline):
             return tailer.index - first
