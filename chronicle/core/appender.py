@@ -216,7 +216,7 @@ class Appender(SegmentWriter):
         ordinal: int = 0,
         sequence: int = NONE,
     ) -> int:
-        """Append one record where something is due first (room, a seek entry, a clamp, an error, a sync), or always."""
+        """Append one record where something is due first: room, a seek entry, a clamp, an error, a sync."""
         if not 0 < kind <= 0xFFFF or kind == Kind.ROLL:
             raise RecordError("no record can be of this kind", expected="2 to 65535", found=int(kind))
         try:

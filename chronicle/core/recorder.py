@@ -45,6 +45,7 @@ def recorder(appender: Appender, kind: int, body_bytes: int, *, flags: int = 0, 
             expected=f"a body up to {RECORD_BYTES_MAX - HEADER_BYTES} bytes, a kind that readers skip or know",
             found=(int(kind), body_bytes),
         )
+
     def put(
         ts_recv: int,
         body: bytes,

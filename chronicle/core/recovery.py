@@ -21,7 +21,7 @@ from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
-from chronicle.core.segment_header import SegmentHeader, read_header
+from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint
 from chronicle.core.tail_mark import TailMark, write_tail_mark
 

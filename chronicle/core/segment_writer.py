@@ -44,9 +44,8 @@ from chronicle.core.writer_state import WriterState
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chronicle.core.segment_header import SegmentHeader
-
     from chronicle.core.queue_folder import QueueFolder
+    from chronicle.core.segment_header import SegmentHeader
 
 __all__ = ["SegmentWriter"]
 

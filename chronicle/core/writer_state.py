@@ -9,13 +9,13 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-__all__ = ["NAMES", "WriterState"]
+__all__ = ["NAMES", "WriterState", "offset_of"]
 
 NAMES = (
     *("ts_recv", "ts_event", "instrument", "source_index", "sequence", "source", "ordinal", "flags", "side", "body"),
     *("_append_long", "_append_event_long", "_append_bytes_long"),
 )
-"""Names that compiled code compares arguments with or looks up; ``_names`` is the address of a table of their objects,
+"""Names that compiled code compares arguments with or looks up; ``_names`` is the address of a table of the objects,
 with the types bytes and bytearray behind them."""
 
 
@@ -69,3 +69,9 @@ class WriterState(ctypes.Structure):
         _control_address: int
         _futex_call: int
         _names: int
+
+
+def offset_of(name: str) -> int:
+    """Return where a field stands in a writer's state, for compiled code."""
+    offset: int = getattr(WriterState, name).offset
+    return offset

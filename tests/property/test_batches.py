@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronicle.core import EventBuilder, Kind, Queue
@@ -22,7 +22,7 @@ RECORDS = st.sampled_from(["delta", "trade", "status", "wire", "snapshot"])
 EVENTS = st.lists(
     st.tuples(st.integers(-50, 400), st.lists(st.tuples(RECORDS, st.integers(0, 900)), min_size=1, max_size=6)),
     min_size=1,
-    max_size=120,
+    max_size=60,
 )
 """Events as (step of the clock, records as (kind, size)): the step may be backwards."""
 
@@ -50,20 +50,16 @@ def packed(events: list[tuple[int, list[tuple[str, int]]]], repeat: int) -> list
 def assert_same(one: Queue, other: Queue) -> None:
     assert contents(one) == contents(other)
     assert list(one.segment_files()) == list(other.segment_files())
-    for number, path in one.segment_files().items():
+    for number in one.segment_files():
         with one.open_segment(number) as a, other.open_segment(number) as b:
             assert a.seek_points() == b.seek_points()
             assert a.info.record_count == b.info.record_count
-        if path.suffix == ".seg":
-            assert body(path) == body(other.segment_files()[number]), "sealed bytes depend on how they were written"
+            # The header page names the queue, and the first checksum covers it; the rest is prologue and records.
+            assert a.mapping.memory[4096 : a.data_end()] == b.mapping.memory[4096 : b.data_end()]
 
 
-def body(path: Path) -> bytes:
-    """The bytes of a sealed file behind its header page, which names the queue."""
-    return path.read_bytes()[4096:-64]
-
-
-@given(EVENTS, st.integers(1, 30), st.lists(st.integers(1, 400), min_size=1, max_size=5), st.booleans())
+@settings(max_examples=30, deadline=None)
+@given(EVENTS, st.integers(1, 8), st.lists(st.integers(1, 400), min_size=1, max_size=5), st.booleans())
 def test_mixed_batches_are_one_append_an_event(
     events: list[tuple[int, list[tuple[str, int]]]], repeat: int, cuts: list[int], cycles: bool
 ) -> None:
@@ -89,8 +85,9 @@ def test_mixed_batches_are_one_append_an_event(
         shutil.rmtree(folder)
 
 
+@settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 5), st.integers(-30, 300)), min_size=1, max_size=300),
+    st.lists(st.tuples(st.integers(1, 5), st.integers(-30, 300)), min_size=1, max_size=120),
     st.sampled_from([Kind.BOOK_DELTA, Kind.TRADE, Kind.CANDLE]),
     st.integers(0, 3),
     st.lists(st.integers(1, 2_000), min_size=1, max_size=4),

@@ -1,7 +1,7 @@
 """Append, roll, read and tail of the queue, 64-byte records, beside an empty loop and what people use instead.
 
 Peers run in the same run where they can be had (else a line on stderr says why not): Chronicle Queue, Aeron IPC, a
-buffered file with struct.pack, LMDB, Redis Streams, NATS JetStream. The empty control loop's median is taken off every
+buffered file with struct.pack, LMDB, Redis Streams, NATS JetStream. The empty control loop's median is taken off each
 single call. Batches and reads are the best of many short bursts, ours as the peers': a shared machine takes the core
 away for milliseconds, which says nothing about a queue.
 """

@@ -1,4 +1,4 @@
-"""Java peers: built by Maven into the user's cache, run by Java 17 or newer; a bench run and cross-process latency."""
+"""Java peers: built by Maven into the user's cache, run by Java 17 or newer."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def fence(typingctx: Any) -> Any:
 
 @intrinsic
 def pause(typingctx: Any) -> Any:
-    """Tell the processor that this is a spin: it leaves the line that is watched to who writes it (x86: ``pause``)."""
+    """Tell the processor that this is a spin: the line that is watched is left to its writer (x86: ``pause``)."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if os.uname().machine in {"x86_64", "amd64"}:

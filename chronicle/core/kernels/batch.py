@@ -80,7 +80,7 @@ def _event_at(words: Any, first: Any) -> tuple[int, int, int]:
 def _run_from(
     source: Any, first: Any, stop_max: Any, room: Any, records: Any, ts: Any, cycle_end: Any, width: Any
 ) -> Any:
-    """Return (word after the last event that joins the run, records, ts_recv) for events that start before `stop_max`.
+    """Return (word after the last event that joins the run, records, ts_recv): events that start before `stop_max`.
 
     source: address of the words. An event joins when it is whole before `room`, in time, and holds no BOOK_SNAPSHOT;
     what stops the run is judged as the first event of the next. `width` is the words of each record when all are of
@@ -112,7 +112,7 @@ def _run_from(
 
 @njit(cache=True, nogil=True)
 def _raise_times(at: Any, size: Any, floor: Any) -> int:
-    """Raise every ts_recv below `floor` of the records in the `size` bytes at `at` and flag those; return how many."""
+    """Raise each ts_recv below `floor` of the records in the `size` bytes at `at` and flag it; return how many."""
     offset = 0
     changed = 0
     while offset < size:

@@ -17,26 +17,26 @@ from chronicle.core.layout import (
     SEGMENT_SEEK_COUNT_OFFSET,
     Kind,
 )
-from chronicle.core.writer_state import WriterState
+from chronicle.core.writer_state import offset_of
 
 __all__ = ["add_entry", "commit_event", "is_due", "wake"]
 
-POSITION = WriterState._position.offset
-REACH = WriterState._reach.offset
-LIMIT = WriterState._limit.offset
-NEXT_INDEX = WriterState.next_index.offset
-LAST_TS = WriterState.last_ts_recv.offset
-CYCLE_END = WriterState._cycle_end.offset
-CLAMPED = WriterState.clamped_count.offset
-ADDRESS = WriterState._address.offset
-LAST_ENTRY = WriterState._last_entry.offset
-SEEK_COUNT = WriterState._seek_count.offset
-SEEK_CAPACITY = WriterState._seek_capacity.offset
-SEEK_OFFSET = WriterState._seek_offset.offset
-GATE = WriterState._gate.offset
-CONTROL = WriterState._control_address.offset
-FUTEX_CALL = WriterState._futex_call.offset
-NAMES = WriterState._names.offset
+POSITION = offset_of("_position")
+REACH = offset_of("_reach")
+LIMIT = offset_of("_limit")
+NEXT_INDEX = offset_of("next_index")
+LAST_TS = offset_of("last_ts_recv")
+CYCLE_END = offset_of("_cycle_end")
+CLAMPED = offset_of("clamped_count")
+ADDRESS = offset_of("_address")
+LAST_ENTRY = offset_of("_last_entry")
+SEEK_COUNT = offset_of("_seek_count")
+SEEK_CAPACITY = offset_of("_seek_capacity")
+SEEK_OFFSET = offset_of("_seek_offset")
+GATE = offset_of("_gate")
+CONTROL = offset_of("_control_address")
+FUTEX_CALL = offset_of("_futex_call")
+NAMES = offset_of("_names")
 _SNAPSHOT = int(Kind.BOOK_SNAPSHOT)
 _FUTEX_WAKE = 1
 _ALL = 0x7FFFFFFF

@@ -1,4 +1,4 @@
-"""The loop of a reader that lives in compiled code: acquire loads on the next commit word, a handler for each record."""
+"""The loop of a reader in compiled code: acquire loads on the next commit word, a handler for each record."""
 
 from __future__ import annotations
 

@@ -99,13 +99,14 @@ def test_events_and_bytes_are_their_long_way(pair: tuple[Queue, Queue]) -> None:
                 data[rng.randrange(8)] ^= 1 << rng.randrange(8)  # a commit word that may be none
             if number % 50 == 9:
                 data, count = event(5, 3)  # long ago
-            form = rng.choice((bytes, bytearray, memoryview))
+            given = rng.choice((bytes, bytearray, memoryview))(data)
             if count == 1 and number % 2:
-                found = outcome(lambda d=bytes(data): compiled.append_bytes(d))  # type: ignore[misc]
-                expected = outcome(lambda d=bytes(data): plain._append_bytes_long(d))  # type: ignore[misc]
+                whole = bytes(data)
+                found = outcome(lambda d=whole: compiled.append_bytes(d))  # type: ignore[misc]
+                expected = outcome(lambda d=whole: plain._append_bytes_long(d))  # type: ignore[misc]
             else:
-                found = outcome(lambda d=form(data), c=count: compiled.append_event(d, c))  # type: ignore[misc]
-                expected = outcome(lambda d=form(data), c=count: plain._append_event_long(d, c))  # type: ignore[misc]
+                found = outcome(lambda d=given, c=count: compiled.append_event(d, c))  # type: ignore[misc]
+                expected = outcome(lambda d=given, c=count: plain._append_event_long(d, c))  # type: ignore[misc]
             assert found == expected, number
     assert_equal(*pair)
 
@@ -228,4 +229,6 @@ def test_opening_a_writer_loads_no_compiler(tmp_path: Path) -> None:
         "    appender.seal()\n"
         "sys.exit('numba' in sys.modules)\n"
     )
-    assert subprocess.run([sys.executable, "-c", script, str(tmp_path / "q.q")], timeout=60, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / "q.q")], timeout=60, check=False).returncode == 0
+    )

@@ -50,7 +50,9 @@ def test_handler_sees_what_a_tailer_reads(tmp_path: Path) -> None:
             assert tailer.next_event() is None
             appender.append(Kind.STATUS, b"more", ts_recv=1 << 60)
             assert tailer.follow(note, state, SHORT) == 1
-    truth = [(record.index, int.from_bytes(record.data[:8], "little", signed=True)) for record in queue.tailer().drain()]
+    truth = [
+        (record.index, int.from_bytes(record.data[:8], "little", signed=True)) for record in queue.tailer().drain()
+    ]
     assert seen(state) == truth
     assert len(queue.segments()) > 3
 
