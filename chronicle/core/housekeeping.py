@@ -34,7 +34,7 @@ _LINGER_SECONDS = 2.0
 
 
 class Housekeeper:
-    """A thread, when there is work, with a bounded list of tasks; the writer raises their errors where it asks next."""
+    """A thread, when there is work, with a bounded list of tasks; their errors are raised where the writer asks."""
 
     def __init__(self, folder: Path, queue: str) -> None:
         self._folder = folder

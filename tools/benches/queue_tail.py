@@ -27,9 +27,9 @@ from tools.peers.result import PeerResult, ask
 
 __all__ = ["run"]
 
-NEXT_WORD = 20_000
+NEXT_WORD = 5_000
 """Samples of the plain case: one record, one reader, 10k a second."""
-RATES = {"10k": (10_000, 8_000), "100k": (100_000, 50_000), "1m": (1_000_000, 300_000)}
+RATES = {"10k": (10_000, 4_000), "100k": (100_000, 20_000), "1m": (1_000_000, 200_000)}
 """Records a second, and how many are sent."""
 READERS = (2, 4, 8)
 LINES = 2_000
@@ -65,8 +65,8 @@ def run(folder: Path, against: Against) -> Iterator[Figure]:
         for name, reader, sender in (("futex", _windows, _send_python), ("spin", _followed, _send_compiled)):
             if name == "spin" and readers >= cores:
                 continue
-            times, _ = _measure(folder / f"{name}-{readers}.q", reader, sender, 8_000, 10_000, readers)
-            beside = _ask_peers(folder, 10_000, 8_000, readers) if name == "spin" else []
+            times, _ = _measure(folder / f"{name}-{readers}.q", reader, sender, 3_000, 10_000, readers)
+            beside = _ask_peers(folder, 10_000, 3_000, readers) if name == "spin" else []
             yield from _figures(f"queue.tail_{name}_{readers}_readers", times, beside, against)
 
 
