@@ -11,7 +11,7 @@ from chronicle.core.control import Control
 from chronicle.core.cursor import WINDOW_BYTES, Cursor, Window
 from chronicle.core.errors import ConfigError, RangeError
 from chronicle.core.lag import Lag, measure_lag
-from chronicle.core.layout import INT64_MIN, NONE, Cause, Flag, GapState, Kind
+from chronicle.core.layout import INT64_MIN, NONE, WORD_KIND_SHIFT, Cause, Flag, GapState, Kind
 from chronicle.core.local import QueueSource
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record, pack_record
@@ -23,7 +23,7 @@ __all__ = ["Tailer"]
 
 WAIT_SLICE_NS = 5_000_000
 _SPINS = 200
-_SPIN_SLICE = 2_000_000
+_SPIN_SLICE = 100_000
 """Acquire loads between two looks at the clock: some ms, so that a signal (Ctrl-C) is noticed in time."""
 
 
@@ -246,8 +246,10 @@ class Tailer:
                 continue
             mapping, offset = place
             address = np.uint64(mapping.address + offset)
-            while not spin_until(address, _SPIN_SLICE) and self._clock.monotonic_ns() < deadline:
+            while (word := int(spin_until(address, _SPIN_SLICE))) == 0 and self._clock.monotonic_ns() < deadline:
                 pass
+            if word and (word >> WORD_KIND_SHIFT) & 0xFFFF != Kind.ROLL:
+                return True  # without another look at the segment
         return True
 
     def follow(self, handler: Callable[..., int], state: Any, timeout_ns: int) -> int:
