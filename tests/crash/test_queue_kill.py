@@ -29,7 +29,7 @@ from tests.support.survival import fast_folder
 
 CYCLES = 100
 SOAK_CYCLES = 10_000
-CHECK_EVERY = 250
+CHECK_EVERY = 25
 
 
 class Board:
@@ -102,6 +102,8 @@ class Cast:
     def kill(self, role: int) -> None:
         """kill -9; it must have been alive: a reader or writer that failed by itself has seen something wrong."""
         ended, status = os.waitpid(self.pids[role], os.WNOHANG)
+        if ended:
+            self.pids[role] = 0
         assert ended == 0, f"process {role} ended by itself ({status}): its traceback is on stderr"
         os.kill(self.pids[role], signal.SIGKILL)
         os.waitpid(self.pids[role], 0)
@@ -117,9 +119,12 @@ class Cast:
             os.kill(pid, signal.SIGCONT)
 
     def end(self) -> None:
-        for role, pid in enumerate(self.pids):
-            if pid:
-                self.kill(role)
+        """Kill all, whatever became of each: none may stay behind."""
+        pids = [pid for pid in self.pids if pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            os.waitpid(pid, 0)
 
 
 def promised(cast: Cast) -> int:
