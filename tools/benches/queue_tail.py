@@ -161,10 +161,16 @@ def _send_python(appender: Appender, count: int, pause_ns: int) -> None:
 
 
 def _send_compiled(appender: Appender, count: int, pause_ns: int) -> None:
-    state, scratch = appender.kernel_state(), np.zeros(2, np.int64)
-    assert state is not None
-    _send(state, count, pause_ns, scratch.ctypes.data)
-    appender.kernel_done()
+    scratch, due, sent = np.zeros(2, np.int64), time.monotonic_ns(), 0
+    while sent < count:
+        state = appender.kernel_state()
+        assert state is not None
+        made, due = _send(state, count - sent, pause_ns, due, scratch.ctypes.data)
+        appender.kernel_done()
+        sent += made
+        if sent < count:
+            appender.append(Kind.STATUS, bytes(16), ts_recv=time.monotonic_ns())
+            sent += 1
 
 
 def _read(path: str, reader: object, count: int, pipe: Connection) -> None:
@@ -197,16 +203,20 @@ def _followed(queue: Queue, count: int, pipe: Connection) -> list[int]:
 
 
 @njit(nogil=True)
-def _send(state: int, count: int, pause_ns: int, scratch: int) -> None:
-    """Append `count` records of 64 bytes, one each `pause_ns`, stamped with the clock right before the append."""
+def _send(state: int, count: int, pause_ns: int, due: int, scratch: int) -> tuple[int, int]:
+    """Append `count` records of 64 bytes, one each `pause_ns`, stamped with the clock right before the append.
+
+    Returns how many, and when the last was due: one that needs Python (the next segment is to be prepared) is not made.
+    """
     head = 64 | (17 << WORD_KIND_SHIFT) | (128 << WORD_FLAGS_SHIFT)
-    due = monotonic_ns(scratch)
-    for _ in range(count):
+    for number in range(count):
         due += pause_ns
         now = monotonic_ns(scratch)
         while now < due:
             now = monotonic_ns(scratch)
-        append_record(state, head, 64, 17, now, 0, -1, 0, 0, 0, -1, scratch, 16)
+        if append_record(state, head, 64, 17, now, 0, -1, 0, 0, 0, -1, scratch, 16) < 0:
+            return number, due
+    return count, due
 
 
 def _next_event(queue: Queue, count: int, pipe: Connection) -> list[int]:
