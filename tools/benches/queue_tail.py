@@ -206,7 +206,7 @@ def _followed(queue: Queue, count: int, pipe: Connection) -> list[int]:
 def _send(state: int, count: int, pause_ns: int, due: int, scratch: int) -> tuple[int, int]:
     """Append `count` records of 64 bytes, one each `pause_ns`, stamped with the clock right before the append.
 
-    Returns how many, and when the last was due: one that needs Python (the next segment is to be prepared) is not made.
+    Returns how many, and when the last was due: one that needs Python (the next segment is to be prepared) is left.
     """
     head = 64 | (17 << WORD_KIND_SHIFT) | (128 << WORD_FLAGS_SHIFT)
     for number in range(count):
