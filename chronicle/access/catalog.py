@@ -138,9 +138,8 @@ def coverage_of(shelf: Shelf, directory: Directory, symbol: str, channel: str | 
                 )
                 for info in infos
             ]
-            shard = (shelf.open(infos[-1]).prologue().get("etl") or {}).get("shard") if infos else None
-            if shard:
-                reached = frontier(shelf, str(shard), lane.raw_lane)
+            if infos:
+                reached = frontier(shelf, symbol, shelf.open(infos[-1]))
                 if reached.ts > reached_ts:
                     reached_ts, reached_index = reached.ts, reached.index
     return Coverage(symbol, tuple(rows), reached_ts, reached_index)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from chronicle.access.cost import Cost
-from chronicle.access.segments import Shelf, iter_records
+from chronicle.access.segments import Segment, Shelf, iter_records
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, NONE, Kind
+from chronicle.core.paths import read_by
+from chronicle.core.selection import Selection
 
-__all__ = ["Frontier", "frontier", "progress_queue"]
+__all__ = ["Frontier", "frontier"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +23,30 @@ class Frontier:
     ts: int = NONE
 
 
-def progress_queue(shard: str, raw_lane: int = 0) -> str:
-    """Return the name of a shard's progress queue."""
-    return f"etl/{shard}/progress{f'@{raw_lane}' if raw_lane else ''}.q"
+def frontier(shelf: Shelf, symbol: str, clean: Segment) -> Frontier:
+    """Return how far the shard that has `symbol` has come in the raw queue that `clean` was made from.
+
+    A progress segment's prologue says for which instruments its frontier holds. NONE in both fields when no shard
+    on this host speaks for the instrument.
+    """
+    prologue = clean.prologue()
+    raw = str((prologue.get("sources") or [{}])[-1].get("queue", ""))
+    shard = (prologue.get("etl") or {}).get("shard")
+    best = Frontier()
+    for name in shelf.queues("etl/"):
+        if read_by(name) != raw:
+            continue
+        selection, found = _last(shelf, name)
+        legacy = name.split("/")[1] == shard  # written before progress queues named their instruments
+        ours = legacy if selection is None else Selection.of(selection).selects(symbol)
+        if ours and found.index > best.index:
+            best = found
+    return best
 
 
-def frontier(shelf: Shelf, shard: str, raw_lane: int = 0) -> Frontier:
-    """Return how far `shard` has come; an unknown shard gives NONE in both fields."""
-    infos = shelf.segments(progress_queue(shard, raw_lane), fresh=True)
-    for info in reversed(infos):
+def _last(shelf: Shelf, name: str) -> tuple[dict[str, Any] | None, Frontier]:
+    """Return the last frontier of a progress queue, and for which instruments it holds."""
+    for info in reversed(shelf.segments(name, fresh=True)):
         segment = shelf.open(info)
         table = segment.seek()
         if not len(table):
@@ -39,5 +57,5 @@ def frontier(shelf: Shelf, shard: str, raw_lane: int = 0) -> Frontier:
                 last = record
         if last is not None:
             _, index, ts, _ = layout.PROGRESS_BODY.unpack_from(last.data, HEADER_BYTES)
-            return Frontier(index, ts)
-    return Frontier()
+            return segment.prologue().get("selection"), Frontier(index, ts)
+    return None, Frontier()

@@ -21,6 +21,7 @@ from chronicle.access.lanes import Lane, lanes_of
 from chronicle.access.segments import Segment, Shelf, iter_records
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, NONE, BookStatus, GapState, Kind, Verdict, VerifiedBy
+from chronicle.core.paths import symbol_of
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentInfo
 
@@ -92,8 +93,7 @@ def _judged_by_frontier(shelf: Shelf, answer: LaneBook, at: int, cost: Cost) -> 
 
     The frontier is read first and the lane after it: what lies below the frontier was committed before.
     """
-    shard = (answer.segment.prologue().get("etl") or {}).get("shard")
-    frontier_ts = frontier(shelf, str(shard), answer.lane.raw_lane).ts if shard else NONE
+    frontier_ts = frontier(shelf, symbol_of(answer.lane.queue), answer.segment).ts
     again = _book_in_lane(shelf, answer.lane, at, cost, fresh=True) or answer
     if again.followed or at <= max(frontier_ts, again.last_ts):
         return again

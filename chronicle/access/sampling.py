@@ -16,6 +16,7 @@ from chronicle.access.lanes import Turn, lanes_of, turns
 from chronicle.access.segments import WINDOW_BYTES, Segment, Shelf, iter_records
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, NONE, GapState, Kind
+from chronicle.core.paths import symbol_of
 from chronicle.core.source import SegmentInfo
 
 __all__ = ["by_order_in", "exponents_in", "sample"]
@@ -211,8 +212,7 @@ class _Run:
 
     def _tail(self, book: BulkBook, segment: Segment, last_ts: int) -> Iterator[Rows]:
         """Yield the grid rows behind the lane's last event: as they were up to the frontier, stale beyond."""
-        shard = (segment.prologue().get("etl") or {}).get("shard")
-        known = max(last_ts, frontier(self._shelf, str(shard), self._lane.raw_lane).ts) if shard else last_ts
+        known = max(last_ts, frontier(self._shelf, symbol_of(self._lane.queue), segment).ts)
         while not book.fill(self._end, known):
             count = self._rows.count
             yield self._rows.take(count)

@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Make the clean queues again from the raw ones, in a folder of their own."""
     from chronicle.cli.limits import raise_descriptor_limit
-    from chronicle.cli.shards import etl_config, live_line, print_report, shard_name
+    from chronicle.cli.shards import etl_config, live_line, other_shards, print_report, shard_name
     from chronicle.cli.sources import open_source
     from chronicle.cli.stopping import stopping
     from chronicle.config import load_settings
@@ -64,6 +64,7 @@ def command(
             source=source,
             shard=name,
             config=etl_config(settings, name),
+            others=other_shards(settings, name),
             stop=stopper.event,
             progress=progress,
         )

@@ -31,7 +31,7 @@ record. It ends on SIGTERM or Ctrl-C after the window in hand.
 def command(ctx: click.Context, drain: bool, shard: str | None, home: Path, as_json: bool) -> None:
     """Turn raw queues into clean queues per instrument: CHANNEL.q under clean/VENUE/base_quote."""
     from chronicle.cli.limits import raise_descriptor_limit
-    from chronicle.cli.shards import etl_config, live_line, print_report, shard_name
+    from chronicle.cli.shards import etl_config, live_line, other_shards, print_report, shard_name
     from chronicle.cli.sources import open_source
     from chronicle.cli.stopping import stopping
     from chronicle.config import load_settings
@@ -49,6 +49,7 @@ def command(ctx: click.Context, drain: bool, shard: str | None, home: Path, as_j
             shard=name,
             drain=drain,
             config=config,
+            others=other_shards(settings, name),
             stop=stopper.event,
             progress=progress,
         )

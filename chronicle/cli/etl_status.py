@@ -77,14 +77,14 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
     from chronicle.core.errors import ChronicleError
     from chronicle.core.layout import NONE, Kind
     from chronicle.core.local import LocalSource
-    from chronicle.core.paths import lane_of, raw_queue
+    from chronicle.core.paths import read_by
     from chronicle.etl.live_file import read_latency
 
     source = LocalSource(home)
     rows = []
     for name in source.queues("etl/"):
         queue = source.queue(name)
-        raw = raw_queue("main", lane_of(name))
+        raw = read_by(name)
         last = queue.last_record()
         fields = last.fields() if last is not None and last.kind == Kind.PROGRESS else {}
         frontier, frontier_ts = fields.get("frontier_index", 0), fields.get("frontier_ts", NONE)

@@ -11,11 +11,12 @@ import click
 
 from chronicle.config.settings import Settings
 from chronicle.core.errors import ConfigError
+from chronicle.core.selection import Selection
 
 if TYPE_CHECKING:
     from chronicle.etl import EtlConfig, EtlReport
 
-__all__ = ["etl_config", "live_line", "print_report", "shard_name"]
+__all__ = ["etl_config", "live_line", "other_shards", "print_report", "shard_name"]
 
 
 def shard_name(settings: Settings, shard: str | None) -> str:
@@ -43,9 +44,24 @@ def etl_config(settings: Settings, shard: str) -> EtlConfig:
     from chronicle.etl import EtlConfig
     from chronicle.etl.config import TIMEFRAMES
 
-    symbols = next(item.symbols for item in settings.etl.shards if item.name == shard)
-    candles = tuple(TIMEFRAMES) if settings.etl.candles else ()
-    return EtlConfig(settings.etl.snapshot_interval_ns, settings.etl.snapshot_deltas, symbols, candles)
+    own = next(item for item in settings.etl.shards if item.name == shard)
+    return EtlConfig(
+        snapshot_interval_ns=settings.etl.snapshot_interval_ns,
+        snapshot_deltas=settings.etl.snapshot_deltas,
+        symbols=own.symbols,
+        candles=tuple(TIMEFRAMES) if settings.etl.candles else (),
+        venues=own.venues,
+        share=own.share,
+    )
+
+
+def other_shards(settings: Settings, shard: str) -> dict[str, Selection]:
+    """Return what the other configured shards work on, by name: no instrument may fall to two."""
+    return {
+        item.name: Selection(item.symbols, item.venues, item.share)
+        for item in settings.etl.shards
+        if item.name != shard
+    }
 
 
 @contextmanager

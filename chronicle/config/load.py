@@ -125,14 +125,50 @@ def _read_environment(section: str, kind: type[Any], environ: Mapping[str, str])
     return values
 
 
+SHARD_KEYS = ("symbols", "venues", "hash")
+
+
 def _shards(value: object) -> tuple[ShardSettings, ...]:
-    """Read {default = ["*"]}, or default=kraken:*,binance:*;rest=okx:* from the environment."""
+    """Read {default = ["*"]}, or default=kraken:*,binance:*;rest=okx:* from the environment.
+
+    A shard may be a table of symbols, venues and hash; in the environment ``half=hash=1/2,okx:*``.
+    """
     if isinstance(value, str):
         parts = [part.partition("=") for part in value.split(";") if part.strip()]
-        value = {left.strip(): right for left, _, right in parts}
+        value = {left.strip(): _shard_table(right) for left, _, right in parts}
     if not isinstance(value, dict) or not value:
         raise ValueError(f'{value!r} is not a table of shards such as {{ default = ["*"] }}')
-    return tuple(ShardSettings(name(key), globs(symbols)) for key, symbols in value.items())
+    return tuple(_shard(name(key), item) for key, item in value.items())
+
+
+def _shard_table(text: str) -> dict[str, object]:
+    """Read ``hash=1/2,venues=okx,BTC*`` as a table."""
+    table: dict[str, list[str]] = {}
+    for item in text.split(","):
+        key, mark, word = item.partition("=")
+        table.setdefault(key.strip() if mark else "symbols", []).append(word if mark else item)
+    return {key: ",".join(words) if key == "hash" else words for key, words in table.items()}
+
+
+def _shard(shard: str, value: object) -> ShardSettings:
+    from chronicle.core.selection import Selection, parse_share
+
+    if not isinstance(value, dict):
+        return ShardSettings(shard, globs(value))
+    unknown = [key for key in value if key not in SHARD_KEYS]
+    if unknown or not value:
+        found = f"has no {unknown[0]!r}" if unknown else "is empty"
+        raise ValueError(f"shard {shard} {found}: {', '.join(SHARD_KEYS)} are known")
+    symbols = globs(value["symbols"]) if "symbols" in value else ("*",)
+    venues = tuple(word.lower() for word in globs(value["venues"])) if "venues" in value else ()
+    share = value.get("hash", "1/1")
+    if not isinstance(share, str):
+        raise ValueError(f'{share!r} is not a share such as "2/8"')  # noqa: TRY004 - as all readers
+    try:
+        chosen = Selection(symbols, venues, parse_share(share))
+    except ConfigError as error:
+        raise ValueError(f"shard {shard}: {error}") from error
+    return ShardSettings(shard, chosen.symbols, chosen.venues, chosen.share)
 
 
 def _check_tiers(settings: Settings, *, policy_given: bool, path: Path | None) -> None:

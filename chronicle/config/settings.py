@@ -173,10 +173,12 @@ class RawSettings:
 
 @dataclass(frozen=True, slots=True)
 class ShardSettings:
-    """[etl.shards]: one line per shard, its name and the instruments it works on."""
+    """[etl.shards]: one line per shard, its name and its instruments: patterns, venues, a share by hash."""
 
     name: str
-    symbols: tuple[str, ...]
+    symbols: tuple[str, ...] = ("*",)
+    venues: tuple[str, ...] = ()
+    share: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ class EtlSettings:
     shards: tuple[ShardSettings, ...] = field(
         default=(ShardSettings("default", ("*",)),),
         metadata={
-            "doc": "The shards and the instruments (glob patterns) each one works on.",
+            "doc": "The shards and the instruments each one works on: glob patterns, or a table of symbols, venues "
+            "and hash (a share of the instruments: 2/8). No instrument may fall to two.",
             "key": "shards",
             "example": '{ default = ["*"] }',
         },

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from chronicle.core.errors import ConfigError, SymbolError
 
-__all__ = ["clean_queue", "escape", "instrument_folder", "lane_of", "raw_queue", "split_symbol", "unescape"]
+__all__ = [
+    "clean_queue",
+    "escape",
+    "feed_of",
+    "instrument_folder",
+    "lane_of",
+    "progress_queue",
+    "raw_queue",
+    "read_by",
+    "split_symbol",
+    "unescape",
+]
 
 QUEUE_SUFFIX = ".q"
 CHANNELS = ("book", "trade", "quote", "candle", "status")
@@ -101,6 +112,24 @@ def raw_queue(name: str = "main", lane: int = 0) -> str:
 def wire_queue(name: str = "main", lane: int = 0) -> str:
     """Return the queue name of a wire queue: ``wire/main.q``."""
     return f"wire/{name}{_lane_suffix(lane)}{QUEUE_SUFFIX}"
+
+
+def feed_of(queue: str) -> str:
+    """Return the feed's name in a raw or wire queue's name: ``raw/kraken@1.q`` -> ``kraken``."""
+    return Path(queue).name.removesuffix(QUEUE_SUFFIX).split("@")[0]
+
+
+def progress_queue(shard: str, raw: str) -> str:
+    """Return the name of a shard's progress queue for a raw queue: ``etl/SHARD/progress-kraken@1.q``."""
+    feed = feed_of(raw)
+    name = "progress" if feed == "main" else f"progress-{feed}"
+    return f"etl/{shard}/{name}{_lane_suffix(lane_of(raw))}{QUEUE_SUFFIX}"
+
+
+def read_by(progress: str) -> str:
+    """Return the raw queue of a progress queue's name."""
+    name = Path(progress).name.removesuffix(QUEUE_SUFFIX).split("@")[0]
+    return raw_queue(name.removeprefix("progress").removeprefix("-") or "main", lane_of(progress))
 
 
 def lane_of(queue: str) -> int:

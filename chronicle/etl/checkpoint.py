@@ -2,11 +2,15 @@
 
 They only save time. A checkpoint counts when its checksum, the version, the configuration and the raw queue agree
 and every clean queue reaches at least to where it says; else the one before it, else the raw queue's first record.
+It says which instruments its shard had, and each one's state stands alone: another shard may take some of them over
+(:mod:`chronicle.etl.handover`).
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,9 @@ import xxhash
 
 from chronicle import __version__
 from chronicle.core.durable import publish_bytes
+from chronicle.core.paths import feed_of, lane_of
 from chronicle.core.records import InstrumentFields
+from chronicle.core.selection import Selection
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.book_stream import BookStream
 from chronicle.etl.candles import CandleStream
@@ -25,55 +31,97 @@ from chronicle.etl.order_stream import OrderStream
 from chronicle.etl.pipeline import Pipeline
 from chronicle.etl.stream import Definition, PlainStream
 
-__all__ = ["CheckpointStore", "capture_state", "restore_state"]
+__all__ = ["Checkpoint", "CheckpointStore", "capture_state", "restore_state", "written_counts"]
 
-MAGIC = b"CHRETL01"
+MAGIC = b"CHRETL02"
 _TRAILER = struct.Struct("<Q")
 _SLOTS = 2
 
 
-class CheckpointStore:
-    """Two alternating files, ``checkpoint-LANE-0`` and ``-1``, in the shard's folder."""
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A stored state: every selected instrument as it was before raw record `next_index`."""
 
-    def __init__(self, folder: Path, lane: int, identity: dict[str, Any]) -> None:
+    path: Path
+    next_index: int
+    selection: Selection
+    state: dict[str, Any]
+
+
+class CheckpointStore:
+    """Two alternating files, ``checkpoint-LANE-0`` and ``-1``, in the shard's folder (``checkpoint-FEED@LANE-0`` for
+    raw queues other than main), and ``handover-LANE-INDEX`` for instruments that the shard gave away.
+
+    Parameters
+    ----------
+    folder : Path
+        ``etl/SHARD`` of the target.
+    raw_queue : str
+        The raw queue whose states these are.
+    identity : dict
+        What must be equal for a state to be used: raw queue, its generation, and the configuration.
+    """
+
+    def __init__(self, folder: Path, raw_queue: str, identity: dict[str, Any]) -> None:
+        feed, lane = feed_of(raw_queue), lane_of(raw_queue)
         self._folder = folder
-        self._lane = lane
+        self._stem = str(lane) if feed == "main" else f"{feed}@{lane}"
         self._identity = {"version": __version__, **identity}
         self._slot = 0
         self.bytes_last = 0
 
-    def load(self) -> list[dict[str, Any]]:
-        """Return the states that are whole and of this version, configuration and raw queue, newest first."""
-        found: list[tuple[int, int, dict[str, Any]]] = []
-        for slot in range(_SLOTS):
-            state = self._read(slot)
-            if state is not None:
-                found.append((int(state["next_index"]), slot, state))
-        found.sort(key=lambda entry: entry[0], reverse=True)
+    def load(self) -> list[Checkpoint]:
+        """Return the checkpoints that are whole and of this version, configuration and raw queue, newest first."""
+        paths = [self._path(slot) for slot in range(_SLOTS)]
+        found = self._newest_first(paths)
         if found:
-            self._slot = 1 - found[0][1]
-        return [state for _, _, state in found]
+            self._slot = 1 - paths.index(found[0].path)
+        return found
 
-    def save(self, state: dict[str, Any]) -> None:
+    def everywhere(self) -> list[Checkpoint]:
+        """Return what all shards of the target have left for this raw queue, newest first."""
+        patterns = [f"*/checkpoint-{self._stem}-[01]", f"*/handover-{self._stem}-*"]
+        return self._newest_first(path for pattern in patterns for path in self._folder.parent.glob(pattern))
+
+    def handovers(self) -> list[Checkpoint]:
+        """Return what this shard gave away and none was known to have taken."""
+        return self._newest_first(self._folder.glob(f"handover-{self._stem}-*"))
+
+    def save(self, state: dict[str, Any], selection: Selection) -> None:
         """Publish `state` in place of the older file."""
-        data = MAGIC + msgpack.packb({"identity": self._identity, "state": state}, use_bin_type=True)
-        publish_bytes(self._path(self._slot), data + _TRAILER.pack(xxhash.xxh3_64_intdigest(data)))
+        self.bytes_last = self._write(self._path(self._slot), state, selection)
         self._slot = (self._slot + 1) % _SLOTS
-        self.bytes_last = len(data)
 
-    def _read(self, slot: int) -> dict[str, Any] | None:
+    def hand_over(self, state: dict[str, Any], selection: Selection) -> None:
+        """Leave `state`, reduced to what this shard no longer has, for the shard that has it now."""
+        self._write(self._folder / f"handover-{self._stem}-{state['next_index']}", state, selection)
+
+    def _write(self, path: Path, state: dict[str, Any], selection: Selection) -> int:
+        content = {"identity": self._identity, "selection": selection.to_dict(), "state": state}
+        data = MAGIC + msgpack.packb(content, use_bin_type=True)
+        publish_bytes(path, data + _TRAILER.pack(xxhash.xxh3_64_intdigest(data)))
+        return len(data)
+
+    def _newest_first(self, paths: Iterable[Path]) -> list[Checkpoint]:
+        found = [checkpoint for path in sorted(paths) if (checkpoint := self._read(path)) is not None]
+        return sorted(found, key=lambda checkpoint: checkpoint.next_index, reverse=True)
+
+    def _read(self, path: Path) -> Checkpoint | None:
         try:
-            data = self._path(slot).read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             return None
         body, trailer = data[: -_TRAILER.size], data[-_TRAILER.size :]
         if not body.startswith(MAGIC) or _TRAILER.pack(xxhash.xxh3_64_intdigest(body)) != trailer:
             return None
         content = msgpack.unpackb(body[len(MAGIC) :], raw=False, strict_map_key=False)
-        return content["state"] if content["identity"] == self._identity else None
+        if content["identity"] != self._identity:
+            return None
+        state = content["state"]
+        return Checkpoint(path, int(state["next_index"]), Selection.of(content["selection"]), state)
 
     def _path(self, slot: int) -> Path:
-        return self._folder / f"checkpoint-{self._lane}-{slot}"
+        return self._folder / f"checkpoint-{self._stem}-{slot}"
 
 
 def capture_state(pipeline: Pipeline) -> dict[str, Any]:
@@ -109,7 +157,7 @@ def restore_state(pipeline: Pipeline, state: dict[str, Any]) -> None:
         pipeline.canonical[symbol] = number
     for number, body, raw_index, ts_recv, ts_event in state["definitions"]:
         symbol = InstrumentFields.unpack(body).symbol
-        selected = pipeline.config.selects(symbol)
+        selected = pipeline.selects(symbol)
         pipeline.restore_definition(number, Definition(body, raw_index, ts_recv, ts_event, selected=selected))
     pipeline.lines.restore(state["lines"])
     pipeline.skipped = dict(state["skipped"])

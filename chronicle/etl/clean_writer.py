@@ -15,6 +15,7 @@ import chronicle.core.kernels.walking  # noqa: F401 - sealing and recovery walk 
 from chronicle.core.appender import Appender
 from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import INT64_MAX, NONE, SegmentState
+from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
 from chronicle.etl.outlet import DAY_NS, SIZES, Chunk, Tail
 
@@ -99,6 +100,10 @@ class QueueSink:
         if found is None:
             found = self._tails[queue] = self._stored_tail(queue)
         return found
+
+    def queues(self) -> list[str]:
+        """Return the clean queues of the home."""
+        return LocalSource(self._home).queues("clean/")
 
     def _stored_tail(self, queue: str) -> Tail:
         if not (self._home / queue / SETTINGS_NAME).exists():

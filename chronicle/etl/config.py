@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from chronicle.core.errors import ConfigError
+from chronicle.core.selection import Selection
 
 __all__ = ["TIMEFRAMES", "EtlConfig"]
 
@@ -38,35 +38,42 @@ class EtlConfig:
     symbols : tuple of str
         Globs over ``venue:NAME`` (``kraken:*``, ``*:BTC-USD*``); an instrument that matches none is left to another
         shard.
+    venues : tuple of str
+        Only instruments of these venues; none: all.
+    share : (int, int)
+        (number from 1, count): the share of the instruments by hash (:class:`chronicle.core.selection.Selection`).
     candles : tuple of str
         Timeframes of the candle channel, out of `TIMEFRAMES`; none: there is no candle channel.
 
     Raises
     ------
     ConfigError
-        When a timeframe is unknown or the order is not ascending.
+        When a timeframe is unknown or the order is not ascending, or the share is out of range.
     """
 
     snapshot_interval_ns: int = 60 * NS_PER_SECOND
     snapshot_deltas: int = 8192
     symbols: tuple[str, ...] = ("*",)
     candles: tuple[str, ...] = tuple(TIMEFRAMES)
+    venues: tuple[str, ...] = ()
+    share: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         if list(self.candles) != [name for name in TIMEFRAMES if name in self.candles]:
             raise ConfigError(
                 "candles come in these timeframes, ascending", expected=", ".join(TIMEFRAMES), found=self.candles
             )
+        Selection(self.symbols, self.venues, self.share)
 
-    def selects(self, symbol: str) -> bool:
-        """Return whether `symbol` belongs to this shard."""
-        return any(fnmatchcase(symbol.lower(), pattern.lower()) for pattern in self.symbols)
+    @property
+    def selection(self) -> Selection:
+        """What of the instruments belongs to the shard; it shapes no queue, only which queues there are."""
+        return Selection(self.symbols, self.venues, self.share)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values."""
+        """Return what shapes a clean queue, as prologues carry it: the same in every shard of one layout."""
         return {
             "snapshot_interval_ns": self.snapshot_interval_ns,
             "snapshot_deltas": self.snapshot_deltas,
-            "symbols": list(self.symbols),
             "candles": list(self.candles),
         }

@@ -8,22 +8,22 @@ from typing import Any
 from chronicle.core import layout
 from chronicle.core.appender import Appender
 from chronicle.core.cursor import Cursor
-from chronicle.core.errors import CorruptionError, NotFoundError, RecordError
-from chronicle.core.layout import HEADER_BYTES, NONE, OFFSET_TS_RECV, Kind
-from chronicle.core.paths import clean_queue, lane_of
+from chronicle.core.errors import CorruptionError, NotFoundError
+from chronicle.core.layout import NONE, OFFSET_TS_RECV, Kind
+from chronicle.core.paths import lane_of, progress_queue
 from chronicle.core.queue import Queue
-from chronicle.core.records import Record
-from chronicle.core.source import SegmentInfo, SegmentSource
+from chronicle.core.source import SegmentSource
 from chronicle.etl.book_stream import BookStream
-from chronicle.etl.checkpoint import CheckpointStore, capture_state, restore_state, written_counts
+from chronicle.etl.checkpoint import capture_state
+from chronicle.etl.claims import Claims
 from chronicle.etl.clean_writer import QueueSink
 from chronicle.etl.config import EtlConfig
-from chronicle.etl.lines import RANK_STRIDE
-from chronicle.etl.pipeline import Pipeline, StreamKey
+from chronicle.etl.owners import Owners
+from chronicle.etl.pipeline import StreamKey
 from chronicle.etl.report import LaneReport
-from chronicle.etl.stream import Definition
+from chronicle.etl.start import Start
 
-__all__ = ["LaneRunner", "progress_queue"]
+__all__ = ["LaneRunner"]
 
 PROGRESS_RECORDS = 100_000
 PROGRESS_INTERVAL_NS = 1_000_000_000
@@ -32,29 +32,29 @@ STATE_BYTES_PER_RECORD = 20
 """A checkpoint is due after one record per so many bytes of the last one, so that large states are written rarely."""
 
 
-def progress_queue(shard: str, lane: int) -> str:
-    """Return the name of a shard's progress queue for a raw lane."""
-    return f"etl/{shard}/progress{f'@{lane}' if lane else ''}.q"
-
-
 class LaneRunner:
     """Works off one raw queue into the clean queues of `target`.
 
     Holding the progress queue's lock for its life makes it the only one of its shard.
     """
 
-    def __init__(self, source: SegmentSource, raw_queue: str, target: Path, shard: str, config: EtlConfig) -> None:
+    def __init__(
+        self, source: SegmentSource, raw_queue: str, target: Path, claims: Claims, config: EtlConfig, owners: Owners
+    ) -> None:
         self.source = source
         self.raw_queue = raw_queue
         self.target = target
-        self.shard = shard
+        self.shard = claims.shard
+        self.claims = claims
         self.config = config
+        self.owners = owners
         self.lane = lane_of(raw_queue)
         self.report = LaneReport(raw_queue)
-        name = progress_queue(shard, self.lane)
+        name = progress_queue(self.shard, raw_queue)
         self.progress_queue = Queue.create(target / name, name=name, segment_bytes=256 * 1024, exist_ok=True)
-        self.progress: Appender = self.progress_queue.appender()
+        self.progress: Appender = self.progress_queue.appender(prologue=self._progress_prologue)
         try:
+            claims.publish()  # behind the lock: of two shards that start at once, one sees the other
             self._start()
         except BaseException:
             self.progress.close()
@@ -63,22 +63,30 @@ class LaneRunner:
     def _start(self) -> None:
         segments = self.source.segments(self.raw_queue)
         self._generation = segments[0].generation if segments else 1
-        self._segments: list[SegmentInfo] = segments
-        identity = {
-            "raw_queue": self.raw_queue,
-            "raw_generation": self._generation,
-            "shard": self.shard,
-            "config": self.config.to_dict(),
-        }
-        self._checkpoints = CheckpointStore(self.target / "etl" / self.shard, self.lane, identity)
+        self._claimed = True
+        """Whether the last PROGRESS record was written for the instruments of today."""
         self.sink = QueueSink(self.target)
-        self.pipeline = self._new_pipeline()
-        self._restart_index = 0
-        self._resume()
-        self._mark_kept(self._restart_index)
+        self.start = Start(
+            self.source,
+            segments,
+            self.raw_queue,
+            self._generation,
+            self.target / "etl" / self.shard,
+            self.config,
+            self.claims,
+            self.sink,
+            self.owners,
+        )
+        self.pipeline, fresh = self.start.pipeline()
+        self._restart_index = self.pipeline.next_index
+        self.cursor = Cursor(self.source, self.raw_queue, self.pipeline.next_index)
+        if fresh:
+            self.start.save(capture_state(self.pipeline))
+        self._mark_kept(min(self._restart_index, self.start.handed_over_index()))
         self.report.resumed_at = self.pipeline.next_index
         last = self.progress_queue.last_record()
         self._published = last.fields()["frontier_index"] if last is not None else NONE
+        self._claimed = last is not None and self._claim() == self.config.selection.to_dict()
         self._since_progress = 0
         self._since_checkpoint = 0
         self._progress_at_ns: int | None = None
@@ -119,7 +127,7 @@ class LaneRunner:
         if self._since_progress >= PROGRESS_RECORDS or (idle and self._since_progress):
             self.publish_progress()
             self._progress_at_ns = now_ns
-        due = max(CHECKPOINT_RECORDS_MIN, self._checkpoints.bytes_last // STATE_BYTES_PER_RECORD)
+        due = max(CHECKPOINT_RECORDS_MIN, self.start.bytes_last // STATE_BYTES_PER_RECORD)
         if self._since_checkpoint >= due:
             self.save_checkpoint()
 
@@ -127,8 +135,12 @@ class LaneRunner:
         """Append a PROGRESS record: everything below its frontier is in the clean queues."""
         self._since_progress = 0
         frontier = self.pipeline.next_index
-        if frontier <= max(self._published, 0) or self.pipeline.last_ts == NONE:
+        behind = frontier < self._published or (frontier == self._published and self._claimed)
+        if behind or frontier == 0 or self.pipeline.last_ts == NONE:
             return
+        if not self._claimed:
+            self.progress.seal()  # the next segment's prologue says for which instruments the frontier holds now
+            self._claimed = True
         place = self.cursor.place
         body = layout.PROGRESS_BODY.pack(
             NONE if place is None else place.number, frontier, self.pipeline.last_ts, frontier
@@ -138,12 +150,28 @@ class LaneRunner:
         )
         self._published = frontier
 
+    def _progress_prologue(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "queue": self.progress_queue.name,
+            "sources": [{"queue": self.raw_queue, "generation": self._generation}],
+            "selection": self.config.selection.to_dict(),
+        }
+
+    def _claim(self) -> object:
+        """Return the selection that the last progress segment with records was written for."""
+        for info in reversed(self.progress_queue.segments()):
+            if info.record_count:
+                with self.progress_queue.open_segment(info.number) as segment:
+                    return segment.prologue().get("selection")
+        return None
+
     def save_checkpoint(self) -> None:
         """Publish the state, and tell the raw queue how far back a restart may read."""
         self._since_checkpoint = 0
-        self._checkpoints.save(capture_state(self.pipeline))
+        self.start.save(capture_state(self.pipeline))
         keep, self._restart_index = self._restart_index, self.pipeline.next_index
-        self._mark_kept(keep)
+        self._mark_kept(min(keep, self.start.handed_over_index()))
 
     def _mark_kept(self, index: int) -> None:
         """Register as a tailer of the raw queue: retention leaves what a restart may read again."""
@@ -196,58 +224,6 @@ class LaneRunner:
         self.cursor.close()
         self.sink.close()
         self.progress.close()
-
-    # --- where to begin ------------------------------------------------------------------------------------------
-
-    def _new_pipeline(self) -> Pipeline:
-        return Pipeline(
-            lane=self.lane,
-            raw_queue=self.raw_queue,
-            raw_generation=self._generation,
-            shard=self.shard,
-            config=self.config,
-            sink=self.sink,
-        )
-
-    def _resume(self) -> None:
-        """Continue at the newest usable checkpoint, else at the first raw record."""
-        first = self._segments[0].base_index if self._segments else 0
-        end = self._segments[-1].end_index if self._segments else 0
-        for state in self._checkpoints.load():
-            if first <= state["next_index"] <= end and self._is_covered(state):
-                restore_state(self.pipeline, state)
-                self._restart_index = self.pipeline.next_index
-                self.cursor = Cursor(self.source, self.raw_queue, self.pipeline.next_index)
-                return
-        self.cursor = Cursor(self.source, self.raw_queue)
-        self.pipeline.next_index = self._restart_index = self.cursor.index
-        if self.cursor.index:
-            self._define_from_prologue()
-
-    def _is_covered(self, state: dict[str, Any]) -> bool:
-        """Whether every clean queue reaches at least to the state's position."""
-        for symbol, channel, rank, written in written_counts(state):
-            queue = clean_queue(symbol, channel, self.lane + RANK_STRIDE * rank)
-            if self.sink.tail(queue).next_index < written:
-                return False
-        return True
-
-    def _define_from_prologue(self) -> None:
-        """Take the definitions that the first kept segment's prologue carries for what was retired before it."""
-        view = self.source.open(self.raw_queue, self._segments[0].number)
-        try:
-            prologue = view.prologue()
-        finally:
-            view.close()
-        for data in prologue.get("instruments", []):
-            if not isinstance(data, bytes) or len(data) < HEADER_BYTES:
-                raise RecordError("a raw segment's prologue holds no INSTRUMENT records", path=self.raw_queue)
-            record = Record(data)
-            definition = Definition(
-                bytes(record.body), max(record.index, 0), record.ts_recv, record.ts_event, selected=True
-            )
-            definition.selected = self.config.selects(definition.symbol)
-            self.pipeline.add_definition(record.instrument, definition)
 
 
 def _kind_name(kind: int) -> str:

@@ -7,6 +7,7 @@ grouping, and with it the batch size, cannot be seen in any queue.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT,
 from chronicle.etl.lines import RANK_STRIDE, Lines
 from chronicle.etl.order_stream import OrderStream
 from chronicle.etl.outlet import Sink
+from chronicle.etl.owners import Owners
 from chronicle.etl.status import LINE_ENDS
 from chronicle.etl.stream import CLEAN_INSTRUMENT, Definition, PlainStream, StreamSettings
 
@@ -64,24 +66,36 @@ class Pipeline:
         The raw queue's name, written into prologues.
     raw_generation : int
         Its generation.
-    shard : str
-        Name of the shard, written into prologues.
     config : EtlConfig
         What shapes the output.
     sink : Sink
         Where clean records go.
+    selects : callable, optional
+        Whether a symbol is to be worked on; default what `config` selects.
+    owners : Owners, optional
+        Asked before a clean queue is written, where a home has several raw queues.
     """
 
     def __init__(
-        self, *, lane: int, raw_queue: str, raw_generation: int, shard: str, config: EtlConfig, sink: Sink
+        self,
+        *,
+        lane: int,
+        raw_queue: str,
+        raw_generation: int,
+        config: EtlConfig,
+        sink: Sink,
+        selects: Callable[[str], bool] | None = None,
+        owners: Owners | None = None,
     ) -> None:
         self.lane = lane
         self.config = config
+        self.selects = selects or config.selection.selects
+        self._owners = owners
         self.settings = StreamSettings(
             lane=lane,
             raw_queue=raw_queue,
             raw_generation=raw_generation,
-            etl={"version": __version__, "shard": shard, "config": config.to_dict()},
+            etl={"version": __version__, "config": config.to_dict()},
             snapshot_interval_ns=config.snapshot_interval_ns,
             snapshot_deltas=config.snapshot_deltas,
             candles=config.candles,
@@ -261,6 +275,9 @@ class Pipeline:
         """Add a stream, new or from a checkpoint."""
         symbol, channel, rank = key
         queue = clean_queue(symbol, channel, self.lane + RANK_STRIDE * rank)
+        if self._owners is not None:
+            there = not written and self.sink.tail(queue).next_index > 0
+            self._owners.take(queue, self.settings.raw_queue, there=there)
         kind = _stream_class(channel, definition)
         stream = kind(queue, channel, definition, self.settings, self.sink, written=written)
         self.streams[key] = stream
@@ -306,7 +323,7 @@ class Pipeline:
         definition = Definition(body, raw_index, int(words[at + 1]), int(words[at + 2]), selected=True)
         if not definition.symbol:
             raise RecordError("an INSTRUMENT record has no symbol", path=self.settings.raw_queue, found=raw_index)
-        definition.selected = self.config.selects(definition.symbol)
+        definition.selected = self.selects(definition.symbol)
         if number >= len(self._number_of):
             self._grow(number)
         self.add_definition(number, definition)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 
 from chronicle.core.clock import Clock
 from chronicle.core.errors import ConfigError
+from chronicle.core.selection import Selection
 from chronicle.core.source import SegmentSource
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.shard import EtlReport, run_shard
@@ -22,6 +23,7 @@ def rebuild(
     source: SegmentSource | None = None,
     shard: str = "default",
     config: EtlConfig | None = None,
+    others: Mapping[str, Selection] | None = None,
     stop: Event | None = None,
     clock: Clock | None = None,
     progress: Callable[[EtlReport], None] | None = None,
@@ -45,6 +47,7 @@ def rebuild(
         shard=shard,
         drain=True,
         config=config,
+        others=others,
         stop=stop,
         clock=clock,
         progress=progress,

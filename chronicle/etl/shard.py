@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,13 +12,15 @@ from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ConfigError, NotFoundError, QueueLockedError
 from chronicle.core.layout import INT64_MAX
 from chronicle.core.local import LocalSource
-from chronicle.core.paths import lane_of
 from chronicle.core.queue import Queue
+from chronicle.core.selection import Selection
 from chronicle.core.source import SegmentSource
+from chronicle.etl.claims import Claims
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.lane import LaneRunner
 from chronicle.etl.latency import Latency
 from chronicle.etl.live_file import write_latency
+from chronicle.etl.owners import Owners
 from chronicle.etl.report import EtlReport, LaneReport
 from chronicle.etl.resync import ResyncRequests
 from chronicle.etl.waiting import SPINS, RawWaiter
@@ -43,6 +45,7 @@ def run_shard(
     shard: str = "default",
     drain: bool = False,
     config: EtlConfig | None = None,
+    others: Mapping[str, Selection] | None = None,
     stop: Event | None = None,
     clock: Clock | None = None,
     progress: Callable[[EtlReport], None] | None = None,
@@ -64,6 +67,8 @@ def run_shard(
         Work off everything committed, seal the clean queues (and raw and wire queues that no feed holds), and end.
     config : EtlConfig, optional
         What shapes the output.
+    others : mapping, optional
+        What the other shards work on, by name: an instrument that falls to two is refused.
     stop : threading.Event, optional
         Set it to end a live run.
     clock : Clock, optional
@@ -76,11 +81,13 @@ def run_shard(
     Raises
     ------
     QueueLockedError
-        When the same shard runs already.
+        When the same shard runs already, or another writes one of its clean queues.
     CorruptionError
         When stored records are damaged, or clean queues are not what the raw queue gives.
     ConfigError
-        When the shard's name or the raw queues' names cannot be used.
+        When the shard's name cannot be used, an instrument falls to two shards, or two raw queues deliver it.
+    RetiredError
+        When raw records that are needed are no longer kept.
     """
     if not _SHARD.fullmatch(shard):
         raise ConfigError(
@@ -92,6 +99,7 @@ def run_shard(
         Path(target) if target is not None else Path(home),
         shard,
         config or EtlConfig(),
+        others or {},
         clock or SystemClock(),
         progress,
         window_bytes,
@@ -102,6 +110,8 @@ def run_shard(
         else:
             duty.live(stop or Event())
         return duty.report()
+    except QueueLockedError as error:
+        raise duty.claims.named(error) from error
     finally:
         duty.close()
 
@@ -116,6 +126,7 @@ class _Duty:
         target: Path,
         shard: str,
         config: EtlConfig,
+        others: Mapping[str, Selection],
         clock: Clock,
         progress: Callable[[EtlReport], None] | None,
         window_bytes: int | None,
@@ -125,6 +136,8 @@ class _Duty:
         self._target = target
         self._shard = shard
         self._config = config
+        self.claims = Claims(target, shard, config.selection, others)
+        self._owners = Owners(source if target == home else LocalSource(target))
         self._clock = clock
         self._progress = progress
         self._window_bytes = window_bytes
@@ -222,19 +235,11 @@ class _Duty:
     def _discover(self) -> None:
         """Take up raw queues that are new."""
         names = self._source.queues("raw/")
-        by_lane: dict[int, str] = {}
-        for name in names:
-            other = by_lane.setdefault(lane_of(name), name)
-            if other != name:
-                raise ConfigError(
-                    "two raw queues would write the same clean lane",
-                    expected="one raw queue name per home",
-                    found=f"{other} and {name}",
-                    hint="run them in homes of their own",
-                )
         for name in names:
             if name not in self._lanes and self._source.segments(name):
-                self._lanes[name] = LaneRunner(self._source, name, self._target, self._shard, self._config)
+                self._lanes[name] = LaneRunner(
+                    self._source, name, self._target, self.claims, self._config, self._owners
+                )
             self._waiter.watch(name)
 
     def _seal_unheld(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from chronicle.core.errors import ChronicleError, ForeignFileError, NotFoundError
 from chronicle.core.layout import SEGMENT_SEALED_SUFFIX, Kind
 from chronicle.core.local import LocalSource
-from chronicle.core.paths import lane_of
+from chronicle.core.paths import lane_of, read_by
 from chronicle.storage.catalog import sealed_entry
 from chronicle.storage.manifest import Entry, Manifest
 from chronicle.storage.policy import HOT, SegmentRow, TierState
@@ -134,8 +134,7 @@ def frontiers(home: str | Path) -> dict[str, dict[str, int | None]]:
 
 def _progress(source: LocalSource, name: str) -> tuple[str, int | None]:
     """Return (raw queue, frontier index) of a progress queue."""
-    lane = lane_of(name)
-    reads = f"raw/main@{lane}.q" if lane else "raw/main.q"
+    reads = read_by(name)
     queue = source.queue(name)
     for number in queue.segment_files():
         with queue.open_segment(number) as segment:

@@ -20,6 +20,8 @@ from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
 from chronicle.etl import EtlConfig, clean_writer, lane, rebuild, run_shard
+from chronicle.etl.claims import Claims
+from chronicle.etl.owners import Owners
 from tests.support.etl_streams import (
     BID,
     RawStream,
@@ -256,7 +258,8 @@ def test_a_live_shard_follows_asks_for_resync_and_ends_on_stop(tmp_path: Path) -
 
 def test_one_shard_runs_once(tmp_path: Path) -> None:
     _write(tmp_path, _stream(5))
-    runner = lane.LaneRunner(LocalSource(tmp_path), "raw/main.q", tmp_path, "default", CONFIG)
+    source, claims = LocalSource(tmp_path), Claims(tmp_path, "default", CONFIG.selection, {})
+    runner = lane.LaneRunner(source, "raw/main.q", tmp_path, claims, CONFIG, Owners(source))
     with pytest.raises(QueueLockedError):
         run_shard(tmp_path, drain=True)
     runner.close()

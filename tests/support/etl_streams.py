@@ -173,9 +173,7 @@ def split(data: bytes | memoryview) -> Iterator[Record]:
 
 
 def pipeline(sink: Any, config: EtlConfig | None = None) -> Pipeline:
-    return Pipeline(
-        lane=0, raw_queue="raw/main.q", raw_generation=1, shard="test", config=config or EtlConfig(), sink=sink
-    )
+    return Pipeline(lane=0, raw_queue="raw/main.q", raw_generation=1, config=config or EtlConfig(), sink=sink)
 
 
 def run(stream: RawStream, config: EtlConfig | None = None, sink: MemorySink | None = None) -> MemorySink:

@@ -41,6 +41,14 @@ def test_shards_from_file_and_environment():
     assert settings("", CHRONICLE_ETL_SHARDS="a=kraken:*;b=okx:*,binance:*").etl.shards == wanted
 
 
+def test_shards_by_venue_and_hash():
+    wanted = (ShardSettings("a", ("*",), ("okx", "kraken"), (1, 2)), ShardSettings("b", ("*BTC*",), (), (2, 2)))
+    toml = 'shards = { a = { venues = ["OKX", "kraken"], hash = "1/2" }, b = { hash = "2/2", symbols = ["*BTC*"] } }'
+    assert settings(f"[etl]\n{toml}").etl.shards == wanted
+    text = "a=venues=okx,venues=kraken,hash=1/2;b=*BTC*,hash=2/2"
+    assert settings("", CHRONICLE_ETL_SHARDS=text).etl.shards == wanted
+
+
 @pytest.mark.parametrize(
     ("toml", "says"),
     [
@@ -57,6 +65,11 @@ def test_shards_from_file_and_environment():
         ("[etl]\nshards = ['kraken:*']", "table of shards"),
         ("[etl]\nshards = { a = [] }", "list of patterns"),
         ("[etl]\nshards = { '../x' = ['*'] }", "is not a name"),
+        ("[etl]\nshards = { a = {} }", "is empty"),
+        ("[etl]\nshards = { a = { venue = 'okx' } }", "symbols, venues, hash are known"),
+        ("[etl]\nshards = { a = { hash = '3/2' } }", "out of range"),
+        ("[etl]\nshards = { a = { hash = '2' } }", "is no share"),
+        ("[etl]\nshards = { a = { hash = 2 } }", "is not a share"),
         ("raw = 3", "must be a section"),
         ("tiers = 3", "list of sections"),
         ("[[tiers]]\nname = 'hot'", "needs a name and a path"),
