@@ -22,6 +22,7 @@ Examples:
   chronicle feed run --venue kraken --symbol BTC-USD --symbol ETH-USD --home data
   chronicle feed run --venue okx --symbol okx:BTC-USDT-SWAP --channel book --channel trade --home data
   chronicle feed run --home data                    the connections of [[feeds]] in chronicle.toml
+  chronicle feed run --queue kraken --home data     those with queue = "kraken", into raw/kraken.q
 \b
 Symbols may be written as BTC-USD, kraken:BTC-USD or as the venue does (XBT/USD). A lost connection
 comes back with a delay from 1 s to 60 s and asks for fresh snapshots. SIGTERM or Ctrl-C end in order:
@@ -42,6 +43,7 @@ intake stops, the end is recorded, everything is made durable.
 @click.option("--depth", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Depth of the book.")
 @click.option("--url", default="", help="The WebSocket's address; default the venue's public one.")
 @click.option("--rest-url", help="Root of the venue's HTTP interface, for lists and snapshots.")
+@click.option("--queue", help="Name of the raw and wire queue.  [default: main, or the only one of [[feeds]]]")
 @home_option
 @json_option
 @click.pass_context
@@ -53,12 +55,14 @@ def command(
     depth: int,
     url: str,
     rest_url: str | None,
+    queue: str | None,
     home: Path,
     as_json: bool,
 ) -> None:
     """Connect to a venue and append what arrives to wire/main.q and raw/main.q, until stopped.
 
-    A home that is not there yet is made as `chronicle init` would.
+    Several processes may capture into one home, each with a --queue of its own and its own instruments. A home
+    that is not there yet is made as `chronicle init` would.
     """
     from chronicle.cli.stopping import stopping
     from chronicle.config import load_settings
@@ -69,12 +73,13 @@ def command(
 
     settings = load_settings(home, os.environ)
     if venue is None:
-        feeds = configured_feeds(settings, given=bool(symbols or channels or url))
+        queue, feeds = configured_feeds(settings, queue, given=bool(symbols or channels or url))
     else:
         name = venue_name(venue)
         names = [part.strip() for text in symbols for part in text.split(",") if part.strip()]
         wanted = tuple(part if ":" in part else f"{name}:{part}" for part in names)
         feeds = [FeedSpec(name, url, wanted, channels or ("book", "trade", "quote"), depth, rest_url)]
+        queue = _checked(queue or "main")
     for feed in feeds:
         dialect_for(feed)  # what cannot be run is refused before a home is made
     prepare_home(home, os.environ, show.note)
@@ -83,7 +88,12 @@ def command(
             for feed in feeds:
                 click.echo(f"feed of {home}: {feed.venue} {', '.join(feed.symbols)} ({', '.join(feed.channels)})")
         report = run_feed(
-            home, feeds, stopper.event, segment_bytes=settings.raw.segment_bytes, cycle_ns=settings.raw.cycle_ns
+            home,
+            feeds,
+            stopper.event,
+            segment_bytes=settings.raw.segment_bytes,
+            cycle_ns=settings.raw.cycle_ns,
+            name=queue,
         )
     if as_json:
         show.echo_json(report.to_dict())
@@ -95,13 +105,23 @@ def command(
     ctx.exit(stopper.exit_code)
 
 
-def configured_feeds(settings: Settings, *, given: bool) -> list[FeedSpec]:
-    """Return the connections of ``[[feeds]]``.
+def _checked(queue: str) -> str:
+    from chronicle.config.settings import queue_name
+
+    try:
+        return queue_name(queue)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def configured_feeds(settings: Settings, queue: str | None, *, given: bool) -> tuple[str, list[FeedSpec]]:
+    """Return the connections of ``[[feeds]]`` for one queue, and its name.
 
     Raises
     ------
     ConfigError
-        When there are none, or options were given that only make sense with --venue.
+        When there are none, they are for several queues and none is named, or options were given that only make
+        sense with --venue.
     """
     from chronicle.feed.dialects import FeedSpec
     from chronicle.feed.symbology import venue_name
@@ -113,7 +133,17 @@ def configured_feeds(settings: Settings, *, given: bool) -> list[FeedSpec]:
             "which venue? none was named, and chronicle.toml has no [[feeds]]",
             hint="chronicle feed run --venue kraken --symbol BTC-USD",
         )
-    return [
+    names = list(dict.fromkeys(feed.queue for feed in settings.feeds))
+    if queue is None and len(names) == 1:
+        queue = names[0]
+    if queue not in names:
+        told = "[[feeds]] are for several queues: which one is this?"
+        raise ConfigError(
+            told if queue is None else f"no [[feeds]] are for the queue {queue!r}",
+            expected=", ".join(names),
+            hint="give --queue NAME",
+        )
+    return queue, [
         FeedSpec(
             venue_name(feed.venue),
             feed.url,
@@ -123,4 +153,5 @@ def configured_feeds(settings: Settings, *, given: bool) -> list[FeedSpec]:
             feed.rest_url or None,
         )
         for feed in settings.feeds
+        if feed.queue == queue
     ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chronicle.cli import show
 from chronicle.cli.options import home_option, json_option, need_home
+
+if TYPE_CHECKING:
+    from chronicle.feed.status import FeedStatus
 
 _EPILOG = """\
 \b
@@ -16,7 +20,8 @@ Examples:
   chronicle feed status --json --home data
 \b
 Health is the age of the stream that was silent longest, not of the newest message. The feed writes this
-once a second; an old time means that it no longer runs.
+once a second; an old time means that it no longer runs. Where feeds write raw queues of their own, each one's
+is shown; --json is then a list.
 """
 
 
@@ -25,18 +30,26 @@ once a second; an old time means that it no longer runs.
 @json_option
 def command(home: Path, as_json: bool) -> None:
     """Show the connections of the last live feed, their health and counts."""
-    from chronicle.config.units import format_duration
     from chronicle.core.clock import SystemClock
-    from chronicle.feed.status import read_status
+    from chronicle.feed.status import read_statuses
 
-    status = read_status(need_home(home))
+    statuses = read_statuses(need_home(home))
     if as_json:
-        show.echo_json(None if status is None else status.to_dict())
+        values = [status.to_dict() for status in statuses]
+        show.echo_json(values[0] if len(values) == 1 else values or None)
         return
-    if status is None:
+    if not statuses:
         click.echo("No live feed has run here: `chronicle feed run --help` tells how to start one.")
         return
-    age = format_duration(max(0, SystemClock().now_ns() - status.ts))
+    now_ns = SystemClock().now_ns()
+    for status in statuses:
+        _print(status, now_ns)
+
+
+def _print(status: FeedStatus, now_ns: int) -> None:
+    from chronicle.config.units import format_duration
+
+    age = format_duration(max(0, now_ns - status.ts))
     click.echo(f"{status.capture} (pid {status.pid}), written {age} ago")
     click.echo(
         f"  {status.frames:,} frames, {status.records:,} records to {status.raw}; "

@@ -33,6 +33,7 @@ MEMORY = ("auto", "shm", "home")
 SEGMENT_BYTES_MIN = 64 * 1024
 SEGMENT_BYTES_MAX = 16 * 2**30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
 Reader = Callable[[object], Any]
 
@@ -58,6 +59,13 @@ def name(value: object) -> str:
     """Read a name that is safe as a file name."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError(f"{value!r} is not a name: letters, digits, '_', '-' and '.', at most 64")
+    return value
+
+
+def queue_name(value: object) -> str:
+    """Read the name of a raw queue."""
+    if not isinstance(value, str) or not _QUEUE.fullmatch(value):
+        raise ValueError(f"{value!r} is not a queue's name: a-z, 0-9, '_' and '-', at most 64")
     return value
 
 
@@ -293,6 +301,9 @@ class FeedSettings:
     depth: int = setting(100, "Depth of the book, where the venue lets one choose.", number(1, 100_000))
     url: str = setting("", "Address of the WebSocket; empty for the venue's public one.", text)
     rest_url: str = setting("", "Root of the venue's HTTP interface; empty for the public one.", text)
+    queue: str = setting(
+        "main", "Raw and wire queue that it writes: feeds of one queue run in one process.", queue_name
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class Entry:
     last_ts: int = NONE
     frames: int = 0
     records: int = 0
+    feed: str = "main"
+    """Name of the raw and wire queue that it went to."""
 
 
 def fingerprint_of(capture: Capture) -> Fingerprint:
@@ -138,9 +140,9 @@ class Ledger:
                 return entry
         return None
 
-    def lanes_taken(self) -> frozenset[int]:
-        """Return the lanes in which an interrupted capture has still to end."""
-        return frozenset(entry.lane for entry in self.entries() if entry.state == STARTED)
+    def lanes_taken(self, feed: str = "main") -> frozenset[int]:
+        """Return the lanes of a feed's queues in which an interrupted capture has still to end."""
+        return frozenset(entry.lane for entry in self.entries() if entry.state == STARTED and entry.feed == feed)
 
     def refuse_twice(self, capture: Capture, fingerprint: Fingerprint) -> None:
         """Refuse a capture that was taken in before, also when its market data came with other files.
@@ -173,7 +175,8 @@ class Ledger:
         with self._locked():
             entries = self.entries()
             if entry.state == LIVE:
-                entries = [old for old in entries if not (old.state == LIVE and old.lane == entry.lane)]
+                replaced = (LIVE, entry.feed, entry.lane)
+                entries = [old for old in entries if (old.state, old.feed, old.lane) != replaced]
             self._publish([*entries, entry])
 
     def finish(self, entry: Entry, **changes: Any) -> None:
@@ -184,8 +187,11 @@ class Ledger:
 
     def followed(self, entry: Entry) -> bool:
         """Whether something else was written to the entry's lane after it."""
+        place = (entry.feed, entry.lane)
         return any(
-            other.lane == entry.lane and other.wire_start > entry.wire_start and other.capture != entry.capture
+            (other.feed, other.lane) == place
+            and other.wire_start > entry.wire_start
+            and other.capture != entry.capture
             for other in self.entries()
         )
 

@@ -70,6 +70,8 @@ class FeedSession:
         Deadlines and delays of the connections.
     segment_bytes, cycle_ns : int
         For queues that this session creates.
+    name : str
+        Name of the wire and the raw queue: each feed process of a home has its own.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class FeedSession:
         settings: ConnectionSettings | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         cycle_ns: int = DAY_NS,
+        name: str = "main",
     ) -> None:
         if not 1 <= len(feeds) <= LINES_MAX:
             raise ConfigError("a live feed needs connections", expected=f"1 to {LINES_MAX}", found=len(feeds))
@@ -89,7 +92,7 @@ class FeedSession:
         self.resync_count = 0
         self._failure: BaseException | None = None
         self._stop: asyncio.Event | None = None
-        self._segment_bytes, self._cycle_ns = segment_bytes, cycle_ns
+        self._segment_bytes, self._cycle_ns, self._name = segment_bytes, cycle_ns, name
         jitter = random.Random()  # noqa: S311 - spreads clients in time, nothing else
         self._dialects = [dialect_for(feed) for feed in feeds]
         self._lines = [
@@ -117,13 +120,14 @@ class FeedSession:
         prepare_home(self.home)
         first_ts = self.clock.now_ns()
         capture = f"live-{first_ts}"
-        number = choose_lane(self.home, first_ts)
-        lane = open_lane(self.home, number, segment_bytes=self._segment_bytes, cycle_ns=self._cycle_ns)
+        number = choose_lane(self.home, first_ts, name=self._name)
+        lane = open_lane(
+            self.home, number, segment_bytes=self._segment_bytes, cycle_ns=self._cycle_ns, name=self._name
+        )
         with FeedWriter(lane, self.home) as writer:
             writer.decoder.require(line.venue for line in self._lines)
-            entry = Entry(
-                capture, capture, LIVE, [], number, writer.wire.next_index, writer.raw.next_index, LIVE, first_ts
-            )
+            starts = writer.wire.next_index, writer.raw.next_index
+            entry = Entry(capture, capture, LIVE, [], number, *starts, LIVE, first_ts, feed=self._name)
             Ledger(self.home).add(entry)
             self._writer = writer
             self._take(start_frame(self._mark(capture), first_ts))
@@ -250,7 +254,7 @@ class FeedSession:
             resyncs_dropped=dropped,
             lines=lines,
         )
-        write_status(self.home, status)
+        write_status(self.home, status, self._name)
 
 
 def run_feed(
@@ -262,6 +266,7 @@ def run_feed(
     settings: ConnectionSettings | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     cycle_ns: int = DAY_NS,
+    name: str = "main",
 ) -> LiveReport:
     """Run live feeds until `stop` is set (by a signal handler or another thread), and return what was captured.
 
@@ -272,7 +277,9 @@ def run_feed(
     QueueLockedError, CapacityError
         See :meth:`FeedSession.run`.
     """
-    session = FeedSession(home, feeds, clock=clock, settings=settings, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
+    session = FeedSession(
+        home, feeds, clock=clock, settings=settings, segment_bytes=segment_bytes, cycle_ns=cycle_ns, name=name
+    )
     return asyncio.run(_until(session, stop))
 
 

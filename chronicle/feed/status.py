@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from chronicle.core.durable import file_error, temporary_name
 
-__all__ = ["FeedStatus", "LineStatus", "read_status", "write_status"]
+__all__ = ["FeedStatus", "LineStatus", "read_status", "read_statuses", "write_status"]
 
 STATUS_NAME: Final = "control/feed.json"
 
@@ -53,7 +53,7 @@ class FeedStatus:
         return asdict(self)
 
 
-def write_status(home: Path, status: FeedStatus) -> None:
+def write_status(home: Path, status: FeedStatus, name: str = "main") -> None:
     """Replace the status file, atomically; it need not survive power loss.
 
     Raises
@@ -61,7 +61,7 @@ def write_status(home: Path, status: FeedStatus) -> None:
     CapacityError, StoreError
         When the disk refuses.
     """
-    path = home / STATUS_NAME
+    path = home / status_name(name)
     temporary = temporary_name(path)
     try:
         temporary.write_text(json.dumps(status.to_dict()), encoding="utf-8")
@@ -70,10 +70,23 @@ def write_status(home: Path, status: FeedStatus) -> None:
         raise file_error(error, "write the feed's status", path) from error
 
 
-def read_status(home: Path) -> FeedStatus | None:
+def read_statuses(home: Path) -> list[FeedStatus]:
+    """Return what the last live feed of each raw queue of `home` left, main first."""
+    main = home / STATUS_NAME
+    others = sorted(path.stem.removeprefix(f"{main.stem}-") for path in main.parent.glob(f"{main.stem}-*.json"))
+    found = [read_status(home, name) for name in ["main", *others]]
+    return [status for status in found if status is not None]
+
+
+def status_name(name: str) -> str:
+    """Return the status file of a feed, relative to the home."""
+    return STATUS_NAME if name == "main" else STATUS_NAME.replace(".json", f"-{name}.json")
+
+
+def read_status(home: Path, name: str = "main") -> FeedStatus | None:
     """Return the status that the last live feed of `home` left, or None."""
     try:
-        values = json.loads((home / STATUS_NAME).read_bytes())
+        values = json.loads((home / status_name(name)).read_bytes())
         lines = [LineStatus(**line) for line in values.pop("lines")]
         return FeedStatus(**values, lines=lines)
     except (OSError, ValueError, KeyError, TypeError):

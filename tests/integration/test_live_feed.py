@@ -16,16 +16,19 @@ from typing import Any
 
 import pytest
 
+import chronicle
 from chronicle.core.errors import ConfigError, QueueLockedError
 from chronicle.core.layout import STATUS_BODY, Kind, Side, StatusCode
 from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields, pack_details
+from chronicle.etl import run_shard
 from chronicle.feed.connection import ConnectionSettings
 from chronicle.feed.dialects import FeedSpec
+from chronicle.feed.ledger import Ledger
 from chronicle.feed.live import FeedSession, LiveReport, run_feed
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.simulator import SimulatedExchange
-from chronicle.feed.status import read_status
+from chronicle.feed.status import read_status, read_statuses
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAST = ConnectionSettings(backoff_first=0.02, backoff_last=0.1)
@@ -139,6 +142,41 @@ def test_every_frame_is_kept_and_every_checksum_holds(tmp_path: Path) -> None:
     status = read_status(tmp_path)
     assert status is not None
     assert (status.lines[0].stream_count, status.lines[0].is_up) == (3, False)
+
+
+def test_two_feeds_of_one_home_write_queues_of_their_own(tmp_path: Path) -> None:
+    async def both() -> list[LiveReport]:
+        async with SimulatedExchange(rate=0, seed=5) as exchange:
+            rest = f"http://127.0.0.1:{exchange.port}"
+            stop = asyncio.Event()
+            sessions = []
+            for name, symbol in (("main", "kraken:BTC-EUR"), ("second", "kraken:ETH-USD")):
+                spec = FeedSpec("kraken", exchange.url, (symbol,), depth=25, rest_url=rest)
+                sessions.append(FeedSession(tmp_path, [spec], settings=FAST, name=name))
+            tasks = [asyncio.create_task(session.run(stop)) for session in sessions]
+            try:
+                await until(lambda: exchange.session_count == 2, "two connections")
+                await until(lambda: all(session.frames >= 7 for session in sessions), "the subscriptions")
+                exchange.pump(400)
+                await until(lambda: all(session.frames > 40 for session in sessions), "frames")
+            finally:
+                stop.set()
+            return [await task for task in tasks]
+
+    reports = asyncio.run(both())
+    assert [report.raw for report in reports] == ["raw/main.q", "raw/second.q"]
+    assert [report.wire for report in reports] == ["wire/main.q", "wire/second.q"]
+    assert [status.raw for status in read_statuses(tmp_path)] == ["raw/main.q", "raw/second.q"]
+    assert [(entry.feed, entry.lane) for entry in Ledger(tmp_path).entries()] == [("main", 0), ("second", 0)]
+    report = run_shard(tmp_path, drain=True)
+    assert [lane.raw_queue for lane in report.lanes] == ["raw/main.q", "raw/second.q"]
+    with chronicle.open(tmp_path) as store:
+        for symbol, name in (("kraken:BTC-EUR", "main"), ("kraken:ETH-USD", "second")):
+            assert store.book(symbol).bids
+            origin = store.explain(next(iter(store.scan([symbol], channel="book").to_arrow().to_pylist())))
+            assert origin.raw is not None
+            assert origin.raw.queue == f"raw/{name}.q"
+            assert origin.wire is None or origin.wire.queue == f"wire/{name}.q"
 
 
 def test_a_cut_line_comes_back_and_its_books_start_anew(tmp_path: Path) -> None:
