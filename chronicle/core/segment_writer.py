@@ -78,12 +78,15 @@ class SegmentWriter(WriterState):
         "_waiters",
         "_words",
         "queue",
+        "room_bytes",
     )
 
     def __init__(self, queue: QueueFolder, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
         super().__init__()
         self.queue = queue
         self._prologue = prologue
+        self.room_bytes = 0
+        """The next segment is to hold at least so many bytes of records (for events that must not be parted)."""
         self._lock: WriterLock | None = WriterLock.acquire(queue.path, started_ns=clock.now_ns())
         try:
             self._control = Control.open(queue.path, writable=True)
@@ -290,7 +293,8 @@ class SegmentWriter(WriterState):
         prologue = pack_details(self._prologue()) if self._prologue is not None else b""
         self._prologue_bytes = len(prologue)
         try:
-            capacity = max(settings.capacity(number, previous_bytes), size + ROLL_BYTES)
+            capacity = max(settings.capacity(number, previous_bytes), max(size, self.room_bytes) + ROLL_BYTES)
+            self.room_bytes = 0
             fresh = self._create(number, capacity, cycle_start, prologue)
             ended, old_map = None, self._map
             if old is not None:

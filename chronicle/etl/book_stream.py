@@ -202,6 +202,10 @@ class BookStream(PlainStream):
         if failed and trust.started and not trust.in_gap:
             gap = Gap(Cause.CHECK, trust.last_checked_ts, trust.last_checked_index)
             self._open_gap(gap, ts_recv, raw_index)
+        if bool((_levels(block, first, end)[:, 2] < 0).any()):
+            self._count("negative_sizes")
+            if trust.started and not trust.in_gap:
+                self._open_gap(self._gap_now(Cause.DECODE, (NONE, NONE)), ts_recv, raw_index)
         if trust.in_gap or not trust.started:
             self._flag(block, first, end)
         elif numbers is not None:
@@ -317,6 +321,10 @@ class BookStream(PlainStream):
         at = block.at(number)
         ts_recv, raw_index, sequence = int(words[at + 1]), int(words[at + 3]), int(words[at + 5])
         rule = self.definition.fields.sequence_rule
+        if bool((words[at + (SNAPSHOT_LEVELS_OFFSET >> 3) + 1 : block.at(number + 1) : 2] < 0).any()):
+            self._count("negative_sizes")  # no book can be made of it
+            self.declare_gap(Cause.DECODE, ts_recv, raw_index)
+            return
         synced = trust.started and not trust.in_gap
         if not accepts_snapshot(rule, last=self._last(), synced=synced, sequence=sequence):
             self._count("old_snapshots")

@@ -59,8 +59,8 @@ class _Open:
     def prologue(self) -> dict[str, Any]:
         """Return the prologue that came with the chunk.
 
-        A segment that the queue opened by itself (a snapshot larger than the rest of a new segment) has no book in
-        its prologue: a reader takes the snapshot that is its first record.
+        Chunks say how much room they need, so that the queue opens no segment by itself; if it did, that segment's
+        prologue would have no book, and a reader would begin at its first snapshot.
         """
         if self.pending is None:
             return {**self.last, "book": None, "orders": None}
@@ -143,6 +143,7 @@ class QueueSink:
             if chunk.prologue is not None:
                 held.appender.seal()
                 held.pending = chunk.prologue
+                held.appender.room_bytes = chunk.room << 3
             append_mixed(held.appender, chunk.words.view(np.uint64))
         self.records_written += held.appender.next_index - before
 

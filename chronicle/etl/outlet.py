@@ -53,10 +53,11 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Events to append; with a prologue they open a new segment."""
+    """Events to append; with a prologue they open a new segment, which has room for at least `room` words."""
 
     words: Words
     prologue: dict[str, Any] | None
+    room: int = 0
 
 
 class Sink(Protocol):
@@ -125,10 +126,13 @@ class Outlet:
         self._previous = tail.previous_words
         self._day_end = tail.day_end
         self._limit = self._capacity()
-        self._chunks: list[tuple[list[Words], dict[str, Any] | None]] = []
+        self._chunks: list[tuple[list[Words], dict[str, Any] | None, int]] = []
 
     def prepare(self, ts_recv: int, words: int, raw_index: int) -> None:
-        """Make room for an event of at most `words` that is received at `ts_recv`, before it changes the book."""
+        """Make room for an event of at most `words` that is received at `ts_recv`, before it changes the book.
+
+        What is put until the next call stands in one segment, also where it is larger than segments usually are.
+        """
         if self._skip:
             return
         full = self._words and self._words + words > self._limit
@@ -137,7 +141,7 @@ class Outlet:
             self._number += 1
             self._previous = self._words
         if not self.open:
-            self._begin(ts_recv, raw_index, whole=True)
+            self._begin(ts_recv, raw_index, words, whole=True)
 
     def limits(self) -> tuple[int, int, int]:
         """Return (words, ts_recv, records) that the next events must stay under to need no :meth:`prepare`."""
@@ -184,7 +188,7 @@ class Outlet:
         """Hand what was collected to the sink."""
         if not self._chunks:
             return
-        chunks = [Chunk(_joined(parts), prologue) for parts, prologue in self._chunks if parts]
+        chunks = [Chunk(_joined(parts), prologue, room) for parts, prologue, room in self._chunks if parts]
         self._chunks = []
         self._sink.write(self.queue, chunks)
 
@@ -194,9 +198,9 @@ class Outlet:
             self._left_out(words, records, last_at)
             return
         if not self.open:
-            self._begin(int(words[1]), int(words[3]), whole=False)
+            self._begin(int(words[1]), int(words[3]), len(words), whole=False)
         if not self._chunks:
-            self._chunks.append(([], None))
+            self._chunks.append(([], None, 0))
         self._chunks[-1][0].append(words)
         self._words += len(words)
 
@@ -215,12 +219,12 @@ class Outlet:
                 hint="another configuration or version wrote it: rebuild into another home and compare",
             )
 
-    def _begin(self, ts_recv: int, raw_index: int, *, whole: bool) -> None:
+    def _begin(self, ts_recv: int, raw_index: int, room: int, *, whole: bool) -> None:
         self.open = True
         self._words = 0
         self._day_end = ts_recv - ts_recv % DAY_NS + DAY_NS
         self._limit = self._capacity()
-        self._chunks.append(([], self._prologue(raw_index, whole)))
+        self._chunks.append(([], self._prologue(raw_index, whole), room))
 
     def _capacity(self) -> int:
         return (self._tail.sizes.capacity(self._number, self._previous << 3) - 2 * ROLL_BYTES) >> 3

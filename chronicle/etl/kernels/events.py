@@ -179,7 +179,8 @@ def advance(
     The book is ``levels``, ``counts`` and a ``ladder`` (chronicle.etl.kernels.ladder; off where a CHECK_RULE or a
     DEPTH is set, which need the sorted arrays whole).
 
-    Plain: BOOK_DELTA and ORDER records, and one CHECK under CHECK_RULE (0: none) that passes, in sequence by the
+    Plain: BOOK_DELTA records (no negative sizes) and ORDER records, and one CHECK under CHECK_RULE (0: none) that
+    passes, in sequence by the
     venue's rule, no snapshot due, inside the open segment's limits, and room in the arrays (else NEEDED_ROOM says how
     many levels the event may add). The rules are those of ``chronicle.core.sequencing``; a test holds the two
     together. An event whose CHECK fails is left to the caller with its deltas applied: to apply them once more
@@ -208,6 +209,9 @@ def advance(
             if kind == KIND_BOOK_DELTA:
                 if deltas == 0:
                     delta_at = out_starts[number]
+                if out[out_starts[number] + 7] < 0:
+                    plain = False
+                    break
                 deltas += 1
             elif kind == KIND_CHECK and check_at == NONE and deltas:
                 check_at = out_starts[number]

@@ -214,6 +214,6 @@ def test_a_gap_record_is_an_event_of_its_own() -> None:
 
 def test_symbols_are_chosen_by_globs() -> None:
     config = EtlConfig(symbols=("kraken:*", "*:BTC-USD*"))
-    assert config.selects("kraken:ETH-EUR")
-    assert config.selects("okx:btc-usdt")
-    assert not config.selects("okx:ETH-USDT")
+    assert config.selection.selects("kraken:ETH-EUR")
+    assert config.selection.selects("okx:btc-usdt")
+    assert not config.selection.selects("okx:ETH-USDT")

@@ -68,3 +68,35 @@ def test_restarts_move_no_segment_border(tmp_path: Path, restart_each: int) -> N
     assert [(info.base_index, info.record_count) for info in pieces.segments()] == [
         (info.base_index, info.record_count) for info in whole.segments()
     ]
+
+
+@pytest.mark.parametrize("restart_each", [1, 2, 100])
+def test_events_that_must_stand_together_get_a_segment_that_holds_them(tmp_path: Path, restart_each: int) -> None:
+    """A GAP and the snapshot behind it are larger than a new segment: the queue must not roll between them."""
+    sizes = [[100], [100, 90_000, 200_000], [100], [100, 70_000], [50, 60_000, 9_000], [100]]
+    written = 0
+    for first in range(0, len(sizes), restart_each):
+        with QueueSink(tmp_path) as sink:
+            outlet = Outlet(QUEUE, sink, written=written, prologue=prologue)
+            for number in range(first, min(first + restart_each, len(sizes))):
+                parts = [
+                    pack_record(
+                        Kind.STATUS,
+                        bytes(size),
+                        ts_recv=number,
+                        flags=Flag.LAST,
+                        source_index=number,
+                        ordinal=ordinal,
+                    )
+                    for ordinal, size in enumerate(sizes[number])
+                ]
+                outlet.prepare(number, sum(map(len, parts)) >> 3, number)
+                for part in parts:
+                    outlet.put_event(part, 1, 0)
+            outlet.flush()
+            written = outlet.written
+    queue = Queue.open(tmp_path / QUEUE)
+    assert [info.record_count for info in queue.segments()] == [1, 3, 7]
+    for info in queue.segments():
+        with queue.open_segment(info.number) as segment:
+            assert segment.prologue()["whole"]
