@@ -11,7 +11,7 @@ from chronicle.core.layout import SegmentState
 from chronicle.core.source import SegmentInfo, SegmentSource, SegmentView
 from chronicle.storage.source import open_source
 
-__all__ = ["Joined", "Location", "open_places"]
+__all__ = ["Joined", "Location", "open_places", "open_version"]
 
 Location = str | PathLike[str]
 
@@ -66,6 +66,17 @@ class Joined:
                     except NotFoundError as error:
                         failure = error
         raise failure or NotFoundError(f"segment {number} of {queue} is at none of the places of this store")
+
+
+def open_version(places: Location | Sequence[Location], version: int | None, as_of: object) -> SegmentSource:
+    """Return the source of `places`; with a version or a time, of one home with the clean queues of that version."""
+    source = open_places(places)
+    if version is None and as_of is None:
+        return source
+    from chronicle.access.versions import Versioned, chosen_version
+
+    chosen = chosen_version(places, version, as_of)
+    return Versioned(source, open_places(chosen.path)) if chosen.number else source
 
 
 def open_places(places: Location | Sequence[Location]) -> SegmentSource:

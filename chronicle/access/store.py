@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from chronicle.access.book import Book, BookOrder
 from chronicle.access.lookup import book_at
-from chronicle.access.places import Location, open_places
+from chronicle.access.places import Location, open_version
 from chronicle.access.segments import Shelf
 from chronicle.access.symbols import Directory
 from chronicle.core.errors import BookNotTrustedError, ConfigError, NotFoundError, RangeError
@@ -34,15 +35,26 @@ __all__ = ["Store", "open"]
 DEPTH_MAX = 100_000
 
 
-def open(places: Location | Sequence[Location]) -> Store:
+def open(places: Location | Sequence[Location], *, version: int | None = None, as_of: Any = None) -> Store:
     """Open a home directory, an archive root, or a list of both (the first one that has a segment gives it).
 
     Nothing is written or locked: any number of readers may open the same place, beside a live writer.
 
+    Parameters
+    ----------
+    places : path or list of paths
+        What to read.
+    version : int, optional
+        Of one home: the clean queues of ``HOME/rebuilt/VERSION`` (``chronicle etl rebuild``); 0: its own.
+    as_of : time, optional
+        Of one home: those of the newest version that was whole at that time.
+
     Raises
     ------
     NotFoundError
-        When a path is not there.
+        When a path or a version is not there.
+    ConfigError
+        When `version` and `as_of` are both given, or not for one home.
 
     Examples
     --------
@@ -50,15 +62,21 @@ def open(places: Location | Sequence[Location]) -> Store:
     >>> store = chronicle.open("chronicle-data")                                  # doctest: +SKIP
     >>> print(store.book("kraken:BTC-EUR", depth=5))                              # doctest: +SKIP
     """
-    return Store(places)
+    return Store(places, version=version, as_of=as_of)
 
 
 class Store:
     """A reader over all places it was opened on; see :func:`open`. Use it as a context manager, or close it."""
 
-    def __init__(self, places: Location | Sequence[Location]) -> None:
-        self._places = places
-        self._shelf = Shelf(open_places(places))
+    def __init__(
+        self,
+        places: Location | Sequence[Location],
+        *,
+        version: int | None = None,
+        as_of: Any = None,
+    ) -> None:
+        self._places, self._version, self._as_of = places, version, as_of
+        self._shelf = Shelf(open_version(places, version, as_of))
         self._directory = Directory(self._shelf)
 
     def __enter__(self) -> Store:
@@ -74,7 +92,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by place: a worker process opens its own store."""
-        return Store, (self._places,)
+        return partial(Store, self._places, version=self._version, as_of=self._as_of), ()
 
     def close(self) -> None:
         """Release every segment. Arrays that were handed out stay valid."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 
-from chronicle.core.clock import Clock
+from chronicle import __version__
+from chronicle.core.clock import Clock, SystemClock
+from chronicle.core.durable import publish_bytes
 from chronicle.core.errors import ConfigError
 from chronicle.core.selection import Selection
 from chronicle.core.source import SegmentSource
@@ -14,6 +17,9 @@ from chronicle.etl.config import EtlConfig
 from chronicle.etl.shard import EtlReport, run_shard
 
 __all__ = ["rebuild"]
+
+VERSION_NAME = "version.json"
+"""Says of a whole rebuild what made it and when: ``chronicle.open(home, as_of=...)`` chooses by it."""
 
 
 def rebuild(
@@ -30,7 +36,8 @@ def rebuild(
 ) -> EtlReport:
     """Make the clean queues of `home` anew under `into` (``into/clean/...``, ``into/etl/...``).
 
-    A rebuild that was interrupted continues when called again with the same folder.
+    Under ``HOME/rebuilt/N`` it is version N of the home (``chronicle.open(home, version=N)``). A rebuild that was
+    interrupted continues when called again with the same folder.
     :func:`chronicle.core.compare.compare_queue` tells whether a queue came out the same.
 
     Raises
@@ -40,7 +47,7 @@ def rebuild(
     """
     if Path(home).resolve() == Path(into).resolve():
         raise ConfigError("a rebuild needs a folder of its own", path=into, hint="give another folder with --into")
-    return run_shard(
+    report = run_shard(
         home,
         source=source,
         target=into,
@@ -52,3 +59,12 @@ def rebuild(
         clock=clock,
         progress=progress,
     )
+    if stop is None or not stop.is_set():
+        made = {
+            "schema": 1,
+            "made_ns": (clock or SystemClock()).now_ns(),
+            "etl": {"version": __version__, "config": (config or EtlConfig()).to_dict()},
+            "raw": {lane.raw_queue: lane.frontier_index for lane in report.lanes},
+        }
+        publish_bytes(Path(into) / VERSION_NAME, json.dumps(made).encode())
+    return report
