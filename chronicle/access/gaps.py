@@ -22,7 +22,9 @@ class Gap:
     """One hole. Times are ts_recv in ns UTC, sequences the venue's numbers; NONE (-1) where there is none.
 
     `state` is ``open`` while no recovery is known. `cause` is ``sequence``, ``check``, ``disconnect``, ``dropped``,
-    ``decode``, ``no_snapshot``, or ``missing_segment``. `index` is the GAP record's, in `queue`.
+    ``decode``, ``no_snapshot``, ``order``, or ``missing_segment``. `index` is the GAP record's, in `queue`; `source`
+    the raw queue and `source_index` the raw record by which the hole was found. `covered_by` is a lane (a redundant
+    line, a capture of its own) that was whole meanwhile: what one line missed is not missing then.
     """
 
     symbol: str
@@ -36,6 +38,9 @@ class Gap:
     last_missing: int
     queue: str
     index: int
+    source: str = ""
+    source_index: int = NONE
+    covered_by: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -50,22 +55,43 @@ class Gap:
 
 def gaps_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> list[Gap]:
     """Return the holes of `symbol` (canonical) that reach into [start, end), by the time they were found."""
-    found: list[Gap] = []
-    for lane in lanes_of(shelf, symbol, "book", fresh=True):
-        found += [gap for gap in _gaps_of_lane(shelf, symbol, lane) if gap.touches(start, end)]
+    lanes = lanes_of(shelf, symbol, "book", fresh=True)
+    known = {lane.number: list(_gaps_of_lane(shelf, symbol, lane)) for lane in lanes}
+    spans = {
+        lane.number: (infos[0].ts_first, infos[-1].ts_last) for lane in lanes if (infos := shelf.segments(lane.queue))
+    }
+    found = [
+        replace(gap, covered_by=_covering(gap, known, spans))
+        for gaps in known.values()
+        for gap in gaps
+        if gap.touches(start, end)
+    ]
     return sorted(found, key=lambda gap: (gap.detected_ts, gap.lane, gap.index))
+
+
+def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int, int]]) -> int | None:
+    """Return the lowest other lane that has records on both sides of the hole and no hole of its own in it."""
+    until = gap.recovery_ts if gap.recovery_ts != NONE else gap.detected_ts
+    for lane in sorted(spans):
+        first, last = spans[lane]
+        if lane == gap.lane or gap.last_good_ts == NONE or first > gap.last_good_ts or last < until:
+            continue
+        if not any(other.touches(gap.last_good_ts, until + 1) for other in known[lane]):
+            return lane
+    return None
 
 
 def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
     pending: Gap | None = None
+    source = _source_of(shelf, lane)
     for record in records_of_kind(shelf, lane, frozenset({Kind.GAP})):
         fields = record.fields()
         if fields["state"] == GapState.OPEN:
             if pending is not None:
                 yield pending
-            pending = _gap(symbol, lane, record, fields)
+            pending = _gap(symbol, lane, record, fields, source)
             continue
-        begun = pending if pending is not None else _gap(symbol, lane, record, fields)
+        begun = pending if pending is not None else _gap(symbol, lane, record, fields, source)
         yield _closed(begun, fields["recovery_ts"])
         pending = None
     if pending is not None:
@@ -99,7 +125,14 @@ def _missing(symbol: str, lane: Lane, before: SegmentInfo | None, after: Segment
     )
 
 
-def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any]) -> Gap:
+def _source_of(shelf: Shelf, lane: Lane) -> str:
+    """Return the raw queue that a lane was made from."""
+    infos = shelf.segments(lane.queue, fresh=True)
+    sources = (shelf.open(infos[-1]).prologue().get("sources") or [{}]) if infos else [{}]
+    return str(sources[-1].get("queue", ""))
+
+
+def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], source: str) -> Gap:
     return Gap(
         symbol=symbol,
         lane=lane.number,
@@ -112,6 +145,8 @@ def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any]) -> Gap
         last_missing=fields["last_missing"],
         queue=lane.queue,
         index=record.index,
+        source=source,
+        source_index=record.source_index,
     )
 
 

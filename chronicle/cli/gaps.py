@@ -20,8 +20,9 @@ Examples:
   chronicle gaps kraken:BTC-EUR --start 2021-04-17 --home data
   chronicle gaps --json --home data
 \b
-A hole lasts from the last good event to the recovery; one without a recovery is open. Causes are
-explained in docs/operations.md.
+A hole lasts from the last good event to the recovery; one without a recovery is open. "Found in" is the raw
+record that showed it; "covered" names another line that was whole meanwhile. Causes are explained in
+docs/operations.md.
 """
 
 
@@ -43,7 +44,18 @@ def command(symbol: str | None, start: int | None, end: int | None, home: Path, 
     if not gaps:
         click.echo("No gap is known of.")
         return
-    columns = ("instrument", "cause", "state", "last good", "found", "recovery", "lasted", "missing sequence")
+    columns = (
+        "instrument",
+        "cause",
+        "state",
+        "last good",
+        "found",
+        "recovery",
+        "lasted",
+        "missing sequence",
+        "found in",
+        "covered",
+    )
     show.echo_table(columns, [_row(gap) for gap in gaps], right=("lasted",))
     still_open = sum(gap.state == "open" for gap in gaps)
     click.echo(f"{len(gaps)} gaps, {still_open} still open")
@@ -63,4 +75,6 @@ def _row(gap: Gap) -> tuple[str, ...]:
         show.moment(gap.recovery_ts),
         "-" if lasted is None else format_duration(lasted),
         missing,
+        f"{gap.source} {gap.source_index}" if gap.source_index >= 0 else "-",
+        "no" if gap.covered_by is None else f"by @{gap.covered_by}",
     )

@@ -242,3 +242,31 @@ def _feed_cut(memory: bytes, cut: int) -> None:
     machine = pipeline(MemorySink())
     machine.feed(memory[:-cut], 0)
     machine.flush()
+
+
+def test_the_ledger_says_who_was_whole_while_a_line_had_a_hole(tmp_path: Path) -> None:
+    stream = RawStream()
+    stream.define(1, binance())
+    for source in (1, 2):
+        stream.snapshot(1, [(100, 5)], [(101, 5)], sequence=10, source=source)
+    for number in range(11, 40):
+        for source in (1, 2):
+            if source == 1 and 20 <= number < 25:
+                continue  # the first line loses five messages
+            if source == 2 and number == 35:
+                continue
+            stream.deltas(1, (BID, 90, number), first=number, last=number, source=source)
+        if number == 30:
+            stream.snapshot(1, [(100, 5)], [(101, 5)], sequence=30, source=1)
+    _write(tmp_path, stream)
+    run_shard(tmp_path, drain=True)
+    with chronicle.open(tmp_path) as store:
+        first, second = store.gaps("binance:BTC-USDT")
+        found = store.explain("binance:BTC-USDT", "book", first.index, lane=first.lane)
+    assert (first.lane, first.state, first.first_missing, first.last_missing) == (0, "closed", 20, 24)
+    assert first.covered_by == 1000, "the second line was whole meanwhile"
+    assert first.source == "raw/main.q"
+    assert found.raw is not None
+    assert (found.raw.queue, found.raw.record.index) == (first.source, first.source_index)
+    assert (second.lane, second.state, second.first_missing, second.last_missing) == (1000, "open", 35, 35)
+    assert second.covered_by == 0
