@@ -120,7 +120,7 @@ def test_a_zstd_bomb_is_refused(tmp_path: Path, sealed) -> None:
     import xxhash
     import zstandard
 
-    from chronicle.storage.archive import decode_stored
+    from chronicle.storage.decode import decode_stored
     from chronicle.storage.archive_layout import Block, Method
 
     bomb = zstandard.ZstdCompressor().compress(bytes(50_000_000))
