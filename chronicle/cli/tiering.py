@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 __all__ = ["policy_of"]
 
 
+def address(path: str, home: Path) -> str | Path:
+    """Return a tier's address: a URL as it is, a folder relative to the home."""
+    return path if "://" in path else home / Path(path).expanduser()
+
+
 def policy_of(settings: Settings, home: Path) -> Policy:
     """Return the policy of `settings`: tiers from hot to cold, rules whose tiers exist."""
     from chronicle.storage.policy import HOT, Policy, Rule, TierPolicy
 
     order = sorted(settings.tiers, key=lambda tier: TIER_CLASSES.index(tier.tier_class))
     tiers = tuple(
-        TierPolicy(tier.name, home / Path(tier.path).expanduser(), tier.encoding, tier.level)
+        TierPolicy(tier.name, address(tier.path, home), tier.encoding, tier.level, dict(tier.options))
         for tier in order
         if tier.name != HOT
     )

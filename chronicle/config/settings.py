@@ -32,6 +32,7 @@ CHANNELS = ("book", "trade", "quote")
 MEMORY = ("auto", "shm", "home")
 SEGMENT_BYTES_MIN = 64 * 1024
 SEGMENT_BYTES_MAX = 16 * 2**30
+SECRET_OPTIONS = ("key", "secret", "token", "password", "account_key", "sas_token", "connection_string")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 Reader = Callable[[object], Any]
@@ -127,6 +128,16 @@ def some_of(*known: str) -> Reader:
         return found
 
     return read
+
+
+def options(value: object) -> tuple[tuple[str, Any], ...]:
+    """Read a table of options: words, numbers and switches."""
+    if not isinstance(value, dict) or not all(isinstance(item, str | int | float | bool) for item in value.values()):
+        raise ValueError(f'{value!r} is not a table of options such as {{ region = "eu-central-1" }}')
+    secret = [key for key in value if key in SECRET_OPTIONS]
+    if secret:
+        raise ValueError(f"{secret[0]} has no place in this file; use the environment or a profile")
+    return tuple(sorted(value.items()))
 
 
 def globs(value: object) -> tuple[str, ...]:
@@ -235,7 +246,7 @@ class TierSettings:
     name: str = setting("", "The tier's name, as policies and `tier status` use it.", name)
     path: str = setting(
         "",
-        "Its folder; relative paths start at the home. The hot tier's is the home.",
+        "Its folder (relative paths start at the home) or URL, as s3://bucket/prefix. The hot tier's is the home.",
         text,
         example='"archive"',
     )
@@ -246,6 +257,12 @@ class TierSettings:
         "zstd", "How segments are stored there: none (as sealed) or zstd (compressed columns).", one_of(*ENCODINGS)
     )
     level: int = setting(3, "The level of zstd: higher is smaller and slower to write.", number(1, 19))
+    options: tuple[tuple[str, Any], ...] = setting(
+        (),
+        "Options of a URL's store, as endpoint_url, region, profile, sse. Never credentials.",
+        options,
+        example="{ }",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ def _tiers() -> str:
     for tier in DEFAULT_TIERS:
         lines.append("# [[tiers]]")
         for key, item in keys_of(TierSettings).items():
-            lines.append(f"# {key} = {_toml(getattr(tier, item.name))}")
+            if key != "options":  # of URLs only
+                lines.append(f"# {key} = {_toml(getattr(tier, item.name))}")
     return "\n".join(lines) + "\n"
 
 

@@ -17,9 +17,11 @@ from chronicle.core.durable import file_error
 from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.local import LocalSource
-from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog
-from chronicle.storage.manifest import MANIFEST_FOLDER, Entry, Manifest
+from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog, sweep_parts
+from chronicle.storage.entry import Entry
+from chronicle.storage.manifest import MANIFEST_FOLDER, Manifest
 from chronicle.storage.moves import Hook, Mover, no_hook
+from chronicle.storage.opening import is_url, local_folder
 from chronicle.storage.policy import HOT, Move, Plan, Policy
 from chronicle.storage.policy import plan as plan_moves
 from chronicle.storage.state import gather, hot_entries, merge_hot
@@ -199,18 +201,16 @@ class _Agent:
         self.manifest = manifest
         self.policy = policy
         self.clock = clock
-        self.mover = Mover(home, manifest, policy, hook)
+        self.mover = Mover(home, manifest, policy, hook, agent_name())
         self.hook = hook
         self.report = Report()
         self._entries: dict[tuple[str, int, int], Entry] = {}
 
     def settle(self) -> None:
         """Record what is new, remember the tiers, finish or undo what was interrupted, delete what is due."""
-        tiers = {
-            tier.name: {"path": _relative(tier.path, self.home), "encoding": tier.encoding}
-            for tier in self.policy.tiers
-        }
-        self.manifest.set_tiers(self.manifest.tiers() | tiers)
+        self.manifest.set_tiers(self.manifest.tiers() | tier_places(self.policy, self.home))
+        for tier in self.manifest.dirty():
+            sweep_parts(self.mover.store(tier))
         now_ns = self.clock.now_ns()
         recorded = {entry.key: entry for entry in self.manifest.entries()}
         found, _ = hot_entries(self.home, now_ns=now_ns)
@@ -251,7 +251,7 @@ class _Agent:
         if entry is None or entry.place != move.source or entry.intent:
             return  # the plan is older than the state: somebody else moved or removed it
         try:
-            published = self.mover.move(entry, move.target, self.clock.now_ns())
+            published = self.mover.move(entry, move.target, self.clock.now_ns(), move.reason)
         except CapacityError as error:
             self.report.paused[move.target] = error
             self.report.failures.append(Failure(move, error))
@@ -268,7 +268,13 @@ class _Agent:
         for tier in self.manifest.dirty():
             encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
             catalog = catalog_of(self.manifest.home_id(), tier, encoding, self._entries.values())
-            publish_catalog(self.mover.store(tier), catalog)
+            publish_catalog(
+                self.mover.store(tier),
+                catalog,
+                days=self.manifest.dirty_days(tier),
+                now_ns=self.clock.now_ns(),
+                history=self.manifest.history_head(),
+            )
             self.manifest.clear_dirty(tier)
             for entry in self._entries.values():
                 if entry.retired and entry.place == tier:
@@ -306,7 +312,21 @@ def _sync_file(path: Path, number: int) -> None:
         os.close(descriptor)
 
 
-def _relative(path: Path, home: Path) -> str:
-    """Return a tier's root as the manifest keeps it: relative while inside the home, so that homes can be moved."""
-    absolute, base = path.absolute(), home.absolute()
-    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+def agent_name() -> str:
+    """Return what the history calls this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def tier_places(policy: Policy, home: Path) -> dict[str, dict[str, Any]]:
+    """Return where a policy's tiers are as the manifest keeps it, so that readers need no configuration.
+
+    Folders inside the home are relative to it, so that homes can be moved.
+    """
+    places: dict[str, dict[str, Any]] = {}
+    for tier in policy.tiers:
+        root = str(tier.root)
+        if not is_url(root):
+            absolute, base = local_folder(root).absolute(), home.absolute()
+            root = str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+        places[tier.name] = {"path": root, "encoding": tier.encoding, "options": dict(tier.options)}
+    return places

@@ -43,6 +43,11 @@ PART_FIELDS: Final = (
     "length",
 )
 """What a part has of each entry; its queue is the key, its place the catalog's tier."""
+PLACE: Final = PART_FIELDS.index("encoding")
+"""Where the place belongs among them, in the order of :class:`Entry`."""
+
+
+Span = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What the pointer says. `queues` maps each queue to the (first, last) ts_recv of its segments here.
+    """What the pointer says. `queues` maps each queue to (first ts_recv, last, generation) of its newest generation.
 
     `inline` holds the entries of a catalog of version 1, which had no parts. `token` names the pointer's version
     in its store. `history` is the (length, hash) of the home's history of moves when it was published.
@@ -80,7 +85,7 @@ class Pointer:
     encoding: str
     sequence: int
     parts: tuple[Part, ...]
-    queues: Mapping[str, tuple[int, int]]
+    queues: Mapping[str, Span]
     retired: tuple[tuple[str, int], ...] = ()
     history: tuple[int, str] = (0, "")
     inline: tuple[Entry, ...] = ()
@@ -116,10 +121,7 @@ def publish_catalog(
     before = _former(store, catalog.home_id)
     kept = {} if before is None or days is None else {part.partition: part for part in before.parts}
     grouped: dict[str, list[Entry]] = {}
-    spans: dict[str, tuple[int, int]] = {}
     for entry in catalog.entries:
-        first, last = spans.get(entry.queue, (entry.ts_first, entry.ts_last))
-        spans[entry.queue] = min(first, entry.ts_first), max(last, entry.ts_last)
         grouped.setdefault(entry.partition, []).append(entry)
     parts = []
     for partition in sorted(grouped):
@@ -134,6 +136,7 @@ def publish_catalog(
     due = [name for name, when in leaving.items() if name not in named and when <= now_ns]
     retired = tuple((name, when) for name, when in leaving.items() if name not in named and when > now_ns)
     sequence = 1 if before is None else before.sequence + 1
+    spans = _spans(catalog.entries)
     pointer = Pointer(
         catalog.home_id, catalog.tier, catalog.encoding, sequence, tuple(parts), spans, retired, history
     )
@@ -141,6 +144,19 @@ def publish_catalog(
     for name in due:
         store.delete(name)
     return pointer
+
+
+def _spans(entries: Iterable[Entry]) -> dict[str, Span]:
+    """Return what of each queue the pointer says."""
+    spans: dict[str, Span] = {}
+    for entry in entries:
+        first, last, generation = spans.get(entry.queue, (entry.ts_first, entry.ts_last, entry.generation))
+        if entry.generation > generation or last < first:
+            first, last, generation = entry.ts_first, entry.ts_last, entry.generation
+        elif entry.generation == generation and entry.record_count:
+            first, last = min(first, entry.ts_first), max(last, entry.ts_last)
+        spans[entry.queue] = first, last, generation
+    return spans
 
 
 def _former(store: Store, home_id: str) -> Pointer | None:
@@ -185,27 +201,15 @@ def read_pointer(store: Store) -> Pointer | None:
         values = msgpack.unpackb(payload)
         if version == 1:
             entries = tuple(Entry.from_dict(item) for item in values["entries"])
-            spans: dict[str, tuple[int, int]] = {}
-            for entry in entries:
-                first, last = spans.get(entry.queue, (entry.ts_first, entry.ts_last))
-                spans[entry.queue] = min(first, entry.ts_first), max(last, entry.ts_last)
-            return Pointer(
-                str(values["home_id"]),
-                str(values["tier"]),
-                str(values["encoding"]),
-                0,
-                (),
-                spans,
-                inline=entries,
-                token=found[1],
-            )
+            names = str(values["home_id"]), str(values["tier"]), str(values["encoding"])
+            return Pointer(*names, 0, (), _spans(entries), inline=entries, token=found[1])
         return Pointer(
             str(values["home_id"]),
             str(values["tier"]),
             str(values["encoding"]),
             int(values["sequence"]),
             tuple(Part(*row[:6]) for row in values["parts"]),
-            {str(name): (int(first), int(last)) for name, (first, last) in values["queues"].items()},
+            {str(name): (int(span[0]), int(span[1]), int(span[2])) for name, span in values["queues"].items()},
             tuple((str(name), int(due)) for name, due in values["retired"]),
             (int(values["history"][0]), str(values["history"][1])),
             token=found[1],
@@ -267,7 +271,8 @@ def unpack_rows(rows: tuple[str, bytes], tier: str) -> Iterator[Entry]:
     queue, data = rows
     try:
         for row in msgpack.unpackb(data):
-            yield Entry(queue, *row[:11], tier, *row[11 : len(PART_FIELDS)])
+            values: list[Any] = [queue, *row[:PLACE], tier, *row[PLACE : len(PART_FIELDS)]]
+            yield Entry(*values)
     except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException) as error:
         raise damaged(f"its entries of {queue}: {error}", CATALOG_NAME) from error
 
@@ -324,12 +329,24 @@ def forget_catalog(store: Store) -> None:
         store.delete(name)
 
 
-def part_names(store: Store) -> set[str]:
-    """Return the objects that a root's pointer names or keeps; none where it cannot be read."""
+def sweep_parts(store: Store) -> int:
+    """Remove the parts that a publication left behind which was cut short; return how many there were.
+
+    Nobody else publishes while the agent's lock is held. A pointer that cannot be read leaves everything as it is.
+    """
     try:
-        pointer = read_pointer(store)
+        named = part_names(store)
     except ChronicleError:
-        return set()
+        return 0
+    orphans = [name for name, _ in store.list(PARTS_FOLDER) if name not in named]
+    for name in orphans:
+        store.delete(name)
+    return len(orphans)
+
+
+def part_names(store: Store) -> set[str]:
+    """Return the part objects that a root's pointer names or still keeps for readers."""
+    pointer = read_pointer(store)
     if pointer is None:
         return set()
     return {part.object for part in pointer.parts} | {name for name, _ in pointer.retired}

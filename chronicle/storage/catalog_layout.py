@@ -41,16 +41,12 @@ def unpack_object(data: bytes, magic: bytes, versions: Collection[int], path: st
 
     hint = "make it again: chronicle tier rebuild"
     if len(data) < HEAD.size:
-        raise TornSegmentError(
-            "a catalog is too short", path=path, expected=HEAD.size, found=len(data), hint=hint
-        )
+        raise TornSegmentError("a catalog is too short", path=path, expected=HEAD.size, found=len(data), hint=hint)
     found, version, zero, length, checksum = HEAD.unpack_from(data)
     if found != magic:
         raise ForeignFileError("this is no catalog", path=path, offset=0, expected=magic, found=found)
     if version not in versions:
-        raise VersionError(
-            "a catalog of another version", path=path, offset=8, expected=max(versions), found=version
-        )
+        raise VersionError("a catalog of another version", path=path, offset=8, expected=max(versions), found=version)
     payload = data[HEAD.size :]
     if zero or length != len(payload) or xxhash.xxh3_64_intdigest(payload) != checksum:
         raise CorruptionError("a catalog is damaged: it does not match its checksum", path=path, hint=hint)

@@ -46,12 +46,16 @@ _UNITS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TierPolicy:
-    """A tier below hot. `path` is its root; `encoding` ``zstd`` or ``none`` (the sealed file as it is)."""
+    """A tier below hot. `root` is its folder or URL; `encoding` ``zstd`` or ``none`` (the sealed file as it is).
+
+    `options` are handed to its store (:func:`chronicle.storage.opening.open_store`).
+    """
 
     name: str
-    path: Path
+    root: str | Path
     encoding: str = "zstd"
     level: int = 3
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,15 +334,13 @@ def _tier(name: str, table: Any, home: Path, *, cold: bool) -> tuple[TierPolicy,
     if cold and "path" not in table:
         raise ConfigError(f"{where} needs a path", hint=f'write [tiers.{name}] path = "/mnt/archive"')
     path = str(table.get("path", "archive"))
-    if "://" in path:
-        raise ConfigError(f"{where}.path must be a folder of this host in this version", found=path)
     encoding, level = table.get("encoding", "zstd"), table.get("level", 3)
     if encoding not in ENCODINGS:
         raise ConfigError(f"{where}.encoding is unknown", expected=" or ".join(ENCODINGS), found=encoding)
     if not isinstance(level, int) or isinstance(level, bool) or not 1 <= level <= 19:
         raise ConfigError(f"{where}.level must be a zstd level", expected="1 to 19", found=level)
     default = COLD_AFTER_NS if cold else WARM_AFTER_NS
-    root = home / Path(path).expanduser()
+    root = path if "://" in path else home / Path(path).expanduser()
     return TierPolicy(name, root, encoding, level), duration_ns(table.get("after", default), f"{where}.after")
 
 

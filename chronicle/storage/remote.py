@@ -197,16 +197,13 @@ class RemoteStore:
         """Return None: object stores do not say."""
         return None
 
-    def sweep_uploads(self, prefix: str = "") -> int:
-        """Give up the uploads that a killed agent left unfinished; return how many there were."""
-        found = self.ask(lambda: self.requests.uploads(prefix))
-        for name, upload in found:
-            self._abort(name, upload)
-        return len(found)
-
-    def _abort(self, name: str, upload: str) -> None:
-        with contextlib.suppress(NotFoundError):
-            self.ask(lambda: self.requests.abort(name, upload))
+    def discard(self, name: str) -> None:
+        """Remove an object, and give up the uploads of it that a killed agent left unfinished."""
+        for found, upload in self.ask(lambda: self.requests.uploads(name)):
+            if found == name:
+                with contextlib.suppress(NotFoundError):
+                    self.ask(partial(self.requests.abort, found, upload))
+        self.delete(name)
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield the objects under `prefix`, page by page."""

@@ -11,9 +11,10 @@ from chronicle.core.errors import ChronicleError, ForeignFileError, NotFoundErro
 from chronicle.core.layout import SEGMENT_SEALED_SUFFIX, Kind
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import lane_of
-from chronicle.storage.catalog import sealed_entry
-from chronicle.storage.manifest import Entry, Manifest
+from chronicle.storage.entry import Entry
+from chronicle.storage.manifest import Manifest
 from chronicle.storage.policy import HOT, SegmentRow, TierState
+from chronicle.storage.scanning import sealed_entry
 from chronicle.storage.stores import LocalStore
 
 __all__ = ["frontiers", "gather", "hot_entries"]

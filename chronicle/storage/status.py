@@ -10,7 +10,9 @@ from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError
 from chronicle.core.layout import NONE
 from chronicle.core.local import LocalSource
-from chronicle.storage.manifest import Entry, Manifest
+from chronicle.storage.entry import Entry
+from chronicle.storage.manifest import Manifest
+from chronicle.storage.opening import is_url, local_folder
 from chronicle.storage.policy import HOT, Policy, default_policy
 from chronicle.storage.state import hot_entries, merge_hot, visible
 from chronicle.storage.stores import LocalStore
@@ -79,11 +81,11 @@ def tier_status(home: str | Path, policy: Policy | None = None, *, clock: Clock 
     recorded = {} if manifest is None else {entry.key: entry for entry in manifest.entries()}
     found, errors = hot_entries(home, now_ns=(clock or SystemClock()).now_ns())
     entries = visible(home, merge_hot(recorded, found).values())
-    rows = [_row(HOT, LocalStore(home), "none", entries, open_segments=_open_segments(home))]
-    rows.extend(_row(tier.name, LocalStore(tier.path), tier.encoding, entries) for tier in policy.tiers)
+    rows = [_row(HOT, home, "none", entries, open_segments=_open_segments(home))]
+    rows.extend(_row(tier.name, tier.root, tier.encoding, entries) for tier in policy.tiers)
     for name in sorted({entry.place for entry in entries} - set(policy.names)):
         root = manifest.root(name) if manifest else None
-        rows.append(_row(name, LocalStore(root or ""), "not configured", entries))
+        rows.append(_row(name, root or "", "not configured", entries))
     return TierStatus(
         tiers=tuple(rows),
         interrupted=tuple(entry for entry in entries if entry.intent),
@@ -93,19 +95,19 @@ def tier_status(home: str | Path, policy: Policy | None = None, *, clock: Clock 
     )
 
 
-def _row(tier: str, store: LocalStore, encoding: str, entries: list[Entry], *, open_segments: int = 0) -> TierRow:
+def _row(tier: str, root: str | Path, encoding: str, entries: list[Entry], *, open_segments: int = 0) -> TierRow:
     here = [entry for entry in entries if entry.place == tier]
     filled = [entry for entry in here if entry.record_count]
     return TierRow(
         tier=tier,
-        path=store.location,
+        path=str(root),
         encoding=encoding,
         segments=len(here),
         stored_bytes=sum(entry.length for entry in here),
         raw_bytes=sum(entry.file_bytes for entry in here),
         ts_first=min((entry.ts_first for entry in filled), default=NONE),
         ts_last=max((entry.ts_last for entry in filled), default=NONE),
-        free_bytes=store.free_bytes(),
+        free_bytes=None if is_url(root) or not str(root) else LocalStore(local_folder(root)).free_bytes(),
         open_segments=open_segments,
     )
 

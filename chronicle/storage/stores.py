@@ -92,6 +92,10 @@ class Store(Protocol):
         """Remove an object if it is there, durably."""
         ...
 
+    def discard(self, name: str) -> None:
+        """Remove an object, and what an upload of it that was cut short left behind."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield (name, bytes) of the objects whose names start with `prefix`, in order."""
         ...
@@ -232,6 +236,10 @@ class LocalStore:
             return
         except OSError as error:
             raise file_error(error, "remove an object", path) from error
+
+    def discard(self, name: str) -> None:
+        """Remove an object."""
+        self.delete(name)
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield the objects under `prefix`, temporary ones included."""

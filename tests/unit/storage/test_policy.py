@@ -81,7 +81,7 @@ def test_cold_comes_after_seven_days_where_configured() -> None:
     young, old = row(place="warm", age_ns=COLD_AFTER_NS - 1), row(number=1, place="warm", age_ns=COLD_AFTER_NS)
     assert [move.segment.number for move in decide(young, old, policy=policy).moves] == [1]
     assert decide(old).moves == ()
-    assert policy.tier("cold").path == Path("/home/cold")
+    assert policy.tier("cold").root == Path("/home/cold")
 
 
 def test_control_and_progress_queues_stay() -> None:
@@ -144,7 +144,6 @@ def test_prefix_narrows() -> None:
         ({"warm": {"colour": 1}}, "colour"),
         ({"warm": 3}, "tiers.warm"),
         ({"cold": {}}, "tiers.cold needs a path"),
-        ({"cold": {"path": "s3://bucket"}}, "tiers.cold.path"),
         ({"hot": {"path": "x"}}, "tiers.hot"),
         ({"rules": [{"to": "moon"}]}, "tiers.rules[0]"),
         ({"rules": [{"to": "hot", "from": "warm"}]}, "tiers.rules[0]"),
@@ -167,7 +166,7 @@ def test_settings_are_taken() -> None:
         "grace": "1h",
     }
     policy = policy_from_mapping(values, "/home")
-    assert [(t.name, str(t.path), t.encoding, t.level) for t in policy.tiers] == [
+    assert [(t.name, str(t.root), t.encoding, t.level) for t in policy.tiers] == [
         ("warm", "/w", "none", 3),
         ("cold", "/c", "zstd", 9),
     ]
