@@ -88,20 +88,17 @@ class S3Requests:
         def request() -> tuple[bytes, str]:
             answer = self._client.get_object(**self._at(name), **ranged, **self._read)
             data = answer["Body"].read()
-            if len(data) != answer.get("ContentLength", len(data)):
+            if len(data) != self._told(answer, "ContentLength", name):
                 raise UnavailableError("an answer was cut short", path=self._path(name), found=len(data))
-            return data, str(answer.get("ETag", ""))
+            return data, str(self._told(answer, "ETag", name))
 
         return self._ask(request, "read", name)
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object."""
         try:
-            return int(
-                self._ask(lambda: self._client.head_object(**self._at(name), **self._read), "look at", name)[
-                    "ContentLength"
-                ]
-            )
+            answer = self._ask(lambda: self._client.head_object(**self._at(name), **self._read), "look at", name)
+            return int(self._told(answer, "ContentLength", name))
         except NotFoundError:
             return None
 
@@ -109,12 +106,13 @@ class S3Requests:
         """Write an object with its checksum."""
         condition = {"IfMatch": match} if match else {"IfNoneMatch": "*"} if absent else {}
         request = lambda: self._client.put_object(**self._at(name), Body=data, **condition, **self._write)  # noqa: E731
-        return str(self._ask(request, f"write {len(data)} bytes to", name, conditional=bool(condition))["ETag"])
+        answer = self._ask(request, f"write {len(data)} bytes to", name, conditional=bool(condition))
+        return str(self._told(answer, "ETag", name))
 
     def begin(self, name: str) -> str:
         """Begin a multipart upload."""
         request = lambda: self._client.create_multipart_upload(**self._at(name), **self._write)  # noqa: E731
-        return str(self._ask(request, "begin an upload of", name)["UploadId"])
+        return str(self._told(self._ask(request, "begin an upload of", name), "UploadId", name))
 
     def part(self, name: str, upload: str, number: int, data: bytes) -> Part:
         """Upload a part with its checksum."""
@@ -125,7 +123,7 @@ class S3Requests:
             f"upload part {number} of",
             name,
         )
-        return Part(number, str(answer["ETag"]))
+        return Part(number, str(self._told(answer, "ETag", name)))
 
     def complete(self, name: str, upload: str, parts: Sequence[Part]) -> None:
         """Complete a multipart upload."""
@@ -176,6 +174,12 @@ class S3Requests:
         rows = [(str(row["Key"])[cut:], int(row["Size"])) for row in answer.get("Contents") or ()]
         return rows, str(answer["NextContinuationToken"]) if answer.get("IsTruncated") else None
 
+    def _told(self, answer: Mapping[str, Any], field: str, name: str) -> Any:
+        """Return a field that each whole answer has; one whose head was cut short is asked for again."""
+        if field not in answer:
+            raise UnavailableError("an answer was cut short", path=self._path(name), expected=field)
+        return answer[field]
+
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}{name}"}
 
@@ -185,6 +189,7 @@ class S3Requests:
     def _ask(self, request: Callable[[], T], attempt: str, name: str, *, conditional: bool = False) -> T:
         """Send one request; whatever it meets becomes one of our errors."""
         from botocore import exceptions as aws
+        from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
         try:
@@ -197,7 +202,7 @@ class S3Requests:
                 path=self.location,
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the tier's option profile",
             ) from error
-        except (aws.HTTPClientError, aws.ResponseParserError, aws.IncompleteReadError, HTTPError, OSError) as error:
+        except (aws.HTTPClientError, aws.IncompleteReadError, ResponseParserError, HTTPError, OSError) as error:
             raise UnavailableError(f"could not {attempt} an object: {error}", path=self._path(name)) from error
         except aws.BotoCoreError as error:
             raise StoreError(f"could not {attempt} an object: {error}", path=self._path(name)) from error

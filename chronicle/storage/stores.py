@@ -117,8 +117,8 @@ def name_parts(name: str, location: str) -> tuple[str, ...]:
     ConfigError
         When it would leave the root.
     """
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or "\\" in name or any(part in {"..", "."} for part in parts):
+    parts = tuple(name.split("/"))
+    if "\\" in name or "\0" in name or any(part in {"", "..", "."} for part in parts):
         raise ConfigError("an object's name leads out of its tier", path=location, found=name)
     return parts
 
