@@ -103,9 +103,8 @@ class FilesystemRequests:
         self.delete(name)
 
     def uploads(self, prefix: str) -> list[tuple[str, str]]:
-        """Return none: unfinished files have temporary names, and are found by these."""
-        del prefix
-        return []
+        """Return the files that this process has open for writing; those of a killed one have temporary names."""
+        return [(name, name) for name in self._uploads if name.startswith(prefix)]
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""

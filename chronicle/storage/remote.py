@@ -158,9 +158,17 @@ class RemoteStore:
             self._complete(name, upload, done, written)
         except BaseException:
             with contextlib.suppress(ChronicleError):
-                self.ask(lambda: self.requests.abort(name, upload))
+                self._give_up(name)
             raise
+        self._give_up(name)  # an upload whose beginning was not answered was begun a second time
         return written
+
+    def _give_up(self, name: str) -> None:
+        """Give up all uploads of an object that are not complete."""
+        for found, upload in self.ask(lambda: self.requests.uploads(name)):
+            if found == name:
+                with contextlib.suppress(NotFoundError):
+                    self.ask(partial(self.requests.abort, found, upload))
 
     def _part(self, name: str, upload: str, number: int, piece: bytes) -> Part:
         return self.ask(lambda: self.requests.part(name, upload, number, piece))
@@ -199,10 +207,7 @@ class RemoteStore:
 
     def discard(self, name: str) -> None:
         """Remove an object, and give up the uploads of it that a killed agent left unfinished."""
-        for found, upload in self.ask(lambda: self.requests.uploads(name)):
-            if found == name:
-                with contextlib.suppress(NotFoundError):
-                    self.ask(partial(self.requests.abort, found, upload))
+        self._give_up(name)
         self.delete(name)
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:

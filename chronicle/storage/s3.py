@@ -206,6 +206,8 @@ class S3Requests:
             raise UnavailableError(f"could not {attempt} an object: {error}", path=self._path(name)) from error
         except aws.BotoCoreError as error:
             raise StoreError(f"could not {attempt} an object: {error}", path=self._path(name)) from error
+        except (ValueError, KeyError) as error:  # what botocore makes of an answer whose head was cut short
+            raise UnavailableError(f"an answer cannot be read: {error}", path=self._path(name)) from error
 
 
 def _refusal(error: Any, attempt: str, path: str, *, conditional: bool) -> ChronicleError:
