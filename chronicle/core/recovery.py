@@ -7,25 +7,25 @@ a seek entry past the tail: records that were committed are gone, and only an ex
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from chronicle.core import layout
-from chronicle.core.durable import TEMPORARY_PREFIX, file_error, file_errors, publish_bytes, remove_file
+from chronicle.core.durable import TEMPORARY_PREFIX, file_error, file_errors, remove_file
 from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
-from chronicle.core.queue import TAIL_NAME, Queue, segment_info
+from chronicle.core.queue_folder import QueueFolder, segment_info
 from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
 from chronicle.core.segment_header import SegmentHeader, read_header
 from chronicle.core.source import SeekPoint
+from chronicle.core.tail_mark import TailMark, write_tail_mark
 
-__all__ = ["Tail", "map_fresh", "map_tail", "recover", "write_tail_mark"]
+__all__ = ["Tail", "map_fresh", "map_tail", "recover"]
 
 _ZERO_CHUNK = bytes(1 << 20)
 
@@ -41,8 +41,12 @@ class Tail:
     previous_bytes: int = 0
     """Bytes of the records in the segment before the tail's."""
 
+    def mark(self) -> TailMark:
+        """Return what is to be remembered when the tail is no open segment."""
+        return TailMark(self.next_number, self.next_index, self.last_ts_recv, self.previous_bytes)
 
-def recover(queue: Queue) -> Tail:
+
+def recover(queue: QueueFolder) -> Tail:
     """Bring a queue's folder in order and return its tail. The caller holds the writer lock.
 
     Raises
@@ -53,7 +57,7 @@ def recover(queue: Queue) -> Tail:
     _remove_leftovers(queue)
     mark = queue.tail_mark()
     files = queue.segment_files()
-    tail = Tail(None, mark["next_number"], mark["next_base_index"], mark["last_ts_recv"], mark["last_data_bytes"])
+    tail = Tail(None, mark.next_number, mark.next_base_index, mark.last_ts_recv, mark.last_data_bytes)
     for number, path in files.items():
         if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
             info = segment_info(path, queue.name)
@@ -73,20 +77,9 @@ def recover(queue: Queue) -> Tail:
             tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)
         else:
             tail = Tail(path, number, info.end_index, last_ts, tail.previous_bytes)
-    if tail.path is None and tail.next_number != mark["next_number"]:
-        write_tail_mark(queue.path, tail)
+    if tail.path is None and tail.next_number != mark.next_number:
+        write_tail_mark(queue.path, tail.mark())
     return tail
-
-
-def write_tail_mark(folder: Path, tail: Tail) -> None:
-    """Remember where a queue continues when every sealed segment has moved to another tier."""
-    mark = {
-        "next_number": tail.next_number,
-        "next_base_index": tail.next_index,
-        "last_ts_recv": tail.last_ts_recv,
-        "last_data_bytes": tail.previous_bytes,
-    }
-    publish_bytes(folder / TAIL_NAME, json.dumps(mark).encode("ascii"))
 
 
 def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekPoint]]:
@@ -187,7 +180,7 @@ def _remove_unreachable(path: Path, record_count: int, *, rolled: bool) -> None:
     remove_file(path)
 
 
-def _remove_leftovers(queue: Queue) -> None:
+def _remove_leftovers(queue: QueueFolder) -> None:
     """Remove temporary files of dead processes, and open files whose sealed form is published."""
     with file_errors("list the queue's folder", queue.path):
         entries = sorted(os.listdir(queue.path))
