@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,10 +35,18 @@ __all__ = ["Store", "open"]
 DEPTH_MAX = 100_000
 
 
-def open(places: Location | Sequence[Location]) -> Store:
+def open(places: Location | Sequence[Location], *, options: Mapping[str, Any] | None = None) -> Store:
     """Open a home directory, an archive root, or a list of both (the first one that has a segment gives it).
 
-    Nothing is written or locked: any number of readers may open the same place, beside a live writer.
+    Nothing is written or locked: any number of readers may open the same place, beside a live writer. An archive
+    root may be a URL (``s3://bucket/prefix``, whatever fsspec opens): what it holds is published beside the data.
+
+    Parameters
+    ----------
+    places : path, URL, or list of both
+    options : mapping, optional
+        Of the stores behind URLs, as ``{"endpoint_url": "http://host:9000"}`` (docs/configuration.md);
+        credentials come from the environment or the shared files.
 
     Raises
     ------
@@ -49,16 +58,18 @@ def open(places: Location | Sequence[Location]) -> Store:
     >>> import chronicle
     >>> store = chronicle.open("chronicle-data")                                  # doctest: +SKIP
     >>> print(store.book("kraken:BTC-EUR", depth=5))                              # doctest: +SKIP
+    >>> archive = chronicle.open("s3://bucket/market-data")                       # doctest: +SKIP
     """
-    return Store(places)
+    return Store(places, options=options)
 
 
 class Store:
     """A reader over all places it was opened on; see :func:`open`. Use it as a context manager, or close it."""
 
-    def __init__(self, places: Location | Sequence[Location]) -> None:
+    def __init__(self, places: Location | Sequence[Location], *, options: Mapping[str, Any] | None = None) -> None:
         self._places = places
-        self._shelf = Shelf(open_places(places))
+        self._options = dict(options or {})
+        self._shelf = Shelf(open_places(places, self._options))
         self._directory = Directory(self._shelf)
 
     def __enter__(self) -> Store:
@@ -74,7 +85,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by place: a worker process opens its own store."""
-        return Store, (self._places,)
+        return partial(Store, options=self._options), (self._places,)
 
     def close(self) -> None:
         """Release every segment. Arrays that were handed out stay valid."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, home_option, json_option, need_home
+from chronicle.cli.options import TIME, json_option, need_place, place_option
 
 if TYPE_CHECKING:
     from chronicle.access import Book
@@ -32,14 +32,14 @@ unverified (no venue snapshot). --strict makes everything but ok an error (exit 
 @click.option("--at", type=TIME, help="The moment (ts_recv), ISO 8601 (UTC) or integer ns; default the latest.")
 @click.option("--depth", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Levels per side.")
 @click.option("--strict", is_flag=True, help="Fail when the book is not known to be right.")
-@home_option
+@place_option
 @json_option
-def command(symbol: str, at: int | None, depth: int, strict: bool, home: Path, as_json: bool) -> None:
+def command(symbol: str, at: int | None, depth: int, strict: bool, home: Path | str, as_json: bool) -> None:
     """Show the order book of SYMBOL (venue:BASE-QUOTE) at a moment."""
     import chronicle
     from chronicle.cli.ladder import ladder_lines
 
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         book = store.book(symbol, at=at, depth=depth, strict=strict)
     if as_json:
         show.echo_json(book.to_dict(), indent=None)

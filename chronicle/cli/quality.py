@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import home_option, json_option, need_home
+from chronicle.cli.options import json_option, need_place, place_option
 
 _EPILOG = """\
 \b
@@ -22,13 +22,13 @@ stepped back (a clock was set).
 
 @click.command("quality", epilog=_EPILOG)
 @click.argument("symbol", required=False)
-@home_option
+@place_option
 @json_option
-def command(symbol: str | None, home: Path, as_json: bool) -> None:
+def command(symbol: str | None, home: Path | str, as_json: bool) -> None:
     """Count records, checks and gaps of SYMBOL, or of every instrument."""
     import chronicle
 
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         names = [symbol] if symbol else [item.symbol for item in store.instruments()]
         found = [store.quality(name) for name in names]
     if as_json:

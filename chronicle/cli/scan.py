@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, home_option, need_home
+from chronicle.cli.options import TIME, need_place, place_option
 from chronicle.core.errors import ConfigError
 
 TEXT_FORMATS = ("csv", "jsonl")
@@ -49,7 +49,7 @@ unless --decimals says otherwise. A range is [start, end) on ts_recv.
 )
 @click.option("--iso", is_flag=True, help="Times as ISO 8601 text (csv and jsonl).")
 @click.option("--limit", type=click.IntRange(min=0), help="Stop after this many rows.")
-@home_option
+@place_option
 def command(
     symbols: tuple[str, ...],
     channel: str,
@@ -61,7 +61,7 @@ def command(
     decimals: str,
     iso: bool,
     limit: int | None,
-    home: Path,
+    home: Path | str,
 ) -> None:
     """Write the records of SYMBOLs as rows: csv, jsonl, parquet or arrow."""
     import chronicle
@@ -72,7 +72,7 @@ def command(
         raise ConfigError(f"{chosen} is written to a file", hint="give -o FILE, or --format csv")
     names = [part.strip() for part in columns.split(",")] if columns is not None else None
     text = chosen in TEXT_FORMATS
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         scan = store.scan(
             symbols,
             channel=channel,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import home_option, json_option, need_home
+from chronicle.cli.options import json_option, need_place, place_option
 
 if TYPE_CHECKING:
     from chronicle.core.source import SegmentInfo
@@ -29,16 +29,16 @@ Exit code 5 when anything was found. Nothing is changed.
 @click.command("verify", epilog=_EPILOG)
 @click.option("--deep", is_flag=True, help="Also walk every record.")
 @click.option("--queues", "prefix", default="", metavar="PREFIX", help="Only queues whose names start so.")
-@home_option
+@place_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, deep: bool, prefix: str, home: Path, as_json: bool) -> None:
+def command(ctx: click.Context, deep: bool, prefix: str, home: Path | str, as_json: bool) -> None:
     """Prove that every sealed segment is whole, unchanged, and at exactly one published place."""
     from chronicle.config.units import format_bytes
     from chronicle.core.errors import CorruptionError
     from chronicle.storage.verify import verify
 
-    report = verify(need_home(home), deep=deep, prefix=prefix, progress=_progress if sys.stderr.isatty() else None)
+    report = verify(need_place(home), deep=deep, prefix=prefix, progress=_progress if sys.stderr.isatty() else None)
     if as_json:
         show.echo_json(
             {

@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.durable import file_error
-from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError
+from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError, UnavailableError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.local import LocalSource
 from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog, sweep_parts
@@ -47,11 +47,11 @@ class Failure:
 
 @dataclass(slots=True)
 class Report:
-    """What a run did. `paused` names tiers that refused for lack of space; nothing more was tried there."""
+    """What a run did. `paused` names tiers without space, or whose store does not answer: no more was tried there."""
 
     moved: list[Entry] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    paused: dict[str, CapacityError] = field(default_factory=dict)
+    paused: dict[str, ChronicleError] = field(default_factory=dict)
     finished: int = 0
     undone: int = 0
     broken: list[Entry] = field(default_factory=list)
@@ -210,7 +210,8 @@ class _Agent:
         """Record what is new, remember the tiers, finish or undo what was interrupted, delete what is due."""
         self.manifest.set_tiers(self.manifest.tiers() | tier_places(self.policy, self.home))
         for tier in self.manifest.dirty():
-            sweep_parts(self.mover.store(tier))
+            with self._pausing(tier):
+                sweep_parts(self.mover.store(tier))
         now_ns = self.clock.now_ns()
         recorded = {entry.key: entry for entry in self.manifest.entries()}
         found, _ = hot_entries(self.home, now_ns=now_ns)
@@ -218,7 +219,12 @@ class _Agent:
         self.manifest.put(entry for key, entry in merged.items() if recorded.get(key) != entry)
         self.manifest.remove(recorded.keys() - merged.keys())
         for entry in [entry for entry in merged.values() if entry.intent]:
-            merged[entry.key], outcome = self.mover.settle(entry, now_ns)
+            assert entry.intent is not None
+            outcome = "waits"
+            with self._pausing(entry.intent.tier):
+                merged[entry.key], outcome = self.mover.settle(entry, now_ns)
+            if outcome == "waits":
+                continue  # the store does not answer; the intent stays for the next run
             if outcome == "broken":
                 self.report.broken.append(entry)
             elif outcome == "finished":
@@ -231,7 +237,8 @@ class _Agent:
     def perform(self, plan: Plan, progress: Progress | None) -> None:
         """Make the plan's moves, batch by batch."""
         for tier in sorted({move.target for move in plan.moves}):
-            check_owner(self.mover.store(tier), self.manifest.home_id())
+            with self._pausing(tier):
+                check_owner(self.mover.store(tier), self.manifest.home_id())
         self._sync_outputs(plan)
         moves, size = 0, 0
         for position, move in enumerate(plan.moves):
@@ -252,7 +259,7 @@ class _Agent:
             return  # the plan is older than the state: somebody else moved or removed it
         try:
             published = self.mover.move(entry, move.target, self.clock.now_ns(), move.reason)
-        except CapacityError as error:
+        except (CapacityError, UnavailableError) as error:
             self.report.paused[move.target] = error
             self.report.failures.append(Failure(move, error))
         except ChronicleError as error:
@@ -264,29 +271,47 @@ class _Agent:
             self.report.target_bytes += published.length
 
     def _close_batch(self) -> None:
-        """Publish the catalogs that are behind; only then delete sources."""
+        """Publish the catalogs that are behind; only then delete sources, of tiers whose catalogs are not behind."""
         for tier in self.manifest.dirty():
-            encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
-            catalog = catalog_of(self.manifest.home_id(), tier, encoding, self._entries.values())
-            publish_catalog(
-                self.mover.store(tier),
-                catalog,
-                days=self.manifest.dirty_days(tier),
-                now_ns=self.clock.now_ns(),
-                history=self.manifest.history_head(),
-            )
-            self.manifest.clear_dirty(tier)
-            for entry in self._entries.values():
-                if entry.retired and entry.place == tier:
-                    self.hook("cataloged", entry)
+            with self._pausing(tier):
+                self._publish(tier)
+        behind = set(self.manifest.dirty())
         now_ns = self.clock.now_ns()
         self.report.retired_pending = 0
         for key, entry in list(self._entries.items()):
-            if entry.retired:
-                settled = self.mover.discard(entry, now_ns)
-                self.report.deleted += len(entry.retired) - len(settled.retired)
-                self.report.retired_pending += len(settled.retired)
-                self._entries[key] = settled
+            if not entry.retired:
+                continue
+            settled = entry
+            if not behind & {entry.place, *(copy.tier for copy in entry.retired)}:
+                with self._pausing(entry.retired[0].tier):
+                    settled = self.mover.discard(entry, now_ns)
+            self.report.deleted += len(entry.retired) - len(settled.retired)
+            self.report.retired_pending += len(settled.retired)
+            self._entries[key] = settled
+
+    @contextlib.contextmanager
+    def _pausing(self, tier: str) -> Iterator[None]:
+        """Pause a tier that has no space or does not answer, instead of ending the run."""
+        try:
+            yield
+        except (CapacityError, UnavailableError) as error:
+            self.report.paused[tier] = error
+
+    def _publish(self, tier: str) -> None:
+        """Publish a tier's catalog."""
+        encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
+        catalog = catalog_of(self.manifest.home_id(), tier, encoding, self._entries.values())
+        publish_catalog(
+            self.mover.store(tier),
+            catalog,
+            days=self.manifest.dirty_days(tier),
+            now_ns=self.clock.now_ns(),
+            history=self.manifest.history_head(),
+        )
+        self.manifest.clear_dirty(tier)
+        for entry in self._entries.values():
+            if entry.retired and entry.place == tier:
+                self.hook("cataloged", entry)
 
     def _sync_outputs(self, plan: Plan) -> None:
         """Before raw leaves hot, make all that the ETL has written durable: what it read raw for must survive."""

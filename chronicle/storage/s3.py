@@ -6,7 +6,9 @@ them (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ``AWS_REGION`` ...). Keys have no p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from chronicle.core.errors import (
@@ -192,6 +194,7 @@ class S3Requests:
         from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
+        broken = (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError, ResponseParserError, HTTPError)
         try:
             return request()
         except aws.ClientError as error:
@@ -202,7 +205,14 @@ class S3Requests:
                 path=self.location,
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the tier's option profile",
             ) from error
-        except (aws.HTTPClientError, aws.IncompleteReadError, ResponseParserError, HTTPError, OSError) as error:
+        except (
+            aws.ConnectionError,
+            aws.HTTPClientError,
+            aws.IncompleteReadError,
+            ResponseParserError,
+            HTTPError,
+            OSError,
+        ) as error:
             raise UnavailableError(f"could not {attempt} an object: {error}", path=self._path(name)) from error
         except aws.BotoCoreError as error:
             raise StoreError(f"could not {attempt} an object: {error}", path=self._path(name)) from error
@@ -248,6 +258,21 @@ def _client(options: Mapping[str, Any], location: str) -> tuple[dict[str, Any], 
         raise ConfigError(
             "a tier must be readable at once", path=location, found=options["storage_class"], hint="use GLACIER_IR"
         )
+    environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    client = _cached_client(location, tuple(sorted(options.items())), environment, os.getpid())
+    payer = {"RequestPayer": "requester"} if options.get("requester_pays") else {}
+    names = {"sse": "ServerSideEncryption", "sse_kms_key_id": "SSEKMSKeyId", "storage_class": "StorageClass"}
+    write = {theirs: str(options[ours]) for ours, theirs in names.items() if options.get(ours)}
+    return write | payer, payer, client
+
+
+@lru_cache(maxsize=16)
+def _cached_client(
+    location: str, items: tuple[tuple[str, Any], ...], environment: tuple[tuple[str, str], ...], process: int
+) -> Any:
+    """Return a client; making one reads some megabytes of service description, so that stores share them."""
+    del environment, process  # a client is made of them as well, by botocore's own reading
+    options = dict(items)
     try:
         import botocore.session
         from botocore import UNSIGNED
@@ -272,10 +297,7 @@ def _client(options: Mapping[str, Any], location: str) -> tuple[dict[str, Any], 
         )
         session = botocore.session.Session(profile=options.get("profile"))
         region = options.get("region") or session.get_config_variable("region") or "us-east-1"
-        client = session.create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
+        client: Any = session.create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
     except (BotoCoreError, ValueError, TypeError) as error:
         raise ConfigError(f"the store cannot be used: {error}", path=location) from error
-    payer = {"RequestPayer": "requester"} if options.get("requester_pays") else {}
-    names = {"sse": "ServerSideEncryption", "sse_kms_key_id": "SSEKMSKeyId", "storage_class": "StorageClass"}
-    write = {theirs: str(options[ours]) for ours, theirs in names.items() if options.get(ours)}
-    return write | payer, payer, client
+    return client

@@ -169,8 +169,10 @@ class ArchiveSource:
         self._published.refresh()
         return [entry.info(self._store.location) for entry in self._published.entries(queue)]
 
-    def segments_near(self, queue: str, ts: int) -> list[SegmentInfo]:
+    def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
         """Return the segments of `queue` around a moment: see :class:`chronicle.core.source.NearLookup`."""
+        if fresh:
+            self._published.refresh()
         return [entry.info(self._store.location) for entry in self._published.near(queue, ts)]
 
     def sealed_end(self, queue: str) -> int:
