@@ -31,8 +31,8 @@ def open_store(address: str | Path, options: Mapping[str, Any] | None = None) ->
     address : path or str
         A folder, ``file://``, ``s3://bucket/prefix``, or any URL that fsspec opens.
     options : mapping, optional
-        For S3 those of :data:`chronicle.storage.s3.OPTIONS`, for fsspec those of the file system. ``part_bytes``:
-        size of the parts of large uploads.
+        For S3 those of :data:`chronicle.storage.s3_client.OPTIONS`, for fsspec those of the file system; besides
+        ``part_bytes``, the size of the parts of large uploads.
 
     Raises
     ------

@@ -6,9 +6,7 @@ them (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ``AWS_REGION`` ...). Keys have no p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from chronicle.core.errors import (
@@ -21,24 +19,11 @@ from chronicle.core.errors import (
     UnavailableError,
 )
 from chronicle.storage.requests import ConditionFailedError, ConditionRefusedError, Part
+from chronicle.storage.s3_client import client_of
 
-__all__ = ["OPTIONS", "S3Requests"]
+__all__ = ["S3Requests"]
 
 T = TypeVar("T")
-OPTIONS: Final[dict[str, str]] = {
-    "endpoint_url": "Address of the service, for all that is not AWS.",
-    "region": "Region of the bucket.",
-    "profile": "Profile of the shared configuration files.",
-    "anonymous": "true: send no credentials (public buckets).",
-    "path_style": "true: the bucket in the path instead of the host name; the default with an endpoint_url.",
-    "sse": "Server-side encryption: AES256, aws:kms or aws:kms:dsse.",
-    "sse_kms_key_id": "The key of aws:kms.",
-    "storage_class": "As STANDARD_IA or GLACIER_IR; objects must stay readable at once.",
-    "requester_pays": "true: our account pays for requests to another's bucket.",
-    "connect_timeout": "Seconds to wait for a connection (10).",
-    "read_timeout": "Seconds to wait for the next byte of an answer (60).",
-}
-_NOT_READABLE: Final = ("GLACIER", "DEEP_ARCHIVE")
 _AGAIN: Final = {408, 425, 429, 500, 502, 503, 504, 509}
 _AGAIN_CODES: Final = {
     "RequestTimeout",
@@ -63,7 +48,7 @@ class S3Requests:
     url : str
         ``s3://bucket/prefix``.
     options : mapping
-        Of OPTIONS.
+        Of :data:`chronicle.storage.s3_client.OPTIONS`.
 
     Raises
     ------
@@ -81,7 +66,7 @@ class S3Requests:
         if scheme != "s3" or not self._bucket:
             raise ConfigError("this is no S3 URL", expected="s3://bucket/prefix", found=url)
         self.location = f"s3://{self._bucket}" + (f"/{prefix}" if prefix else "")
-        self._write, self._read, self._client = _client(options, self.location)
+        self._write, self._read, self._client = client_of(options, self.location)
 
     def get(self, name: str, start: int | None, length: int | None) -> tuple[bytes, str]:
         """Return a range of an object, or all of it."""
@@ -205,14 +190,7 @@ class S3Requests:
                 path=self.location,
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the tier's option profile",
             ) from error
-        except (
-            aws.ConnectionError,
-            aws.HTTPClientError,
-            aws.IncompleteReadError,
-            ResponseParserError,
-            HTTPError,
-            OSError,
-        ) as error:
+        except (*broken, OSError) as error:
             raise UnavailableError(f"could not {attempt} an object: {error}", path=self._path(name)) from error
         except aws.BotoCoreError as error:
             raise StoreError(f"could not {attempt} an object: {error}", path=self._path(name)) from error
@@ -241,63 +219,3 @@ def _refusal(error: Any, attempt: str, path: str, *, conditional: bool) -> Chron
     if status in (401, 403):
         return StoreError(message, path=path, hint="check the credentials and the bucket's policy")
     return StoreError(message, path=path)
-
-
-def _client(options: Mapping[str, Any], location: str) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """Return (arguments of writes, arguments of all other requests, the client)."""
-    unknown = sorted(set(options) - set(OPTIONS))
-    if unknown:
-        raise ConfigError(
-            "the tier has options that S3 does not know",
-            path=location,
-            expected=", ".join(OPTIONS),
-            found=", ".join(unknown),
-            hint="credentials come from the environment or the shared files, never from chronicle.toml",
-        )
-    if str(options.get("storage_class", "")).upper() in _NOT_READABLE:
-        raise ConfigError(
-            "a tier must be readable at once", path=location, found=options["storage_class"], hint="use GLACIER_IR"
-        )
-    environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    client = _cached_client(location, tuple(sorted(options.items())), environment, os.getpid())
-    payer = {"RequestPayer": "requester"} if options.get("requester_pays") else {}
-    names = {"sse": "ServerSideEncryption", "sse_kms_key_id": "SSEKMSKeyId", "storage_class": "StorageClass"}
-    write = {theirs: str(options[ours]) for ours, theirs in names.items() if options.get(ours)}
-    return write | payer, payer, client
-
-
-@lru_cache(maxsize=16)
-def _cached_client(
-    location: str, items: tuple[tuple[str, Any], ...], environment: tuple[tuple[str, str], ...], process: int
-) -> Any:
-    """Return a client; making one reads some megabytes of service description, so that stores share them."""
-    del environment, process  # a client is made of them as well, by botocore's own reading
-    options = dict(items)
-    try:
-        import botocore.session
-        from botocore import UNSIGNED
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-    except ImportError as error:
-        raise ConfigError(
-            "s3:// needs the package botocore", path=location, hint="pip install 'chronicle-md[s3]'"
-        ) from error
-    endpoint = options.get("endpoint_url")
-    style = "path" if options.get("path_style", bool(endpoint)) else "auto"
-    anonymous: dict[str, Any] = {"signature_version": UNSIGNED} if options.get("anonymous") else {}
-    try:
-        config = Config(
-            connect_timeout=float(options.get("connect_timeout", 10)),
-            read_timeout=float(options.get("read_timeout", 60)),
-            max_pool_connections=32,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            s3={"addressing_style": style},
-            user_agent_extra="chronicle",
-            **anonymous,
-        )
-        session = botocore.session.Session(profile=options.get("profile"))
-        region = options.get("region") or session.get_config_variable("region") or "us-east-1"
-        client: Any = session.create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
-    except (BotoCoreError, ValueError, TypeError) as error:
-        raise ConfigError(f"the store cannot be used: {error}", path=location) from error
-    return client
