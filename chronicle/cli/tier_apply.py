@@ -14,7 +14,7 @@ from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
     from chronicle.storage.agent import Report
-    from chronicle.storage.policy import Move
+    from chronicle.storage.planning import Move
 
 _EPILOG = """\
 \b
@@ -69,6 +69,8 @@ def print_report(report: Report) -> None:
         f"moved {len(report.moved)} segments: {format_bytes(report.source_bytes)} became "
         f"{format_bytes(report.target_bytes)}{settled}"
     )
+    if report.expired:
+        click.echo(f"removed {len(report.expired)} segments for good, as the policy says")
     if report.retired_pending:
         click.echo(f"{report.retired_pending} sources wait for their grace period to end")
     for entry in report.broken:

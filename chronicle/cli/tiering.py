@@ -19,8 +19,8 @@ def address(path: str, home: Path) -> str | Path:
 
 
 def policy_of(settings: Settings, home: Path) -> Policy:
-    """Return the policy of `settings`: tiers from hot to cold, rules whose tiers exist."""
-    from chronicle.storage.policy import HOT, Policy, Rule, TierPolicy
+    """Return the policy of `settings`: tiers from hot to cold, rules whose tiers exist, limits, holds, prices."""
+    from chronicle.storage.policy import DELETE, HOT, Hold, Limits, Policy, Prices, Rule, TierPolicy
 
     order = sorted(settings.tiers, key=lambda tier: TIER_CLASSES.index(tier.tier_class))
     tiers = tuple(
@@ -32,7 +32,17 @@ def policy_of(settings: Settings, home: Path) -> Policy:
     rules = tuple(
         Rule(rule.source, rule.target, rule.after_ns, rule.match)
         for rule in settings.policy
-        if {rule.source, rule.target} <= known
+        if {rule.source, rule.target} <= known | {DELETE}
     )
     agent = settings.agent
-    return Policy(tiers, rules, agent.keep, agent.grace_ns, agent.raw_waits_for_etl)
+    limited = [tier for tier in order if tier.bytes_max or tier.free_min]
+    return Policy(
+        tiers,
+        rules,
+        agent.keep,
+        agent.grace_ns,
+        agent.raw_waits_for_etl,
+        tuple(Hold(hold.kind, hold.match, hold.start_ts, hold.end_ts, hold.reason) for hold in settings.holds),
+        {tier.name: Limits(tier.bytes_max, tier.free_min, tier.free_target) for tier in limited},
+        {tier.name: Prices(tier.price_gb_month, tier.price_puts, tier.price_gets) for tier in order},
+    )

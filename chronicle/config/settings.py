@@ -10,14 +10,18 @@ import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any
 
 from chronicle.config.units import parse_bytes, parse_duration
+from chronicle.core.errors import RangeError
+from chronicle.core.times import parse_time
 
 __all__ = [
     "AgentSettings",
     "EtlSettings",
     "FeedSettings",
+    "HoldSettings",
     "HomeSettings",
     "PolicyRule",
     "RawSettings",
@@ -128,6 +132,25 @@ def some_of(*known: str) -> Reader:
         return found
 
     return read
+
+
+def price(value: object) -> float:
+    """Read a price."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(f"{value!r} is not a price")
+    return float(value)
+
+
+def moment(value: object) -> int:
+    """Read a time: text (ISO 8601, naive means UTC), a date of TOML, or ns."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = value.isoformat()
+    if isinstance(value, bool) or not isinstance(value, str | int | datetime):
+        raise ValueError(f"{value!r} is not a time")  # noqa: TRY004 - as above
+    try:
+        return parse_time(value)
+    except RangeError as error:
+        raise ValueError(error.message) from error
 
 
 def options(value: object) -> tuple[tuple[str, Any], ...]:
@@ -257,12 +280,35 @@ class TierSettings:
         "zstd", "How segments are stored there: none (as sealed) or zstd (compressed columns).", one_of(*ENCODINGS)
     )
     level: int = setting(3, "The level of zstd: higher is smaller and slower to write.", number(1, 19))
+    bytes_max: int = setting(
+        0, "Above so many stored bytes its oldest segments go on, whatever their age. 0: no bound.", size(0)
+    )
+    free_min: int = setting(0, "With less free space than this its oldest segments go on. 0: no bound.", size(0))
+    free_target: int = setting(0, "They go until so much is free (at least free_min).", size(0))
+    price_gb_month: float = setting(0.0, "What a GB costs a month here; `tier plan` and `status` add up.", price)
+    price_puts: float = setting(0.0, "What 1,000 puts cost.", price)
+    price_gets: float = setting(0.0, "What 1,000 gets cost.", price)
     options: tuple[tuple[str, Any], ...] = setting(
         (),
         "Options of a URL's store, as endpoint_url, region, profile, sse. Never credentials.",
         options,
         example="{ }",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSettings:
+    """[[holds]]: segments that stay, whatever the policy says."""
+
+    kind: str = setting(
+        "pin", "pin: they stay in their tier. legal: they move, and are never deleted.", one_of("pin", "legal")
+    )
+    match: tuple[str, ...] = setting(("*",), "Patterns over queue names.", globs, example='["clean/kraken/*"]')
+    start_ts: int | None = setting(
+        None, "Only with records at or after this (ts_recv, ISO 8601).", moment, key="start", example='"2026-03-01"'
+    )
+    end_ts: int | None = setting(None, "Only with records before this.", moment, key="end", example='"2026-04-01"')
+    reason: str = setting("", "Why; `tier plan` says it.", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +319,7 @@ class PolicyRule:
         ("*",), "Patterns over queue names, as clean/kraken/*/book.q.", globs, example='["clean/*"]'
     )
     source: str = setting("hot", "The tier to move from.", name, key="from")
-    target: str = setting("warm", "The tier to move to.", name, key="to")
+    target: str = setting("warm", "The tier to move to; delete removes segments for good.", name, key="to")
     after_ns: int = setting(
         2 * 3600 * 10**9, "Age since sealing at which a segment is due.", parse_duration, key="after", example='"2h"'
     )
@@ -319,4 +365,5 @@ class Settings:
     agent: AgentSettings = AgentSettings()
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
     policy: tuple[PolicyRule, ...] = DEFAULT_POLICY
+    holds: tuple[HoldSettings, ...] = ()
     feeds: tuple[FeedSettings, ...] = ()

@@ -22,14 +22,16 @@ from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import MANIFEST_FOLDER, Manifest
 from chronicle.storage.moves import Hook, Mover, no_hook
 from chronicle.storage.opening import is_url, local_folder
-from chronicle.storage.policy import HOT, Move, Plan, Policy
-from chronicle.storage.policy import plan as plan_moves
+from chronicle.storage.planning import Move, Plan
+from chronicle.storage.planning import plan as plan_moves
+from chronicle.storage.policy import DELETE, HOT, Policy
 from chronicle.storage.state import gather, hot_entries, merge_hot
 
 __all__ = ["Failure", "Report", "agent_lock", "apply_plan", "make_plan", "run_once"]
 
 LOCK_NAME: Final = "agent.lock"
 BATCH_MOVES: Final = 64
+FAILURES_KEPT: Final = 100
 BATCH_BYTES: Final = 256 * 1024 * 1024
 """After so many moves or source bytes catalogs are published and sources deleted, so that space comes free."""
 
@@ -50,6 +52,7 @@ class Report:
     """What a run did. `paused` names tiers without space, or whose store does not answer: no more was tried there."""
 
     moved: list[Entry] = field(default_factory=list)
+    expired: list[Entry] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     paused: dict[str, ChronicleError] = field(default_factory=dict)
     finished: int = 0
@@ -63,6 +66,7 @@ class Report:
     def add(self, other: Report) -> None:
         """Take in what a further run did."""
         self.moved += other.moved
+        self.expired += other.expired
         self.failures += other.failures
         self.paused |= other.paused
         self.finished += other.finished
@@ -84,6 +88,7 @@ class Report:
         """Return plain values, for ``--json``."""
         return {
             "moved": len(self.moved),
+            "expired": len(self.expired),
             "source_bytes": self.source_bytes,
             "target_bytes": self.target_bytes,
             "finished": self.finished,
@@ -104,7 +109,7 @@ def make_plan(
 ) -> tuple[Plan, list[ChronicleError]]:
     """Return what the policy would move now, and segments that could not be read. Nothing is written."""
     now_ns = (clock or SystemClock()).now_ns()
-    state, errors = gather(home, now_ns=now_ns)
+    state, errors = gather(home, policy, now_ns=now_ns)
     return plan_moves(state, policy, now_ns, everything=everything, prefix=prefix), errors
 
 
@@ -236,7 +241,7 @@ class _Agent:
 
     def perform(self, plan: Plan, progress: Progress | None) -> None:
         """Make the plan's moves, batch by batch."""
-        for tier in sorted({move.target for move in plan.moves}):
+        for tier in sorted({move.target for move in plan.moves} - {DELETE}):
             with self._pausing(tier):
                 check_owner(self.mover.store(tier), self.manifest.home_id())
         self._sync_outputs(plan)
@@ -251,6 +256,26 @@ class _Agent:
             if progress is not None:
                 progress(position + 1, len(plan.moves), move)
         self._close_batch()
+        self._remember_failures()
+
+    def _remember_failures(self) -> None:
+        """Keep what could not be done where ``tier status`` finds it; what went well since is no failure any more."""
+        now_ns = self.clock.now_ns()
+        fresh = [
+            {
+                "queue": failure.move.segment.queue,
+                "number": failure.move.segment.number,
+                "target": failure.move.target,
+                "error": str(failure.error),
+                "ts_ns": now_ns,
+            }
+            for failure in self.report.failures[-FAILURES_KEPT:]
+        ]
+        done = {(entry.queue, entry.number) for entry in (*self.report.moved, *self.report.expired)}
+        told = done | {(row["queue"], row["number"]) for row in fresh}
+        there = {(entry.queue, entry.number) for entry in self._entries.values()}
+        kept = [row for row in self.manifest.failures() if (row["queue"], row["number"]) in there - told]
+        self.manifest.set_failures([*kept, *fresh][-FAILURES_KEPT:])
 
     def _move(self, move: Move) -> None:
         row = move.segment
@@ -258,7 +283,10 @@ class _Agent:
         if entry is None or entry.place != move.source or entry.intent:
             return  # the plan is older than the state: somebody else moved or removed it
         try:
-            published = self.mover.move(entry, move.target, self.clock.now_ns(), move.reason)
+            if move.target == DELETE:
+                published = self.mover.expire(entry, self.clock.now_ns(), move.reason)
+            else:
+                published = self.mover.move(entry, move.target, self.clock.now_ns(), move.reason)
         except (CapacityError, UnavailableError) as error:
             self.report.paused[move.target] = error
             self.report.failures.append(Failure(move, error))
@@ -266,6 +294,9 @@ class _Agent:
             self.report.failures.append(Failure(move, error))
         else:
             self._entries[entry.key] = published
+            if move.target == DELETE:
+                self.report.expired.append(published)
+                return
             self.report.moved.append(published)
             self.report.source_bytes += entry.length
             self.report.target_bytes += published.length

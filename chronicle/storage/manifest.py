@@ -187,6 +187,15 @@ class Manifest:
         if self.tiers() != tiers:
             self._set_meta("tiers", tiers)
 
+    def failures(self) -> list[dict[str, Any]]:
+        """Return what the last runs of the agent could not do: {queue, number, target, error, ts_ns} each."""
+        return list(self._get_meta("failures") or [])
+
+    def set_failures(self, failures: list[dict[str, Any]]) -> None:
+        """Remember what could not be done, for ``tier status``."""
+        if self.failures() != failures:
+            self._set_meta("failures", failures)
+
     def dirty(self) -> list[str]:
         """Return the tiers whose catalog is behind."""
         return sorted({mark.partition("\0")[0] for mark in self._get_meta("dirty") or []})

@@ -19,7 +19,7 @@ from chronicle.storage.entry import Entry, Intent, Retired
 from chronicle.storage.history import Event
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.opening import open_store
-from chronicle.storage.policy import HOT, Policy
+from chronicle.storage.policy import DELETE, HOT, Policy
 from chronicle.storage.scanning import archived_entry, object_name, sealed_entry
 from chronicle.storage.stores import LocalStore, Store
 
@@ -99,6 +99,24 @@ class Mover:
         except ChronicleError:
             return
         self.manifest.put([replace(begun, intent=None)])
+
+    def expire(self, entry: Entry, now_ns: int, reason: str) -> Entry:
+        """Take a segment out of every answer; its object is a retired copy, removed when the catalogs say so too.
+
+        What is left of it is an entry with the place DELETE: that it was removed by policy, and is not missing.
+        """
+        if entry.place == HOT:
+            raise StateError(
+                "the policy removes segments from tiers below hot only",
+                path=self.home / entry.object,
+                hint="chronicle queue retain does so in the home",
+            )
+        retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
+        gone = replace(entry, place=DELETE, object="", offset=0, length=0, retired=(*entry.retired, retired))
+        event = self._event("expired", entry, f"{entry.place}/{entry.object}", "", now_ns, reason)
+        self.manifest.put([gone], dirty=[entry.place], events=[event])
+        self.hook("expired", gone)
+        return gone
 
     def settle(self, entry: Entry, now_ns: int) -> tuple[Entry, str]:
         """Finish or undo an interrupted move; return the entry and ``finished``, ``undone`` or ``broken``.

@@ -19,7 +19,7 @@ from chronicle.storage.catalog import CATALOG_NAME
 from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.opening import is_url, local_folder, open_store
-from chronicle.storage.policy import HOT
+from chronicle.storage.policy import DELETE, HOT
 from chronicle.storage.published import PublishedCatalog
 from chronicle.storage.state import visible
 from chronicle.storage.stores import LocalStore, Store
@@ -118,7 +118,7 @@ class TieredSource:
         known = self._known.get(queue)
         if known is None or known[0] != version:
             entries = visible(self.home, manifest.entries(queue))
-            known = version, {entry.number: entry for entry in entries if entry.place != HOT}
+            known = version, {entry.number: entry for entry in entries if entry.place not in (HOT, DELETE)}
             self._known[queue] = known
         return known[1]
 

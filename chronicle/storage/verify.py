@@ -30,7 +30,7 @@ from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import segment_checksum
 from chronicle.storage.opening import open_store
-from chronicle.storage.policy import HOT
+from chronicle.storage.policy import DELETE, HOT
 from chronicle.storage.scanning import scan_root
 from chronicle.storage.source import TieredSource
 from chronicle.storage.state import visible
@@ -146,7 +146,8 @@ class _Check:
         if manifest is not None:
             entries = self._guard(manifest.entries) or []
         mine = [entry for entry in visible(self.root, entries) if entry.queue.startswith(self.prefix)]
-        moved = {entry.key: entry for entry in mine if entry.place != HOT}
+        moved = {entry.key: entry for entry in mine if entry.place not in (HOT, DELETE)}
+        expired = [entry for entry in mine if entry.place == DELETE]
         known_hot = {entry.key: entry for entry in mine if entry.place == HOT}
         if manifest is not None:
             self._entries(moved, manifest.store)
@@ -159,7 +160,7 @@ class _Check:
         names = self._guard(lambda: TieredSource(self.root).queues(self.prefix)) or []
         for name in names:
             infos = [info for key, info in hot.items() if key[0] == name]
-            infos += [entry.info("") for entry in moved.values() if entry.queue == name]
+            infos += [entry.info("") for entry in (*moved.values(), *expired) if entry.queue == name]
             self._continuity(name, infos)
             self._ends(name, infos, marks.get(name, 0))
         return len(names)

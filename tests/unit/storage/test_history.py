@@ -53,11 +53,9 @@ def test_every_move_and_deletion_is_told(tmp_path: Path) -> None:
     apply_all(tmp_path, policy)
     apply_all(tmp_path, policy)
     events = manifest_of(tmp_path).history()
-    told = [(event.action, event.segment, event.source.split("/")[0], event.target.split("/")[0]) for event in events]
-    assert sorted(told) == sorted(
-        [(action, number, source, target) for number in (0, 1) for source, target in (("hot", "warm"), ("warm", "cold"))
-         for action in ("moved", "deleted")]
-    )  # fmt: skip
+    told = {(event.action, event.segment, event.source[:4], event.target[:4]) for event in events}
+    hops = [("hot/", "warm"), ("warm", "cold")]
+    assert told == {(what, number, *hop) for what in ("moved", "deleted") for number in (0, 1) for hop in hops}
     assert [event.number for event in events] == list(range(1, 9))
     assert manifest_of(tmp_path).history_head() == (8, events[-1].hash)
     assert read_pointer(LocalStore(tmp_path / "cold")).history[0] >= 5  # type: ignore[union-attr]
