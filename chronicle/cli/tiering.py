@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from chronicle.config.settings import TIER_CLASSES, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronicle.storage.agent import AgentOptions
     from chronicle.storage.policy import Policy
 
-__all__ = ["policy_of"]
+__all__ = ["options_of", "policy_of"]
 
 
 def address(path: str, home: Path) -> str | Path:
@@ -46,3 +49,11 @@ def policy_of(settings: Settings, home: Path) -> Policy:
         {tier.name: Limits(tier.bytes_max, tier.free_min, tier.free_target) for tier in limited},
         {tier.name: Prices(tier.price_gb_month, tier.price_puts, tier.price_gets) for tier in order},
     )
+
+
+def options_of(settings: Settings, stop: Callable[[], bool] | None = None) -> AgentOptions:
+    """Return how the agent performs plans."""
+    from chronicle.storage.agent import AgentOptions
+
+    agent = settings.agent
+    return AgentOptions(agent.at_once, agent.bandwidth, stop or (lambda: False))

@@ -260,6 +260,10 @@ class AgentSettings:
         True, "A raw segment stays hot until every ETL shard that reads it is past it.", switch
     )
     keep: tuple[str, ...] = setting(("etl/*", "control/*"), "Queues that never move, as patterns.", globs)
+    at_once: int = setting(2, "How many moves are made at once.", number(1, 64))
+    bandwidth: int = setting(
+        0, "Bytes a second that moves read back and write, at most; 0: as they come.", size(0), example='"0"'
+    )
 
 
 @dataclass(frozen=True, slots=True)

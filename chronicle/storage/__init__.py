@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from chronicle.storage.agent import Failure, Report, agent_lock, apply_plan, make_plan, run_once
+    from chronicle.storage.agent import AgentOptions, agent_lock, apply_plan, make_plan, run_once
     from chronicle.storage.archive import ArchivedSegment
     from chronicle.storage.encode import EncodeOptions, encode_segment
     from chronicle.storage.entry import Entry
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from chronicle.storage.planning import Held, Move, Plan, plan
     from chronicle.storage.policy import Hold, Limits, Policy, Prices, Rule, TierPolicy, default_policy
     from chronicle.storage.rebuild import RebuildReport, rebuild_manifest
+    from chronicle.storage.report import Failure, Report
     from chronicle.storage.source import ArchiveSource, TieredSource, open_source
     from chronicle.storage.status import TierRow, TierStatus, tier_status
     from chronicle.storage.stores import LocalStore, Store
     from chronicle.storage.verify import Finding, VerifyReport
 
 __all__ = [
+    "AgentOptions",
     "ArchiveSource",
     "ArchivedSegment",
     "EncodeOptions",
@@ -60,11 +62,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AgentOptions": "agent",
     "ArchiveSource": "source",
     "ArchivedSegment": "archive",
     "EncodeOptions": "encode",
     "Entry": "entry",
-    "Failure": "agent",
+    "Failure": "report",
     "Finding": "verify",
     "Held": "planning",
     "Hold": "policy",
@@ -76,7 +79,7 @@ _HOMES = {
     "Policy": "policy",
     "Prices": "policy",
     "RebuildReport": "rebuild",
-    "Report": "agent",
+    "Report": "report",
     "Rule": "policy",
     "Store": "stores",
     "TierPolicy": "policy",

@@ -7,8 +7,9 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,9 +26,11 @@ from chronicle.storage.opening import is_url, local_folder
 from chronicle.storage.planning import Move, Plan
 from chronicle.storage.planning import plan as plan_moves
 from chronicle.storage.policy import DELETE, HOT, Policy
+from chronicle.storage.report import Failure, Report
 from chronicle.storage.state import gather, hot_entries, merge_hot
+from chronicle.storage.throttle import Throttle
 
-__all__ = ["Failure", "Report", "agent_lock", "apply_plan", "make_plan", "run_once"]
+__all__ = ["AgentOptions", "agent_lock", "apply_plan", "make_plan", "run_once"]
 
 LOCK_NAME: Final = "agent.lock"
 BATCH_MOVES: Final = 64
@@ -40,68 +43,15 @@ Progress = Callable[[int, int, Move], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A move that was not made, and the error."""
+class AgentOptions:
+    """How a plan is performed: so many moves at once, at most so many bytes a second (0: as they come).
 
-    move: Move
-    error: ChronicleError
+    `stop` is asked before each move; one that was begun is finished.
+    """
 
-
-@dataclass(slots=True)
-class Report:
-    """What a run did. `paused` names tiers without space, or whose store does not answer: no more was tried there."""
-
-    moved: list[Entry] = field(default_factory=list)
-    expired: list[Entry] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    paused: dict[str, ChronicleError] = field(default_factory=dict)
-    finished: int = 0
-    undone: int = 0
-    broken: list[Entry] = field(default_factory=list)
-    deleted: int = 0
-    retired_pending: int = 0
-    source_bytes: int = 0
-    target_bytes: int = 0
-
-    def add(self, other: Report) -> None:
-        """Take in what a further run did."""
-        self.moved += other.moved
-        self.expired += other.expired
-        self.failures += other.failures
-        self.paused |= other.paused
-        self.finished += other.finished
-        self.undone += other.undone
-        self.broken = other.broken
-        self.deleted += other.deleted
-        self.retired_pending = other.retired_pending
-        self.source_bytes += other.source_bytes
-        self.target_bytes += other.target_bytes
-
-    def raise_for_failures(self) -> None:
-        """Raise the first error, if there was one."""
-        for error in self.paused.values():
-            raise error
-        for failure in self.failures:
-            raise failure.error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for ``--json``."""
-        return {
-            "moved": len(self.moved),
-            "expired": len(self.expired),
-            "source_bytes": self.source_bytes,
-            "target_bytes": self.target_bytes,
-            "finished": self.finished,
-            "undone": self.undone,
-            "broken": [list(entry.key) for entry in self.broken],
-            "deleted": self.deleted,
-            "retired_pending": self.retired_pending,
-            "paused": {tier: error.to_dict() for tier, error in self.paused.items()},
-            "failures": [
-                {"queue": item.move.segment.queue, "number": item.move.segment.number} | item.error.to_dict()
-                for item in self.failures
-            ],
-        }
+    at_once: int = 1
+    bandwidth_bytes: int = 0
+    stop: Callable[[], bool] = lambda: False
 
 
 def make_plan(
@@ -121,6 +71,7 @@ def apply_plan(
     clock: Clock | None = None,
     progress: Progress | None = None,
     hook: Hook = no_hook,
+    options: AgentOptions | None = None,
 ) -> Report:
     """Perform a plan: settle interrupted moves first, then move, publish catalogs, delete due sources.
 
@@ -138,7 +89,7 @@ def apply_plan(
     with agent_lock(home, now_ns=clock.now_ns()):
         manifest = Manifest.open(home, create=True)
         assert manifest is not None
-        agent = _Agent(home, manifest, policy, clock, hook)
+        agent = _Agent(home, manifest, policy, clock, hook, options or AgentOptions())
         agent.settle()
         agent.perform(plan, progress)
         return agent.report
@@ -152,11 +103,12 @@ def run_once(
     prefix: str = "",
     clock: Clock | None = None,
     progress: Progress | None = None,
+    options: AgentOptions | None = None,
 ) -> Report:
     """Plan and apply: one duty cycle of ``chronicle tier run``."""
     clock = clock or SystemClock()
     plan, _ = make_plan(home, policy, everything=everything, prefix=prefix, clock=clock)
-    return apply_plan(home, plan, policy, clock=clock, progress=progress)
+    return apply_plan(home, plan, policy, clock=clock, progress=progress, options=options)
 
 
 @contextlib.contextmanager
@@ -201,12 +153,16 @@ def _holder(file: IO[bytes]) -> str:
 class _Agent:
     """One run over one home."""
 
-    def __init__(self, home: Path, manifest: Manifest, policy: Policy, clock: Clock, hook: Hook) -> None:
+    def __init__(
+        self, home: Path, manifest: Manifest, policy: Policy, clock: Clock, hook: Hook, options: AgentOptions
+    ) -> None:
         self.home = home
         self.manifest = manifest
         self.policy = policy
         self.clock = clock
-        self.mover = Mover(home, manifest, policy, hook, agent_name())
+        self.options = options
+        throttle = Throttle(options.bandwidth_bytes, clock)
+        self.mover = Mover(home, manifest, policy, hook, agent_name(), throttle)
         self.hook = hook
         self.report = Report()
         self._entries: dict[tuple[str, int, int], Entry] = {}
@@ -245,17 +201,16 @@ class _Agent:
             with self._pausing(tier):
                 check_owner(self.mover.store(tier), self.manifest.home_id())
         self._sync_outputs(plan)
-        moves, size = 0, 0
-        for position, move in enumerate(plan.moves):
-            if move.target not in self.report.paused:
-                self._move(move)
-            moves, size = moves + 1, size + move.source_bytes
-            if moves >= BATCH_MOVES or size >= BATCH_BYTES:
+        done = 0
+        with ThreadPoolExecutor(self.options.at_once, thread_name_prefix="tier") as pool:
+            for batch in _batches(plan.moves):
+                outcomes = map(self._try, batch) if self.options.at_once == 1 else pool.map(self._try, batch)
+                for move, outcome in zip(batch, outcomes, strict=True):
+                    self._take(move, outcome)
+                    done += 1
+                    if progress is not None:
+                        progress(done, len(plan.moves), move)
                 self._close_batch()
-                moves, size = 0, 0
-            if progress is not None:
-                progress(position + 1, len(plan.moves), move)
-        self._close_batch()
         self._remember_failures()
 
     def _remember_failures(self) -> None:
@@ -277,29 +232,39 @@ class _Agent:
         kept = [row for row in self.manifest.failures() if (row["queue"], row["number"]) in there - told]
         self.manifest.set_failures([*kept, *fresh][-FAILURES_KEPT:])
 
-    def _move(self, move: Move) -> None:
+    def _try(self, move: Move) -> Entry | ChronicleError | None:
+        """Make one move, in a thread of its own where several are made at once; None: it was not begun."""
         row = move.segment
         entry = self._entries.get((row.queue, row.generation, row.number))
+        if move.target in self.report.paused or self.options.stop():
+            return None
         if entry is None or entry.place != move.source or entry.intent:
-            return  # the plan is older than the state: somebody else moved or removed it
+            return None  # the plan is older than the state: somebody else moved or removed it
         try:
             if move.target == DELETE:
-                published = self.mover.expire(entry, self.clock.now_ns(), move.reason)
-            else:
-                published = self.mover.move(entry, move.target, self.clock.now_ns(), move.reason)
+                return self.mover.expire(entry, self.clock.now_ns(), move.reason)
+            return self.mover.move(entry, move.target, self.clock.now_ns(), move.reason)
         except (CapacityError, UnavailableError) as error:
             self.report.paused[move.target] = error
-            self.report.failures.append(Failure(move, error))
+            return error
         except ChronicleError as error:
-            self.report.failures.append(Failure(move, error))
-        else:
-            self._entries[entry.key] = published
+            return error
+
+    def _take(self, move: Move, outcome: Entry | ChronicleError | None) -> None:
+        """Put the outcome of a move into the state and the report."""
+        row = move.segment
+        key = row.queue, row.generation, row.number
+        if isinstance(outcome, ChronicleError):
+            self.report.failures.append(Failure(move, outcome))
+            self._entries[key] = self.manifest.get(key) or self._entries[key]  # its intent may stand
+        elif outcome is not None:
+            before, self._entries[key] = self._entries[key], outcome
             if move.target == DELETE:
-                self.report.expired.append(published)
+                self.report.expired.append(outcome)
                 return
-            self.report.moved.append(published)
-            self.report.source_bytes += entry.length
-            self.report.target_bytes += published.length
+            self.report.moved.append(outcome)
+            self.report.source_bytes += before.length
+            self.report.target_bytes += outcome.length
 
     def _close_batch(self) -> None:
         """Publish the catalogs that are behind; only then delete sources, of tiers whose catalogs are not behind."""
@@ -353,6 +318,20 @@ class _Agent:
             for number, path in source.queue(name).segment_files().items():
                 if path.suffix == SEGMENT_OPEN_SUFFIX:
                     _sync_file(path, number)
+
+
+def _batches(moves: Sequence[Move]) -> Iterator[list[Move]]:
+    """Yield the moves in the batches after which catalogs are published."""
+    batch: list[Move] = []
+    size = 0
+    for move in moves:
+        batch.append(move)
+        size += move.source_bytes
+        if len(batch) >= BATCH_MOVES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _sync_file(path: Path, number: int) -> None:

@@ -6,11 +6,12 @@ the transaction that publishes it, the source is deleted only after that transac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from chronicle.core.clock import SystemClock
 from chronicle.core.errors import ChronicleError, ConfigError, CorruptionError, NotFoundError, StateError
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment, check_archived
@@ -22,6 +23,7 @@ from chronicle.storage.opening import open_store
 from chronicle.storage.policy import DELETE, HOT, Policy
 from chronicle.storage.scanning import archived_entry, object_name, sealed_entry
 from chronicle.storage.stores import LocalStore, Store
+from chronicle.storage.throttle import Throttle
 
 __all__ = ["STEPS", "Mover"]
 
@@ -45,6 +47,7 @@ class Mover:
     policy: Policy
     hook: Hook = no_hook
     agent: str = ""
+    throttle: Throttle = field(default_factory=lambda: Throttle(0, SystemClock()))
     stores: dict[str, Store] = field(default_factory=dict)
 
     def store(self, tier: str) -> Store:
@@ -231,16 +234,22 @@ class Mover:
                 and store.link(source.path(entry.object), temporary)
             )
             if not linked:
-                store.put(temporary, _copied(source, entry))
+                store.put(temporary, self._slowly(_copied(source, entry)))
         elif entry.encoding == "none":
             options = EncodeOptions(level=self.policy.tier(target).level)
             with LocalSegment(_file(source, entry), queue=entry.queue, place=entry.place) as segment:
-                store.put(temporary, encode_segment(segment, options))
+                store.put(temporary, self._slowly(encode_segment(segment, options)))
         else:
             with ArchivedSegment(
                 source, entry.object, place=entry.place, offset=entry.offset, length=entry.length
             ) as archived:
-                store.put(temporary, _decoded(archived))
+                store.put(temporary, self._slowly(_decoded(archived)))
+
+    def _slowly(self, parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yield the parts no faster than the bandwidth allows; reading them back counts as well."""
+        for part in parts:
+            self.throttle.take(2 * len(part))
+            yield part
 
     def _verify(self, store: Store, name: str, entry: Entry, encoding: str) -> None:
         """Read an object back whole and compare it with what was sealed."""

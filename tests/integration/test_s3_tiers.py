@@ -13,7 +13,7 @@ import pytest
 import chronicle
 from chronicle.cli.main import run
 from chronicle.core.errors import StateError, UnavailableError
-from chronicle.storage.agent import apply_plan, make_plan
+from chronicle.storage.agent import AgentOptions, apply_plan, make_plan
 from chronicle.storage.patience import Breaker, Patience
 from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
 from chronicle.storage.rebuild import rebuild_manifest
@@ -212,7 +212,7 @@ def many_segments(home: Path, count: int) -> Path:
 def move_through_faults(home: Path, root: S3, count: int, seed: int) -> None:
     """Move `count` segments to S3 while 30 % of the requests fail, until all are there; check each deletion."""
     truth = source_records(TieredSource(home))
-    apply_all(home, s3_policy(home, root))
+    apply_all(home, s3_policy(home, root), options=AgentOptions(at_once=2))
     plain = client(root[1]["endpoint_url"])
     prefix = root[0].partition(f"{BUCKET}/")[2]
     with FaultyProxy(root[1]["endpoint_url"], share=0.3, seed=seed) as proxy:
@@ -231,7 +231,7 @@ def move_through_faults(home: Path, root: S3, count: int, seed: int) -> None:
         for _ in range(20):
             plan, _ = make_plan(home, policy, everything=True)
             try:
-                apply_plan(home, plan, policy, hook=hook)
+                apply_plan(home, plan, policy, hook=hook, options=AgentOptions(at_once=4))
             except UnavailableError:
                 continue  # a catalog could not be published; the next run does
             if {info.place for info in TieredSource(home).segments(BOOK)} == {"cold"}:

@@ -388,7 +388,7 @@ def test_no_space_on_a_target_pauses_it_and_is_told(tmp_path: Path, monkeypatch:
     assert cursor_records(home) == truth
     status = tier_status(home, policy)
     assert "no space" in status.failed[0]["error"]
-    assert [path for path in home.rglob(".tmp-*")] == []
+    assert list(home.rglob(".tmp-*")) == []
     assert len(apply_all(home, policy).moved) == 3
     assert tier_status(home, policy).failed == ()
     assert cursor_records(home) == truth
