@@ -28,6 +28,11 @@ from chronicle.core.tail_mark import TailMark, write_tail_mark
 __all__ = ["Tail", "map_fresh", "map_tail", "recover"]
 
 _ZERO_CHUNK = bytes(1 << 20)
+_LOOKS_MAX = 100
+
+
+class _MovedError(Exception):
+    """A sealed segment is gone since the folder was listed."""
 
 
 @dataclass(slots=True)
@@ -55,12 +60,27 @@ def recover(queue: QueueFolder) -> Tail:
         When committed records are damaged: path, offset, and what to do.
     """
     _remove_leftovers(queue)
+    for _ in range(_LOOKS_MAX):
+        try:
+            return _recover(queue)
+        except _MovedError:
+            continue  # retention or the tiering agent took a segment between the listing and the look
+    raise NotFoundError("the queue's segments vanish as they are looked at", path=queue.path)
+
+
+def _recover(queue: QueueFolder) -> Tail:
     mark = queue.tail_mark()
     files = queue.segment_files()
     tail = Tail(None, mark.next_number, mark.next_base_index, mark.last_ts_recv, mark.last_data_bytes)
+    sealed = {number for number, path in files.items() if path.suffix == layout.SEGMENT_SEALED_SUFFIX}
     for number, path in files.items():
-        if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
-            info = segment_info(path, queue.name)
+        if number in sealed:
+            if number + 1 in sealed:
+                continue  # the next one knows where it ended
+            try:
+                info = segment_info(path, queue.name)
+            except NotFoundError as error:
+                raise _MovedError from error
             if number >= tail.next_number:
                 last_ts = max(info.ts_last, tail.last_ts_recv)
                 tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)

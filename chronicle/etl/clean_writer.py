@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,23 @@ from chronicle.etl.outlet import DAY_NS, SIZES, Chunk, Tail
 
 __all__ = ["QueueSink", "queue_identity"]
 
-OPEN_QUEUES_MAX = 256
-"""Appenders hold a lock file and a map each; beyond this many the longest unused is closed."""
+OPEN_QUEUES_MAX = 16_000
+"""Appenders hold a descriptor and two maps each; beyond this many the longest unused is closed. (Linux gives a
+process 65,530 maps.)"""
+DESCRIPTORS_KEPT_FREE = 256
+OPEN_QUEUES_MIN = 64
+
+
+def open_queues_max() -> int:
+    """Return how many clean queues may be open at once under this process' limit of descriptors.
+
+    To open a queue again costs about a millisecond: a shard of more queues than this is slow. ``chronicle etl run``
+    raises the limit as far as the host lets it.
+    """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return OPEN_QUEUES_MAX
+    return min(max(allowed - DESCRIPTORS_KEPT_FREE, OPEN_QUEUES_MIN), OPEN_QUEUES_MAX)
 
 
 def queue_identity(queue: str, generation: int) -> bytes:
@@ -68,6 +84,7 @@ class QueueSink:
         self._generation = generation
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._tails: dict[str, Tail] = {}
+        self._open_max = open_queues_max()
         self.records_written = 0
 
     def __enter__(self) -> QueueSink:
@@ -142,7 +159,7 @@ class QueueSink:
         if held is not None:
             self._open.move_to_end(queue)
             return held
-        while len(self._open) >= OPEN_QUEUES_MAX:
+        while len(self._open) >= self._open_max:
             self._open.popitem(last=False)[1].appender.close()
         stored = Queue.create(
             self._home / queue,

@@ -102,6 +102,8 @@ class Cast:
     def kill(self, role: int) -> None:
         """kill -9; it must have been alive: a reader or writer that failed by itself has seen something wrong."""
         ended, status = os.waitpid(self.pids[role], os.WNOHANG)
+        if ended:
+            self.pids[role] = 0
         assert ended == 0, f"process {role} ended by itself ({status}): its traceback is on stderr"
         os.kill(self.pids[role], signal.SIGKILL)
         os.waitpid(self.pids[role], 0)
