@@ -6,12 +6,16 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chronicle.cli import show
 from chronicle.cli.bar import Bar
 from chronicle.cli.options import home_option, json_option, need_home
+
+if TYPE_CHECKING:
+    from chronicle.storage.policy import Policy
 
 SETTLE_NS = 500_000_000
 
@@ -69,7 +73,21 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
                 report.raise_for_failures()
             except ChronicleError as error:
                 show.note(f"chronicle: {error}; tried again in {pause_ns / 1e9:g} s")
+            if settings.agent.scrub_ns and not stopper.event.is_set():
+                _scrub(home, policy, settings.agent.scrub_ns, pause_ns)
             if not stopper.event.is_set():
                 wake.wait(pause_ns / 1e9)
             stopper.event.wait(min(pause_ns, SETTLE_NS) / 1e9)  # segments are sealed several at once
     ctx.exit(stopper.exit_code)
+
+
+def _scrub(home: Path, policy: Policy, period_ns: int, pause_ns: int) -> None:
+    """Prove the next objects; say what was damaged."""
+    from chronicle.storage.repair import scrub, scrub_budget
+    from chronicle.storage.status import tier_status
+
+    stored = sum(row.stored_bytes for row in tier_status(home, policy).tiers[1:])
+    report = scrub(home, policy, budget_bytes=scrub_budget(stored, period_ns, pause_ns))
+    for item in report.damaged:
+        outcome = f"replaced by {item.copy}" if item.copy else "no whole copy was found"
+        show.note(f"chronicle: segment {item.entry.number} of {item.entry.queue}: {item.error}; {outcome}")

@@ -67,6 +67,8 @@ def command(home: Path, as_json: bool) -> None:
         click.echo(
             f"failed: segment {failed['number']} of {failed['queue']} to {failed['target']}: {failed['error']}"
         )
+    for damaged in status.damaged:
+        click.echo(f"damaged: segment {damaged['number']} of {damaged['queue']}: {damaged['error']}")
     for entry in status.interrupted:
         click.echo(f"interrupted: segment {entry.number} of {entry.queue}, published in {entry.place}")
     if status.retired_copies:

@@ -261,6 +261,13 @@ class AgentSettings:
     )
     keep: tuple[str, ...] = setting(("etl/*", "control/*"), "Queues that never move, as patterns.", globs)
     at_once: int = setting(2, "How many moves are made at once.", number(1, 64))
+    scrub_ns: int = setting(
+        0,
+        "Read and prove every object below hot once in this time, a little at each look; 0s: never.",
+        parse_duration,
+        key="scrub",
+        example='"0s"',
+    )
     bandwidth: int = setting(
         0, "Bytes a second that moves read back and write, at most; 0: as they come.", size(0), example='"0"'
     )

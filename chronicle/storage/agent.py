@@ -166,6 +166,7 @@ class _Agent:
         self.hook = hook
         self.report = Report()
         self._entries: dict[tuple[str, int, int], Entry] = {}
+        self._touched: set[str] = set()
 
     def settle(self) -> None:
         """Record what is new, remember the tiers, finish or undo what was interrupted, delete what is due."""
@@ -193,6 +194,8 @@ class _Agent:
             else:
                 self.report.undone += 1
         self._entries = merged
+        behind = self.manifest.dirty()
+        self._touched = {entry.queue for entry in merged.values() if entry.retired or entry.place in behind}
         self._close_batch()
 
     def perform(self, plan: Plan, progress: Progress | None) -> None:
@@ -259,6 +262,7 @@ class _Agent:
             self._entries[key] = self.manifest.get(key) or self._entries[key]  # its intent may stand
         elif outcome is not None:
             before, self._entries[key] = self._entries[key], outcome
+            self._touched.add(outcome.queue)
             if move.target == DELETE:
                 self.report.expired.append(outcome)
                 return
@@ -272,6 +276,7 @@ class _Agent:
             with self._pausing(tier):
                 self._publish(tier)
         behind = set(self.manifest.dirty())
+        self._mark_tiered(behind)
         now_ns = self.clock.now_ns()
         self.report.retired_pending = 0
         for key, entry in list(self._entries.items()):
@@ -284,6 +289,33 @@ class _Agent:
             self.report.deleted += len(entry.retired) - len(settled.retired)
             self.report.retired_pending += len(settled.retired)
             self._entries[key] = settled
+
+    def _mark_tiered(self, behind: set[str]) -> None:
+        """Raise the queues' tiered watermarks to the end of what is published below hot, without a hole.
+
+        They are lower bounds: where a control page cannot be written, or the queue is gone, nothing is said.
+        """
+        if not self._touched:
+            return
+        rows: dict[str, list[Entry]] = {}
+        for entry in self._entries.values():
+            if entry.queue in self._touched:
+                rows.setdefault(entry.queue, []).append(entry)
+        source = LocalSource(self.home)
+        for queue, entries in rows.items():
+            with contextlib.suppress(ChronicleError):
+                found = source.queue(queue)
+                generation = found.settings.generation
+                end = None
+                for entry in sorted(entries, key=lambda entry: entry.number):
+                    if entry.generation != generation:
+                        continue
+                    if entry.place == HOT or entry.place in behind or (end is not None and entry.base_index != end):
+                        break
+                    end = entry.end_index
+                if end is not None:
+                    found.mark_tiered(end)
+        self._touched -= {queue for queue, entries in rows.items() if not behind & {entry.place for entry in entries}}
 
     @contextlib.contextmanager
     def _pausing(self, tier: str) -> Iterator[None]:

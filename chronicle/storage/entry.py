@@ -14,6 +14,8 @@ __all__ = ["Entry", "Intent", "Retired"]
 NO_DAY: Final = "none"
 PACKS_FOLDER: Final = "packs/"
 """Objects below it hold several segments."""
+QUARANTINE: Final = "quarantine/"
+"""Below it are damaged objects that were set aside."""
 YEAR_9999_NS: Final = 253_370_764_800 * 10**9
 
 

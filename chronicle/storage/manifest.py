@@ -196,6 +196,24 @@ class Manifest:
         if self.failures() != failures:
             self._set_meta("failures", failures)
 
+    def scrubbed(self) -> list[Any] | None:
+        """Return the key of the entry that scrubbing came to, None at the beginning."""
+        found = self._get_meta("scrubbed")
+        return None if found is None else list(found)
+
+    def set_scrubbed(self, key: list[Any]) -> None:
+        """Remember where scrubbing came to."""
+        self._set_meta("scrubbed", key)
+
+    def damaged(self) -> list[dict[str, Any]]:
+        """Return the segments of which scrubbing found no whole copy: {queue, generation, number, error} each."""
+        return list(self._get_meta("damaged") or [])
+
+    def set_damaged(self, rows: list[dict[str, Any]]) -> None:
+        """Remember what is damaged, for ``tier status``."""
+        if self.damaged() != rows:
+            self._set_meta("damaged", rows)
+
     def dirty(self) -> list[str]:
         """Return the tiers whose catalog is behind."""
         return sorted({mark.partition("\0")[0] for mark in self._get_meta("dirty") or []})

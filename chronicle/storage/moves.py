@@ -116,7 +116,7 @@ class Mover:
             )
         retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
         gone = replace(entry, place=DELETE, object="", offset=0, length=0, retired=(*entry.retired, retired))
-        event = self._event("expired", entry, f"{entry.place}/{entry.object}", "", now_ns, reason)
+        event = self.event("expired", entry, f"{entry.place}/{entry.object}", "", now_ns, reason)
         self.manifest.put([gone], dirty=[entry.place], events=[event])
         self.hook("expired", gone)
         return gone
@@ -156,7 +156,7 @@ class Mover:
         left = tuple(copy for copy in entry.retired if copy not in due)
         settled = replace(entry, retired=left)
         told = [
-            self._event("deleted", entry, f"{copy.tier}/{copy.object}", entry.place, now_ns, "its copy is published")
+            self.event("deleted", entry, f"{copy.tier}/{copy.object}", entry.place, now_ns, "its copy is published")
             for copy in due
         ]
         self.manifest.put([settled], events=told)
@@ -202,12 +202,13 @@ class Mover:
         )
         dirty = {tier} | ({entry.place} - {HOT})
         source, target = f"{entry.place}/{entry.object}", f"{tier}/{name}"
-        event = self._event("moved", published, source, target, now_ns, reason)
+        event = self.event("moved", published, source, target, now_ns, reason)
         self.manifest.put([published], dirty=dirty, events=[event])
         self.hook("published", published)
         return published
 
-    def _event(self, action: str, entry: Entry, source: str, target: str, now_ns: int, reason: str) -> Event:
+    def event(self, action: str, entry: Entry, source: str, target: str, now_ns: int, reason: str) -> Event:
+        """Return what the history says of something done to a segment."""
         return Event(
             ts_ns=now_ns,
             action=action,
@@ -252,18 +253,29 @@ class Mover:
             yield part
 
     def _verify(self, store: Store, name: str, entry: Entry, encoding: str) -> None:
-        """Read an object back whole and compare it with what was sealed."""
-        if encoding == "zstd":
-            footer = check_archived(store, name)
+        """Read a new object back whole and compare it with what was sealed."""
+        self.prove(store, replace(entry, object=name, encoding=encoding, offset=0, length=0))
+
+    def prove(self, store: Store, entry: Entry) -> None:
+        """Read the object of an entry whole and compare it with what was sealed.
+
+        A length of 0 stands for the whole object.
+
+        Raises
+        ------
+        CorruptionError and the other errors of a damaged, foreign, cut or missing object
+        """
+        if entry.encoding == "zstd":
+            footer = check_archived(store, entry.object, offset=entry.offset, length=entry.length or None)
             found = footer.file_checksum, footer.file_bytes
         else:
-            with LocalSegment(_file(store, replace(entry, object=name)), queue=entry.queue) as segment:
+            with LocalSegment(_file(store, entry), queue=entry.queue) as segment:
                 check_sealed(segment)
                 found = segment_checksum(segment), segment.header.file_bytes
         if found != (entry.checksum, entry.file_bytes):
             raise CorruptionError(
                 "what was read back is not the segment that was sealed",
-                path=f"{store.location}/{name}",
+                path=f"{store.location}/{entry.object}",
                 expected=(hex(entry.checksum), entry.file_bytes),
                 found=(hex(found[0]), found[1]),
             )

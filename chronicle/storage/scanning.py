@@ -9,8 +9,8 @@ from chronicle.core.errors import ChronicleError, CorruptionError, TornSegmentEr
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.storage.archive_layout import ARCHIVE_SUFFIX, HEADER, HEADER_BYTES
 from chronicle.storage.catalog import CATALOG_NAME, PARTS_FOLDER
+from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.footers import read_archive_footer
-from chronicle.storage.manifest import Entry
 from chronicle.storage.stores import Store
 
 __all__ = ["archived_entry", "object_name", "scan_root", "sealed_entry"]
@@ -25,7 +25,7 @@ def scan_root(store: Store, place: str, *, now_ns: int, prefix: str = "") -> tup
     errors: list[ChronicleError] = []
     for name, size in store.list(prefix):
         stem = name.rpartition("/")[2]
-        if stem.startswith(".") or name == CATALOG_NAME or name.startswith(PARTS_FOLDER):
+        if stem.startswith(".") or name == CATALOG_NAME or name.startswith((PARTS_FOLDER, QUARANTINE)):
             continue
         try:
             if stem.endswith(ARCHIVE_SUFFIX):

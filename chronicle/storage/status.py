@@ -64,6 +64,7 @@ class TierStatus:
     errors: tuple[ChronicleError, ...]
     pending: Plan
     failed: tuple[dict[str, Any], ...] = ()
+    damaged: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for ``--json``."""
@@ -80,6 +81,7 @@ class TierStatus:
             "pending": {"moves": len(self.pending.moves), "held": len(self.pending.held)}
             | {"source_bytes": self.pending.source_bytes, "requests": self.pending.requests},
             "failed": list(self.failed),
+            "damaged": list(self.damaged),
         }
 
 
@@ -113,6 +115,7 @@ def tier_status(home: str | Path, policy: Policy | None = None, *, clock: Clock 
         errors=tuple(errors),
         pending=plan_moves(state_of(home, policy, entries), policy, now_ns),
         failed=tuple(manifest.failures()) if manifest else (),
+        damaged=tuple(manifest.damaged()) if manifest else (),
     )
 
 

@@ -26,7 +26,7 @@ from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import ARCHIVE_SUFFIX
 from chronicle.storage.catalog import CATALOG_NAME, PARTS_FOLDER, part_names, read_catalog
 from chronicle.storage.encode import check_sealed
-from chronicle.storage.entry import Entry
+from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import segment_checksum
 from chronicle.storage.opening import open_store
@@ -363,7 +363,7 @@ class _Check:
     def _foreign(self, store: Store, known: set[str]) -> None:
         for name, _ in store.list(self.prefix):
             stem = name.rpartition("/")[2]
-            if name in known or name == CATALOG_NAME:
+            if name in known or name == CATALOG_NAME or name.startswith(QUARANTINE):
                 continue
             where = f"{store.location}/{name}"
             if stem.startswith(TEMPORARY_PREFIX):
