@@ -143,6 +143,25 @@ def test_a_book_from_s3_takes_three_requests_at_most(tmp_path: Path, s3_root: S3
         assert opened <= 3
 
 
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_bad_last_object_does_not_touch_earlier_answers(tmp_path: Path, damage: str) -> None:
+    home = tmp_path / "home"
+    moments = clean_home(home)
+    apply_all(home)
+    last = sorted(home.rglob("*.czst"))[-1]
+    if damage == "missing":
+        last.unlink()
+    else:
+        data = bytearray(last.read_bytes())
+        data[-70] ^= 1
+        last.write_bytes(data)
+    for name in ("kraken:BTC-EUR", "kraken:BTC/EUR", "kraken:btc-eur"):
+        assert run(["book", name, "--at", str(moments[0]), "--home", str(home)]) == 0
+        assert run(["book", name, "--at", str(moments[-1]), "--home", str(home)]) == (3 if damage == "missing" else 5)
+    with chronicle.open(home) as store:
+        assert len(store.coverage("kraken:BTC-EUR", "book").segments) == 4
+
+
 def test_a_root_on_s3_belongs_to_one_home(tmp_path: Path, s3_root: S3) -> None:
     one, two = book_home(tmp_path / "one", 1), book_home(tmp_path / "two", 1)
     for home in (one, two):
