@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from chronicle.core.layout import SegmentState
@@ -16,6 +17,7 @@ PACKS_FOLDER: Final = "packs/"
 """Objects below it hold several segments."""
 QUARANTINE: Final = "quarantine/"
 """Below it are damaged objects that were set aside."""
+DAY_NS: Final = 86_400 * 10**9
 YEAR_9999_NS: Final = 253_370_764_800 * 10**9
 
 
@@ -88,7 +90,7 @@ class Entry:
         """The UTC day of the first ts_recv, by which catalogs are parted; NO_DAY without records."""
         if not self.record_count or not 0 <= self.ts_first < YEAR_9999_NS:
             return NO_DAY
-        return datetime.fromtimestamp(self.ts_first // 10**9, UTC).strftime("%Y-%m-%d")
+        return _day(self.ts_first // DAY_NS)
 
     @property
     def state(self) -> str:
@@ -131,3 +133,9 @@ class Entry:
             plain["intent"] = Intent(**plain["intent"])
         plain["retired"] = tuple(Retired(**item) for item in plain.get("retired", ()))
         return cls(**plain)
+
+
+@lru_cache(maxsize=8192)
+def _day(number: int) -> str:
+    """Return the date of a day since 1970; catalogs ask for few days and many entries."""
+    return (date(1970, 1, 1) + timedelta(days=number)).isoformat()
