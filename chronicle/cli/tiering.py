@@ -27,7 +27,15 @@ def policy_of(settings: Settings, home: Path) -> Policy:
 
     order = sorted(settings.tiers, key=lambda tier: TIER_CLASSES.index(tier.tier_class))
     tiers = tuple(
-        TierPolicy(tier.name, address(tier.path, home), tier.encoding, tier.level, dict(tier.options))
+        TierPolicy(
+            tier.name,
+            address(tier.path, home),
+            tier.encoding,
+            tier.level,
+            dict(tier.options),
+            tier.pack if "://" in tier.path else 0,
+            tier.pack_wait_ns,
+        )
         for tier in order
         if tier.name != HOT
     )

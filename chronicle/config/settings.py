@@ -296,6 +296,19 @@ class TierSettings:
     )
     free_min: int = setting(0, "With less free space than this its oldest segments go on. 0: no bound.", size(0))
     free_target: int = setting(0, "They go until so much is free (at least free_min).", size(0))
+    pack: int = setting(
+        8 * 2**20,
+        "At a URL, segments smaller than this go together into objects of this size or more. 0: each by itself.",
+        size(0, 2**30),
+        example='"8 MiB"',
+    )
+    pack_wait_ns: int = setting(
+        6 * 3600 * 10**9,
+        "How long small segments wait for others at most.",
+        parse_duration,
+        key="pack_wait",
+        example='"6h"',
+    )
     price_gb_month: float = setting(0.0, "What a GB costs a month here; `tier plan` and `status` add up.", price)
     price_puts: float = setting(0.0, "What 1,000 puts cost.", price)
     price_gets: float = setting(0.0, "What 1,000 gets cost.", price)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,7 +24,7 @@ from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import MANIFEST_FOLDER, Manifest
 from chronicle.storage.moves import Hook, Mover, no_hook
 from chronicle.storage.opening import is_url, local_folder
-from chronicle.storage.planning import Move, Plan
+from chronicle.storage.planning import Move, Plan, packs
 from chronicle.storage.planning import plan as plan_moves
 from chronicle.storage.policy import DELETE, HOT, Policy
 from chronicle.storage.report import Failure, Report
@@ -206,13 +207,14 @@ class _Agent:
         self._sync_outputs(plan)
         done = 0
         with ThreadPoolExecutor(self.options.at_once, thread_name_prefix="tier") as pool:
-            for batch in _batches(plan.moves):
+            for batch in _batches(packs(plan.moves, self.policy)):
                 outcomes = map(self._try, batch) if self.options.at_once == 1 else pool.map(self._try, batch)
-                for move, outcome in zip(batch, outcomes, strict=True):
-                    self._take(move, outcome)
-                    done += 1
-                    if progress is not None:
-                        progress(done, len(plan.moves), move)
+                for group, outcome in zip(batch, outcomes, strict=True):
+                    for position, move in enumerate(group):
+                        self._take(move, outcome[position] if isinstance(outcome, list) else outcome)
+                        done += 1
+                        if progress is not None:
+                            progress(done, len(plan.moves), move)
                 self._close_batch()
         self._remember_failures()
 
@@ -235,23 +237,37 @@ class _Agent:
         kept = [row for row in self.manifest.failures() if (row["queue"], row["number"]) in there - told]
         self.manifest.set_failures([*kept, *fresh][-FAILURES_KEPT:])
 
-    def _try(self, move: Move) -> Entry | ChronicleError | None:
-        """Make one move, in a thread of its own where several are made at once; None: it was not begun."""
-        row = move.segment
-        entry = self._entries.get((row.queue, row.generation, row.number))
-        if move.target in self.report.paused or self.options.stop():
+    def _try(self, group: list[Move]) -> list[Entry | None] | ChronicleError | None:
+        """Make the moves of a group, in a thread of its own where several are made at once; None: none was begun."""
+        target = group[0].target
+        if target in self.report.paused or self.options.stop():
             return None
-        if entry is None or entry.place != move.source or entry.intent:
-            return None  # the plan is older than the state: somebody else moved or removed it
+        found = [
+            self._entries.get((move.segment.queue, move.segment.generation, move.segment.number)) for move in group
+        ]
+        # Where the plan is older than the state somebody else moved or removed the segment.
+        entries = [
+            entry if entry and entry.place == move.source and not entry.intent else None
+            for entry, move in zip(found, group, strict=True)
+        ]
+        chosen = [entry for entry in entries if entry is not None]
+        if not chosen:
+            return None
+        now_ns, reason = self.clock.now_ns(), group[0].reason
         try:
-            if move.target == DELETE:
-                return self.mover.expire(entry, self.clock.now_ns(), move.reason)
-            return self.mover.move(entry, move.target, self.clock.now_ns(), move.reason)
+            if target == DELETE:
+                moved = [self.mover.expire(chosen[0], now_ns, reason)]
+            elif len(chosen) == 1:
+                moved = [self.mover.move(chosen[0], target, now_ns, reason)]
+            else:
+                moved = self.mover.move_together(chosen, target, now_ns, reason)
         except (CapacityError, UnavailableError) as error:
-            self.report.paused[move.target] = error
+            self.report.paused[target] = error
             return error
         except ChronicleError as error:
             return error
+        done = iter(moved)
+        return [None if entry is None else next(done) for entry in entries]
 
     def _take(self, move: Move, outcome: Entry | ChronicleError | None) -> None:
         """Put the outcome of a move into the state and the report."""
@@ -285,10 +301,19 @@ class _Agent:
             settled = entry
             if not behind & {entry.place, *(copy.tier for copy in entry.retired)}:
                 with self._pausing(entry.retired[0].tier):
-                    settled = self.mover.discard(entry, now_ns)
+                    settled = self.mover.discard(entry, now_ns, partial(self._in_use, key))
             self.report.deleted += len(entry.retired) - len(settled.retired)
             self.report.retired_pending += len(settled.retired)
             self._entries[key] = settled
+
+    def _in_use(self, key: tuple[str, int, int], tier: str, name: str) -> bool:
+        """Return whether a pack holds another segment that is published there, or whose copy is still kept there."""
+        return any(
+            (entry.place, entry.object) == (tier, name)
+            or any((copy.tier, copy.object) == (tier, name) for copy in entry.retired)
+            for other, entry in self._entries.items()
+            if other != key
+        )
 
     def _mark_tiered(self, behind: set[str]) -> None:
         """Raise the queues' tiered watermarks to the end of what is published below hot, without a hole.
@@ -352,13 +377,13 @@ class _Agent:
                     _sync_file(path, number)
 
 
-def _batches(moves: Sequence[Move]) -> Iterator[list[Move]]:
-    """Yield the moves in the batches after which catalogs are published."""
-    batch: list[Move] = []
+def _batches(groups: Sequence[list[Move]]) -> Iterator[list[list[Move]]]:
+    """Yield the groups of moves in the batches after which catalogs are published."""
+    batch: list[list[Move]] = []
     size = 0
-    for move in moves:
-        batch.append(move)
-        size += move.source_bytes
+    for group in groups:
+        batch.append(group)
+        size += sum(move.source_bytes for move in group)
         if len(batch) >= BATCH_MOVES or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0

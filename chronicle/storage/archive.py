@@ -33,7 +33,7 @@ from chronicle.storage.archive_layout import (
 )
 from chronicle.storage.decode import compare, decode_stored, naming
 from chronicle.storage.footers import footer_info, read_footer
-from chronicle.storage.stores import ObjectReader, Store
+from chronicle.storage.stores import ObjectReader, Readable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class ArchivedSegment:
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     name : str
         The object.
     place : str
@@ -98,7 +98,7 @@ class ArchivedSegment:
 
     def __init__(
         self,
-        store: Store,
+        store: Readable,
         name: str,
         *,
         place: str = "warm",
@@ -347,7 +347,7 @@ class ArchivedSegment:
         return self._reader.read(block.object_offset, block.object_bytes)
 
 
-def check_archived(store: Store, name: str, *, offset: int = 0, length: int | None = None) -> ArchiveFooter:
+def check_archived(store: Readable, name: str, *, offset: int = 0, length: int | None = None) -> ArchiveFooter:
     """Read and decode all of an archive object (or of the part of one that holds a segment) and return its footer.
 
     Every byte is checked. From a store that answers by requests it is read in pieces of 8 MiB.

@@ -16,16 +16,18 @@ from chronicle.storage.archive_layout import (
     ArchiveFooter,
     unpack_trailer,
 )
-from chronicle.storage.stores import ObjectReader, Store
+from chronicle.storage.stores import ObjectReader, Readable
 
 __all__ = ["footer_info", "read_archive_footer", "read_footer"]
 
 FOOTER_BYTES_MAX: Final = 64 << 20
 
 
-def read_archive_footer(store: Store, name: str, size: int | None = None) -> tuple[ArchiveFooter, int]:
+def read_archive_footer(
+    store: Readable, name: str, size: int | None = None, offset: int = 0
+) -> tuple[ArchiveFooter, int]:
     """Return an object's footer and its bytes (`size`, where it is known), without decoding a block."""
-    reader = store.reader(name, size=size)
+    reader = store.reader(name, offset=offset, size=size)
     try:
         return read_footer(reader, f"{store.location}/{name}")[0], reader.size
     finally:

@@ -6,6 +6,7 @@ the transaction that publishes it, the source is deleted only after that transac
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from chronicle.core.errors import ChronicleError, ConfigError, CorruptionError, 
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.encode import EncodeOptions, check_sealed, encode_segment
-from chronicle.storage.entry import Entry, Intent, Retired
+from chronicle.storage.entry import PACKS_FOLDER, Entry, Intent, Retired
 from chronicle.storage.history import Event
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.opening import open_store
+from chronicle.storage.packs import Packed, PackWriter, pack_name, read_pack_table
 from chronicle.storage.policy import DELETE, HOT, Policy
 from chronicle.storage.scanning import archived_entry, object_name, sealed_entry
-from chronicle.storage.stores import LocalStore, Store
+from chronicle.storage.stores import LocalStore, MemoryStore, Readable, Store
 from chronicle.storage.throttle import Throttle
 
 __all__ = ["STEPS", "Mover"]
@@ -31,6 +33,7 @@ STEPS: Final = ("intent", "written", "verified", "renamed", "published", "catalo
 """The steps of a move in order; a hook is called after each."""
 
 COPY_BYTES: Final = 4 << 20
+PIECE_BYTES: Final = 8 << 20
 Hook = Callable[[str, Entry], None]
 
 
@@ -103,6 +106,68 @@ class Mover:
             return
         self.manifest.put([replace(begun, intent=None)])
 
+    def move_together(self, entries: list[Entry], target: str, now_ns: int, reason: str = "") -> list[Entry]:
+        """Move segments into one object of a tier, and publish all of them in one transaction.
+
+        Raises
+        ------
+        The errors of :meth:`move`; none of them has moved then.
+        """
+        store, name = self.store(target), pack_name(entries)
+        temporary = store.staging(name)
+        intent = Intent(target, name, temporary, "write", now_ns)
+        begun = [replace(entry, intent=intent) for entry in entries]
+        self.manifest.put(begun)
+        self.hook("intent", begun[0])
+        level = self.policy.tier(target).level
+        writer = PackWriter(entries, lambda entry: self._parts(entry, "zstd", level))
+        try:
+            store.put(temporary, self._slowly(writer))
+            self.hook("written", begun[0])
+            self._verify_pack(store, temporary, entries, writer.rows)
+            self.hook("verified", begun[0])
+            store.rename(temporary, name)
+            self.hook("renamed", begun[0])
+        except Exception:
+            with contextlib.suppress(ChronicleError):  # else the intents stay, and are settled later
+                store.discard(temporary)
+                self.manifest.put(entries)
+            raise
+        published, events = [], []
+        for entry, row in zip(entries, writer.rows, strict=True):
+            retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
+            moved = replace(
+                entry,
+                place=target,
+                encoding="zstd",
+                object=name,
+                offset=row.offset,
+                length=row.length,
+                retired=(*entry.retired, retired),
+            )
+            source = f"{entry.place}/{entry.object}"
+            events.append(self.event("moved", moved, source, f"{target}/{name}", now_ns, reason))
+            published.append(moved)
+        self.manifest.put(published, dirty={target, *(entry.place for entry in entries)} - {HOT}, events=events)
+        self.hook("published", published[0])
+        return published
+
+    def _verify_pack(self, store: Store, name: str, entries: list[Entry], rows: list[Packed]) -> None:
+        """Read a pack back whole, in few requests, and prove each segment in it."""
+        size = store.size(name)
+        if size is None or [(row.queue, row.generation, row.number) for row in rows] != [e.key for e in entries]:
+            raise CorruptionError("a pack is not what was written", path=f"{store.location}/{name}", found=size)
+        reader = store.reader(name, size=size)
+        try:
+            whole = b"".join(reader.read(at, min(PIECE_BYTES, size - at)) for at in range(0, size, PIECE_BYTES))
+        finally:
+            reader.close()
+        fetched = MemoryStore(store.location, {name: whole})
+        for entry, row in zip(entries, rows, strict=True):
+            self.prove(fetched, replace(entry, object=name, encoding="zstd", offset=row.offset, length=row.length))
+        if read_pack_table(fetched, name, size) != rows:
+            raise CorruptionError("a pack's table is not what was written", path=f"{store.location}/{name}")
+
     def expire(self, entry: Entry, now_ns: int, reason: str) -> Entry:
         """Take a segment out of every answer; its object is a retired copy, removed when the catalogs say so too.
 
@@ -139,18 +204,22 @@ class Mover:
             self.manifest.put([settled])
             return settled, "undone"
         encoding = self.policy.tier(intent.tier).encoding if intent.tier in self.policy.names else "zstd"
-        if target.size(intent.object) is None:
+        if target.size(intent.object) is None or intent.object.startswith(PACKS_FOLDER):
             return entry, "broken"
         self._verify(target, intent.object, entry, encoding)
         return self._publish(entry, intent.tier, encoding, intent.object, target, now_ns, "interrupted"), "finished"
 
-    def discard(self, entry: Entry, now_ns: int, *, later: bool = False) -> Entry:
-        """Delete the retired copies that are due, then forget them."""
-        due = [copy for copy in entry.retired if copy.due_ns <= now_ns and not later]
+    def discard(self, entry: Entry, now_ns: int, in_use: Callable[[str, str], bool] = lambda *_: False) -> Entry:
+        """Delete the retired copies that are due, then forget them.
+
+        `in_use` says of (tier, object) whether another segment is still in that pack: then it stays.
+        """
+        due = [copy for copy in entry.retired if copy.due_ns <= now_ns]
         if not due:
             return entry
         for copy in due:
-            if (copy.tier, copy.object) != (entry.place, entry.object):
+            published = (copy.tier, copy.object) == (entry.place, entry.object)
+            if not published and not (copy.object.startswith(PACKS_FOLDER) and in_use(copy.tier, copy.object)):
                 self.store(copy.tier).delete(copy.object)
         self.hook("deleted", entry)
         left = tuple(copy for copy in entry.retired if copy not in due)
@@ -226,25 +295,30 @@ class Mover:
     def _write(self, entry: Entry, store: Store, temporary: str, encoding: str, target: str) -> None:
         """Put the segment under its temporary name, in the target's encoding."""
         source = self.store(entry.place)
+        linked = (
+            entry.encoding == encoding
+            and isinstance(source, LocalStore)
+            and isinstance(store, LocalStore)
+            and not entry.packed
+            and source.size(entry.object) == entry.length
+            and store.link(source.path(entry.object), temporary)
+        )
+        if not linked:
+            store.put(temporary, self._slowly(self._parts(entry, encoding, self.policy.tier(target).level)))
+
+    def _parts(self, entry: Entry, encoding: str, level: int) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of a segment in an encoding."""
+        source = self.store(entry.place)
         if entry.encoding == encoding:
-            linked = (
-                isinstance(source, LocalStore)
-                and isinstance(store, LocalStore)
-                and not entry.offset
-                and source.size(entry.object) == entry.length
-                and store.link(source.path(entry.object), temporary)
-            )
-            if not linked:
-                store.put(temporary, self._slowly(_copied(source, entry)))
+            yield from _copied(source, entry)
         elif entry.encoding == "none":
-            options = EncodeOptions(level=self.policy.tier(target).level)
             with LocalSegment(_file(source, entry), queue=entry.queue, place=entry.place) as segment:
-                store.put(temporary, self._slowly(encode_segment(segment, options)))
+                yield from encode_segment(segment, EncodeOptions(level=level))
         else:
             with ArchivedSegment(
                 source, entry.object, place=entry.place, offset=entry.offset, length=entry.length
             ) as archived:
-                store.put(temporary, self._slowly(_decoded(archived)))
+                yield from _decoded(archived)
 
     def _slowly(self, parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         """Yield the parts no faster than the bandwidth allows; reading them back counts as well."""
@@ -256,7 +330,7 @@ class Mover:
         """Read a new object back whole and compare it with what was sealed."""
         self.prove(store, replace(entry, object=name, encoding=encoding, offset=0, length=0))
 
-    def prove(self, store: Store, entry: Entry) -> None:
+    def prove(self, store: Readable, entry: Entry) -> None:
         """Read the object of an entry whole and compare it with what was sealed.
 
         A length of 0 stands for the whole object.
@@ -289,7 +363,7 @@ def segment_checksum(segment: LocalSegment) -> int:
     return int(FOOTER_TRAILER.unpack_from(segment.mapping.memory, start)[5])
 
 
-def _file(store: Store, entry: Entry) -> Path:
+def _file(store: Readable, entry: Entry) -> Path:
     """Return the file of a segment that is kept as it was sealed."""
     if not isinstance(store, LocalStore):
         raise ConfigError(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chronicle.storage.policy import DELETE, HOT, LEGAL, NS_PER_SECOND, PIN, Policy, Prices, SegmentRow, TierState
 
-__all__ = ["Held", "Move", "Plan", "duration_text", "plan"]
+__all__ = ["Held", "Move", "Plan", "duration_text", "packs", "plan"]
 
 EXPECTED_RATIO: Final = 0.1
 """Stored over raw bytes of a zstd tier before it holds anything to measure (BTC deltas: 0.04, WIRE text: 0.15)."""
@@ -148,8 +148,59 @@ def plan(state: TierState, policy: Policy, now_ns: int, *, everything: bool = Fa
     if not everything:
         for row, target, reason in _over(rows, moves, decided, state, policy):
             _decide(row, target, reason, state, policy, moves, held)
+    if not everything:
+        moves = _together(moves, held, policy, now_ns)
     moves.sort(key=lambda move: (move.segment.sealed_seen_ns, move.segment.queue, move.segment.number))
     return Plan(tuple(moves), tuple(held), now_ns)
+
+
+def _together(moves: list[Move], held: list[Held], policy: Policy, now_ns: int) -> list[Move]:
+    """Return the moves without those of small segments that wait for others to fill an object with."""
+    going = []
+    for name in sorted({move.target for move in moves}):
+        mine = [move for move in moves if move.target == name]
+        tier = None if name == DELETE else policy.tier(name)
+        small = [move for move in mine if tier is not None and move.target_bytes < tier.pack_bytes]
+        waits = False
+        if tier is not None and small and sum(move.target_bytes for move in small) < tier.pack_bytes:
+            latest = min(_due_since(move.segment, policy, now_ns) for move in small) + tier.pack_wait_ns
+            waits = now_ns < latest
+        if waits:
+            reason = f"waits up to {duration_text(latest - now_ns)} for others, to go as one object of {name}"
+            held += [Held(move.segment, reason) for move in small]
+            mine = [move for move in mine if move not in small]
+        going += mine
+    return going
+
+
+def _due_since(row: SegmentRow, policy: Policy, now_ns: int) -> int:
+    """Return when a segment came to be due by its age; now, where its tier is full."""
+    for rule in policy.rules:
+        if rule.source == row.place and rule.matches(row.queue):
+            return min(now_ns, row.sealed_seen_ns + rule.after_ns)
+    return now_ns
+
+
+def packs(moves: tuple[Move, ...], policy: Policy) -> list[list[Move]]:
+    """Return the moves as they are made: alone, or the small ones of a tier in groups that fill an object.
+
+    A group has the segments of a queue beside each other; what is left over goes as a smaller object.
+    """
+    groups: list[list[Move]] = []
+    for name in dict.fromkeys(move.target for move in moves):
+        mine = [move for move in moves if move.target == name]
+        limit = 0 if name == DELETE else policy.tier(name).pack_bytes
+        small = [move for move in mine if move.target_bytes < limit]
+        groups += [[move] for move in mine if move.target_bytes >= limit]
+        group: list[Move] = []
+        for move in sorted(small, key=lambda move: _key(move.segment)):
+            group.append(move)
+            if sum(each.target_bytes for each in group) >= limit:
+                groups.append(group)
+                group = []
+        if group:
+            groups.append(group)
+    return groups
 
 
 def _key(row: SegmentRow) -> tuple[str, int, int]:

@@ -70,7 +70,8 @@ class Prices:
 class TierPolicy:
     """A tier below hot. `root` is its folder or URL; `encoding` ``zstd`` or ``none`` (the sealed file as it is).
 
-    `options` are handed to its store (:func:`chronicle.storage.opening.open_store`).
+    `options` are handed to its store (:func:`chronicle.storage.opening.open_store`). Segments that are expected to
+    take less than `pack_bytes` there wait up to `pack_wait_ns` for others, and go as one object of that size or more.
     """
 
     name: str
@@ -78,6 +79,8 @@ class TierPolicy:
     encoding: str = "zstd"
     level: int = 3
     options: Mapping[str, Any] = field(default_factory=dict)
+    pack_bytes: int = 0
+    pack_wait_ns: int = 0
 
     @property
     def is_remote(self) -> bool:

@@ -191,7 +191,8 @@ def _replace(mover: Mover, entry: Entry, error: ChronicleError, clock: Clock) ->
         mover.event("quarantined", entry, place, f"{entry.place}/{QUARANTINE}{entry.object}", now_ns, str(error))
     ]
     mover.manifest.put([published], dirty={entry.place, copy.place} - {HOT}, events=events)
-    _set_aside(mover.store(entry.place), entry.object)
+    if not entry.packed:  # a pack holds other segments, and stays where it is
+        _set_aside(mover.store(entry.place), entry.object)
     told = Repaired(entry, error, found)
     with contextlib.suppress(ChronicleError):  # readers have the copy; the policy moves it later
         mover.move(published, entry.place, now_ns, f"repaired from {found}")

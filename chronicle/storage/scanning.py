@@ -11,6 +11,7 @@ from chronicle.storage.archive_layout import ARCHIVE_SUFFIX, HEADER, HEADER_BYTE
 from chronicle.storage.catalog import CATALOG_NAME, PARTS_FOLDER
 from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.footers import read_archive_footer
+from chronicle.storage.packs import PACK_SUFFIX, read_pack_table
 from chronicle.storage.stores import Store
 
 __all__ = ["archived_entry", "object_name", "scan_root", "sealed_entry"]
@@ -30,6 +31,10 @@ def scan_root(store: Store, place: str, *, now_ns: int, prefix: str = "") -> tup
         try:
             if stem.endswith(ARCHIVE_SUFFIX):
                 entries.append(archived_entry(store, name, place, now_ns, size=size))
+            elif stem.endswith(PACK_SUFFIX):
+                for row in read_pack_table(store, name, size):
+                    span = {"size": row.length, "offset": row.offset}
+                    entries.append(archived_entry(store, name, place, now_ns, **span))
             elif stem.endswith(layout.SEGMENT_SEALED_SUFFIX):
                 queue = name.rpartition("/")[0]
                 entries.append(sealed_entry(store, name, size, queue=queue, place=place, seen_ns=now_ns))
@@ -38,10 +43,12 @@ def scan_root(store: Store, place: str, *, now_ns: int, prefix: str = "") -> tup
     return entries, errors
 
 
-def archived_entry(store: Store, name: str, place: str, seen_ns: int, *, size: int | None = None) -> Entry:
-    """Return the entry of an archive object, from its header and footer."""
-    footer, size = read_archive_footer(store, name, size)
-    reader = store.reader(name, size=size)
+def archived_entry(
+    store: Store, name: str, place: str, seen_ns: int, *, size: int | None = None, offset: int = 0
+) -> Entry:
+    """Return the entry of an archive object (or of one in a pack), from its header and footer."""
+    footer, size = read_archive_footer(store, name, size, offset)
+    reader = store.reader(name, offset=offset, size=size)
     try:
         identity = HEADER.unpack(reader.read(0, HEADER_BYTES))[3]
     finally:
@@ -62,7 +69,7 @@ def archived_entry(store: Store, name: str, place: str, seen_ns: int, *, size: i
         place=place,
         encoding="zstd",
         object=name,
-        offset=0,
+        offset=offset,
         length=size,
     )
 

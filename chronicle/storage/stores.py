@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from chronicle.core.durable import TEMPORARY_PREFIX, file_error, publish_file, sync_folder
 from chronicle.core.errors import ConfigError, NotFoundError, TornSegmentError
 
-__all__ = ["LocalStore", "ObjectReader", "Store", "temporary_object"]
+__all__ = ["LocalStore", "MemoryStore", "ObjectReader", "Readable", "Store", "temporary_object"]
 
 
 class ObjectReader(Protocol):
@@ -48,8 +48,8 @@ class ObjectReader(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Objects under one root. `is_remote`: each read is a request that takes its time."""
+class Readable(Protocol):
+    """Objects that can be read. `is_remote`: each read is a request that takes its time."""
 
     is_remote: bool
 
@@ -61,6 +61,14 @@ class Store(Protocol):
     def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
         """Open an object, or the `size` bytes at `offset` of it (NotFoundError when it is not there)."""
         ...
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None when it is not there."""
+        ...
+
+
+class Store(Readable, Protocol):
+    """Objects under one root."""
 
     def staging(self, name: str) -> str:
         """Return the name under which an object is written first; `name` itself where uploads appear whole."""
@@ -98,10 +106,6 @@ class Store(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield (name, bytes) of the objects whose names start with `prefix`, in order."""
-        ...
-
-    def size(self, name: str) -> int | None:
-        """Return the bytes of an object, None when it is not there."""
         ...
 
     def free_bytes(self) -> int | None:
@@ -325,3 +329,42 @@ class _FileReader:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class MemoryStore:
+    """Objects that were read already; what looks at them needs no second request. Nothing can be written."""
+
+    def __init__(self, location: str, objects: Mapping[str, bytes]) -> None:
+        self.location = location
+        self.is_remote = False
+        self._objects = objects
+
+    def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
+        """Open an object, or a part of it."""
+        data = self._objects[name]
+        end = len(data) if size is None else offset + size
+        if end > len(data):
+            raise TornSegmentError(
+                "an object is shorter than published", path=f"{self.location}/{name}", expected=end, found=len(data)
+            )
+        return _MemoryReader(memoryview(data)[offset:end], f"{self.location}/{name}")
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object."""
+        return len(self._objects[name]) if name in self._objects else None
+
+
+class _MemoryReader:
+    def __init__(self, data: memoryview, path: str) -> None:
+        self.ahead = 0
+        self.size = len(data)
+        self._data = data
+        self._path = path
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise TornSegmentError("a read outside the object", path=self._path, offset=offset, found=length)
+        return bytes(self._data[offset : offset + length])
+
+    def close(self) -> None:
+        return

@@ -30,6 +30,7 @@ from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import segment_checksum
 from chronicle.storage.opening import open_store
+from chronicle.storage.packs import PACK_SUFFIX
 from chronicle.storage.policy import DELETE, HOT
 from chronicle.storage.scanning import scan_root
 from chronicle.storage.source import TieredSource
@@ -368,7 +369,7 @@ class _Check:
             where = f"{store.location}/{name}"
             if stem.startswith(TEMPORARY_PREFIX):
                 self._find("temporary", "a half-written object was left behind", path=where)
-            elif stem.endswith((ARCHIVE_SUFFIX, SEGMENT_SEALED_SUFFIX)) or (
+            elif stem.endswith((ARCHIVE_SUFFIX, PACK_SUFFIX, SEGMENT_SEALED_SUFFIX)) or (
                 name.startswith(PARTS_FOLDER) and not self.is_archive
             ):
                 self._find("foreign", "an object that no manifest or catalog names", path=where)

@@ -42,7 +42,9 @@ def main() -> None:
 
     Patience.ask = ask  # type: ignore[method-assign]
     encoding, root = ("zstd", cold) if "://" in cold else (cold, None)
-    apply_all(home, three_tiers(home, warm=warm, cold=encoding, cold_root=root), hook=hook).raise_for_failures()
+    pack_bytes = int(os.environ.get("CHRONICLE_TEST_PACK", "0"))
+    policy = three_tiers(home, warm=warm, cold=encoding, cold_root=root, pack_bytes=pack_bytes)
+    apply_all(home, policy, hook=hook).raise_for_failures()
     os.write(1, f"requests {reached}\n".encode())
 
 

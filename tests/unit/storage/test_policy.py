@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chronicle.storage.planning import duration_text, plan
+from chronicle.storage.planning import duration_text, packs, plan
 from chronicle.storage.policy import (
     COLD_AFTER_NS,
     DELETE,
@@ -256,3 +256,32 @@ def test_order_of_the_rows_makes_no_difference() -> None:
     for seed in range(5):
         random.Random(seed).shuffle(rows)
         assert decide(*rows, policy=policy) == expected
+
+
+def packing(wait_ns: int = 6 * HOUR) -> Policy:
+    base = cold_policy("s3://bucket/x")
+    cold = TierPolicy("cold", "s3://bucket/x", pack_bytes=2_500, pack_wait_ns=wait_ns)
+    return replace(base, tiers=(base.tiers[0], cold))
+
+
+def due(count: int, *, late_ns: int = 0, size: int = 1000) -> list[SegmentRow]:
+    age = COLD_AFTER_NS + late_ns
+    return [row(number=n, place="warm", age_ns=age, stored_bytes=size) for n in range(count)]
+
+
+def test_small_segments_wait_for_others_and_not_for_ever() -> None:
+    found = decide(*due(2), policy=packing())
+    assert found.moves == ()
+    assert [held.reason for held in found.held] == ["waits up to 6 h for others, to go as one object of cold"] * 2
+    assert numbers(decide(*due(3), policy=packing())) == [0, 1, 2]
+    assert numbers(decide(*due(2, late_ns=6 * HOUR), policy=packing())) == [0, 1]
+    assert numbers(decide(*due(2, size=2_500), policy=packing())) == [0, 1]
+    assert numbers(decide(*due(1), policy=packing(), everything=True)) == [0]
+
+
+def test_small_segments_go_in_groups_that_fill_an_object() -> None:
+    rows = [*due(7), row("wire/main.q", place="warm", age_ns=COLD_AFTER_NS, stored_bytes=9_000), row(number=9)]
+    found = decide(*rows, policy=packing())
+    groups = [[move.segment.number for move in group] for group in packs(found.moves, packing())]
+    assert sorted(groups) == [[0], [0, 1, 2], [3, 4, 5], [6], [9]]
+    assert sum(len(group) for group in groups) == len(found.moves)
