@@ -19,6 +19,7 @@ import lmdb
 import msgpack
 import xxhash
 
+from chronicle.core.durable import make_folder, sync_folder
 from chronicle.core.errors import CapacityError, CorruptionError, NotFoundError, StoreError, VersionError
 from chronicle.storage.entry import Entry, Intent, Retired
 from chronicle.storage.history import Event, append_events, read_events
@@ -328,7 +329,7 @@ _SHARED_LOCK = threading.Lock()
 def _environment(folder: Path, *, create: bool) -> Any:
     with _SHARED_LOCK:
         if create:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         found = folder.stat()
         identity = (os.getpid(), found.st_dev, found.st_ino)
         shared = _SHARED.get(identity)
@@ -372,6 +373,7 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
         meta = environment.open_db(b"meta", txn=transaction)
         transaction.put(b"version", msgpack.packb(MANIFEST_VERSION), db=meta)
         transaction.put(b"home_id", msgpack.packb(os.urandom(16).hex()), db=meta)
+    sync_folder(folder)  # LMDB syncs its file, not the file's name
     return environment
 
 

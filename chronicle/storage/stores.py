@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from chronicle.core.durable import TEMPORARY_PREFIX, file_error, publish_file, sync_folder
+from chronicle.core.durable import TEMPORARY_PREFIX, file_error, make_folder, publish_file, sync_folder
 from chronicle.core.errors import ConfigError, NotFoundError, TornSegmentError
 
 __all__ = ["LocalStore", "MemoryStore", "ObjectReader", "Readable", "Store", "temporary_object"]
@@ -190,7 +190,7 @@ class LocalStore:
         """Write and sync an object; on failure nothing is left behind."""
         path, written = self.path(name), 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with open(path, "wb", buffering=0) as file:
                 for part in parts:
                     view = memoryview(part)
@@ -211,7 +211,7 @@ class LocalStore:
         """Make the file `source` this object as well, without copying; False where the file systems differ."""
         path = self.path(name)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
             os.link(source, path)
