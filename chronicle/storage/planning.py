@@ -146,17 +146,20 @@ def plan(state: TierState, policy: Policy, now_ns: int, *, everything: bool = Fa
             decided.add(_key(row))
             _decide(row, target, reason, state, policy, moves, held)
     if not everything:
-        for row, target, reason in _over(rows, moves, decided, state, policy):
+        moves, waiting = _together(moves, policy, now_ns)
+        decided -= {_key(item.segment) for item in waiting}
+        for row, target, reason in _over(rows, moves, decided, state, policy):  # a tier that is full does not wait
             _decide(row, target, reason, state, policy, moves, held)
-    if not everything:
-        moves = _together(moves, held, policy, now_ns)
+        going = {_key(move.segment) for move in moves} | {_key(item.segment) for item in held}
+        held += [item for item in waiting if _key(item.segment) not in going]
     moves.sort(key=lambda move: (move.segment.sealed_seen_ns, move.segment.queue, move.segment.number))
     return Plan(tuple(moves), tuple(held), now_ns)
 
 
-def _together(moves: list[Move], held: list[Held], policy: Policy, now_ns: int) -> list[Move]:
-    """Return the moves without those of small segments that wait for others to fill an object with."""
-    going = []
+def _together(moves: list[Move], policy: Policy, now_ns: int) -> tuple[list[Move], list[Held]]:
+    """Return the moves, without those of small segments that wait for others to fill an object with; and these."""
+    going: list[Move] = []
+    waiting: list[Held] = []
     for name in sorted({move.target for move in moves}):
         mine = [move for move in moves if move.target == name]
         tier = None if name == DELETE else policy.tier(name)
@@ -167,10 +170,10 @@ def _together(moves: list[Move], held: list[Held], policy: Policy, now_ns: int) 
             waits = now_ns < latest
         if waits:
             reason = f"waits up to {duration_text(latest - now_ns)} for others, to go as one object of {name}"
-            held += [Held(move.segment, reason) for move in small]
+            waiting += [Held(move.segment, reason) for move in small]
             mine = [move for move in mine if move not in small]
         going += mine
-    return going
+    return going, waiting
 
 
 def _due_since(row: SegmentRow, policy: Policy, now_ns: int) -> int:

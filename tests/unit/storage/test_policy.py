@@ -279,6 +279,13 @@ def test_small_segments_wait_for_others_and_not_for_ever() -> None:
     assert numbers(decide(*due(1), policy=packing(), everything=True)) == [0]
 
 
+def test_small_segments_of_a_full_tier_do_not_wait() -> None:
+    policy = replace(packing(), limits={"warm": Limits(bytes_max=1_500)})
+    found = decide(*due(2), policy=policy)
+    assert numbers(found) == [0]
+    assert [held.segment.number for held in found.held] == [1]
+
+
 def test_small_segments_go_in_groups_that_fill_an_object() -> None:
     rows = [*due(7), row("wire/main.q", place="warm", age_ns=COLD_AFTER_NS, stored_bytes=9_000), row(number=9)]
     found = decide(*rows, policy=packing())
