@@ -302,7 +302,8 @@ def test_the_commands_work_on_s3(
         '[[policy]]\nfrom = "hot"\nto = "cold"\nafter = "0s"\n'
     )
     assert run(["tier", "plan", "--home", str(home)]) == 0
-    assert run(["tier", "apply", "--home", str(home)]) == 0
+    assert "to go as one object of cold" in capsys.readouterr().out
+    assert run(["tier", "apply", "--all", "--home", str(home)]) == 0
     assert run(["tier", "status", "--json", "--home", str(home)]) == 0
     capsys.readouterr()
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_root[1]["endpoint_url"])
