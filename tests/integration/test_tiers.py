@@ -395,7 +395,7 @@ def test_no_space_on_a_target_pauses_it_and_is_told(tmp_path: Path, monkeypatch:
 
 
 def test_a_named_tailer_may_say_how_far_it_came_when_its_segment_went_to_a_tier(tmp_path: Path) -> None:
-    queue = fill(tmp_path, RAW, book_events(200), per_segment=100, seal=False)
+    queue = fill(tmp_path, RAW, book_events(250), per_segment=100, seal=False)
     queue.tailer("shard").close()
     run_once(tmp_path, replace(default_policy(tmp_path), raw_waits_for_etl=False), everything=True)
     end = queue.segments()[0].base_index
