@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from os import PathLike, fspath
+from os import PathLike, fspath, getpid
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from chronicle.access.quality import Quality
     from chronicle.access.replay import Event
     from chronicle.access.scan import Scan
+    from chronicle.access.sql import Answer, Database
     from chronicle.core.source import SegmentInfo
     from chronicle.storage.verify import VerifyReport
 
 __all__ = ["Store", "open"]
 
 DEPTH_MAX = 100_000
+SQL_MEMORY_BYTES = 2 << 30
+SQL_MEMORY_BYTES_MIN = 16 << 20
 
 
 def open(places: Location | Sequence[Location]) -> Store:
@@ -60,6 +63,7 @@ class Store:
         self._places = places
         self._shelf = Shelf(open_places(places))
         self._directory = Directory(self._shelf)
+        self._databases: dict[tuple[int, str, int], Database] = {}
 
     def __enter__(self) -> Store:
         return self
@@ -78,6 +82,10 @@ class Store:
 
     def close(self) -> None:
         """Release every segment. Arrays that were handed out stay valid."""
+        for (process, _, _), database in self._databases.items():
+            if process == getpid():
+                database.close()
+        self._databases.clear()
         self._shelf.close()
 
     # --- what is there -------------------------------------------------------------------------------------------
@@ -276,6 +284,58 @@ class Store:
 
         first = None if start is None else parse_time(start)
         return tail(self._shelf.source, self._names(symbols), first, timeout_ns=timeout_ns)
+
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        decimals: Literal["float", "decimal"] = "float",
+        memory_bytes: int = SQL_MEMORY_BYTES,
+    ) -> Answer:
+        """Return the answer to one SELECT of DuckDB's SQL over the store, which it cannot change.
+
+        Tables: ``book``, ``trade``, ``quote``, ``candle`` (the columns of :meth:`scan`; times as TIMESTAMPTZ with an
+        exact twin ``*_ns``), ``status``, ``gaps``, ``instruments``, ``segments``. A condition on ``symbol`` and on
+        ``ts_recv`` or ``ts_recv_ns`` decides what is read at all. Rows come in no promised order without ORDER BY.
+        ``book(symbol, moment, depth := 10)`` and ``books(symbol, start, until, every := INTERVAL 1 SECOND,
+        depth := 10)`` are tables of books, ``book_at(symbol, moment, depth := 10)`` is one as a value.
+
+        Parameters
+        ----------
+        query : str
+            One SELECT (or FROM, DESCRIBE, EXPLAIN).
+        parameters : sequence or mapping, optional
+            For ``?`` or ``$name`` in it.
+        decimals : "float" or "decimal"
+            Prices and sizes as DOUBLE, or exact as DECIMAL(38, 18).
+        memory_bytes : int
+            What the query may hold at once; there is no disk to spill to.
+
+        Raises
+        ------
+        SqlError
+            When the query cannot be read or is no SELECT.
+        ConfigError
+            When duckdb is not installed.
+        """
+        from chronicle.access.frames import library
+
+        if decimals not in ("float", "decimal"):
+            raise ConfigError(f"SQL gives no {decimals!r} numbers", expected="float | decimal", found=decimals)
+        if memory_bytes < SQL_MEMORY_BYTES_MIN:
+            raise ConfigError(
+                "a query needs some memory", expected=f">= {SQL_MEMORY_BYTES_MIN} bytes", found=memory_bytes
+            )
+        library("pyarrow", "sql")
+        from chronicle.access.sql import Database
+
+        key = (getpid(), decimals, memory_bytes)  # a database does not survive a fork
+        database = self._databases.get(key)
+        if database is None:
+            database = Database(self, self._shelf, self._directory, decimals=decimals, memory_bytes=memory_bytes)
+            self._databases[key] = database
+        return database.ask(query, parameters)
 
     # --- trust ---------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gaps": (_BASE + "gaps:command", "The holes that are known of."),
     "quality": (_BASE + "quality:command", "Records, checks and gaps, counted."),
     "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
+    "sql": (_BASE + "sql:command", "One SELECT over records, books and gaps."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, tailers, retain, repair."),
 }

@@ -22,7 +22,7 @@ from chronicle.core.times import format_ns
 if TYPE_CHECKING:
     from chronicle.access.scan import Scan
 
-__all__ = ["write_rows"]
+__all__ = ["arrow_sink", "aside", "write_rows"]
 
 BATCH_ROWS = 8192
 Writer = Callable[[IO[Any]], int]
@@ -56,18 +56,18 @@ def write_rows(scan: Scan, form: str, output: Path | None, *, exact: bool, iso: 
         rows = _limited(_text_rows(scan, exact=exact, iso=iso), limit)
         if output is None:
             return write(sys.stdout, scan, rows)
-        with _aside(output) as path, open(path, "w", encoding="utf-8", newline="") as file:
+        with aside(output) as path, open(path, "w", encoding="utf-8", newline="") as file:
             count = write(file, scan, rows)
             file.flush()
             os.fsync(file.fileno())
         return count
     assert output is not None
-    with _aside(output) as path:
+    with aside(output) as path:
         return _arrow(scan, form, path, limit)
 
 
 @contextlib.contextmanager
-def _aside(output: Path) -> Iterator[Path]:
+def aside(output: Path) -> Iterator[Path]:
     """Yield a temporary name; rename it to `output` at the end, remove it when the block fails."""
     temporary = temporary_name(output)
     try:
@@ -128,7 +128,7 @@ def _jsonl(file: IO[str], scan: Scan, rows: Iterator[tuple[Any, ...]]) -> int:
 def _arrow(scan: Scan, form: str, path: Path, limit: int | None) -> int:
     schema = scan.arrow_schema()
     count = 0
-    with _sink(form, path, schema) as sink:
+    with arrow_sink(form, path, schema) as sink:
         for batch in scan.arrow_batches():
             part = batch if limit is None else batch.slice(0, max(0, limit - count))
             if part.num_rows:
@@ -141,7 +141,7 @@ def _arrow(scan: Scan, form: str, path: Path, limit: int | None) -> int:
     return count
 
 
-def _sink(form: str, path: Path, schema: Any) -> Any:
+def arrow_sink(form: str, path: Path, schema: Any) -> Any:
     if form == "parquet":
         from pyarrow.parquet import ParquetWriter
 
