@@ -106,6 +106,7 @@ class Scan(Columnar):
         kinds: Sequence[str] | None,
         lanes: Sequence[int] | None,
         decimals: Decimals,
+        exponents: tuple[int, int] | None = None,
     ) -> None:
         names = tuple(columns) if columns is not None else columns_of(channel)
         unknown = [name for name in names if name not in columns_of(channel)]
@@ -120,9 +121,11 @@ class Scan(Columnar):
         self.kinds = _checked_kinds(channel, kinds)
         self.cost = Cost()
         self._shelf, self._lanes = shelf, None if lanes is None else frozenset(lanes)
-        exponents = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols]
-        self.price_exponent = max((price for price, _ in exponents), default=0)
-        self.size_exponent = max((size for _, size in exponents), default=0)
+        found = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols] if not exponents else []
+        self.price_exponent, self.size_exponent = exponents or (
+            max((price for price, _ in found), default=0),
+            max((size for _, size in found), default=0),
+        )
         by_name = {column.name: column for column in _CHANNELS[channel]}
         by_name["symbol"] = Column("symbol", "word", "<i4", self.symbols)
         self.columns = tuple(by_name[name] for name in names)

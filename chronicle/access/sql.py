@@ -6,7 +6,9 @@ or extensions, its settings are locked, and each query is one SELECT in a read-o
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from os import getpid
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -87,6 +89,8 @@ class Database:
         self.failure = Failure()
         config = _LOCKED | {"threads": str(THREADS), "memory_limit": f"{memory_bytes}B"}
         self._base = self.duckdb.connect(config=config)
+        self.close = weakref.finalize(self, _close, self._base, getpid())
+        """Releases the database; at the end of the process at the latest."""
         self._base.execute("SET TimeZone = 'UTC'")
         for name, table in _tables(shelf, directory, decimals, self.failure).items():
             self._base.from_arrow(table).create_view(name)
@@ -144,10 +148,6 @@ class Database:
         duckdb = self.duckdb
         about_names = isinstance(error, duckdb.CatalogException | duckdb.BinderException | duckdb.ParserException)
         return SqlError(_said(error), hint=_HINT if about_names else None)
-
-    def close(self) -> None:
-        """Release the database."""
-        self._base.close()
 
 
 _HINT = "tables: book, trade, quote, candle, status, gaps, instruments, segments; SQL is DuckDB's"
@@ -266,6 +266,11 @@ def _tables(shelf: Shelf, directory: Directory, decimals: Decimals, failure: Fai
         "gaps": RowTable(GAPS, failure, gaps),
         "segments": RowTable(SEGMENTS, failure, segments),
     }
+
+
+def _close(base: Any, process: int) -> None:
+    if getpid() == process:  # a fork's copy is not its own
+        base.close()
 
 
 def _reader(relation: Any, rows: int) -> Any:

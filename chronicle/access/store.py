@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike, fspath, getpid
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from chronicle.access.books import Books
     from chronicle.access.catalog import Coverage, Instrument
     from chronicle.access.explain import Explanation
+    from chronicle.access.export import Exported, ExportJob, Unit
     from chronicle.access.frames import Decimals
     from chronicle.access.gaps import Gap
     from chronicle.access.quality import Quality
@@ -82,9 +84,8 @@ class Store:
 
     def close(self) -> None:
         """Release every segment. Arrays that were handed out stay valid."""
-        for (process, _, _), database in self._databases.items():
-            if process == getpid():
-                database.close()
+        for database in self._databases.values():
+            database.close()
         self._databases.clear()
         self._shelf.close()
 
@@ -336,6 +337,79 @@ class Store:
             database = Database(self, self._shelf, self._directory, decimals=decimals, memory_bytes=memory_bytes)
             self._databases[key] = database
         return database.ask(query, parameters)
+
+    def export(
+        self,
+        folder: str | PathLike[str],
+        symbols: str | Sequence[str] | None = None,
+        channels: str | Sequence[str] = ("book", "trade", "quote", "candle"),
+        start: Any = None,
+        end: Any = None,
+        *,
+        form: str = "parquet",
+        decimals: Decimals = "decimal",
+        register: str | None = None,
+        progress: Callable[[Unit, Exported], None] | None = None,
+    ) -> Exported:
+        """Write records with ts_recv in [start, end) to files that other tools read.
+
+        A file holds one channel of one instrument of one UTC day, sorted by ``ts_recv``, under
+        ``folder/CHANNEL/venue=V/symbol=S/date=D/``; it appears under its name when it is complete, and replaces what
+        had its name.
+
+        Parameters
+        ----------
+        folder : path
+            Created when it is not there.
+        symbols, channels : optional
+            Default all instruments, and the four channels that a scan knows.
+        form : str
+            ``parquet``, ``arrow``, ``csv``, ``jsonl``; ``npz`` (hftbacktest's events, from book and trades);
+            ``records`` (Parquet with every record in full: ``chronicle import`` makes the same queues of it).
+        decimals : "decimal", "float" or "int"
+            Prices and sizes exact, as float64, or as mantissas with their exponents in two more columns.
+        register : "delta" or "iceberg", optional
+            Also register each channel's Parquet files as a table in place; times are microseconds then, with twins.
+        progress : callable, optional
+            Called after each file with (unit, what was written so far).
+
+        Raises
+        ------
+        ConfigError
+            When a choice is not known, or a library is not installed.
+        CapacityError, StoreError
+            When a file cannot be written.
+        """
+        return self.export_job(
+            folder, symbols, channels, start, end, form=form, decimals=decimals, register=register
+        ).run(progress)
+
+    def export_job(
+        self,
+        folder: str | PathLike[str],
+        symbols: str | Sequence[str] | None = None,
+        channels: str | Sequence[str] = ("book", "trade", "quote", "candle"),
+        start: Any = None,
+        end: Any = None,
+        *,
+        form: str = "parquet",
+        decimals: Decimals = "decimal",
+        register: str | None = None,
+    ) -> ExportJob:
+        """Return an export that has not begun: its ``units()`` say what it would write, ``run()`` writes it."""
+        from chronicle.access.export import ExportJob
+        from chronicle.access.frames import check_decimals, library
+
+        if form not in ("npz",):
+            library("pyarrow")
+        check_decimals(decimals)
+        first, last = _range(start, end)
+        names = self._directory.symbols(fresh=True) if symbols is None else self._names(symbols)
+        wanted = [channels] if isinstance(channels, str) else list(channels)
+        place = Path(fspath(folder)).expanduser()
+        return ExportJob(
+            self._shelf, place, names, wanted, first, last, form=form, decimals=decimals, register=register
+        )
 
     # --- trust ---------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from chronicle.cli.rows import arrow_sink, aside
+from chronicle.cli.rows import arrow_sink
 from chronicle.cli.show import json_line
+from chronicle.core.durable import written_aside
 
 if TYPE_CHECKING:
     from chronicle.access.sql import Answer
@@ -55,7 +56,7 @@ def print_csv(answer: Answer) -> None:
 
 def write_answer(answer: Answer, form: str, output: Path) -> int:
     """Write the rows to `output`, which appears when it is complete; return how many there were."""
-    with aside(output) as path:
+    with written_aside(output, "write the rows") as path:
         if form in ("csv", "jsonl"):
             with open(path, "w", encoding="utf-8", newline="") as file:
                 count = _csv(file, answer) if form == "csv" else _jsonl(file, answer)

@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quality": (_BASE + "quality:command", "Records, checks and gaps, counted."),
     "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
     "sql": (_BASE + "sql:command", "One SELECT over records, books and gaps."),
+    "export": (_BASE + "export:command", "Files for other tools: parquet, arrow, csv, npz, tables."),
+    "import": (_BASE + "importing:command", "Exported records back into queues."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, tailers, retain, repair."),
 }

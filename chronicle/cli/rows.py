@@ -5,7 +5,6 @@ A file is written under a temporary name beside its own, synced, and renamed whe
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
 import sys
@@ -15,14 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from chronicle.cli.show import json_line
 from chronicle.core.decimals import text_fixed
-from chronicle.core.durable import file_error, publish_file, temporary_name
+from chronicle.core.durable import written_aside
 from chronicle.core.layout import INT64_MIN
 from chronicle.core.times import format_ns
 
 if TYPE_CHECKING:
     from chronicle.access.scan import Scan
 
-__all__ = ["arrow_sink", "aside", "write_rows"]
+__all__ = ["arrow_sink", "write_rows"]
 
 BATCH_ROWS = 8192
 Writer = Callable[[IO[Any]], int]
@@ -56,30 +55,14 @@ def write_rows(scan: Scan, form: str, output: Path | None, *, exact: bool, iso: 
         rows = _limited(_text_rows(scan, exact=exact, iso=iso), limit)
         if output is None:
             return write(sys.stdout, scan, rows)
-        with aside(output) as path, open(path, "w", encoding="utf-8", newline="") as file:
+        with written_aside(output, "write the rows") as path, open(path, "w", encoding="utf-8", newline="") as file:
             count = write(file, scan, rows)
             file.flush()
             os.fsync(file.fileno())
         return count
     assert output is not None
-    with aside(output) as path:
+    with written_aside(output, "write the rows") as path:
         return _arrow(scan, form, path, limit)
-
-
-@contextlib.contextmanager
-def aside(output: Path) -> Iterator[Path]:
-    """Yield a temporary name; rename it to `output` at the end, remove it when the block fails."""
-    temporary = temporary_name(output)
-    try:
-        yield temporary
-        publish_file(temporary, output)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise file_error(error, "write the rows", output) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _limited(rows: Iterator[tuple[Any, ...]], limit: int | None) -> Iterator[tuple[Any, ...]]:
