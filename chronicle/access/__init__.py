@@ -10,41 +10,62 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from chronicle.access.aio import AsyncStore, aopen
+    from chronicle.access.best import Best
     from chronicle.access.book import Book
     from chronicle.access.books import Books
     from chronicle.access.catalog import Coverage, Instrument
     from chronicle.access.explain import Explanation
+    from chronicle.access.export import Exported, ExportJob
     from chronicle.access.gaps import Gap
+    from chronicle.access.many import ManyBooks
     from chronicle.access.quality import Quality
-    from chronicle.access.replay import Event
+    from chronicle.access.replay import Event, Replay
     from chronicle.access.scan import Scan
+    from chronicle.access.sql import Answer
     from chronicle.access.store import Store, open
 
 __all__ = [
+    "Answer",
+    "AsyncStore",
+    "Best",
     "Book",
     "Books",
     "Coverage",
     "Event",
     "Explanation",
+    "ExportJob",
+    "Exported",
     "Gap",
     "Instrument",
+    "ManyBooks",
     "Quality",
+    "Replay",
     "Scan",
     "Store",
+    "aopen",
     "open",
 ]
 
 _HOMES = {
+    "Answer": "sql",
+    "AsyncStore": "aio",
+    "Best": "best",
     "Book": "book",
     "Books": "books",
     "Coverage": "catalog",
     "Event": "replay",
     "Explanation": "explain",
+    "ExportJob": "export",
+    "Exported": "export",
     "Gap": "gaps",
     "Instrument": "catalog",
+    "ManyBooks": "many",
     "Quality": "quality",
+    "Replay": "replay",
     "Scan": "scan",
     "Store": "store",
+    "aopen": "aio",
     "open": "store",
 }
 

@@ -1,4 +1,7 @@
-"""Store: everything a researcher asks, over a home, an archive, or both."""
+"""Store: everything a researcher asks, over a home, an archive, or both.
+
+Longer than a file should be: it is the public surface in one place. A method checks what it was given and hands on.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike, fspath, getpid
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from chronicle.access.book import Book
 from chronicle.access.lookup import book_at
 from chronicle.access.places import Location, open_places
 from chronicle.access.segments import Shelf
-from chronicle.access.symbols import Directory
-from chronicle.core.errors import BookNotTrustedError, ConfigError, NotFoundError, RangeError
+from chronicle.access.symbols import Directory, is_pattern
+from chronicle.core.errors import BookNotTrustedError, ConfigError, NotFoundError, RangeError, SymbolError
 from chronicle.core.layout import INT64_MAX
 from chronicle.core.paths import CHANNELS
 from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
+    from chronicle.access.best import Best
     from chronicle.access.books import Books
     from chronicle.access.catalog import Coverage, Instrument
     from chronicle.access.explain import Explanation
     from chronicle.access.export import Exported, ExportJob, Unit
     from chronicle.access.frames import Decimals
     from chronicle.access.gaps import Gap
+    from chronicle.access.many import ManyBooks
     from chronicle.access.quality import Quality
-    from chronicle.access.replay import Event
+    from chronicle.access.replay import Event, Order, Replay
     from chronicle.access.scan import Scan
     from chronicle.access.sql import Answer, Database
     from chronicle.core.source import SegmentInfo
@@ -63,9 +68,27 @@ class Store:
 
     def __init__(self, places: Location | Sequence[Location]) -> None:
         self._places = places
-        self._shelf = Shelf(open_places(places))
-        self._directory = Directory(self._shelf)
+        self._open()
         self._databases: dict[tuple[int, str, int], Database] = {}
+
+    def _open(self) -> None:
+        self._process = getpid()
+        self._shelf_here = Shelf(open_places(self._places))
+        self._directory_here = Directory(self._shelf_here)
+
+    @property
+    def _shelf(self) -> Shelf:
+        """The segments; a forked process opens its own: locks and the manifest's database are not shared."""
+        if self._process != getpid():
+            self._open()
+        return self._shelf_here
+
+    @property
+    def _directory(self) -> Directory:
+        """The names of what is captured."""
+        if self._process != getpid():
+            self._open()
+        return self._directory_here
 
     def __enter__(self) -> Store:
         return self
@@ -163,6 +186,7 @@ class Store:
             )
         return book
 
+    @overload
     def books(
         self,
         symbol: str,
@@ -173,13 +197,37 @@ class Store:
         on: Literal["event"] | None = None,
         depth: int = 10,
         decimals: Decimals = "float",
-    ) -> Books:
+    ) -> Books: ...
+
+    @overload
+    def books(
+        self, symbol: str | Sequence[str], *, at: Any, depth: int = 10, decimals: Decimals = "float"
+    ) -> ManyBooks: ...
+
+    def books(
+        self,
+        symbol: str | Sequence[str],
+        start: Any = None,
+        end: Any = None,
+        *,
+        at: Any = None,
+        every: str | int | None = None,
+        on: Literal["event"] | None = None,
+        depth: int = 10,
+        decimals: Decimals = "float",
+    ) -> Books | ManyBooks:
         """Return sampled books in [start, end) as columns: one a step of time, or one an event.
+
+        With `at`, return the books of several instruments as of one moment, or of several.
 
         Parameters
         ----------
+        symbol : str, or sequence of str with `at`
+            With `at` also patterns (``"kraken:*"``): those of them with a book.
         start, end : time, optional
             Default: all that is covered.
+        at : time or sequence of times, optional
+            Moments, instead of a range.
         every : str or int
             Step of the grid, as ``"1s"``, ``"250ms"``, or ns; default ``"1s"`` unless `on` is given. Each row is
             what :meth:`book` answers at its time.
@@ -195,6 +243,12 @@ class Store:
 
         _check_depth(depth)
         check_decimals(decimals)
+        if at is not None:
+            if start is not None or end is not None or every is not None or on is not None:
+                raise ConfigError("books are asked for at moments or over a range", expected="at, or start and end")
+            return self._books_at(symbol, at, depth, decimals)
+        if not isinstance(symbol, str):
+            raise ConfigError("a range is sampled of one instrument", expected="one symbol, or at=...", found=symbol)
         if on not in (None, "event") or (on and every is not None):
             raise ConfigError(
                 "books are sampled every step or on each event", expected='every="1s" or on="event"', found=on
@@ -204,11 +258,33 @@ class Store:
         first, last = self._bounds(name, start, end)
         return Books(self._shelf, name, first, last, every=step, depth=depth, decimals=decimals)
 
+    def _books_at(self, symbols: str | Sequence[str], at: Any, depth: int, decimals: Decimals) -> ManyBooks:
+        from chronicle.access.many import ManyBooks
+        from chronicle.access.sampling import exponents_in
+
+        several = hasattr(at, "__iter__") and not isinstance(at, str)
+        moments = [parse_time(moment) for moment in (at if several else [at])]
+        given = [symbols] if isinstance(symbols, str) else list(symbols)
+        names = [name for name in self._names(given) if "book" in self._directory.channels(name)]
+        for symbol in given:
+            if not is_pattern(symbol):
+                self._with_channel(symbol, "book")
+        exponents = [exponents_in(self._shelf, name, "book", None, None) for name in names]
+        finest = max((one for one, _ in exponents), default=0), max((one for _, one in exponents), default=0)
+        return ManyBooks(
+            lambda name, moment: book_at(self._shelf, name, moment, depth),
+            names,
+            moments,
+            depth=depth,
+            decimals=decimals,
+            exponents=finest,
+        )
+
     # --- ranges --------------------------------------------------------------------------------------------------
 
     def scan(
         self,
-        symbols: str | Sequence[str],
+        symbols: str | Sequence[str] | None = None,
         channel: str = "book",
         start: Any = None,
         end: Any = None,
@@ -222,8 +298,8 @@ class Store:
 
         Parameters
         ----------
-        symbols : str or sequence of str
-            One or many.
+        symbols : str or sequence of str, optional
+            One or many, names or patterns (``"kraken:*"``); default all.
         channel : str
             ``book``, ``trade``, ``quote`` or ``candle``. Of a bar (timeframe, ts_open) the last row counts; rows that
             replace an earlier one have flag 2 (CORRECTION).
@@ -255,36 +331,87 @@ class Store:
         )
 
     def replay(
-        self, symbols: str | Sequence[str], start: Any = None, end: Any = None, *, speed: float | None = None
-    ) -> Iterator[Event]:
-        """Yield the events of `symbols` (book, trade and quote; candles are made of these) in order of ``ts_recv``.
+        self,
+        symbols: str | Sequence[str] | None = None,
+        start: Any = None,
+        end: Any = None,
+        *,
+        channels: str | Sequence[str] = ("book", "trade", "quote"),
+        speed: float | None = None,
+        order: Order = "ts_recv",
+        reorder: str | int = "10s",
+    ) -> Replay:
+        """Return the events of `symbols` in order of time, as an iterator that seeks and gives batches.
 
         Parameters
         ----------
+        symbols : str or sequence of str, optional
+            Names or patterns (``"kraken:*"``); default all.
+        channels : str or sequence of str
+            Of ``book``, ``trade``, ``quote`` (candles are made of trades).
         speed : float, optional
             Wait between events as long as they were apart, divided by this; default: no waiting.
+        order : "ts_recv" or "ts_event"
+            As things were known here, or as they happened there.
+        reorder : str or int
+            By ``ts_event``: how long (of receive time) an event is held back so that earlier ones overtake it.
         """
-        from chronicle.access.replay import replay
+        from chronicle.access.replay import Replay
 
         first, last = _range(start, end)
-        if speed is not None and not speed > 0:
-            raise ConfigError("a replay needs a speed above 0", expected="> 0, or None for no waiting", found=speed)
-        return replay(self._shelf, self._names(symbols), first, last, speed=speed)
+        return Replay(
+            self._shelf,
+            self._names(symbols),
+            first,
+            last,
+            channels=[channels] if isinstance(channels, str) else list(channels),
+            speed=speed,
+            order=order,
+            reorder_ns=0 if reorder == 0 else _step_ns(reorder),
+        )
 
     def tail(
-        self, symbols: str | Sequence[str], start: Any = None, *, timeout_ns: int | None = None
+        self,
+        symbols: str | Sequence[str] | None = None,
+        start: Any = None,
+        *,
+        timeout_ns: int | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> Iterator[Event]:
         """Yield the events of `symbols` from `start` (default: from now on), then live ones as they are committed.
 
         Parameters
         ----------
+        symbols : str or sequence of str, optional
+            Names or patterns (``"kraken:*"``); default all. What appears later and fits a pattern is taken up.
         timeout_ns : int, optional
             End after this long without a new event; default never.
+        stopped : callable, optional
+            Asked while nothing comes; True ends the tail.
         """
-        from chronicle.access.replay import tail
+        from chronicle.access.tail import tail
 
         first = None if start is None else parse_time(start)
-        return tail(self._shelf.source, self._names(symbols), first, timeout_ns=timeout_ns)
+        wanted = None if symbols is None else [symbols] if isinstance(symbols, str) else list(symbols)
+        if wanted is not None and not any(is_pattern(name) for name in wanted):
+            self._names(wanted)
+        return tail(
+            self._shelf.source,
+            lambda: self._directory.matching(wanted),
+            first,
+            timeout_ns=timeout_ns,
+            stopped=stopped,
+        )
+
+    def bbo(self, symbol: str, start: Any = None, end: Any = None, *, decimals: Decimals = "float") -> Best:
+        """Return the best bid and ask of `symbol` in [start, end) as columns: a row for each change."""
+        from chronicle.access.best import Best
+        from chronicle.access.frames import check_decimals
+
+        check_decimals(decimals)
+        name = self._with_channel(symbol, "book")
+        first, last = self._bounds(name, start, end)
+        return Best(self._shelf, name, first, last, decimals=decimals)
 
     def sql(
         self,
@@ -480,11 +607,17 @@ class Store:
 
     # -------------------------------------------------------------------------------------------------------------
 
-    def _names(self, symbols: str | Sequence[str]) -> list[str]:
-        wanted = [symbols] if isinstance(symbols, str) else list(symbols)
-        if not wanted:
+    def _names(self, symbols: str | Sequence[str] | None) -> list[str]:
+        wanted = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
+        if wanted is not None and not wanted:
             raise ConfigError("which instruments?", expected="at least one symbol", found="none")
-        return list(dict.fromkeys(self.resolve(symbol) for symbol in wanted))
+        for name in wanted or ():
+            if not is_pattern(name):
+                self.resolve(name)
+        names = self._directory.matching(wanted)
+        if wanted and not names:
+            raise SymbolError(f"nothing captured fits {', '.join(wanted)}", hint="see store.instruments()")
+        return names
 
     def _with_channel(self, symbol: str, channel: str) -> str:
         """Return the canonical name, once it is known that the channel is kept of it."""
