@@ -117,12 +117,16 @@ class Columnar(ABC):
 
     def arrow_schema(self) -> Any:
         """Return the pyarrow.Schema; the exponents are in its metadata."""
+        known = self.__dict__.get("_arrow_schema")
+        if known is not None:
+            return known
         arrow = library("pyarrow")
         metadata = {"price_exponent": str(self.price_exponent), "size_exponent": str(self.size_exponent)}
         fields = [
             arrow.field(column.name, self._arrow(arrow, column, column.empty()).type) for column in self.columns
         ]
-        return arrow.schema(fields, metadata=metadata | {"decimals": self.decimals})
+        self.__dict__["_arrow_schema"] = found = arrow.schema(fields, metadata=metadata | {"decimals": self.decimals})
+        return found
 
     def to_arrow(self) -> Any:
         """Return a pyarrow.Table: times as timestamp[ns, UTC], words as dictionaries, levels as fixed-size lists.
@@ -229,14 +233,19 @@ class Columnar(ABC):
         exponent = self._exponent(column)
         if self.decimals == "float":
             if missing is None:
-                return _over(arrow, arrow.float64(), floats(values, exponent))
+                return _over(arrow, arrow.float64(), quotients(values, exponent))
             return arrow.array(floats(values, exponent), mask=missing)
         return decimal_array(arrow, values, missing, exponent)
 
 
+def quotients(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
+    """Return mantissas, none of them missing, as the nearest float64."""
+    return values.astype(np.float64) if not exponent else np.true_divide(values, 10.0**exponent)
+
+
 def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
     """Return mantissas as the nearest float64; INT64_MIN gives NaN. Exact division, not a product with 0.1**n."""
-    out = values.astype(np.float64) if not exponent else np.true_divide(values, 10.0**exponent)
+    out = quotients(values, exponent)
     if values.size and values.min() == INT64_MIN:
         out[values == INT64_MIN] = np.nan
     return out

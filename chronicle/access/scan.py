@@ -131,13 +131,17 @@ class Scan(Columnar):
         self.columns = tuple(by_name[name] for name in names)
 
     def _chunks(self) -> Iterator[Chunk]:
+        return self._merged(set())
+
+    def _merged(self, beside: set[str]) -> Iterator[Chunk]:
+        """Yield the columns, and those of `beside`, in order of time."""
         chosen = [
             (number, lane)
             for number, symbol in enumerate(self.symbols)
             for lane in lanes_of(self._shelf, symbol, self.channel, fresh=True)
             if (lane.number < REDUNDANT_STEP if self._lanes is None else lane.number in self._lanes)
         ]
-        wanted = {column.name for column in self.columns} | {"ts_recv", "flags"}
+        wanted = {column.name for column in self.columns} | {"ts_recv"} | beside
         streams = []
         for number, lane in chosen:
             rows = lane_rows(
@@ -155,7 +159,7 @@ class Scan(Columnar):
             yield from merge_by_time(streams)
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
-        yield from cut_at_events(self._chunks(), rows)
+        yield from cut_at_events(self._merged({"flags"}), rows)
 
 
 def _named(rows: Iterator[Chunk], number: int) -> Iterator[Chunk]:

@@ -611,6 +611,8 @@ class Store:
         wanted = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
         if wanted is not None and not wanted:
             raise ConfigError("which instruments?", expected="at least one symbol", found="none")
+        if wanted is not None and not any(is_pattern(name) for name in wanted):
+            return list(dict.fromkeys(self.resolve(name) for name in wanted))
         for name in wanted or ():
             if not is_pattern(name):
                 self.resolve(name)
