@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chronicle.access.lanes import lanes_of
-from chronicle.core.durable import written_aside
+from chronicle.core.durable import file_errors, written_aside
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ class ExportJob:
         tables: dict[str, ExportTable] = {}
         for unit in units:
             path = self.folder / unit.path
+            with file_errors("make a folder", path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
             with written_aside(path) as temporary:
                 rows = self._write(unit, temporary, tables)
                 if rows:

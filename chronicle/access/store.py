@@ -318,9 +318,12 @@ class Store:
         columns_of(channel)
         check_decimals(decimals)
         first, last = _range(start, end)
+        names = self._names(symbols)
+        if names and not any(channel in self._directory.channels(name) for name in names):
+            self._with_channel(names[0], channel)
         return Scan(
             self._shelf,
-            self._names(symbols),
+            names,
             channel,
             first,
             last,

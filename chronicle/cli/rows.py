@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from chronicle.cli.show import json_line
+from chronicle.cli.show import is_absent, json_line
 from chronicle.core.decimals import text_fixed
 from chronicle.core.durable import written_aside
 from chronicle.core.layout import INT64_MIN
@@ -85,6 +85,8 @@ def _text_rows(scan: Scan, *, exact: bool, iso: bool) -> Iterator[tuple[Any, ...
                 values = [format_ns(value) if value > 0 else None for value in values]
             elif values and isinstance(values[0], float):
                 values = [None if value != value else value for value in values]  # NaN is no JSON
+            if any(is_absent(column.name, value) for value in values):
+                values = [None if is_absent(column.name, value) else value for value in values]
             columns.append(values)
         yield from zip(*columns, strict=True)
 

@@ -81,5 +81,10 @@ def command(
             decimals="int" if text and decimals == "decimal" else decimals,  # type: ignore[arg-type]
         )
         rows = write_rows(scan, chosen, output, exact=decimals == "decimal", iso=iso, limit=limit)
+        if not rows and limit != 0:
+            for symbol in scan.symbols:
+                covered = store.coverage(symbol, channel)
+                first, last = show.moment(covered.ts_first), show.moment(covered.ts_last)
+                show.note(f"no rows: {channel} of {symbol} covers {first} to {last}")
     if output is not None:
         show.note(f"{rows:,} rows to {output}")

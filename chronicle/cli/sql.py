@@ -22,8 +22,7 @@ Examples:
   chronicle sql "select symbol, count(*) n from trade group by symbol order by n desc" --home data
   chronicle sql "from trade where symbol = 'binance:BTC-USDT' and ts_recv >= '2024-08-09' limit 5" --home data
   chronicle sql "from book('kraken:BTC-EUR', '2021-04-17 16:49:10', depth := 5)" --home data
-  chronicle sql "select ts_recv, bid_price, ask_price from books('kraken:BTC-EUR',
-    '2021-04-17 16:49', '2021-04-17 16:50', every := '1s')" -o books.parquet --home data
+  chronicle sql "from books('kraken:BTC-EUR', '2021-04-17 16:49', '2021-04-17 16:50')" -o b.parquet --home data
 \b
 Tables: book, trade, quote, candle, status, gaps, instruments, segments; `describe trade` names the columns.
 A condition on symbol and ts_recv (or ts_recv_ns, exact) decides what is read at all. The SQL is DuckDB's; a

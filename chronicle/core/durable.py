@@ -80,7 +80,6 @@ def written_aside(path: Path, attempt: str = "write a file") -> Iterator[Path]:
     """
     temporary = temporary_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if temporary.exists():
             publish_file(temporary, path)
