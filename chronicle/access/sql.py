@@ -72,7 +72,7 @@ class Database:
     shelf, directory
         Its segments and names.
     decimals : "float" or "decimal"
-        Prices and sizes as DOUBLE, or exact as DECIMAL(38, 18).
+        Prices and sizes as DOUBLE, or exact as DECIMAL with as many decimals as the finest instrument has.
     memory_bytes : int
         What DuckDB may hold; a query that needs more fails (there is no disk to spill to).
 
@@ -92,11 +92,12 @@ class Database:
         self.close = weakref.finalize(self, _close, self._base, getpid())
         """Releases the database; at the end of the process at the latest."""
         self._base.execute("SET TimeZone = 'UTC'")
-        for name, table in _tables(shelf, directory, decimals, self.failure).items():
+        scales = _scales(directory) if decimals == "decimal" else None
+        for name, table in _tables(shelf, directory, scales, self.failure).items():
             self._base.from_arrow(table).create_view(name)
-        function = BookFunction(store, decimals, self.failure)
+        function = BookFunction(store, scales, self.failure)
         words = ["VARCHAR", "VARCHAR", "INTEGER"]
-        self._base.create_function("chronicle_book", function, words, book_type(decimals)[1], type="arrow")
+        self._base.create_function("chronicle_book", function, words, book_type(scales)[1], type="arrow")
         for macro in MACROS:
             self._base.execute(macro)
         self._base.execute("SET lock_configuration = true")
@@ -239,7 +240,7 @@ class Answer:
         return f"<Answer {columns}>"
 
 
-def _tables(shelf: Shelf, directory: Directory, decimals: Decimals, failure: Failure) -> dict[str, Table]:
+def _tables(shelf: Shelf, directory: Directory, scales: tuple[int, int] | None, failure: Failure) -> dict[str, Table]:
     def symbols() -> list[str]:
         return directory.symbols(fresh=True)
 
@@ -258,7 +259,7 @@ def _tables(shelf: Shelf, directory: Directory, decimals: Decimals, failure: Fai
         ]
 
     tables: dict[str, Table] = {
-        channel: ChannelTable(shelf, directory, channel, decimals, failure) for channel in CHANNELS
+        channel: ChannelTable(shelf, directory, channel, scales, failure) for channel in CHANNELS
     }
     return tables | {
         "status": StatusTable(shelf, directory, failure),
@@ -277,6 +278,18 @@ def _reader(relation: Any, rows: int) -> Any:
     """Run a relation as a stream of record batches; the method's name changed with DuckDB 1.4."""
     stream = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
     return stream(rows)
+
+
+def _scales(directory: Directory) -> tuple[int, int]:
+    """Return the most decimals of prices and of sizes among the instruments.
+
+    No more than that: a product has the decimals of both, and 38 digits in all.
+    """
+    known = [definition for name in directory.symbols() if (definition := directory.definition(name)) is not None]
+    return (
+        max((definition.price_exponent for definition in known), default=0),
+        max((definition.size_exponent for definition in known), default=0),
+    )
 
 
 def _float(value: Any) -> float | None:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chronicle.access.frames import Decimals, decimal_array, floats
+from chronicle.access.frames import decimal_array, floats
 from chronicle.access.predicates import STAMP
-from chronicle.access.tables import NUMBER_SCALE, Failure
+from chronicle.access.tables import Failure
 from chronicle.core.errors import ChronicleError, RangeError
 from chronicle.core.layout import INT64_MIN
 from chronicle.core.times import parse_time
@@ -49,14 +49,15 @@ MACROS = (
 )
 
 
-def book_type(decimals: Decimals) -> tuple[Any, str]:
+def book_type(scales: tuple[int, int] | None) -> tuple[Any, str]:
     """Return the type of a book as Arrow's and as DuckDB's."""
-    number, name = pa.float64(), "DOUBLE"
-    if decimals == "decimal":
-        number, name = pa.decimal128(38, NUMBER_SCALE), f"DECIMAL(38, {NUMBER_SCALE})"
-    levels = pa.list_(pa.struct([("price", number), ("size", number)]))
+    numbers, names = [pa.float64()] * 2, ["DOUBLE"] * 2
+    if scales is not None:
+        numbers = [pa.decimal128(38, scale) for scale in scales]
+        names = [f"DECIMAL(38, {scale})" for scale in scales]
+    levels = pa.list_(pa.struct([("price", numbers[0]), ("size", numbers[1])]))
     arrow = pa.struct([("status", pa.string()), ("ts_event", STAMP), ("bids", levels), ("asks", levels)])
-    side = f"STRUCT(price {name}, size {name})[]"
+    side = f"STRUCT(price {names[0]}, size {names[1]})[]"
     return arrow, f"STRUCT(status VARCHAR, ts_event TIMESTAMPTZ, bids {side}, asks {side})"
 
 
@@ -67,9 +68,9 @@ class BookFunction:
     millisecond each), each only once.
     """
 
-    def __init__(self, store: Store, decimals: Decimals, failure: Failure) -> None:
-        self._store, self._decimals, self._failure = store, decimals, failure
-        self._type, _ = book_type(decimals)
+    def __init__(self, store: Store, scales: tuple[int, int] | None, failure: Failure) -> None:
+        self._store, self._scales, self._failure = store, scales, failure
+        self._type, _ = book_type(scales)
 
     def __call__(self, symbols: Any, moments: Any, depths: Any) -> Any:
         """Return the books as an Arrow array of structs, in the order of the rows."""
@@ -136,14 +137,14 @@ class BookFunction:
         there = prices != INT64_MIN
         offsets = np.zeros(len(prices) + 1, dtype=np.int32)
         np.cumsum(there.sum(axis=1), out=offsets[1:])
-        columns = [self._numbers(prices[there], exponents[0]), self._numbers(sizes[there], exponents[1])]
+        columns = [self._numbers(one[there], exponents, side) for side, one in enumerate((prices, sizes))]
         pairs = pa.StructArray.from_arrays(columns, names=["price", "size"])
         return pa.ListArray.from_arrays(pa.array(offsets), pairs)
 
-    def _numbers(self, mantissas: NDArray[np.int64], exponent: int) -> Any:
-        if self._decimals == "decimal":
-            return pc.cast(decimal_array(pa, mantissas, None, exponent), pa.decimal128(38, NUMBER_SCALE))
-        return pa.array(floats(mantissas, exponent))
+    def _numbers(self, mantissas: NDArray[np.int64], exponents: tuple[int, int], number: int) -> Any:
+        if self._scales is None:
+            return pa.array(floats(mantissas, exponents[number]))
+        return pc.cast(decimal_array(pa, mantissas, None, exponents[number]), pa.decimal128(38, self._scales[number]))
 
 
 _PLANES = ("bid_price", "bid_size", "ask_price", "ask_size")

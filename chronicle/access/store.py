@@ -439,7 +439,7 @@ class Store:
         parameters : sequence or mapping, optional
             For ``?`` or ``$name`` in it.
         decimals : "float" or "decimal"
-            Prices and sizes as DOUBLE, or exact as DECIMAL(38, 18).
+            Prices and sizes as DOUBLE, or exact as DECIMAL with as many decimals as the finest instrument has.
         memory_bytes : int
             What the query may hold at once; there is no disk to spill to.
 

@@ -29,11 +29,9 @@ from chronicle.access.symbols import Directory
 from chronicle.core.errors import ChronicleError
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, Kind, StatusCode
 
-__all__ = ["CHANNELS", "NUMBER_SCALE", "ChannelTable", "Failure", "RowTable", "StatusTable"]
+__all__ = ["CHANNELS", "ChannelTable", "Failure", "RowTable", "StatusTable"]
 
 CHANNELS = ("book", "trade", "quote", "candle")
-NUMBER_SCALE = 18
-"""Decimals of a DECIMAL column: any int64 mantissa of up to so many decimals fits DECIMAL(38, 18)."""
 ABSENT = ("sequence", "trade_id", "trade_id_last", "source_index")
 """Columns where -1 stands for "there is none"."""
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -157,13 +155,19 @@ class _Ranged(Table):
 
 
 class ChannelTable(_Ranged):
-    """The records of one channel of every instrument."""
+    """The records of one channel of every instrument.
+
+    `scales` are the decimals of prices and sizes as DECIMAL(38, scale); None: both are DOUBLE.
+    """
 
     def __init__(
-        self, shelf: Shelf, directory: Directory, channel: str, decimals: Decimals, failure: Failure
+        self, shelf: Shelf, directory: Directory, channel: str, scales: tuple[int, int] | None, failure: Failure
     ) -> None:
-        self._decimals = decimals
-        shape = Scan(shelf, (), channel, None, None, columns=None, kinds=None, lanes=None, decimals=decimals).columns
+        self._scales = scales
+        self._decimals: Decimals = "float" if scales is None else "decimal"
+        shape = Scan(
+            shelf, (), channel, None, None, columns=None, kinds=None, lanes=None, decimals=self._decimals
+        ).columns
         self._columns = {column.name: column for column in shape}
         fields: list[Any] = []
         for column in shape:
@@ -176,8 +180,9 @@ class ChannelTable(_Ranged):
         if column.role == "word":
             return [pa.field(column.name, _WORD)]
         if column.role in ("price", "size", "volume", "notional"):
-            exact = self._decimals == "decimal" and column.role != "notional"
-            return [pa.field(column.name, pa.decimal128(38, NUMBER_SCALE) if exact else pa.float64())]
+            if self._scales is None or column.role == "notional":
+                return [pa.field(column.name, pa.float64())]
+            return [pa.field(column.name, pa.decimal128(38, self._scales[column.role != "price"]))]
         return [pa.field(column.name, pa.from_numpy_dtype(np.dtype(column.dtype)))]
 
     def _of_symbol(self, symbol: str, names: list[str], start: int | None, end: int | None) -> Iterator[Any]:

@@ -1,0 +1,46 @@
+"""The guides do what they show, answer for answer."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import chronicle
+from chronicle.cli.main import run
+from tests.support.guide import examples, failures
+
+GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guide"
+
+
+@pytest.fixture(scope="module")
+def folder(shared_data: Path, tmp_path_factory) -> Path:
+    """A folder with the home that the guide speaks of."""
+    folder = tmp_path_factory.mktemp("guide")
+    capture = shared_data / "cryptofeed-ws" / "jsonl" / "KRAKEN.jsonl.zst"
+    home = str(folder / "data")
+    assert run(["feed", "replay", str(capture), "--format", "cryptofeed", "--home", home]) == 0
+    assert run(["etl", "run", "--drain", "--home", home]) == 0
+    return folder
+
+
+def test_the_researchers_guide_answers_as_it_shows(folder: Path, monkeypatch) -> None:
+    for library in ("pandas", "polars", "pyarrow", "duckdb"):
+        pytest.importorskip(library)
+    monkeypatch.chdir(folder)
+    guide = GUIDES / "researcher.md"
+    assert len(examples(guide).examples) > 50
+    assert failures(guide) == ""
+
+
+def test_the_cheatsheet_names_what_is_there() -> None:
+    """Each `store.name(` of the cheatsheet is a method, with the keywords that it shows."""
+    text = (GUIDES.parent / "cheatsheet.md").read_text(encoding="utf-8")
+    shown = re.findall(r"store\.(\w+)\(([^`]*)\)", text)
+    assert len(shown) > 15
+    for name, arguments in shown:
+        method = getattr(chronicle.Store, name)
+        for keyword in re.findall(r"(\w+)=", re.sub(r'"[^"]*"', "", arguments)):
+            assert keyword in inspect.signature(method).parameters, (name, keyword)
