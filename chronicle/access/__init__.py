@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chronicle.access.export import Exported, ExportJob
     from chronicle.access.gaps import Gap
     from chronicle.access.many import ManyBooks
+    from chronicle.access.partitions import Partition, to_dask
     from chronicle.access.quality import Quality
     from chronicle.access.replay import Event, Replay
     from chronicle.access.scan import Scan
@@ -39,12 +40,14 @@ __all__ = [
     "Gap",
     "Instrument",
     "ManyBooks",
+    "Partition",
     "Quality",
     "Replay",
     "Scan",
     "Store",
     "aopen",
     "open",
+    "to_dask",
 ]
 
 _HOMES = {
@@ -61,12 +64,14 @@ _HOMES = {
     "Gap": "gaps",
     "Instrument": "catalog",
     "ManyBooks": "many",
+    "Partition": "partitions",
     "Quality": "quality",
     "Replay": "replay",
     "Scan": "scan",
     "Store": "store",
     "aopen": "aio",
     "open": "store",
+    "to_dask": "partitions",
 }
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chronicle.access.frames import Decimals
     from chronicle.access.gaps import Gap
     from chronicle.access.many import ManyBooks
+    from chronicle.access.partitions import Partition
     from chronicle.access.quality import Quality
     from chronicle.access.replay import Event, Order, Replay
     from chronicle.access.scan import Scan
@@ -332,6 +333,51 @@ class Store:
             lanes=lanes,
             decimals=decimals,
         )
+
+    def partitions(
+        self,
+        symbols: str | Sequence[str] | None = None,
+        channel: str = "book",
+        start: Any = None,
+        end: Any = None,
+        *,
+        records: int = 1_000_000,
+        columns: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        decimals: Decimals = "float",
+    ) -> list[Partition]:
+        """Return [start, end) cut into units that pickle and read on their own: for Dask, Ray, Spark, processes.
+
+        Units of an instrument follow one another in time; all of them together are the range, each record once.
+        ``chronicle.access.to_dask(units)`` makes a dask.dataframe of them.
+
+        Parameters
+        ----------
+        records : int
+            About how many records a unit holds.
+        columns, kinds, decimals
+            As :meth:`scan` takes them; a unit's ``scan()`` uses them.
+        """
+        from chronicle.access.frames import check_decimals
+        from chronicle.access.partitions import cut
+        from chronicle.access.scan import columns_of
+
+        columns_of(channel)
+        check_decimals(decimals)
+        first, last = _range(start, end)
+        given = [self._places] if isinstance(self._places, str | PathLike) else list(self._places)
+        places = tuple(_place(place) for place in given)
+        chosen = {
+            "columns": None if columns is None else tuple(columns),
+            "kinds": None if kinds is None else tuple(kinds),
+            "decimals": decimals,
+        }
+        options = tuple(chosen.items())
+        return [
+            unit
+            for name in self._names(symbols)
+            for unit in cut(self._shelf, places, name, channel, first, last, records=records, options=options)
+        ]
 
     def replay(
         self,
@@ -659,6 +705,12 @@ def _range(start: Any, end: Any) -> tuple[int | None, int | None]:
     if first is not None and last is not None and last < first:
         raise RangeError("the range ends before it starts", expected=f"an end at or after {first}", found=last)
     return first, last
+
+
+def _place(place: Any) -> str:
+    """Return a place as a worker elsewhere names it: a path from the root, or a URL."""
+    text = fspath(place)
+    return text if "://" in text else str(Path(text).expanduser().absolute())
 
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
