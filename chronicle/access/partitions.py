@@ -1,7 +1,8 @@
 """Partitions: a range cut into units that workers elsewhere read on their own.
 
 A unit is plain values and opens the store by its place, once a process: it pickles, and needs nothing of the
-process that made it. Units follow one another in time without overlap, so all of them together are the range, each record once.
+process that made it. Units follow one another in time without overlap, so all of them together are the range, each
+record once.
 """
 
 from __future__ import annotations
