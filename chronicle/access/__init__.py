@@ -11,6 +11,7 @@ from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chronicle.access.aio import AsyncStore, aopen
+    from chronicle.access.audit import Audit
     from chronicle.access.best import Best
     from chronicle.access.book import Book
     from chronicle.access.books import Books
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "AsyncStore",
+    "Audit",
     "Best",
     "Book",
     "Books",
@@ -53,6 +55,7 @@ __all__ = [
 _HOMES = {
     "Answer": "sql",
     "AsyncStore": "aio",
+    "Audit": "audit",
     "Best": "best",
     "Book": "book",
     "Books": "books",

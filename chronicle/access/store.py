@@ -22,6 +22,7 @@ from chronicle.core.paths import CHANNELS
 from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
+    from chronicle.access.audit import Audit
     from chronicle.access.best import Best
     from chronicle.access.books import Books
     from chronicle.access.catalog import Coverage, Instrument
@@ -634,6 +635,16 @@ class Store:
                 "which record is to be explained?", hint="explain(row), or explain(symbol, channel, index)"
             )
         return explain(self._shelf, self.resolve(row), channel, index, lane)
+
+    def audit(self, symbol: str, start: Any = None, end: Any = None) -> Audit:
+        """Rebuild the book of `symbol` from snapshot to snapshot in [start, end), and compare it with each.
+
+        ``wrong`` counts snapshots of ours that the records before them do not rebuild; it must be 0.
+        """
+        from chronicle.access.audit import audit_of
+
+        first, last = _range(start, end)
+        return audit_of(self._shelf, self._with_channel(symbol, "book"), first, last)
 
     def verify(
         self, *, deep: bool = False, prefix: str = "", progress: Callable[[int, SegmentInfo], None] | None = None

@@ -70,6 +70,7 @@ EVERY = [
     (["quality"], 0),
     (["explain", "kraken:BTC-EUR", "--index", "0"], 3),
     (["verify"], 0),
+    (["audit"], 0),
     (["sql", "from instruments"], 0),
     (["sql", "selec"], 2),
     (["export", "out", "--plan"], 0),
