@@ -79,9 +79,9 @@ class AsyncStore:
         """Return the known holes that reach into [start, end)."""
         return await asyncio.to_thread(self.store.gaps, symbol, start, end)
 
-    async def quality(self, symbol: str) -> Quality:
-        """Return counts that say how good the data of `symbol` is."""
-        return await asyncio.to_thread(self.store.quality, symbol)
+    async def quality(self, symbol: str, start: Any = None, end: Any = None) -> Quality:
+        """Return what says how good the data of `symbol` in [start, end) is."""
+        return await asyncio.to_thread(self.store.quality, symbol, start, end)
 
     async def explain(self, row: Mapping[str, Any] | Book | str, *position: Any, **options: Any) -> Explanation:
         """Return where a row came from."""

@@ -598,11 +598,26 @@ class Store:
         names = self._directory.symbols(fresh=True) if symbol is None else [self.resolve(symbol)]
         return [gap for name in names for gap in gaps_of(self._shelf, name, first, last)]
 
-    def quality(self, symbol: str) -> Quality:
-        """Return counts that say how good the data of `symbol` is: records, checks, gaps."""
+    def quality(self, symbol: str, start: Any = None, end: Any = None) -> Quality:
+        """Return what says how good the data of `symbol` is: records, checks, gaps, latency, a grade."""
         from chronicle.access.quality import quality_of
 
-        return quality_of(self._shelf, self.resolve(symbol))
+        first, last = _range(start, end)
+        return quality_of(self._shelf, self.resolve(symbol), first, last)
+
+    def quality_html(self, symbol: str, start: Any = None, end: Any = None) -> str:
+        """Return the quality of `symbol` as one HTML page: counts, grade, latency, spread, depth, holes."""
+        from chronicle.access.report import quality_page
+
+        first, last = _range(start, end)
+        return quality_page(self, self._with_channel(symbol, "book"), first, last)
+
+    def plot_html(self, symbol: str, start: Any = None, end: Any = None) -> str:
+        """Return price, spread and a heat map of the depth of `symbol` as one HTML page."""
+        from chronicle.access.report import plot_page
+
+        first, last = _range(start, end)
+        return plot_page(self, self._with_channel(symbol, "book"), first, last)
 
     def explain(
         self, row: Mapping[str, Any] | Book | str, channel: str = "book", index: int | None = None, *, lane: int = 0

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tail": (_BASE + "tail:command", "Records as they come."),
     "gaps": (_BASE + "gaps:command", "The holes that are known of."),
     "quality": (_BASE + "quality:command", "Records, checks and gaps, counted."),
+    "plot": (_BASE + "plot:command", "Price, spread and depth as a page to look at."),
     "audit": (_BASE + "audit:command", "Rebuild books to their next snapshots, and compare."),
     "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
     "sql": (_BASE + "sql:command", "One SELECT over records, books and gaps."),
