@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,18 @@ def test_the_cheatsheet_names_what_is_there() -> None:
         method = getattr(chronicle.Store, name)
         for keyword in re.findall(r"(\w+)=", re.sub(r'"[^"]*"', "", arguments)):
             assert keyword in inspect.signature(method).parameters, (name, keyword)
+
+
+def test_the_notebook_runs(folder: Path, monkeypatch) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", str(GUIDES.parents[1]))
+    notebook = nbformat.read(GUIDES.parents[1] / "examples" / "researcher.ipynb", as_version=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries that run it
+        nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(folder)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert len(shown) >= 7
+    assert "('A', 818, 0, 0)" in str(shown)
+    assert "data:image/png;base64" in str(shown)
