@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Database"]
 
+DUCKDB_MAJOR = 2
+"""Before it, queries were seen to wait for ever, and other filters came through."""
 THREADS = 2
 """More would only wait for one another: rows are made under Python's lock."""
 _LOCKED = {
@@ -79,13 +81,20 @@ class Database:
     Raises
     ------
     ConfigError
-        When duckdb is not installed.
+        When duckdb is not installed, or too old.
     """
 
     def __init__(
         self, store: Store, shelf: Shelf, directory: Directory, *, decimals: Decimals, memory_bytes: int
     ) -> None:
         self.duckdb = library("duckdb", "sql")
+        if int(self.duckdb.__version__.partition(".")[0]) < DUCKDB_MAJOR:
+            raise ConfigError(
+                "this version of duckdb cannot read a store",
+                expected=f"{DUCKDB_MAJOR}.0 or newer",
+                found=self.duckdb.__version__,
+                hint="pip install --upgrade duckdb",
+            )
         self.failure = Failure()
         config = _LOCKED | {"threads": str(THREADS), "memory_limit": f"{memory_bytes}B"}
         self._base = self.duckdb.connect(config=config)
@@ -195,7 +204,7 @@ class Answer:
             raise ConfigError("a batch needs at least one row", expected=">= 1", found=rows)
         connection, relation = self._begin()
         try:
-            yield from _reader(relation, rows)
+            yield from relation.to_arrow_reader(rows)
         except (self._database.duckdb.Error, pa.ArrowException, OSError) as error:
             raise self._database.translated(error) from error
         finally:
@@ -231,7 +240,7 @@ class Answer:
         """Return the pyarrow.Schema."""
         connection, relation = self._begin()
         try:
-            return _reader(relation.limit(0), 1).schema
+            return relation.limit(0).to_arrow_reader(1).schema
         finally:
             connection.close()
 
@@ -272,12 +281,6 @@ def _tables(shelf: Shelf, directory: Directory, scales: tuple[int, int] | None, 
 def _close(base: Any, process: int) -> None:
     if getpid() == process:  # a fork's copy is not its own
         base.close()
-
-
-def _reader(relation: Any, rows: int) -> Any:
-    """Run a relation as a stream of record batches; the method's name changed with DuckDB 1.4."""
-    stream = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
-    return stream(rows)
 
 
 def _scales(directory: Directory) -> tuple[int, int]:

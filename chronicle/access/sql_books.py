@@ -39,7 +39,7 @@ MACROS = (
             b.ts_event AS ts_event
         FROM (SELECT b, unnest(range(1, greatest(len(b.bids), len(b.asks), 1) + 1)) AS level
             FROM (SELECT book_at(symbol, moment, depth := depth) AS b))""",
-    """CREATE MACRO books(symbol, start, until, every := INTERVAL 1 SECOND, depth := 10) AS TABLE
+    """CREATE MACRO books(symbol, start, until, every := '1s', depth := 10) AS TABLE
         SELECT ts_recv, b.status AS status, b.ts_event AS ts_event,
             b.bids[1].price AS bid_price, b.bids[1].size AS bid_size,
             b.asks[1].price AS ask_price, b.asks[1].size AS ask_size, b.bids AS bids, b.asks AS asks

@@ -476,7 +476,7 @@ class Store:
         Tables: ``book``, ``trade``, ``quote``, ``candle`` (the columns of :meth:`scan`; times as TIMESTAMPTZ with an
         exact twin ``*_ns``), ``status``, ``gaps``, ``instruments``, ``segments``. A condition on ``symbol`` and on
         ``ts_recv`` or ``ts_recv_ns`` decides what is read at all. Rows come in no promised order without ORDER BY.
-        ``book(symbol, moment, depth := 10)`` and ``books(symbol, start, until, every := INTERVAL 1 SECOND,
+        ``book(symbol, moment, depth := 10)`` and ``books(symbol, start, until, every := '1s',
         depth := 10)`` are tables of books, ``book_at(symbol, moment, depth := 10)`` is one as a value.
 
         Parameters

@@ -333,3 +333,11 @@ def test_a_forked_worker_and_a_thread_ask_at_once(store) -> None:
 def _count(store) -> int:
     with store:
         return next(iter(store.sql("select count(*) AS n from trade")))["n"]
+
+
+def test_an_old_duckdb_is_refused_with_words(home: Path, monkeypatch) -> None:
+    import duckdb
+
+    monkeypatch.setattr(duckdb, "__version__", "1.4.1")
+    with chronicle.open(home) as store, pytest.raises(ConfigError, match=r"2\.0 or newer"):
+        store.sql("select 1")
