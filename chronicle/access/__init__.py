@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chronicle.access.aio import AsyncStore, aopen
     from chronicle.access.audit import Audit
     from chronicle.access.best import Best
-    from chronicle.access.book import Book
+    from chronicle.access.book import Book, BookOrder
     from chronicle.access.books import Books
     from chronicle.access.catalog import Coverage, Instrument
     from chronicle.access.explain import Explanation
@@ -33,6 +33,7 @@ __all__ = [
     "Audit",
     "Best",
     "Book",
+    "BookOrder",
     "Books",
     "Coverage",
     "Event",
@@ -58,6 +59,7 @@ _HOMES = {
     "Audit": "audit",
     "Best": "best",
     "Book": "book",
+    "BookOrder": "book",
     "Books": "books",
     "Coverage": "catalog",
     "Event": "replay",

@@ -13,6 +13,7 @@ from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from chronicle.access import Book
+    from chronicle.access.book import BookOrder
 
 _EPILOG = """\
 \b
@@ -21,6 +22,7 @@ Examples:
   chronicle book kraken:BTC-EUR --at 2021-04-17T16:49:00Z --depth 5 --home data
   chronicle book kraken:XBT/EUR --at 1618678140000000000 --json --home data    the venue's own spelling
   chronicle book kraken:BTC-EUR --follow --depth 15 --home demo
+  chronicle book cme:ESM4 --depth 1 --orders --home data                       who waits, and how much is ahead
   chronicle book nasdaq:AMZN --at 2012-06-21T14:00:00Z --strict --home data
 \b
 The book is the state after all events with ts_recv at or before the moment. Its status says how far to
@@ -37,6 +39,7 @@ unverified (no venue snapshot). --strict makes everything but ok an error (exit 
 @click.option("--follow", is_flag=True, help="Keep showing the latest book as it changes; Ctrl-C ends.")
 @click.option("--interval", type=click.FloatRange(min=0.02), default=0.2, show_default=True, help="Seconds a look.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="With --follow: end after so many quiet seconds.")
+@click.option("--orders", is_flag=True, help="Also the resting orders at these levels, where the venue tells them.")
 @home_option
 @json_option
 def command(
@@ -44,6 +47,7 @@ def command(
     at: int | None,
     depth: int,
     strict: bool,
+    orders: bool,
     follow: bool,
     interval: float,
     timeout: float | None,
@@ -65,10 +69,19 @@ def command(
         return
     with chronicle.open(need_home(home)) as store:
         book = store.book(symbol, at=at, depth=depth, strict=strict)
+    resting = book.orders("bid") + book.orders("ask") if orders else []
     if as_json:
-        show.echo_json(book.to_dict(), indent=None)
-    else:
-        show.echo_spans(ladder_lines(ladder_input(book)))
+        more = {"orders": [order.to_dict() for order in resting]} if orders else {}
+        show.echo_json(book.to_dict() | more, indent=None)
+        return
+    show.echo_spans(ladder_lines(ladder_input(book)))
+    if orders:
+        show.echo_table(("side", "price", "size", "ahead", "order"), [_cells(order) for order in resting])
+
+
+def _cells(order: BookOrder) -> list[str]:
+    values = order.to_dict()
+    return [values[name] for name in ("side", "price", "size", "ahead", "order_id")]
 
 
 def ladder_input(book: Book) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from chronicle.core import layout
 from chronicle.core.errors import RecordError
 from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, Kind, aligned
 
-__all__ = ["InstrumentFields", "Record", "SnapshotFields", "pack_record"]
+__all__ = ["InstrumentFields", "Record", "SnapshotFields", "pack_record", "snapshot_orders"]
 
 
 def pack_record(
@@ -215,6 +215,40 @@ class SnapshotFields:
         return cls(levels[:bid_count], levels[bid_count:], origin, status, verified, floor, ceiling, good)
 
 
+def snapshot_orders(body: bytes | memoryview) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """Return (bids, asks) of an ORDER_SNAPSHOT's body, each (order_id, price, size) in order of priority.
+
+    Raises
+    ------
+    RecordError
+        When the orders end outside the record.
+    """
+    import struct
+
+    start, middle, end = snapshot_order_bytes(body)
+    return list(struct.iter_unpack("<Qqq", body[start:middle])), list(struct.iter_unpack("<Qqq", body[middle:end]))
+
+
+def snapshot_order_bytes(body: bytes | memoryview) -> tuple[int, int, int]:
+    """Return where in an ORDER_SNAPSHOT's body its bids begin, its asks begin, and its orders end.
+
+    Raises
+    ------
+    RecordError
+        When the orders end outside the record.
+    """
+    start = layout.ORDER_SNAPSHOT_BODY.size
+    if len(body) < start:
+        raise RecordError("an ORDER_SNAPSHOT record is too short", expected=start, found=len(body))
+    bid_count, ask_count = layout.ORDER_SNAPSHOT_BODY.unpack_from(body)
+    middle = start + layout.ORDER_SNAPSHOT_ROW_BYTES * bid_count
+    end = middle + layout.ORDER_SNAPSHOT_ROW_BYTES * ask_count
+    if end > len(body):
+        raise RecordError("an ORDER_SNAPSHOT record's orders end outside it", expected=end, found=len(body))
+    return start, middle, end
+
+
+_unpack = HEADER.unpack_from
 _FLAG_LAST = int(layout.Flag.LAST)
 """As a plain number: the flag's own ``&`` costs more than the rest of reading a record."""
 
@@ -230,10 +264,16 @@ class Record:
         Header fields (times in ns UTC).
     data : memoryview
         All bytes of the record. It is a view of the segment when a tailer made it; ``copy()`` keeps it.
+
+    Notes
+    -----
+    A reader makes one object a record, so the header is unpacked at once (one call, cheaper than a single property),
+    and everything else when asked for.
     """
 
     __slots__ = (
-        "data",
+        "_memory",
+        "_offset",
         "flags",
         "index",
         "instrument",
@@ -248,7 +288,8 @@ class Record:
         "ts_recv",
     )
 
-    def __init__(self, data: memoryview | bytes, index: int = NONE) -> None:
+    def __init__(self, memory: memoryview | bytes, index: int = NONE, offset: int = 0) -> None:
+        """Read the record at `offset` of `memory`; `struct.error` where no header fits."""
         (
             self.length,
             self.kind,
@@ -261,8 +302,9 @@ class Record:
             self.source,
             self.ordinal,
             self.sequence,
-        ) = HEADER.unpack_from(data)
-        self.data = data if isinstance(data, memoryview) else memoryview(data)
+        ) = _unpack(memory, offset)
+        self._memory = memory
+        self._offset = offset
         self.index = index
 
     def __repr__(self) -> str:
@@ -273,9 +315,16 @@ class Record:
         return f"<Record {self.index} {name} instrument={self.instrument} ts_recv={self.ts_recv}>"
 
     @property
+    def data(self) -> memoryview:
+        """All bytes of the record."""
+        offset = self._offset
+        return memoryview(self._memory)[offset : offset + self.length]
+
+    @property
     def body(self) -> memoryview:
         """Bytes after the header, padding included."""
-        return self.data[HEADER_BYTES : self.length]
+        offset = self._offset
+        return memoryview(self._memory)[offset + HEADER_BYTES : offset + self.length]
 
     @property
     def is_last(self) -> bool:
@@ -328,6 +377,7 @@ _FIELD_NAMES: dict[int, tuple[Any, tuple[str, ...]]] = {
     Kind.CHECK: (layout.CHECK_BODY, ("rule", "verdict", "expected", "computed")),
     Kind.BOOK_DELTA: (layout.BOOK_DELTA_BODY, ("price", "size", "sequence_first", "sequence_previous")),
     Kind.ORDER: (layout.ORDER_BODY, ("order_id", "price", "size", "action", "code")),
+    Kind.ORDER_SNAPSHOT: (layout.ORDER_SNAPSHOT_BODY, ("bid_count", "ask_count")),
     Kind.TRADE: (layout.TRADE_BODY, ("price", "size", "trade_id", "trade_id_last", "type")),
     Kind.QUOTE: (layout.QUOTE_BODY, ("bid_price", "bid_size", "ask_price", "ask_size")),
     Kind.CANDLE: (
