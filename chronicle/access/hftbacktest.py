@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from chronicle.access.frames import Chunk, floats
 from chronicle.access.rows import KIND_WORDS, SIDE_WORDS
+from chronicle.access.sampling import by_order_in
 from chronicle.access.scan import Scan
 from chronicle.access.segments import Shelf
+from chronicle.core.errors import ConfigError
 
 __all__ = ["EVENT_DTYPE", "events_of", "in_both_orders", "write_npz"]
 
@@ -55,6 +57,11 @@ def write_npz(shelf: Shelf, symbol: str, start: int, end: int, path: Path) -> in
 def events_of(shelf: Shelf, symbol: str, start: int, end: int) -> NDArray[Any]:
     """Return the events of `symbol` in [start, end) as EVENT_DTYPE, in both orders of time; of equal times the book's
     come first."""
+    if by_order_in(shelf, symbol, start, end):
+        raise ConfigError(
+            f"the book of {symbol} is made of orders, and npz is written of levels only",
+            hint='scan(symbol, columns=[..., "order_id", "action"]) gives the orders, form="records" all of it',
+        )
     parts = []
     for channel in ("book", "trade"):
         scan = Scan(
@@ -64,7 +71,7 @@ def events_of(shelf: Shelf, symbol: str, start: int, end: int) -> NDArray[Any]:
             start,
             end,
             columns=("ts_recv", "ts_event", "kind", "side", "price", "size", "index", "lane"),
-            kinds=None,
+            kinds=("delta", "snapshot") if channel == "book" else None,
             lanes=None,
             decimals="int",
         )
