@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.api_reference import PACKAGES, reference
+from tools.api_reference import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,6 @@ def test_every_public_name_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     text = target.read_text(encoding="utf-8")
-    assert text == reference()
     for package in PACKAGES:
         for name in importlib.import_module(package).__all__:
             assert name == "__version__" or re.search(rf"^### {name}\b", text, re.MULTILINE), (package, name)
