@@ -19,7 +19,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tail": (_BASE + "tail:command", "Records as they come."),
     "gaps": (_BASE + "gaps:command", "The holes that are known of."),
     "quality": (_BASE + "quality:command", "Records, checks and gaps, counted."),
+    "plot": (_BASE + "plot:command", "Price, spread and depth as a page to look at."),
+    "audit": (_BASE + "audit:command", "Rebuild books to their next snapshots, and compare."),
     "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
+    "sql": (_BASE + "sql:command", "One SELECT over records, books and gaps."),
+    "export": (_BASE + "export:command", "Files for other tools: parquet, arrow, csv, npz, tables."),
+    "import": (_BASE + "importing:command", "Exported records back into queues."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, tailers, retain, repair."),
 }

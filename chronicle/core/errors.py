@@ -22,6 +22,7 @@ __all__ = [
     "RangeError",
     "RecordError",
     "RetiredError",
+    "SqlError",
     "StateError",
     "StoreError",
     "SymbolError",
@@ -193,6 +194,13 @@ class StoreError(ChronicleError):
 
     kind = "store"
     exit_code = 10
+
+
+class SqlError(ChronicleError):
+    """A query that cannot be read, asks for what is not there, or fails while it runs."""
+
+    kind = "sql"
+    exit_code = 2
 
 
 class BookNotTrustedError(ChronicleError):
