@@ -71,6 +71,8 @@ class FrameDecoder:
         ts_recv of the last event of each (connection, instrument): health is that of the oldest.
     frames, decode_errors : int
         Counters since the decoder was made.
+    events : int
+        How many events the last frame gave.
     """
 
     def __init__(self, make_adapter: Callable[[str], Adapter]) -> None:
@@ -84,6 +86,7 @@ class FrameDecoder:
         self._defined: dict[int, bytes] = {}
         self.streams: dict[tuple[int, int], int] = {}
         self.frames = 0
+        self.events = 0
         self.decode_errors = 0
 
     def require(self, venues: Iterable[str]) -> None:
@@ -92,7 +95,7 @@ class FrameDecoder:
             self._adapter(venue)
 
     def decode(self, frame: Frame, *, ts_recv: int, wire_index: int, flags: int = 0) -> tuple[bytearray, int]:
-        """Return (bytes, count) of the event that `frame` gives; count 0 when it carries nothing for us.
+        """Return (bytes, record count) of the events that `frame` gives; count 0 when it carries nothing for us.
 
         Never raises for what an exchange or a file sent: that becomes a STATUS DECODE_ERROR.
         """
@@ -124,6 +127,7 @@ class FrameDecoder:
                 source=frame.connection,
                 source_index=wire_index,
             )
+        self.events = out.events
         data, count = out.take()
         if count:
             instrument = int.from_bytes(data[layout.OFFSET_INSTRUMENT : layout.OFFSET_INSTRUMENT + 4], "little")

@@ -166,11 +166,15 @@ class FeedWriter:
             self._commit(data, count)
 
     def _commit(self, data: bytearray, count: int) -> None:
-        """Append an event, and only then count its definitions as known."""
+        """Append a frame's events, all at once, and only then count their definitions as known."""
         if count:
-            self.raw.append_event(data, count)
+            events = self.decoder.events
+            if events > 1:
+                self.raw.append_events(data, count)
+            else:
+                self.raw.append_event(data, count)
             self.records += count
-            self.events += 1
+            self.events += events
             self._instruments.update(self.decoder.take_definitions())
 
     def _append_wire(self, frame: Frame, ts_recv: int, flags: int) -> None:
