@@ -176,11 +176,15 @@ class WireForm(IntEnum):
 
 
 class TradeType(IntEnum):
-    """PLAIN: one fill. AGGREGATE: several fills of one taker order at one price (ids ``trade_id..trade_id_last``)."""
+    """PLAIN: one fill. AGGREGATE: several fills of one taker order at one price (ids ``trade_id..trade_id_last``).
+
+    HIDDEN: against an order that the book does not show. CROSS: an auction's single price.
+    """
 
     PLAIN = 0
     AGGREGATE = 1
     HIDDEN = 2
+    CROSS = 3
 
 
 class CandleState(IntEnum):

@@ -65,6 +65,7 @@ class Instrument:
         "number",
         "price_exponent",
         "price_most",
+        "rules",
         "size_exponent",
         "size_most",
         "tick",
@@ -84,6 +85,8 @@ class Instrument:
         self.check_size_decimals = NONE
         self.tick = Decimal(0)
         self.lot = Decimal(0)
+        self.rules: VenueRules | None = None
+        """Rules of its own, where a venue has feeds of several kinds."""
         self.fields: InstrumentFields | None = None
         """What the last INSTRUMENT record said."""
         self.current = False
@@ -183,6 +186,7 @@ class InstrumentRegistry:
         *,
         book_depth: int | None = None,
         check_decimals: tuple[int, int] | None = None,
+        rules: VenueRules | None = None,
     ) -> Instrument:
         """Return the instrument, its definition being in the stream or in `out`.
 
@@ -199,6 +203,8 @@ class InstrumentRegistry:
             Depth that the venue keeps for its book (0: unlimited).
         check_decimals : (int, int), optional
             Fixed decimals of price and size in the venue's checksum text.
+        rules : VenueRules, optional
+            Rules of this feed, where the venue has feeds of several kinds (levels and orders).
 
         Raises
         ------
@@ -214,6 +220,10 @@ class InstrumentRegistry:
             instrument.book_depth = book_depth
         if check_decimals is not None:
             instrument.check_price_decimals, instrument.check_size_decimals = check_decimals
+        if rules is not None:
+            instrument.rules = rules
+            instrument.price_exponent = max(instrument.price_exponent, rules.price_exponent)
+            instrument.size_exponent = max(instrument.size_exponent, rules.size_exponent)
         fields = self._fields(instrument)
         if fields != instrument.fields:
             out.instrument(instrument.number, fields)
@@ -241,7 +251,7 @@ class InstrumentRegistry:
         return instrument
 
     def _fields(self, instrument: Instrument) -> InstrumentFields:
-        rules = self._rules.get(instrument.venue, VenueRules())
+        rules = instrument.rules or self._rules.get(instrument.venue, VenueRules())
         return InstrumentFields(
             price_exponent=instrument.price_exponent,
             size_exponent=instrument.size_exponent,

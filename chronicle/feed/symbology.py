@@ -25,6 +25,8 @@ VENUE_ALIASES = {
     "binance-delivery": "binance-coinm",
     "lobster": "nasdaq",
 }
+EQUITY_VENUES = frozenset({"iex", "nasdaq", "nasdaq-bx", "nasdaq-psx"})
+"""Venues whose names are tickers, with whatever stands in them (``BRK.B``, ``ABC-A``)."""
 KRAKEN_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 _KRAKEN_SPELLING = {name: own for own, name in KRAKEN_NAMES.items()}
 _PLAIN = re.compile(r"[!-~]+", re.ASCII)
@@ -82,7 +84,7 @@ def candidates(venue: str, text: str) -> list[Symbol]:
     name = text.strip().upper()
     if not _PLAIN.fullmatch(name) or len(name) > SYMBOL_CHARS_MAX:
         return []
-    if known == "nasdaq":
+    if known in EQUITY_VENUES:
         return [Symbol(known, name, kind="equity")]
     own = [Symbol(known, *parts) for parts in read_spelling(known, name) if all(parts[:2])]
     if own:

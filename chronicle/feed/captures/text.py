@@ -11,7 +11,7 @@ import zstandard
 
 from chronicle.core.errors import DecodeError, NotFoundError
 
-__all__ = ["first_lines", "read_lines"]
+__all__ = ["first_lines", "read_chunks", "read_lines"]
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A longer line is no frame of any venue (and no WIRE record could hold it)."""
@@ -37,7 +37,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     number = 0
     rest = b""
-    for chunk in _chunks(path):
+    for chunk in read_chunks(path):
         lines = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
         rest = lines.pop()
         for line in lines:
@@ -69,7 +69,16 @@ def first_lines(path: Path, count: int) -> list[bytes]:
     return found
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of `path` in pieces of bounded size; zstd and gzip are told by their first bytes.
+
+    Raises
+    ------
+    NotFoundError
+        When the file is not there.
+    DecodeError
+        After the bytes that could be read, when the compressed data are torn or damaged.
+    """
     try:
         with open(path, "rb") as file:
             magic = file.read(4)

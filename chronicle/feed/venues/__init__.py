@@ -117,6 +117,13 @@ _VENUES: Final = (
         "deribit:DeribitAdapter",
     ),
     Venue(
+        "iex",
+        "IEX: DEEP 1.0, TOPS 1.5/1.6, DEEP+ 1.0 over IEX-TP",
+        ("price levels", "orders (DEEP+)", "quote", "trade", "states, auctions"),
+        ("wire", "pcap"),
+        "iex:IexAdapter",
+    ),
+    Venue(
         "kraken",
         "Kraken spot, WebSocket v1",
         ("book", "trade", "ticker", "spread", "GET AssetPairs"),
