@@ -12,13 +12,12 @@ from typing import Any
 
 from chronicle.core import layout
 from chronicle.core.errors import RecordError
-from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, Flag, Kind, aligned
+from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, OFFSET_FLAGS, Flag, Kind, aligned
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_details
 
 __all__ = ["EventBuilder"]
 
 _DELTA = struct.Struct("<IHBBqqqIHHqqqqq")
-_FLAGS_OFFSET = 6
 
 
 class EventBuilder:
@@ -96,7 +95,7 @@ class EventBuilder:
     def end_event(self) -> None:
         """End the event under way: what is added next is another one. Without records there is nothing to end."""
         if self._count > self._ended_count:
-            self._buffer[self._last + _FLAGS_OFFSET] |= Flag.LAST
+            self._buffer[self._last + OFFSET_FLAGS] |= Flag.LAST
             self._ended_count = self._count
             self._ended_events += 1
 

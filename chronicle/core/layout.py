@@ -208,6 +208,7 @@ HEADER: Final = struct.Struct("<IHBBqqqIHHq")
 """length u32, kind u16, flags u8, side u8, ts_recv, ts_event, source_index i64, instrument u32, source u16,
 ordinal u16, sequence i64."""
 
+OFFSET_FLAGS: Final = 6
 OFFSET_TS_RECV: Final = 8
 OFFSET_TS_EVENT: Final = 16
 OFFSET_SOURCE_INDEX: Final = 24

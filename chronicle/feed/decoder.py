@@ -7,6 +7,7 @@ which is what makes an interrupted replay resumable and the raw queue rebuildabl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from chronicle.core import layout
@@ -173,6 +174,9 @@ class FrameDecoder:
     def _end(self, frame: Frame, out: EventBuilder) -> None:
         mark = read_mark(frame)
         reason = str(mark.get("reason", ""))
+        for number, up in self.connected.items():  # adapters give what they held back, and forget the lines
+            if up and number in self.lines:
+                self._tell(replace(frame, form=WireForm.DISCONNECTED, connection=number), out, StatusCode.DISCONNECTED)
         for number in sorted(number for number, up in self.connected.items() if up):
             out.source = number
             out.status(StatusCode.DISCONNECTED, {"line": self._line_name(number), "reason": reason})
@@ -200,13 +204,21 @@ class FrameDecoder:
     def _state_change(self, frame: Frame, out: EventBuilder, code: int, details: dict[str, Any]) -> None:
         """Write the line's status once; the adapter also sees the frame, to forget what belonged to the line."""
         out.status(code, details)
+        self._tell(frame, out, code)
+
+    def _tell(self, frame: Frame, out: EventBuilder, code: int) -> None:
+        """Show the adapter a frame that is about its line, and take what it gives but for a status of that `code`."""
         scratch = EventBuilder()
-        scratch.begin(out.ts_recv, source_index=out.source_index, source=out.source)
+        scratch.begin(out.ts_recv, source_index=out.source_index, source=frame.connection)
         self._venue_of(frame).decode(frame, scratch)
         data, _ = scratch.take()
         for record in _records(data):
             if not (record.kind == Kind.STATUS and record.fields()["code"] == code):
-                out.raw(record.data)
+                packed = bytearray(record.data)
+                packed[layout.OFFSET_FLAGS] &= ~layout.Flag.LAST & 0xFF
+                out.raw(packed)
+                if record.is_last:
+                    out.end_event()
 
     def _failed(self, frame: Frame, out: _Builder, message: str) -> None:
         """Say that the frame could not be read: once, so that one instrument's trouble is not that of its line."""

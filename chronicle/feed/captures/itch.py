@@ -105,7 +105,7 @@ def open_itch(paths: list[Path], venue: str | None, day: date | None) -> tuple[l
             )
         address = f"itch:{path.name[:200]}:{own.isoformat()}"
         lines.append(Line(number, address, owner, announced=False))
-        streams.append(Stream(path.name, number, partial(_read, path, midnight_ns(own), address, number)))
+        streams.append(Stream(path.name, 0, partial(_read, path, midnight_ns(own), address, number)))
     return lines, streams
 
 

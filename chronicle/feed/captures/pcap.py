@@ -92,7 +92,7 @@ def open_pcap(paths: list[Path], venue: str | None, notes: Counter[str]) -> tupl
         )
     names = ", ".join(path.name for path in files)
     lines = [feed.line for feed in feeds.values()]
-    return lines, [Stream(names, lines[0].number, partial(_frames, files, feeds, notes))]
+    return lines, [Stream(names, 0, partial(_frames, files, feeds, notes))]
 
 
 def _scan(files: list[Path], venue: str | None) -> tuple[dict[str, _Feed], Counter[str]]:

@@ -151,7 +151,9 @@ class IexAdapter:
             When the datagram or a message in it cannot be read. What could be read is in `out`.
         """
         if frame.form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
-            self._lines.pop(frame.connection, None)
+            line = self._lines.pop(frame.connection, None)
+            if line is not None:
+                self._drop_pending(line, out)
             return
         if frame.form != WireForm.BINARY:
             return
