@@ -146,10 +146,24 @@ _VENUES: Final = (
     ),
     Venue(
         "nasdaq",
-        "NASDAQ as LOBSTER rows (order messages and the book after each)",
-        ("message", "orderbook"),
-        ("wire", "lobster"),
-        "lobster:LobsterAdapter",
+        "NASDAQ: TotalView-ITCH 5.0 in files and over MoldUDP64; LOBSTER's rows",
+        ("orders", "trade", "states, auctions", "message + orderbook (LOBSTER)"),
+        ("wire", "itch", "pcap", "lobster"),
+        "nasdaq:NasdaqAdapter",
+    ),
+    Venue(
+        "nasdaq-bx",
+        "Nasdaq BX: TotalView-ITCH 5.0",
+        ("orders", "trade", "states"),
+        ("wire", "itch", "pcap"),
+        "nasdaq:BxAdapter",
+    ),
+    Venue(
+        "nasdaq-psx",
+        "Nasdaq PSX: TotalView-ITCH 5.0",
+        ("orders", "trade", "states"),
+        ("wire", "itch", "pcap"),
+        "nasdaq:PsxAdapter",
     ),
     Venue(
         "okx",
