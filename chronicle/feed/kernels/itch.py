@@ -17,7 +17,10 @@ from numba import njit
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
 from chronicle.core.layout import ORDER_BYTES, TRADE_BYTES, Flag, Kind, TradeType
 
-__all__ = ["REGISTERS", "complete_orders", "decode_messages", "rehash"]
+__all__ = ["REGISTERS", "complete_orders", "decode_messages", "rehash", "shapes_of"]
+
+# Offsets and words are unsigned all through: a signed index costs numba a test for negative ones at each access, and
+# keeps LLVM from reading a big-endian field with one load and one byte swap.
 
 # registers of decode_messages, in and out: int64[REGISTERS]
 POSITION = 0
@@ -69,13 +72,20 @@ FULL = 4
 
 UNTIL_END = 1 << 40
 """From so many messages on, the end of the bytes is the end of the messages."""
-WORDS_PER_MESSAGE = 31
+WORDS_PER_MESSAGE = np.uint64(31)
 UNKNOWN_MAX = 64
 SKIP = -1
 """Number of a stock whose orders are passed over: its name is not known."""
 
-_ORDER_WORDS = ORDER_BYTES >> 3
-_TRADE_WORDS = TRADE_BYTES >> 3
+# columns of shapes
+SIZE, CLASS, PRICE_AT, PRICE_MASK, SHARES_AT, SHARES_MASK, SIDE_AT, SIDE_MASK, ACTION, HEAD, PRICE_OR = range(11)
+SHAPE = 16
+
+# classes of messages
+OTHER, ADDED, SINGLE, REPLACED, EXECUTED, TRADED = range(6)
+
+_ORDER_WORDS = np.uint64(ORDER_BYTES >> 3)
+_TRADE_WORDS = np.uint64(TRADE_BYTES >> 3)
 _ORDER_HEAD = np.uint64(ORDER_BYTES | Kind.ORDER << 32)
 _TRADE_HEAD = np.uint64(TRADE_BYTES | Kind.TRADE << 32)
 _LAST = np.uint64(int(Flag.LAST) << 48)
@@ -120,43 +130,45 @@ def _u64(data: Any, at: Any) -> Any:
 @njit(inline="always")
 def _header(out: Any, at: Any, head: Any, ts_recv: Any, ts_event: Any, index: Any, place: Any, sequence: Any) -> None:
     out[at] = head
-    out[at + 1] = ts_recv
-    out[at + 2] = ts_event
-    out[at + 3] = index
-    out[at + 4] = place
-    out[at + 5] = sequence
+    out[at + np.uint64(1)] = ts_recv
+    out[at + np.uint64(2)] = ts_event
+    out[at + np.uint64(3)] = index
+    out[at + np.uint64(4)] = place
+    out[at + np.uint64(5)] = sequence
 
 
 @njit(inline="always")
 def _order(out: Any, at: Any, order_id: Any, price: Any, size: Any, code: Any) -> None:
-    out[at + 6] = order_id
-    out[at + 7] = price
-    out[at + 8] = size
-    out[at + 9] = code
+    out[at + np.uint64(6)] = order_id
+    out[at + np.uint64(7)] = price
+    out[at + np.uint64(8)] = size
+    out[at + np.uint64(9)] = code
 
 
 @njit(inline="always")
 def _trade(out: Any, at: Any, price: Any, size: Any, match: Any, code: Any) -> None:
-    out[at + 6] = price
-    out[at + 7] = size
-    out[at + 8] = match
-    out[at + 9] = _NONE
-    out[at + 10] = code
+    out[at + np.uint64(6)] = price
+    out[at + np.uint64(7)] = size
+    out[at + np.uint64(8)] = match
+    out[at + np.uint64(9)] = _NONE
+    out[at + np.uint64(10)] = code
 
 
 @njit(cache=True, nogil=True)
-def decode_messages(data: Any, sizes: Any, numbers: Any, registers: Any, out: Any) -> int:
+def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: Any) -> int:
     """Decode messages with their lengths before them until one needs the caller; return why it stopped.
 
-    data: u8[n], the frame. sizes: i64[256], each type's length, 0 for none. numbers: i64[65536], stock locate to
-    instrument; 0 without one, SKIP to pass over. registers: i64[REGISTERS]. out: u64[words], the records one behind
-    the other, from word registers[WORDS]. All arrays are the caller's; nothing outside `data` is read and nothing
-    outside `out` written. Cost: one pass, a load per field, a store per word of the records.
+    data: u8[n], the frame. shapes: u64[256, SHAPE], what :func:`shapes_of` makes. numbers: i64[65536], stock locate
+    to instrument; 0 without one, SKIP to pass over. registers: i64[REGISTERS]. out: u64[words], the records one
+    behind the other, from word registers[WORDS]. All arrays are the caller's; nothing outside `data` is read and
+    nothing outside `out` written. Cost: a load per field, a store per word of the records. Where the fields of an
+    order message stand is looked up, not branched for: in real flow the next type cannot be predicted, and one wrong
+    guess costs as much as the rest of a message.
     """
     size = np.uint64(len(data))
-    capacity = len(out)
+    capacity = np.uint64(len(out))
     position = np.uint64(registers[POSITION])
-    messages, sequence, words = registers[MESSAGES], registers[SEQUENCE], registers[WORDS]
+    messages, sequence, words = registers[MESSAGES], registers[SEQUENCE], np.uint64(registers[WORDS])
     ts_recv, span, midnight, first_ts = registers[TS_RECV], registers[SPAN], registers[MIDNIGHT], registers[FIRST_TS]
     index = np.uint64(registers[SOURCE_INDEX])
     source = np.uint64(registers[SOURCE]) << _HALF
@@ -173,109 +185,121 @@ def decode_messages(data: Any, sizes: Any, numbers: Any, registers: Any, out: An
         if end > size:
             status = CUT
             break
-        kind = data[at] if length > 0 else np.uint8(0)
-        if np.int64(length) != sizes[kind]:
-            status = MALFORMED if sizes[kind] > 0 else CALLER
+        kind = np.uint64(data[at]) if length > 0 else np.uint64(0)
+        form = shapes[kind, CLASS]
+        if length != shapes[kind, SIZE]:
+            status = MALFORMED if shapes[kind, SIZE] > 0 else CALLER
             break
         if words + WORDS_PER_MESSAGE > capacity:
             status = FULL
             break
-        is_order = kind == 65 or kind == 70  # noqa: PLR1714 - A, F; a set costs a lookup
-        is_known = kind == 69 or kind == 67 or kind == 88 or kind == 68 or kind == 85  # noqa: PLR1714 - E C X D U
-        is_trade = kind == 80 or kind == 81  # noqa: PLR1714 - P, Q
-        if not (is_order or is_known or is_trade):
+        if form == OTHER:
             status = CALLER
             break
         number = numbers[_u16(data, at + np.uint64(1))]
         if number <= 0:
-            if number == SKIP and is_known:
+            if number == SKIP and form != ADDED and form != TRADED:  # noqa: PLR1714
                 skipped += 1
                 position, sequence, messages = end, sequence + 1, messages - 1
                 continue
             status = CALLER
             break
         since = np.int64(_u16(data, at + np.uint64(5)) << _HALF | _u32(data, at + np.uint64(7)))
-        if since >= DAY_NS:
-            status = MALFORMED
-            break
         event_ts = midnight + since
         if span > 0 and event_ts > ts_recv:
             ts_recv = min(event_ts, first_ts + span)
         stamp, ts = np.uint64(ts_recv), np.uint64(event_ts)
         place = np.uint64(number) | source
         mark = np.uint64(sequence)
-        code = np.uint64(kind) << _WORD
-        if is_order:
-            side, shares = np.uint64(data[at + np.uint64(19)]), _u32(data, at + np.uint64(20))
-            price = _u32(data, at + np.uint64(32))
-            if (side != 66 and side != 83) or shares == 0 or price >= PRICE_LIMIT:  # noqa: PLR1714
-                status = MALFORMED
-                break
-            head = _ORDER_HEAD | flags | _LAST | (_BID if side == 66 else _ASK) << np.uint64(56)
-            _header(out, words, head, stamp, ts, index, place, mark)
-            _order(out, words, _u64(data, at + np.uint64(11)), price, shares, _ADD | code)
-            words += _ORDER_WORDS
-        elif kind == 68:  # D: the size is what rests
-            _header(out, words, _ORDER_HEAD | flags | _LAST, stamp, ts, index, place, mark)
-            _order(out, words, _u64(data, at + np.uint64(11)), _EMPTY, _EMPTY, _CANCEL | code)
-            words += _ORDER_WORDS
-        elif kind == 85:  # U
-            shares, price = _u32(data, at + np.uint64(27)), _u32(data, at + np.uint64(31))
-            if shares == 0 or price >= PRICE_LIMIT:
-                status = MALFORMED
-                break
-            _header(out, words, _ORDER_HEAD | flags, stamp, ts, index, place, mark)
-            _order(out, words, _u64(data, at + np.uint64(11)), _EMPTY, _EMPTY, _CANCEL | code)
-            words += _ORDER_WORDS
-            _header(out, words, _ORDER_HEAD | flags | _LAST, stamp, ts, index, place, mark)
-            _order(out, words, _u64(data, at + np.uint64(19)), price, shares, _ADD | code)
-            words += _ORDER_WORDS
-        elif kind == 88:  # X
-            shares = _u32(data, at + np.uint64(19))
-            if shares == 0:
-                status = MALFORMED
-                break
-            _header(out, words, _ORDER_HEAD | flags | _LAST, stamp, ts, index, place, mark)
-            _order(out, words, _u64(data, at + np.uint64(11)), _EMPTY, shares, _CANCEL | code)
-            words += _ORDER_WORDS
-        elif is_known:  # E, C
-            shares = _u32(data, at + np.uint64(19))
-            price = _u32(data, at + np.uint64(32)) if kind == 67 else _NONE
-            printed = kind == 69 or data[at + np.uint64(31)] == 89
-            if shares == 0 or (kind == 67 and price >= PRICE_LIMIT):
-                status = MALFORMED
-                break
-            order_id = _u64(data, at + np.uint64(11))
-            _header(out, words, _ORDER_HEAD | flags, stamp, ts, index, place, mark)
-            _order(out, words, order_id, price, shares, _FILL | code)
-            words += _ORDER_WORDS
-            last = _EMPTY if printed else _LAST
-            _header(out, words, _ORDER_HEAD | flags | last, stamp, ts, index, place, mark)
-            _order(out, words, order_id, _EMPTY, shares, _CANCEL | code)
-            words += _ORDER_WORDS
-            if printed:
-                _header(out, words, _TRADE_HEAD | flags | _LAST, stamp, ts, index, place, mark)
-                _trade(out, words, price, shares, _u64(data, at + np.uint64(23)), _OPEN)
-                words += _TRADE_WORDS
-        else:
-            if kind == 80:  # P: against an order that is not displayed; whose side took is not said
-                shares, price = _u32(data, at + np.uint64(20)), _u32(data, at + np.uint64(32))
-                match, trade_type = _u64(data, at + np.uint64(36)), _HIDDEN
-            else:  # Q: a cross
-                shares, price = _u64(data, at + np.uint64(11)), _u32(data, at + np.uint64(27))
-                match, trade_type = _u64(data, at + np.uint64(31)), _CROSS
-            if shares >> np.uint64(62) or price >= PRICE_LIMIT:
+        price = _u32(data, at + shapes[kind, PRICE_AT]) & shapes[kind, PRICE_MASK]
+        shares = _u32(data, at + shapes[kind, SHARES_AT]) & shapes[kind, SHARES_MASK]
+        if form == TRADED:
+            is_cross = kind == 81
+            if is_cross:
+                shares = _u64(data, at + np.uint64(11))
+            match = _u64(data, at + np.uint64(31 if is_cross else 36))
+            if shares >> np.uint64(62) or price >= PRICE_LIMIT or since >= DAY_NS:
                 status = MALFORMED
                 break
             if shares > 0:  # a cross without shares took place and traded nothing
                 _header(out, words, _TRADE_HEAD | flags | _LAST, stamp, ts, index, place, mark)
-                _trade(out, words, price, shares, match, trade_type)
+                _trade(out, words, price, shares, match, _CROSS if is_cross else _HIDDEN)
                 words += _TRADE_WORDS
+            position, sequence, messages = end, sequence + 1, messages - 1
+            continue
+        side = np.uint64(data[at + shapes[kind, SIDE_AT]]) & shapes[kind, SIDE_MASK]
+        side -= np.uint64(18) & (_EMPTY - np.uint64(side == 83))  # S is the ask
+        impossible = (side != 66) & (side != 65) & (shapes[kind, SIDE_MASK] != 0)
+        impossible |= (shares == 0) & (shapes[kind, SHARES_MASK] != 0)
+        if impossible | (price >= PRICE_LIMIT) | (since >= DAY_NS):
+            status = MALFORMED
+            break
+        order_id = _u64(data, at + np.uint64(11))
+        head = shapes[kind, HEAD] | flags | side << np.uint64(56)
+        _header(out, words, head, stamp, ts, index, place, mark)
+        _order(out, words, order_id, price | shapes[kind, PRICE_OR], shares, shapes[kind, ACTION])
+        words += _ORDER_WORDS
+        if form > SINGLE:
+            code = kind << _WORD
+            if form == REPLACED:
+                shares, price = _u32(data, at + np.uint64(27)), _u32(data, at + np.uint64(31))
+                if shares == 0 or price >= PRICE_LIMIT:
+                    words -= _ORDER_WORDS
+                    status = MALFORMED
+                    break
+                _header(out, words, _ORDER_HEAD | flags | _LAST, stamp, ts, index, place, mark)
+                _order(out, words, _u64(data, at + np.uint64(19)), price, shares, _ADD | code)
+                words += _ORDER_WORDS
+            else:
+                printed = kind == 69 or data[at + np.uint64(31)] == 89
+                last = _EMPTY if printed else _LAST
+                _header(out, words, _ORDER_HEAD | flags | last, stamp, ts, index, place, mark)
+                _order(out, words, order_id, _EMPTY, shares, _CANCEL | code)
+                words += _ORDER_WORDS
+                if printed:
+                    _header(out, words, _TRADE_HEAD | flags | _LAST, stamp, ts, index, place, mark)
+                    _trade(out, words, price | shapes[kind, PRICE_OR], shares, _u64(data, at + np.uint64(23)), _OPEN)
+                    words += _TRADE_WORDS
         position, sequence, messages = end, sequence + 1, messages - 1
     registers[POSITION], registers[MESSAGES], registers[SEQUENCE] = position, messages, sequence
     registers[WORDS], registers[TS_RECV], registers[SKIPPED] = words, ts_recv, skipped
     registers[STATUS] = status
     return status
+
+
+def shapes_of(sizes: dict[int, int]) -> Any:
+    """Return u64[256, SHAPE]: for each type where its fields stand, from the types' lengths.
+
+    A field that a type does not have is read where the order's id is, and masked away.
+    """
+    shapes = np.zeros((256, SHAPE), dtype=np.uint64)
+    shapes[:, PRICE_AT] = shapes[:, SHARES_AT] = 11
+    for kind, size in sizes.items():
+        shapes[kind, SIZE] = size
+    last = int(_LAST)
+    rows = (  # type, class, price at, shares at, has side, action, ends the event
+        ("A", ADDED, 32, 20, True, _ADD, True),
+        ("F", ADDED, 32, 20, True, _ADD, True),
+        ("D", SINGLE, 0, 0, False, _CANCEL, True),
+        ("X", SINGLE, 0, 19, False, _CANCEL, True),
+        ("U", REPLACED, 0, 0, False, _CANCEL, False),
+        ("E", EXECUTED, 0, 19, False, _FILL, False),
+        ("C", EXECUTED, 32, 19, False, _FILL, False),
+        ("P", TRADED, 32, 20, False, 0, True),
+        ("Q", TRADED, 27, 0, False, 0, True),
+    )
+    for name, form, price_at, shares_at, has_side, action, ends in rows:
+        row = shapes[ord(name)]
+        row[CLASS] = form
+        if price_at:
+            row[PRICE_AT], row[PRICE_MASK] = price_at, 0xFFFFFFFF
+        if shares_at:
+            row[SHARES_AT], row[SHARES_MASK] = shares_at, 0xFFFFFFFF
+        row[SIDE_AT], row[SIDE_MASK] = (19, 0xFF) if has_side else (11, 0)
+        row[ACTION] = int(action) | ord(name) << 8
+        row[HEAD] = int(_ORDER_HEAD) | (last if ends else 0)
+        row[PRICE_OR] = int(_NONE) if name == "E" else 0
+    return shapes
 
 
 @njit(inline="always")

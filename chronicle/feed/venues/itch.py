@@ -41,9 +41,7 @@ OUT_WORDS: Final = 1 << 16
 """Records of a frame that are packed at once: 512 KiB."""
 _LOCATES: Final = 1 << 16
 _NEW_YORK: Final = ZoneInfo("America/New_York")
-_SIZES: Final = np.zeros(256, dtype=np.int64)
-for _kind, _size in MESSAGE_BYTES.items():
-    _SIZES[_kind] = _size
+_SHAPES: Final = kernel.shapes_of(MESSAGE_BYTES)
 _STOCK_AT: Final = {
     **dict.fromkeys(map(ord, "RHYKJhNO"), 11),
     **{ord("L"): 15, ord("I"): 28, ord("A"): 24, ord("F"): 24, ord("P"): 24, ord("Q"): 19},
@@ -153,7 +151,7 @@ class ItchAdapter:
         registers[kernel.SOURCE] = out.source
         registers[kernel.FLAGS] = out.flags
         while True:
-            status = int(kernel.decode_messages(data, _SIZES, line.numbers, registers, self._words))
+            status = int(kernel.decode_messages(data, _SHAPES, line.numbers, registers, self._words))
             self._flush(line, out)
             if status == kernel.DONE:
                 break
