@@ -199,9 +199,11 @@ class Arbiter:
     def _drain(self, expected: int, ts: int) -> list[Arrival]:
         """Go on at `expected`: return what waited and is in order now."""
         out: list[Arrival] = []
+        skipped = expected > self._line.expected
         for first in sorted(self._pending):
             if first > expected:
                 break
+            skipped = True
             held = self._pending.pop(first)
             self._pending_bytes -= len(held.payload)
             if held.header.next > expected or not held.header.count:
@@ -212,7 +214,7 @@ class Arbiter:
                 self.counts.duplicates[held.line] += 1
         self._line.expected = expected
         if self._pending:
-            self.counts.holes += 1
+            self.counts.holes += skipped
             self._since_ts = ts
         else:
             self._since_ts = NONE
