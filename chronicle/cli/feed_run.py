@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,12 @@ _EPILOG = """\
 Examples:
   chronicle feed run --venue kraken --symbol BTC-USD --symbol ETH-USD --home data
   chronicle feed run --venue okx --symbol okx:BTC-USDT-SWAP --channel book --channel trade --home data
-  chronicle feed run --home data                    the connections of [[feeds]] in chronicle.toml
+  chronicle feed run --home data                    the connections of [[feeds]] and [[multicast]]
 \b
 Symbols may be written as BTC-USD, kraken:BTC-USD or as the venue does (XBT/USD). A lost connection
 comes back with a delay from 1 s to 60 s and asks for fresh snapshots. SIGTERM or Ctrl-C end in order:
-intake stops, the end is recorded, everything is made durable.
+intake stops, the end is recorded, everything is made durable. NASDAQ and IEX come by multicast: their groups,
+interface and re-request server stand in [[multicast]] of chronicle.toml (docs/configuration.md).
 """
 
 
@@ -65,11 +67,14 @@ def command(
     from chronicle.config.home import prepare_home
     from chronicle.feed.dialects import FeedSpec, dialect_for
     from chronicle.feed.live import run_feed
+    from chronicle.feed.multicast import MulticastSpec, check_spec
     from chronicle.feed.symbology import venue_name
 
     settings = load_settings(home, os.environ)
+    multicast: list[MulticastSpec] = []
     if venue is None:
         feeds = configured_feeds(settings, given=bool(symbols or channels or url))
+        multicast = [MulticastSpec(**asdict(item)) for item in settings.multicast]
     else:
         name = venue_name(venue)
         names = [part.strip() for text in symbols for part in text.split(",") if part.strip()]
@@ -77,13 +82,22 @@ def command(
         feeds = [FeedSpec(name, url, wanted, channels or ("book", "trade", "quote"), depth, rest_url)]
     for feed in feeds:
         dialect_for(feed)  # what cannot be run is refused before a home is made
+    for spec in multicast:
+        check_spec(spec)
     prepare_home(home, os.environ, show.note)
     with stopping() as stopper:
         if not as_json:
             for feed in feeds:
                 click.echo(f"feed of {home}: {feed.venue} {', '.join(feed.symbols)} ({', '.join(feed.channels)})")
+            for spec in multicast:
+                click.echo(f"feed of {home}: {spec.venue} from {', '.join(spec.groups)}")
         report = run_feed(
-            home, feeds, stopper.event, segment_bytes=settings.raw.segment_bytes, cycle_ns=settings.raw.cycle_ns
+            home,
+            feeds,
+            stopper.event,
+            multicast=multicast,
+            segment_bytes=settings.raw.segment_bytes,
+            cycle_ns=settings.raw.cycle_ns,
         )
     if as_json:
         show.echo_json(report.to_dict())
@@ -108,9 +122,9 @@ def configured_feeds(settings: Settings, *, given: bool) -> list[FeedSpec]:
 
     if given:
         raise ConfigError("--symbol, --channel and --url need --venue", hint="chronicle feed venues lists the venues")
-    if not settings.feeds:
+    if not settings.feeds and not settings.multicast:
         raise ConfigError(
-            "which venue? none was named, and chronicle.toml has no [[feeds]]",
+            "which venue? none was named, and chronicle.toml has no [[feeds]] and no [[multicast]]",
             hint="chronicle feed run --venue kraken --symbol BTC-USD",
         )
     return [

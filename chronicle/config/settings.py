@@ -19,6 +19,7 @@ __all__ = [
     "EtlSettings",
     "FeedSettings",
     "HomeSettings",
+    "MulticastSettings",
     "PolicyRule",
     "RawSettings",
     "Settings",
@@ -293,6 +294,46 @@ class FeedSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MulticastSettings:
+    """[[multicast]]: one feed of `chronicle feed run` that comes by multicast."""
+
+    venue: str = setting("", "nasdaq, nasdaq-bx, nasdaq-psx (ITCH 5.0) or iex.", name, example='"nasdaq"')
+    groups: tuple[str, ...] = setting(
+        (),
+        "GROUP:PORT of each redundant line, A first.",
+        words,
+        example='["233.54.12.111:26477", "233.49.196.111:26477"]',
+    )
+    interface: str = setting("", "Address or name of the interface that joins; empty for the system's choice.", text)
+    rewind: str = setting("", "HOST:PORT of the re-request server (MoldUDP64); empty asks none.", text)
+    give_up_ns: int = setting(
+        1_000_000_000,
+        "A hole that nobody filled for so long is given up, and becomes a gap.",
+        parse_duration,
+        key="give_up",
+        example='"1s"',
+    )
+    retry_ns: int = setting(
+        50_000_000,
+        "A request that brought nothing is repeated after this long.",
+        parse_duration,
+        key="retry",
+        example='"50ms"',
+    )
+    silent_ns: int = setting(
+        10_000_000_000,
+        "Without a packet for so long the groups are joined anew, and the stream is told.",
+        parse_duration,
+        key="silent",
+        example='"10s"',
+    )
+    buffer_bytes: int = setting(
+        16 * 2**20, "Receive buffer of each socket; see docs/operations.md.", size(4096, 2**31 - 1)
+    )
+    from_start: bool = setting(False, "Ask the re-request server for what the session sent before.", switch)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of a home; every part has defaults, so that a home needs no file."""
 
@@ -303,3 +344,4 @@ class Settings:
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
     policy: tuple[PolicyRule, ...] = DEFAULT_POLICY
     feeds: tuple[FeedSettings, ...] = ()
+    multicast: tuple[MulticastSettings, ...] = ()

@@ -91,9 +91,14 @@ class FrameDecoder:
         self.decode_errors = 0
 
     def require(self, venues: Iterable[str]) -> None:
-        """Make the adapters of `venues`, so that an unknown one is refused before anything is written."""
-        for venue in venues:
-            self._adapter(venue)
+        """Make the adapters of `venues`, so that an unknown one is refused before anything is written.
+
+        An adapter that has something to load (kernels) does so now, before its frames come.
+        """
+        for venue in dict.fromkeys(venues):
+            prepare = getattr(self._adapter(venue), "prepare", None)
+            if prepare is not None:
+                prepare()
 
     def decode(self, frame: Frame, *, ts_recv: int, wire_index: int, flags: int = 0) -> tuple[bytearray, int]:
         """Return (bytes, record count) of the events that `frame` gives; count 0 when it carries nothing for us.

@@ -19,6 +19,7 @@ from chronicle.feed.dialects import FeedSpec, dialect_for
 from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, open_lane, prepare_home
 from chronicle.feed.ledger import LIVE, Entry, Ledger
 from chronicle.feed.marks import CaptureMark, Line, end_frame, start_frame
+from chronicle.feed.multicast import MulticastReceiver, MulticastSpec
 from chronicle.feed.resync import ResyncRequests
 from chronicle.feed.status import FeedStatus, LineStatus, write_status
 from chronicle.feed.symbology import venue_name
@@ -64,6 +65,8 @@ class FeedSession:
         Where the queues are.
     feeds : sequence of FeedSpec
         One connection each, numbered from 1 in this order.
+    multicast : sequence of MulticastSpec
+        Feeds that come by multicast, numbered behind them.
     clock : Clock, optional
         Stamps the frames.
     settings : ConnectionSettings, optional
@@ -77,13 +80,15 @@ class FeedSession:
         home: Path | str,
         feeds: Sequence[FeedSpec],
         *,
+        multicast: Sequence[MulticastSpec] = (),
         clock: Clock | None = None,
         settings: ConnectionSettings | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         cycle_ns: int = DAY_NS,
     ) -> None:
-        if not 1 <= len(feeds) <= LINES_MAX:
-            raise ConfigError("a live feed needs connections", expected=f"1 to {LINES_MAX}", found=len(feeds))
+        count = len(feeds) + len(multicast)
+        if not 1 <= count <= LINES_MAX:
+            raise ConfigError("a live feed needs connections", expected=f"1 to {LINES_MAX}", found=count)
         self.home = Path(home)
         self.clock = clock or SystemClock()
         self.resync_count = 0
@@ -99,6 +104,13 @@ class FeedSession:
         self.connections = [
             LiveConnection(line.number, dialect, self._take, self.clock, settings or ConnectionSettings(), jitter)
             for line, dialect in zip(self._lines, self._dialects, strict=True)
+        ]
+        self.receivers = [
+            MulticastReceiver(number, spec, self._take, self.clock)
+            for number, spec in enumerate(multicast, start=len(feeds) + 1)
+        ]
+        self._receiver_lines = [
+            Line(receiver.number, receiver.spec.name, venue_name(receiver.spec.venue)) for receiver in self.receivers
         ]
         self._writer: FeedWriter | None = None
 
@@ -120,7 +132,7 @@ class FeedSession:
         number = choose_lane(self.home, first_ts)
         lane = open_lane(self.home, number, segment_bytes=self._segment_bytes, cycle_ns=self._cycle_ns)
         with FeedWriter(lane, self.home) as writer:
-            writer.decoder.require(line.venue for line in self._lines)
+            writer.decoder.require(line.venue for line in (*self._lines, *self._receiver_lines))
             entry = Entry(
                 capture, capture, LIVE, [], number, writer.wire.next_index, writer.raw.next_index, LIVE, first_ts
             )
@@ -128,7 +140,8 @@ class FeedSession:
             self._writer = writer
             self._take(start_frame(self._mark(capture), first_ts))
             requests = ResyncRequests(self.home, self.clock)
-            tasks = [asyncio.create_task(connection.run()) for connection in self.connections]
+            runners = [*self.connections, *self.receivers]
+            tasks = [asyncio.create_task(runner.run()) for runner in runners]
             try:
                 await self._watch(stop, tasks, requests, capture)
             finally:
@@ -152,8 +165,8 @@ class FeedSession:
                 records=writer.records,
                 events=writer.events,
                 decode_errors=writer.decoder.decode_errors,
-                connects=sum(connection.connect_count for connection in self.connections),
-                failures=sum(connection.failure_count for connection in self.connections),
+                connects=sum(runner.connect_count for runner in runners),
+                failures=sum(runner.failure_count for runner in runners),
                 resyncs=self.resync_count,
                 first_ts=first_ts,
                 last_ts=last_ts,
@@ -175,7 +188,7 @@ class FeedSession:
             for line, dialect in zip(self._lines, self._dialects, strict=True)
             for url in (*dialect.lists(), *dialect.snapshots())
         }
-        return CaptureMark(capture, LIVE, (), tuple(self._lines), addresses)
+        return CaptureMark(capture, LIVE, (), (*self._lines, *self._receiver_lines), addresses)
 
     def _take(self, frame: Frame) -> None:
         """Write a frame; the first failure (a full disk) ends the session."""
@@ -236,6 +249,23 @@ class FeedSession:
                     oldest_stream_ts=min(streams, default=0),
                 )
             )
+        for line, receiver in zip(self._receiver_lines, self.receivers, strict=True):
+            streams = [ts for (number, _), ts in writer.decoder.streams.items() if number == line.number]
+            lines.append(
+                LineStatus(
+                    number=line.number,
+                    venue=line.venue,
+                    address=line.name,
+                    is_up=receiver.is_up and not ended,
+                    connect_count=receiver.connect_count,
+                    failure_count=receiver.failure_count,
+                    last_frame_ts=receiver.last_frame_ts,
+                    last_error=receiver.last_error,
+                    stream_count=len(streams),
+                    oldest_stream_ts=min(streams, default=0),
+                    multicast=receiver.status().to_dict(),
+                )
+            )
         status = FeedStatus(
             capture=capture,
             pid=os.getpid(),
@@ -258,6 +288,7 @@ def run_feed(
     feeds: Sequence[FeedSpec],
     stop: threading.Event,
     *,
+    multicast: Sequence[MulticastSpec] = (),
     clock: Clock | None = None,
     settings: ConnectionSettings | None = None,
     segment_bytes: int = SEGMENT_BYTES,
@@ -272,7 +303,15 @@ def run_feed(
     QueueLockedError, CapacityError
         See :meth:`FeedSession.run`.
     """
-    session = FeedSession(home, feeds, clock=clock, settings=settings, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
+    session = FeedSession(
+        home,
+        feeds,
+        multicast=multicast,
+        clock=clock,
+        settings=settings,
+        segment_bytes=segment_bytes,
+        cycle_ns=cycle_ns,
+    )
     return asyncio.run(_until(session, stop))
 
 

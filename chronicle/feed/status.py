@@ -29,6 +29,8 @@ class LineStatus:
     last_error: str
     stream_count: int
     oldest_stream_ts: int
+    multicast: dict[str, Any] = field(default_factory=dict)
+    """What a multicast feed says besides: who had what, holes, requests, what the kernel dropped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ frame comes.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from chronicle.core.events import EventBuilder
@@ -29,6 +30,16 @@ class NasdaqAdapter:
         self._registry = registry
         self._lobster = LobsterAdapter(registry)
         self._itch: ItchAdapter | None = None
+
+    def prepare(self) -> None:
+        """Load the kernels (on a new host: compile them) before packets come that could not wait for it."""
+        from chronicle.feed.venues.itch import ItchAdapter
+
+        add = struct.pack(">HcHHHIQcI8sI", 36, b"A", 1, 0, 0, 0, 1, b"B", 1, b"PREPARE ", 1)
+        payload = struct.pack(">10sQH", b"PREPARE", 1, 1) + add
+        ItchAdapter(InstrumentRegistry(), self.venue).decode(
+            Frame(WireForm.BINARY, 0, "", 0, payload), EventBuilder()
+        )
 
     def decode(self, frame: Frame, out: EventBuilder) -> None:
         """Add the records of `frame` to `out`; see the two adapters."""
