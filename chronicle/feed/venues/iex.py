@@ -263,7 +263,8 @@ class IexAdapter:
         symbol = message.data[10:18]
         ts_event = struct.unpack_from("<q", message.data, 2)[0]
         instrument = self._booked(message, symbol, ts_event)
-        message.line.orders.take(message.out, instrument.number, message.data, ts_event, message.sequence)
+        orders, is_whole = message.line.orders, message.line.sequence.is_whole
+        orders.take(message.out, instrument.number, message.data, ts_event, message.sequence, is_whole=is_whole)
 
     def _booked(self, message: _Message, symbol: bytes, ts_event: int) -> Instrument:
         """Return the instrument; its book starts here, empty, when the session was seen from its start."""

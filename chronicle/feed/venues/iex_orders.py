@@ -32,22 +32,29 @@ class OrderMemory:
 
     def __init__(self) -> None:
         self._orders: dict[int, tuple[Side, int, int]] = {}
+        self._told: set[int] = set()
 
     def clear(self) -> None:
         """Forget all orders."""
         self._orders.clear()
+        self._told.clear()
 
     def empty(self, out: EventBuilder, number: int, ts_event: int, sequence: int) -> None:
         """Say that the instrument has no order."""
         out.order(number, Side.NONE, 0, 0, 0, action=Action.CLEAR, ts_event=ts_event, sequence=sequence)
 
-    def take(self, out: EventBuilder, number: int, data: bytes, ts_event: int, sequence: int) -> None:
+    def take(
+        self, out: EventBuilder, number: int, data: bytes, ts_event: int, sequence: int, *, is_whole: bool
+    ) -> None:
         """Add the records of an order message of instrument `number`.
+
+        In a session that was not seen from its start (`is_whole` is false) orders that are not known are to be
+        expected: that is said once of each instrument.
 
         Raises
         ------
         DecodeError
-            When its order is not known (messages are missing): the instrument's stream is told.
+            When an order is not known although all messages were seen: the instrument's stream is told.
         """
         kind = chr(data[0])
         order_id = struct.unpack_from("<q", data, 18)[0] & (1 << 64) - 1
@@ -62,6 +69,12 @@ class OrderMemory:
         known = self._orders.get(order_id)
         if known is None:
             details = {"channel": "book", "problem": "a message of an order that is not known", "order": order_id}
+            details["type"] = kind
+            if not is_whole:
+                if number not in self._told:
+                    self._told.add(number)
+                    out.status(StatusCode.ERROR, details | {"channel": "status"}, instrument=number)
+                return
             out.status(StatusCode.DECODE_ERROR, details, instrument=number, ts_event=ts_event)
             raise DecodeError("a message is about an order that is not known", found=order_id)
         side, old_price, rest = known

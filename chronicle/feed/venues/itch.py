@@ -70,6 +70,8 @@ class _Line:
     orders: OrderTable = field(default_factory=OrderTable)
     day: str = ""
     """The file that the line reads."""
+    skipped: int = 0
+    """Messages about orders of stocks that were not named."""
 
 
 class ItchAdapter:
@@ -97,7 +99,10 @@ class ItchAdapter:
             When the frame or a message in it cannot be read. What could be read is in `out`.
         """
         if frame.form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
-            self._lines.pop(frame.connection, None)
+            ended = self._lines.pop(frame.connection, None)
+            if ended is not None and ended.skipped:
+                details = {"problem": "messages about orders of stocks that were not named", "count": ended.skipped}
+                out.status(StatusCode.ERROR, details)
             return
         if frame.form != WireForm.BINARY:
             return
@@ -161,6 +166,7 @@ class ItchAdapter:
                 self._cut(line, header, payload, span, out)
                 break
             self._one(line, payload, status, midnight, span, out)
+        line.skipped += int(registers[kernel.SKIPPED])
         if span:
             line.sequence.expected = int(registers[kernel.SEQUENCE])
 
@@ -243,6 +249,7 @@ class ItchAdapter:
             else:
                 line.numbers[locate] = kernel.SKIP
                 details = {"problem": "messages about orders of a stock that was not named", "locate": locate}
+                details |= {"type": chr(kind), "message": MESSAGE_NAMES[chr(kind)][1]}
                 out.status(StatusCode.ERROR, details)
                 out.end_event()
             return True
