@@ -184,7 +184,9 @@ class FrameDecoder:
         reason = str(mark.get("reason", ""))
         for number, up in self.connected.items():  # adapters give what they held back, and forget the lines
             if up and number in self.lines:
-                self._tell(replace(frame, form=WireForm.DISCONNECTED, connection=number), out, StatusCode.DISCONNECTED)
+                self._tell(
+                    replace(frame, form=WireForm.DISCONNECTED, connection=number), out, StatusCode.DISCONNECTED
+                )
         for number in sorted(number for number, up in self.connected.items() if up):
             out.source = number
             out.status(StatusCode.DISCONNECTED, {"line": self._line_name(number), "reason": reason})

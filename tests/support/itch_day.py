@@ -42,7 +42,9 @@ class ItchDay:
         self._add("S", 0, b"O")
         for locate in range(1, self.stocks + 1):
             stock = self._stock(locate)
-            self._add("R", locate, stock + b"QN" + struct.pack(">I", 100) + b"NCZ P 1NN" + struct.pack(">I", 0) + b"N")
+            self._add(
+                "R", locate, stock + b"QN" + struct.pack(">I", 100) + b"NCZ P 1NN" + struct.pack(">I", 0) + b"N"
+            )
             self._add("H", locate, stock + b"T " + b"    ")
             self._add("Y", locate, stock + b"0")
         self._add("S", 0, b"Q")

@@ -79,7 +79,9 @@ class MoldExchange:
     def __enter__(self) -> MoldExchange:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join(5.0)
         self._server.close()

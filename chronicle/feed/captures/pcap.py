@@ -214,5 +214,3 @@ def _frame(feed: _Feed, arrival: Arrival) -> Frame:
 def _frame_of(feed: _Feed, ts: int, source: str, payload: bytes) -> Frame:
     address = f"{feed.protocol.name}://{source}"
     return Frame(WireForm.BINARY, feed.line.number, address, ts, payload)
-
-

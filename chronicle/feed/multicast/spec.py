@@ -94,9 +94,7 @@ def check_spec(spec: MulticastSpec) -> None:
         protocol = spec.protocol
     except (KeyError, DecodeError):
         known = ", ".join(sorted(_TRANSPORTS))
-        raise ConfigError(
-            f"no multicast feed of {spec.venue!r} is known", expected=known, found=spec.venue
-        ) from None
+        raise ConfigError(f"no multicast feed of {spec.venue!r} is known", expected=known, found=spec.venue) from None
     if not 1 <= len(set(spec.groups)) == len(spec.groups) <= GROUPS_MAX:
         raise ConfigError(
             "a multicast feed needs its groups, each once", expected=f"1 to {GROUPS_MAX}", found=len(spec.groups)

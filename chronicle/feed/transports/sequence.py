@@ -62,8 +62,10 @@ class LineSequence:
         """Return whether `header` belongs to a session that has not begun here yet."""
         if header.session != self.session:
             return True
-        return header.next < self.expected and NONE not in (header.sent_ts, self._sent_ts) and (
-            header.sent_ts > self._sent_ts
+        return (
+            header.next < self.expected
+            and NONE not in (header.sent_ts, self._sent_ts)
+            and (header.sent_ts > self._sent_ts)
         )
 
     def restart_clock(self, header: Header) -> None:

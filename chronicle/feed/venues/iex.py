@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from chronicle.core.errors import DecodeError
+from chronicle.core.errors import ChronicleError, DecodeError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import (
     INT64_MIN,
@@ -111,9 +111,7 @@ class IexAdapter:
 
     venue = "iex"
     rules = VenueRules(sequence_rule=SequenceRule.CONNECTION, price_exponent=PRICE_EXPONENT)
-    order_rules = VenueRules(
-        driver=Kind.ORDER, sequence_rule=SequenceRule.CONNECTION, price_exponent=PRICE_EXPONENT
-    )
+    order_rules = VenueRules(driver=Kind.ORDER, sequence_rule=SequenceRule.CONNECTION, price_exponent=PRICE_EXPONENT)
 
     def __init__(self, registry: InstrumentRegistry) -> None:
         self.registry = registry
@@ -181,7 +179,7 @@ class IexAdapter:
         for start, end in found[skip:]:
             try:
                 self._message(_Message(line, out, payload[start:end], number, header.protocol))
-            except (DecodeError, struct.error, UnicodeDecodeError) as problem:
+            except (ChronicleError, struct.error, UnicodeDecodeError) as problem:
                 error = error or DecodeError(
                     f"cannot read message {number} of an IEX datagram: {problem}", found=payload[start:end][:40].hex()
                 )
@@ -277,9 +275,7 @@ class IexAdapter:
                 message.out.end_event()
         return instrument
 
-    def _empty(
-        self, line: _Line, out: EventBuilder, instrument: Instrument, sequence: int, ts_event: int
-    ) -> None:
+    def _empty(self, line: _Line, out: EventBuilder, instrument: Instrument, sequence: int, ts_event: int) -> None:
         if instrument.rules is self.order_rules:
             line.orders.empty(out, instrument.number, ts_event, sequence)
         else:

@@ -95,9 +95,7 @@ class OrderMemory:
                 del self._orders[order_id]
             self._put(out, number, side, order_id, price, size, Action.FILL, kind, ts_event, sequence)
             self._put(out, number, side, order_id, old_price, size, Action.CANCEL, kind, ts_event, sequence)
-            out.trade(
-                number, _AGGRESSOR[side], price, size, ts_event=ts_event, trade_id=trade_id, sequence=sequence
-            )
+            out.trade(number, _AGGRESSOR[side], price, size, ts_event=ts_event, trade_id=trade_id, sequence=sequence)
 
     def _put(
         self,

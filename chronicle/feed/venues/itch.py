@@ -204,9 +204,7 @@ class ItchAdapter:
         if not span and sequence < header.next:
             self._lost(line, out, sequence, header.next - 1)
 
-    def _one(
-        self, line: _Line, payload: bytes, status: int, midnight: int, span: int, out: EventBuilder
-    ) -> None:
+    def _one(self, line: _Line, payload: bytes, status: int, midnight: int, span: int, out: EventBuilder) -> None:
         """Take the message at which the kernel stopped, or give the kernel the stock that it lacks."""
         registers = self._registers
         at = int(registers[kernel.POSITION])
