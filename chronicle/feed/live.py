@@ -140,7 +140,7 @@ class FeedSession:
             self._writer = writer
             self._take(start_frame(self._mark(capture), first_ts))
             requests = ResyncRequests(self.home, self.clock)
-            runners = [*self.connections, *self.receivers]
+            runners: list[LiveConnection | MulticastReceiver] = [*self.connections, *self.receivers]
             tasks = [asyncio.create_task(runner.run()) for runner in runners]
             try:
                 await self._watch(stop, tasks, requests, capture)

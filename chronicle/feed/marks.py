@@ -1,8 +1,8 @@
 """Frames that the feed itself writes into a wire queue, so that the queue explains itself.
 
 A wire queue holds what exchanges sent and, between it, marks of our own: where a capture starts (with its lines and
-their venues), where it ends, what of a capture could not be read, and where a numbered line fell silent. They are WIRE records of
-form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a function of the wire queue alone.
+their venues), where it ends, what of a capture could not be read, and where a numbered line fell silent. They are
+WIRE records of form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a function of the wire queue alone.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def damaged_frame(connection: int, ts_recv: int, *, where: str, reason: str, pay
 
 
 def silent_frame(connection: int, ts_recv: int, *, reason: str) -> Frame:
-    """Return the frame that says that nothing comes on a line which counts its packets, and so cannot lose any unseen."""
+    """Return the frame that says that nothing comes on a line which counts its packets (and loses none unseen)."""
     return Frame(WireForm.CONFIG, connection, SILENT, ts_recv, reason.encode("utf-8", "replace"))
 
 

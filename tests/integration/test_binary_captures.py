@@ -127,7 +127,8 @@ _Books = dict[str, tuple[dict[int, int], dict[int, int]]]
 
 def _walk(path: Path) -> Iterator[tuple[int, _Books]]:
     """Yield (time, whole books) after every 4,000th packet at which no transaction is open."""
-    data = gzip.open(path).read()
+    with gzip.open(path) as file:
+        data = file.read()
     books: _Books = {}
     pending: dict[str, list[tuple[int, int, int]]] = {}
     at, count, last = 24, 0, 0
@@ -186,7 +187,7 @@ def test_the_torn_itch_sample_gives_its_whole_messages(shared_data: Path, tmp_pa
     }
 
 
-# --- one packet of each message --------------------------------------------------------------------------------------
+# --- one packet of each message ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ _PACKET_BYTES = 1_400
 
 
 def loopback_groups(count: int) -> list[str]:
-    """Return `count` groups with free ports that reach this host over the loopback interface; skip where none does."""
+    """Return `count` groups with free ports that reach this host over the loopback interface, else skip."""
     groups = []
     for number in range(count):
         probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -26,7 +26,7 @@ class NaiveItch:
         records = getattr(self, f"_on_{kind}", lambda _: [])(message)
         return [base | record for record in records]
 
-    def _on_A(self, message: bytes) -> list[dict[str, Any]]:  # noqa: N802 - named for the message
+    def _on_A(self, message: bytes) -> list[dict[str, Any]]:
         order_id, code, shares, _, price = struct.unpack_from(">QcI8sI", message, 11)
         side = BID if code == b"B" else ASK
         self.orders[order_id] = (side, price, shares)
@@ -34,7 +34,7 @@ class NaiveItch:
 
     _on_F = _on_A
 
-    def _on_E(self, message: bytes, price: int | None = None, printed: bool = True) -> list[dict[str, Any]]:  # noqa: N802
+    def _on_E(self, message: bytes, price: int | None = None, printed: bool = True) -> list[dict[str, Any]]:
         order_id, shares, match = struct.unpack_from(">QIQ", message, 11)
         side, rests_at, rest = self._known(order_id)
         fill = price if price is not None else rests_at
@@ -46,22 +46,22 @@ class NaiveItch:
         self._take(order_id, shares, rest)
         return found
 
-    def _on_C(self, message: bytes) -> list[dict[str, Any]]:  # noqa: N802
+    def _on_C(self, message: bytes) -> list[dict[str, Any]]:
         return self._on_E(message, struct.unpack_from(">I", message, 32)[0], message[31:32] == b"Y")
 
-    def _on_X(self, message: bytes) -> list[dict[str, Any]]:  # noqa: N802
+    def _on_X(self, message: bytes) -> list[dict[str, Any]]:
         order_id, shares = struct.unpack_from(">QI", message, 11)
         side, price, rest = self._known(order_id)
         self._take(order_id, shares, rest)
         return [_order(message, "C", order_id, side, price, shares)]
 
-    def _on_D(self, message: bytes) -> list[dict[str, Any]]:  # noqa: N802
+    def _on_D(self, message: bytes) -> list[dict[str, Any]]:
         order_id = struct.unpack_from(">Q", message, 11)[0]
         side, price, rest = self._known(order_id)
         self.orders.pop(order_id, None)
         return [_order(message, "C", order_id, side, price, rest)]
 
-    def _on_U(self, message: bytes) -> list[dict[str, Any]]:  # noqa: N802
+    def _on_U(self, message: bytes) -> list[dict[str, Any]]:
         old, new, shares, price = struct.unpack_from(">QQII", message, 11)
         side, old_price, rest = self._known(old)
         self.orders.pop(old, None)
@@ -71,12 +71,12 @@ class NaiveItch:
             found.append(_order(message, "A", new, side, price, shares))
         return found
 
-    def _on_P(self, message: bytes) -> list[dict[str, Any]]:  # noqa: N802
+    def _on_P(self, message: bytes) -> list[dict[str, Any]]:
         _, _, shares, _, price, match = struct.unpack_from(">QcI8sIQ", message, 11)
         trade = {"trade": True, "side": 0, "price": price, "size": shares, "id": match, "type": 2}
         return [trade] if shares else []
 
-    def _on_Q(self, message: bytes) -> list[dict[str, Any]]:  # noqa: N802
+    def _on_Q(self, message: bytes) -> list[dict[str, Any]]:
         shares, _, price, match = struct.unpack_from(">Q8sIQ", message, 11)
         trade = {"trade": True, "side": 0, "price": price, "size": shares, "id": match, "type": 3}
         return [trade] if shares else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -154,7 +154,7 @@ def open_capture(
     if day is not None and format != "itch":
         raise ConfigError("only itch files need a day: other captures carry whole times", found=f"format {format}")
     notes: Counter[str] = Counter()
-    openers = {
+    openers: dict[str, Callable[[list[Path], str | None], tuple[list[Line], list[Stream]]]] = {
         "bybit": open_bybit,
         "cryptofeed": open_cryptofeed,
         "hftbacktest": open_hftbacktest,

@@ -17,11 +17,11 @@ from typing import Final
 from chronicle.core.errors import DecodeError
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
+from chronicle.feed.captures.bytes_reader import BytesReader
 from chronicle.feed.captures.datagrams import Datagram, Skipped, datagram_of
 from chronicle.feed.captures.merge import Stream
 from chronicle.feed.captures.names import natural_key
 from chronicle.feed.captures.packet_file import is_packet_file, read_packets
-from chronicle.feed.captures.bytes_reader import BytesReader
 from chronicle.feed.marks import Line
 from chronicle.feed.symbology import venue_name
 from chronicle.feed.transports import Arbiter, Recognised, recognise
@@ -31,7 +31,7 @@ from chronicle.feed.transports.recognise import Protocol, read_header
 __all__ = ["is_pcap", "open_pcap"]
 
 SCAN_PACKETS_MAX: Final = 100_000
-"""So many packets of each file are looked at to find its flows; a flow that begins later joins the line of its kind."""
+"""So many packets of each file are looked at to find its flows; a later flow joins the line of its kind."""
 GIVE_UP_NS: Final = 250_000_000
 """Capture time for which later packets wait for a missing one: lines differ by milliseconds, not by more."""
 LINES_MAX: Final = 256
@@ -181,7 +181,7 @@ def _frames(files: list[Path], feeds: dict[str, _Feed], notes: Counter[str]) -> 
 
 
 def _late_flow(by_flow: dict[_Flow, _Feed], feeds: dict[str, _Feed], datagram: Datagram) -> _Feed | None:
-    """Return the feed of a flow that the scan did not see: that of the same numbers, else the only one of its kind."""
+    """Return the feed of a flow that the scan did not see: of the same numbers, else the only one of its kind."""
     found = recognise(datagram.payload)
     if not isinstance(found, Recognised):
         return None

@@ -3,8 +3,8 @@
 :func:`decode_messages` knows no state: an execution names neither side nor price, a deletion no size, a replacement
 no side. It leaves those fields open. :func:`complete_orders` fills them from the resting orders, which it keeps.
 
-Records follow DBN: an execution is FILL and CANCEL of the executed size (and a TRADE), a replacement CANCEL of the old
-order and ADD of the new one; each message is one event.
+Records follow DBN: an execution is FILL and CANCEL of the executed size (and a TRADE), a replacement CANCEL of the
+old order and ADD of the new one; each message is one event.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
             break
         number = numbers[_u16(data, at + np.uint64(1))]
         if number <= 0:
-            if number == SKIP and form != ADDED and form != TRADED:  # noqa: PLR1714
+            if number == SKIP and form != ADDED and form != TRADED:
                 skipped += 1
                 position, sequence, messages = end, sequence + 1, messages - 1
                 continue

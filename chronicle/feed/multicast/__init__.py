@@ -1,4 +1,4 @@
-"""Live multicast: sockets that join groups, redundant lines put in order, holes asked for from a re-request server."""
+"""Live multicast: sockets that join groups, redundant lines put in order, holes asked for from a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How exchanges number and pack messages in datagrams: MoldUDP64 (NASDAQ) and IEX-TP, and what is done about holes."""
+"""How exchanges number and pack messages in datagrams (MoldUDP64, IEX-TP), and what is done about holes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The messages of NASDAQ TotalView-ITCH 5.0: their types and lengths.
 
-Source: "Nasdaq TotalView-ITCH 5.0" (nasdaqtrader.com), section 1. All fields are big-endian; every message begins with
+Source: "Nasdaq TotalView-ITCH 5.0" (nasdaqtrader.com), section 1. All fields are big-endian; a message begins with
 type, stock locate u16, tracking number u16 and ns since midnight u48.
 """
 

@@ -1,6 +1,6 @@
 """The headers of MoldUDP64 and IEX-TP packets, and the places of the messages in them.
 
-Sources: "MoldUDP64 Protocol Specification" (Nasdaq): session 10 bytes, sequence u64, message count u16, all big-endian,
+Sources: "MoldUDP64 Protocol Specification" (Nasdaq): session 10 bytes, sequence u64, message count u16 (big-endian),
 then per message u16 length and message; count 0 is a heartbeat that carries the next sequence, 0xFFFF the end of the
 session; a request is session, sequence and count, answered by a packet to the asker. "IEX Transport Protocol"
 (IEX-TP 1.25): 40 bytes little-endian, then per message u16 length and message.

@@ -89,8 +89,10 @@ def recognise(payload: bytes) -> Recognised | str:
         return f"{len(payload)} bytes of no known protocol, which begin with {payload[:8].hex(' ')}"
     found, whole = spans(payload, header, MOLD.order)
     end = found[-1][1] if found else MOLD_HEADER_BYTES
-    name = payload[:10]
-    if not (name.isascii() and (name == bytes(10) or name.strip(b" ").isalnum())) or (whole and end != len(payload)):
+    label = payload[:10]
+    if not (label.isascii() and (label == bytes(10) or label.strip(b" ").isalnum())) or (
+        whole and end != len(payload)
+    ):
         return f"{len(payload)} bytes of no known protocol, which begin with {payload[:8].hex(' ')}"
     for start, stop in found:
         expected = MESSAGE_BYTES.get(payload[start]) if stop > start else 0

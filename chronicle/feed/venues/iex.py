@@ -327,7 +327,7 @@ class IexAdapter:
         message.out.status(StatusCode.VENUE, details, ts_event=ts_event)
 
     def _directory(self, message: _Message) -> None:
-        flags, ts_event, symbol, lot, _, tier = _DIRECTORY.unpack_from(message.data)
+        flags, _, symbol, lot, _, tier = _DIRECTORY.unpack_from(message.data)
         name = _name(symbol)
         extras = {"round_lot": lot, "luld_tier": tier, "iex_flags": flags}
         listing = Listing(name, from_venue(self.venue, name), tick="0.0001", lot=str(lot), extras=extras)

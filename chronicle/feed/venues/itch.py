@@ -11,7 +11,6 @@ start comes with a CLEAR: its book starts empty. In a session joined later nothi
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -44,7 +43,12 @@ _NEW_YORK: Final = ZoneInfo("America/New_York")
 _SHAPES: Final = kernel.shapes_of(MESSAGE_BYTES)
 _STOCK_AT: Final = {
     **dict.fromkeys(map(ord, "RHYKJhNO"), 11),
-    **{ord("L"): 15, ord("I"): 28, ord("A"): 24, ord("F"): 24, ord("P"): 24, ord("Q"): 19},
+    ord("L"): 15,
+    ord("I"): 28,
+    ord("A"): 24,
+    ord("F"): 24,
+    ord("P"): 24,
+    ord("Q"): 19,
 }
 """Where each type names the stock; the others know only its locate code."""
 _ORDERLY: Final = frozenset(map(ord, "AFPQ"))

@@ -23,7 +23,7 @@ class OrderTable:
     Attributes
     ----------
     written, records, events, last_offset : int
-        What the last call left: words, records and events in the buffer, and the byte at which the last record begins.
+        What the last call left: words, records and events in the buffer, and the byte where the last record begins.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """What ITCH 5.0's administrative messages say, as the details of STATUS records.
 
-Source: "Nasdaq TotalView-ITCH 5.0", sections 1.1 to 1.2 and 1.6 to 1.8. Prices are mantissas of four decimals, but for
-the market-wide circuit breaker's levels, which have eight.
+Source: "Nasdaq TotalView-ITCH 5.0", sections 1.1 to 1.2 and 1.6 to 1.8. Prices are mantissas of four decimals; those of
+the market-wide circuit breaker's levels have eight.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def describe(kind: str, message: bytes) -> tuple[StatusCode, dict[str, Any]]:
             details = {"channel": "status", "state": "IPO quoting period", "release_s": release, "price": price}
             details["code"] = qualifier.decode("latin-1")
         case "J":
-            names = ("reference_price", "upper", "lower", "extension")
-            values = struct.unpack_from(">IIII", message, 19)
-            details = {"channel": "auction", "state": "LULD auction collar", **dict(zip(names, values, strict=True))}
+            reference, upper, lower, extension = struct.unpack_from(">IIII", message, 19)
+            details = {"channel": "auction", "state": "LULD auction collar", "reference_price": reference}
+            details |= {"upper": upper, "lower": lower, "extension": extension}
         case "h":
             code, state = _OPERATIONAL.get(text[20], (code, "unknown"))
             details = {"state": state, "code": text[20], "market": text[19]}

@@ -87,4 +87,4 @@ def test_a_builder_ends_events_and_takes_packed_ones() -> None:
         position += int.from_bytes(data[position : position + 4], "little")
     assert ends == [True, False, True, True]
     assert out.take() == (bytearray(), 0)
-    assert Kind.STATUS == data[4 + 3 * 80]
+    assert data[4 + 3 * 80] == Kind.STATUS

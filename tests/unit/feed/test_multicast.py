@@ -57,10 +57,10 @@ def run(
         task = asyncio.create_task(receiver.run())
         try:
             async with asyncio.timeout(20):
-                while not receiver.connect_count:
+                while not receiver.connect_count:  # noqa: ASYNC110 - bounded polling of what has no event
                     await asyncio.sleep(0.001)
                 await play(receiver)
-                while not done(frames, receiver):
+                while not done(frames, receiver):  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.001)
         finally:
             task.cancel()

@@ -35,7 +35,7 @@ def numbers(arrivals: list[Arrival]) -> list[int]:
     return [number for item in arrivals for number in range(item.header.first, item.header.next)]
 
 
-# --- one line --------------------------------------------------------------------------------------------------------
+# --- one line ------------------------------------------------------------------------------------------------------
 
 
 def test_a_line_tells_repeats_overlaps_and_holes() -> None:
@@ -79,7 +79,7 @@ def test_without_send_times_going_back_is_a_repeat() -> None:
     assert line.session_count == 1
 
 
-# --- several lines ---------------------------------------------------------------------------------------------------
+# --- several lines -------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.floats(0, 0.5), st.integers(0, 6))
@@ -157,7 +157,7 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert arbiter.counts.lost_messages == 1
 
 
-# --- packets ---------------------------------------------------------------------------------------------------------
+# --- packets -------------------------------------------------------------------------------------------------------
 
 
 def test_a_request_is_what_the_protocol_says() -> None:

@@ -152,8 +152,8 @@ def test_a_line_joined_late_claims_nothing_and_tells_once_what_it_misses() -> No
     for record in market(records):
         if record.kind == Kind.ORDER and record.fields()["action"] == Action.ADD:
             assert record.side in (65, 66)
-    later = [m for m in day.messages[1_200:]]
-    want = [r for r in (rec for n, m in enumerate(later, 1_201) for rec in twin.message(m, n))]
+    later = day.messages[1_200:]
+    want = [record for number, message in enumerate(later, 1_201) for record in twin.message(message, number)]
     adds = [r["id"] for r in want if r.get("action") == Action.ADD]
     skipped = {r["id"] for r in want if r["sequence"] < 1_260}
     got = {r.fields()["order_id"] for r in market(records) if r.kind == Kind.ORDER}
@@ -203,7 +203,7 @@ def test_every_message_type_gives_a_record() -> None:
     for kind, (size, name) in MESSAGE_NAMES.items():
         body = bytearray(rng.randbytes(size))
         body[0], body[5:11] = ord(kind), (34_200 * 10**9).to_bytes(6, "big")
-        for at in {**{k: 11 for k in "RHYKJhNO"}, "L": 15, "I": 28, "A": 24, "F": 24, "P": 24, "Q": 19}.items():
+        for at in {**dict.fromkeys("RHYKJhNO", 11), "L": 15, "I": 28, "A": 24, "F": 24, "P": 24, "Q": 19}.items():
             if at[0] == kind:
                 body[at[1] : at[1] + 8] = b"AMZN    "
         if kind in "AF":
