@@ -2,7 +2,8 @@
 
 A wire queue holds what exchanges sent and, between it, marks of our own: where a capture starts (with its lines and
 their venues), where it ends, what of a capture could not be read, and where a numbered line fell silent. They are
-WIRE records of form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a function of the wire queue alone.
+WIRE records of form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a function of the
+wire queue alone.
 """
 
 from __future__ import annotations

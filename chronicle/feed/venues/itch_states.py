@@ -1,6 +1,6 @@
 """What ITCH 5.0's administrative messages say, as the details of STATUS records.
 
-Source: "Nasdaq TotalView-ITCH 5.0", sections 1.1 to 1.2 and 1.6 to 1.8. Prices are mantissas of four decimals; those of
+Source: "Nasdaq TotalView-ITCH 5.0", sections 1.1, 1.2 and 1.6 to 1.8. Prices are mantissas of four decimals; those of
 the market-wide circuit breaker's levels have eight.
 """
 
