@@ -162,7 +162,9 @@ class IexAdapter:
                 path=frame.address[:200] or None,
                 expected=", ".join(f"{number:#06x} ({name})" for number, name in IEX_PROTOCOLS.items()),
             )
-        line = self._lines.setdefault(frame.connection, _Line())
+        line = self._lines.get(frame.connection)
+        if line is None:
+            line = self._lines[frame.connection] = _Line()
         place = line.sequence.take(header)
         if place.is_new_session:
             self._begin(line, header, out, is_whole=place.is_whole or place.lost_first == NONE)

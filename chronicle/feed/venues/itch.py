@@ -11,6 +11,7 @@ start comes with a CLEAR: its book starts empty. In a session joined later nothi
 from __future__ import annotations
 
 import struct
+from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -51,6 +52,7 @@ _STOCK_AT: Final = {
     ord("Q"): 19,
 }
 """Where each type names the stock; the others know only its locate code."""
+_ZEROS: Final = np.zeros(kernel.REGISTERS, dtype=np.int64).data
 _ORDERLY: Final = frozenset(map(ord, "AFPQ"))
 _BY_LOCATE: Final = frozenset(map(ord, "ECXDU"))
 _USUAL: Final = {"H": "T", "Y": "0", "h": "T"}
@@ -89,7 +91,9 @@ class ItchAdapter:
         self.venue = venue
         self.registry = registry
         self._lines: dict[int, _Line] = {}
-        self._registers = np.zeros(kernel.REGISTERS, dtype=np.int64)
+        self._array = np.zeros(kernel.REGISTERS, dtype=np.int64)
+        self._registers = self._array.data
+        """The same numbers: single ones are read and written several times faster this way."""
         self._words = np.zeros(OUT_WORDS, dtype=np.uint64)
         self._midnights: tuple[int, int] = (0, 0)
         self._error: DecodeError | None = None
@@ -110,7 +114,9 @@ class ItchAdapter:
             return
         if frame.form != WireForm.BINARY:
             return
-        line = self._lines.setdefault(frame.connection, _Line())
+        line = self._lines.get(frame.connection)
+        if line is None:
+            line = self._lines[frame.connection] = _Line()
         self._error = None
         if frame.address.startswith(FILE):
             header, midnight, span = self._file(frame, line), self._day_of(frame.address), FRAME_SPAN_NS
@@ -146,7 +152,7 @@ class ItchAdapter:
         payload = frame.payload
         data = np.frombuffer(payload, dtype=np.uint8)
         registers = self._registers
-        registers[:] = 0
+        registers[:] = _ZEROS
         at = header.messages_at
         for _ in range(skip):
             at += 2 + int.from_bytes(payload[at : at + 2], "big")
@@ -160,7 +166,7 @@ class ItchAdapter:
         registers[kernel.SOURCE] = out.source
         registers[kernel.FLAGS] = out.flags
         while True:
-            status = int(kernel.decode_messages(data, _SHAPES, line.numbers, registers, self._words))
+            status = int(kernel.decode_messages(data, _SHAPES, line.numbers, self._array, self._words))
             self._flush(line, out)
             if status == kernel.DONE:
                 break
@@ -170,14 +176,14 @@ class ItchAdapter:
                 self._cut(line, header, payload, span, out)
                 break
             self._one(line, payload, status, midnight, span, out)
-        line.skipped += int(registers[kernel.SKIPPED])
+        line.skipped += registers[kernel.SKIPPED]
         if span:
-            line.sequence.expected = int(registers[kernel.SEQUENCE])
+            line.sequence.expected = registers[kernel.SEQUENCE]
 
     def _flush(self, line: _Line, out: EventBuilder) -> None:
         """Complete what the kernel decoded, and add it."""
         registers = self._registers
-        count = int(registers[kernel.WORDS])
+        count = registers[kernel.WORDS]
         if not count:
             return
         registers[kernel.WORDS] = 0
@@ -185,11 +191,11 @@ class ItchAdapter:
         orders = line.orders
         data = self._words[: orders.written].tobytes()
         out.packed(data, count=orders.records, events=orders.events, last_offset=orders.last_offset)
-        out.ts_recv = max(out.ts_recv, int(registers[kernel.TS_RECV]))
+        out.ts_recv = max(out.ts_recv, registers[kernel.TS_RECV])
         if unknown:
             self._tell_unknown(line, out, unknown)
 
-    def _tell_unknown(self, line: _Line, out: EventBuilder, numbers: set[int]) -> None:
+    def _tell_unknown(self, line: _Line, out: EventBuilder, numbers: Set[int]) -> None:
         """Say once a session of each instrument that orders are not known; it is an error where all were seen."""
         for number in sorted(numbers - line.troubled):
             line.troubled.add(number)
@@ -203,7 +209,7 @@ class ItchAdapter:
                 self._fail("messages are about orders that are not known", str(number))
 
     def _cut(self, line: _Line, header: Header, payload: bytes, span: int, out: EventBuilder) -> None:
-        sequence = int(self._registers[kernel.SEQUENCE])
+        sequence = self._registers[kernel.SEQUENCE]
         self._fail("a frame ends in the middle of a message", f"{len(payload)} bytes")
         if not span and sequence < header.next:
             self._lost(line, out, sequence, header.next - 1)
@@ -211,7 +217,7 @@ class ItchAdapter:
     def _one(self, line: _Line, payload: bytes, status: int, midnight: int, span: int, out: EventBuilder) -> None:
         """Take the message at which the kernel stopped, or give the kernel the stock that it lacks."""
         registers = self._registers
-        at = int(registers[kernel.POSITION])
+        at = registers[kernel.POSITION]
         size = int.from_bytes(payload[at : at + 2], "big")
         message = payload[at + 2 : at + 2 + size]
         try:
@@ -222,12 +228,12 @@ class ItchAdapter:
                 return
             if span:
                 since = int.from_bytes(message[5:11], "big")
-                first_ts = int(registers[kernel.FIRST_TS])
+                first_ts = registers[kernel.FIRST_TS]
                 ts = min(midnight + since, first_ts + span)
                 registers[kernel.TS_RECV] = out.ts_recv = max(out.ts_recv, ts)
             self._message(line, message, midnight, out)
         except (ChronicleError, struct.error, UnicodeDecodeError) as error:
-            number = int(registers[kernel.SEQUENCE])
+            number = registers[kernel.SEQUENCE]
             self._fail(f"cannot read message {number} of a frame: {error}", message[:40].hex())
         out.end_event()
         registers[kernel.POSITION] = at + 2 + size
@@ -290,7 +296,7 @@ class ItchAdapter:
 
     def _clear(self, out: EventBuilder, instrument: Instrument) -> None:
         number = instrument.number
-        sequence = max(int(self._registers[kernel.SEQUENCE]) - 1, 0)
+        sequence = max(self._registers[kernel.SEQUENCE] - 1, 0)
         out.order(number, Side.NONE, 0, 0, 0, action=Action.CLEAR, ts_event=out.ts_recv, sequence=sequence)
         out.end_event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,12 @@ BITS_FIRST: Final = 12
 BITS_MAX: Final = 25
 """2**25 slots of 16 bytes, at most half of them used: NASDAQ's busiest days rest below 5 million orders."""
 
+_COUNTERS: Final = (
+    *(kernel.READ, kernel.WRITTEN, kernel.RECORDS, kernel.EVENTS),
+    *(kernel.LAST_RECORD, kernel.UNKNOWN),
+)
+_NOBODY: Final[Set[int]] = frozenset()
+
 
 class OrderTable:
     """Orders by their id, over ``complete_orders``.
@@ -27,21 +34,23 @@ class OrderTable:
     """
 
     def __init__(self) -> None:
-        self._states = np.zeros(kernel.STATES, dtype=np.int64)
+        self._array = np.zeros(kernel.STATES, dtype=np.int64)
+        self._states = self._array.data
         self._unknown = np.zeros(kernel.UNKNOWN_MAX, dtype=np.int64)
         self.written = self.records = self.events = self.last_offset = 0
         self._make(BITS_FIRST)
 
     def __len__(self) -> int:
         """Resting orders."""
-        return int(self._states[kernel.ORDERS])
+        orders: int = self._states[kernel.ORDERS]
+        return orders
 
     def clear(self) -> None:
         """Forget all orders."""
-        self._states[:] = 0
+        self._array[:] = 0
         self._make(BITS_FIRST)
 
-    def complete(self, words: Any, count: int) -> set[int]:
+    def complete(self, words: Any, count: int) -> Set[int]:
         """Complete the first `count` words of records; return the instruments of orders that are not known.
 
         Parameters
@@ -56,17 +65,19 @@ class OrderTable:
         """
         self._reserve(len(self) + count // (ORDER_BYTES >> 3))
         states = self._states
-        for name in (kernel.READ, kernel.WRITTEN, kernel.RECORDS, kernel.EVENTS, kernel.LAST_RECORD, kernel.UNKNOWN):
+        for name in _COUNTERS:
             states[name] = 0
-        status = kernel.complete_orders(words, count, self._table, states, self._unknown)
+        status = kernel.complete_orders(words, count, self._table, self._array, self._unknown)
         assert status == kernel.DONE, "room was made before"
-        self.written, self.records = int(states[kernel.WRITTEN]), int(states[kernel.RECORDS])
-        self.events, self.last_offset = int(states[kernel.EVENTS]), int(states[kernel.LAST_RECORD]) * 8
-        misses = int(states[kernel.UNKNOWN])
+        self.written, self.records = states[kernel.WRITTEN], states[kernel.RECORDS]
+        self.events, self.last_offset = states[kernel.EVENTS], states[kernel.LAST_RECORD] * 8
+        misses = states[kernel.UNKNOWN]
+        if not misses:
+            return _NOBODY
         return set(self._unknown[: min(misses, kernel.UNKNOWN_MAX)].tolist())
 
     def _reserve(self, orders: int) -> None:
-        bits = int(self._states[kernel.BITS])
+        bits = self._states[kernel.BITS]
         if orders <= 1 << (bits - 1):
             return
         while orders > 1 << (bits - 1):
