@@ -6,7 +6,7 @@ Pure but for its own state: time comes in with the packets. Live receivers and r
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from chronicle.core.layout import NONE
@@ -68,6 +68,9 @@ class Counts:
 class Arbiter:
     """Orders the packets of redundant lines.
 
+    What goes out keeps its time of arrival, but for packets that waited for one which came later: they go out with the
+    time of that one, so that time does not run back in a line.
+
     Parameters
     ----------
     give_up_ns : int
@@ -88,6 +91,7 @@ class Arbiter:
         self._pending_bytes = 0
         self._since_ts = NONE
         self._before: dict[str, None] = {}
+        self._out_ts = 0
 
     @property
     def session(self) -> str | None:
@@ -110,8 +114,7 @@ class Arbiter:
         """Return what goes out, in order, now that `arrival` came."""
         header, line = arrival.header, self._line
         if header.first == UNNUMBERED and header.count:
-            self.counts.won[arrival.line] += 1
-            return [arrival]
+            return [self._going(arrival)]
         out: list[Arrival] = []
         if line.is_stale(header):
             self.counts.duplicates[arrival.line] += 1
@@ -188,9 +191,8 @@ class Arbiter:
         self._line.note_clock(header)
 
     def _pass(self, arrival: Arrival) -> list[Arrival]:
-        self.counts.won[arrival.line] += 1
         self._line.note_clock(arrival.header)
-        out = [arrival]
+        out = [self._going(arrival)]
         self._line.expected = max(self._line.expected, arrival.header.next)
         if self._pending:
             out += self._drain(self._line.expected, arrival.ts)
@@ -207,8 +209,7 @@ class Arbiter:
             held = self._pending.pop(first)
             self._pending_bytes -= len(held.payload)
             if held.header.next > expected or not held.header.count:
-                self.counts.won[held.line] += 1
-                out.append(held)
+                out.append(self._going(held))
                 expected = max(expected, held.header.next)
             else:
                 self.counts.duplicates[held.line] += 1
@@ -219,6 +220,14 @@ class Arbiter:
         else:
             self._since_ts = NONE
         return out
+
+    def _going(self, arrival: Arrival) -> Arrival:
+        """Count a packet that goes out, and give it its time."""
+        self.counts.won[arrival.line] += 1
+        if arrival.ts < self._out_ts:
+            return replace(arrival, ts=self._out_ts)
+        self._out_ts = arrival.ts
+        return arrival
 
     def _is_full(self) -> bool:
         return len(self._pending) >= PENDING_PACKETS_MAX or self._pending_bytes >= PENDING_BYTES_MAX
