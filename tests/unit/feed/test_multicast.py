@@ -19,6 +19,7 @@ from chronicle.feed.marks import SILENT
 from chronicle.feed.multicast import MulticastReceiver, MulticastSpec, check_spec
 from chronicle.feed.multicast.sockets import open_group
 from chronicle.feed.transports.packet import read_mold
+from tests.support.iex_feed import deep_session
 from tests.support.mold_exchange import MoldExchange, loopback_groups
 
 MESSAGES = [b"S" + bytes([0, 0, 0, 0]) + number.to_bytes(6, "big") + b"O" for number in range(1, 2_001)]
@@ -272,3 +273,20 @@ def test_a_feed_that_cannot_be_is_refused(values: dict[str, object], problem: st
 def test_an_unknown_interface_is_named() -> None:
     with pytest.raises(ConfigError, match="no network interface"):
         open_group("239.255.77.9", 45_000, "nosuch0", 4_096)
+
+
+def test_iex_comes_the_same_way_and_its_restart_is_a_session(groups: list[str]) -> None:
+    start = 1_700_000_000 * SECONDS
+    packets = deep_session(1, 60, start_ts=start) + deep_session(2, 60, start_ts=start + SECONDS)
+    with MoldExchange(groups, []) as exchange:
+
+        async def play(_: MulticastReceiver) -> None:
+            for number, packet in enumerate(packets):
+                exchange.send(packet, *([0], [1], [0, 1])[number % 3])
+                await breathe()
+
+        iex = MulticastSpec("iex", tuple(groups), interface="127.0.0.1", give_up_ns=30 * SECONDS)
+        done = lambda frames, receiver: len(frames) == len(packets) + 1  # noqa: E731
+        frames, receiver = run(iex, play, done)
+    assert [frame.payload for frame in frames[1:]] == packets
+    assert receiver.status().arbitration["lost_messages"] == 0

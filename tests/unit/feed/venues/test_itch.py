@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 import random
 import struct
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -293,3 +297,21 @@ def test_frames_are_immutable_inputs() -> None:
     before = dataclasses.replace(item)
     Run().take(item)
     assert item == before
+
+
+IN_CHILD = "CHRONICLE_TEST_IN_CHILD"
+
+
+def _digest() -> str:
+    day = ItchDay(seed=13, stocks=3).open().trade(800)
+    packets = mold_packets(day.messages, per_packet=11)
+    records = Run().all([frame(packet) for packet in packets[:20] + packets[23:]])
+    return hashlib.sha256(b"".join(bytes(record.data) for record in records)).hexdigest()
+
+
+@pytest.mark.skipif(IN_CHILD in os.environ, reason="the child process itself")
+def test_records_are_the_same_without_compilation() -> None:
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", IN_CHILD: "1"}
+    code = "from tests.unit.feed.venues.test_itch import _digest; print(_digest())"
+    child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == _digest()
