@@ -20,6 +20,10 @@ PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 """What waits behind a hole is bounded: beyond either of these the hole is given up."""
 SESSIONS_MAX: Final = 1_000
 """So many ended sessions are remembered, so that a straggler of one does not seem to open it again."""
+SWITCH_NS: Final = 2_000_000_000
+"""A session that was not ended is left for one that is under way only after so much silence."""
+OUTLIERS_MAX: Final = 2
+"""So many packets far ahead, while others go on in order, are a mistake of somebody, not a hole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Counts:
     won: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     filled: Counter[str] = field(default_factory=Counter)
+    foreign: Counter[str] = field(default_factory=Counter)
+    """Packets of another session while this one is alive, or with numbers far from all others."""
     holes: int = 0
     given_up: int = 0
     lost_messages: int = 0
@@ -59,6 +65,7 @@ class Counts:
             "won": dict(self.won),
             "duplicates": dict(self.duplicates),
             "filled": dict(self.filled),
+            "foreign": dict(self.foreign),
             "holes": self.holes,
             "given_up": self.given_up,
             "lost_messages": self.lost_messages,
@@ -68,8 +75,8 @@ class Counts:
 class Arbiter:
     """Orders the packets of redundant lines.
 
-    What goes out keeps its time of arrival, but for packets that waited for one which came later: they go out with the
-    time of that one, so that time does not run back in a line.
+    What goes out keeps its time of arrival, but for packets that waited for one which came later: they go out with
+    the time of that one, so that time does not run back in a line.
 
     Parameters
     ----------
@@ -92,6 +99,8 @@ class Arbiter:
         self._since_ts = NONE
         self._before: dict[str, None] = {}
         self._out_ts = 0
+        self._heard_ts = 0
+        self._hole_first = NONE
 
     @property
     def session(self) -> str | None:
@@ -120,10 +129,12 @@ class Arbiter:
             self.counts.duplicates[arrival.line] += 1
             return out
         if line.opens_session(header):
-            if header.session in self._before:  # a slow line's last packets of a session that was left
-                self.counts.duplicates[arrival.line] += 1
+            refused = self._refused(arrival)
+            if refused is not None:
+                refused[arrival.line] += 1
                 return out
             out += self._open(header)
+        self._heard_ts = max(self._heard_ts, arrival.ts)
         self.is_ended = self.is_ended or header.is_end
         if header.first > line.expected:
             self._wait(arrival)
@@ -138,9 +149,19 @@ class Arbiter:
         return out
 
     def give_up(self, ts: int) -> list[Arrival]:
-        """Skip the hole at hand, and return what waited behind it; a hole behind that waits from `ts` on."""
+        """Skip the hole at hand, and return what waited behind it; a hole behind that waits from `ts` on.
+
+        Where others went on in order since the hole was seen, a packet or two far ahead are dropped instead: were they
+        right, the next packet shows the hole again.
+        """
         hole = self.hole
         if hole is None:
+            return []
+        if hole.first > self._hole_first and len(self._pending) <= OUTLIERS_MAX:
+            for held in self._pending.values():
+                self.counts.foreign[held.line] += 1
+            self._pending.clear()
+            self._pending_bytes = 0
             return []
         self.counts.given_up += 1
         self.counts.lost_messages += hole.last - hole.first + 1
@@ -156,8 +177,20 @@ class Arbiter:
         """Return all that waits, at the end of the capture."""
         out: list[Arrival] = []
         while self._pending:
+            self._hole_first = self._line.expected
             out += self.give_up(self._since_ts)
         return out
+
+    def _refused(self, arrival: Arrival) -> Counter[str] | None:
+        """Return as what a packet of another session is counted, None when its session is entered."""
+        header, session = arrival.header, self._line.session
+        if session is None or header.session == session:  # the first one, or a restart under the same name
+            return None
+        if arrival.ts - self._heard_ts >= SWITCH_NS:
+            return None
+        if header.session in self._before:  # a slow line's last packets of a session that was left
+            return self.counts.duplicates
+        return None if self.is_ended or header.first <= FIRST_SEQUENCE else self.counts.foreign
 
     def _open(self, header: Header) -> list[Arrival]:
         """Leave the present session for that of `header`; return what still waited in it."""
@@ -166,6 +199,7 @@ class Arbiter:
         joined = line.session is None
         if line.session is not None and line.session != header.session:
             self._before[line.session] = None
+            self._before.pop(header.session, None)
             if len(self._before) > SESSIONS_MAX:
                 del self._before[next(iter(self._before))]
         first = header.first if joined and not self._from_start else FIRST_SEQUENCE
@@ -184,6 +218,7 @@ class Arbiter:
         if not self._pending:
             self.counts.holes += 1
             self._since_ts = arrival.ts
+            self._hole_first = self._line.expected
         if held is not None:
             self._pending_bytes -= len(held.payload)
         self._pending[header.first] = arrival
@@ -217,6 +252,8 @@ class Arbiter:
         if self._pending:
             self.counts.holes += skipped
             self._since_ts = ts
+            if skipped:
+                self._hole_first = expected
         else:
             self._since_ts = NONE
         return out

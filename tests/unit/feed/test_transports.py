@@ -141,10 +141,33 @@ def test_a_session_left_is_not_entered_again() -> None:
     assert numbers(arbiter.take(arrival(1, 2, session="B"))) == [1, 2]
     assert arbiter.take(arrival(2, 1)) == []
     assert arbiter.session == "B"
-    assert arbiter.take(arrival(4, 1, session="C")) == []  # a new session is expected from its first message
+    assert arbiter.take(arrival(4, 1, ts=3 * 10**9, session="C")) == []  # expected from its first message
     hole = arbiter.hole
     assert hole is not None
     assert (hole.session, hole.first, hole.last) == ("C", 1, 3)
+
+
+def test_a_stray_packet_of_another_session_does_not_end_this_one() -> None:
+    arbiter = Arbiter(give_up_ns=100)
+    arbiter.take(arrival(1, 2))
+    assert arbiter.take(arrival(900, 2, ts=1, session="B")) == []
+    assert numbers(arbiter.take(arrival(3, 2, ts=2))) == [3, 4]
+    assert arbiter.counts.foreign["A"] == 1
+    ended = Arrival(b"x", 3, "A", Header("A", 5, 0, 20, is_end=True))
+    arbiter.take(ended)
+    arbiter.take(arrival(900, 2, ts=4, session="B"))
+    assert arbiter.session == "B"
+
+
+def test_a_packet_far_ahead_is_dropped_while_others_go_on() -> None:
+    arbiter = Arbiter(give_up_ns=100)
+    arbiter.take(arrival(1, 1, ts=0))
+    assert arbiter.take(arrival(10**12, 1, ts=5)) == []
+    for number in range(2, 50):
+        assert numbers(arbiter.take(arrival(number, 1, ts=5 + number))) == [number]
+    assert arbiter.expire(1_000) == []
+    assert numbers(arbiter.take(arrival(50, 1, ts=1_001))) == [50]
+    assert (arbiter.counts.lost_messages, arbiter.counts.foreign["A"]) == (0, 1)
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
