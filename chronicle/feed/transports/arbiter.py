@@ -151,8 +151,8 @@ class Arbiter:
     def give_up(self, ts: int) -> list[Arrival]:
         """Skip the hole at hand, and return what waited behind it; a hole behind that waits from `ts` on.
 
-        Where others went on in order since the hole was seen, a packet or two far ahead are dropped instead: were they
-        right, the next packet shows the hole again.
+        Where others went on in order since the hole was seen, a packet or two far ahead are dropped instead: were
+        they right, the next packet shows the hole again.
         """
         hole = self.hole
         if hole is None:
