@@ -180,7 +180,7 @@ class Outlet:
         """Hand what was collected to the sink."""
         if not self._chunks:
             return
-        chunks = [Chunk(np.concatenate(parts), prologue) for parts, prologue in self._chunks if parts]
+        chunks = [Chunk(_joined(parts), prologue) for parts, prologue in self._chunks if parts]
         self._chunks = []
         self._sink.write(self.queue, chunks)
 
@@ -220,3 +220,9 @@ class Outlet:
 
     def _capacity(self) -> int:
         return (self._tail.sizes.capacity(self._number, self._previous << 3) - 2 * ROLL_BYTES) >> 3
+
+
+def _joined(parts: list[Words]) -> Words:
+    if len(parts) == 1 and parts[0].flags.writeable:
+        return parts[0]
+    return np.concatenate(parts)  # (a read-only array would have the kernels compiled once more)
