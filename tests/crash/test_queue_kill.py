@@ -29,7 +29,7 @@ from tests.support.survival import fast_folder
 
 CYCLES = 100
 SOAK_CYCLES = 10_000
-CHECK_EVERY = 250
+CHECK_EVERY = 25
 
 
 class Board:
@@ -119,9 +119,12 @@ class Cast:
             os.kill(pid, signal.SIGCONT)
 
     def end(self) -> None:
-        for role, pid in enumerate(self.pids):
-            if pid:
-                self.kill(role)
+        """Kill all, whatever became of each: none may stay behind."""
+        pids = [pid for pid in self.pids if pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            os.waitpid(pid, 0)
 
 
 def promised(cast: Cast) -> int:
