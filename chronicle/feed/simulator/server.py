@@ -48,8 +48,11 @@ class _Session:
     channels: dict[tuple[str, str], int] = field(default_factory=dict)
     """(channel, pair) -> depth (0 where there is none)."""
     lagging: bool = False
+    muted: bool = False
 
     def post(self, message: str) -> None:
+        if self.muted:
+            return
         if self.outbox.full():
             self.lagging = True
             return
@@ -168,6 +171,11 @@ class SimulatedExchange:
     def corrupt_next(self) -> None:
         """Send the next book update with a wrong checksum."""
         self._corrupt = True
+
+    def mute(self) -> None:
+        """Say nothing any more to those who are connected now, and stay connected."""
+        for session in self._sessions:
+            session.muted = True
 
     def cut_connections(self) -> None:
         """Cut all connections without a close frame, as a network does."""
