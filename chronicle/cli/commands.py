@@ -31,7 +31,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "redecode": (_BASE + "feed_redecode:command", "A new raw queue from the wire queue, after an adapter's fix."),
         "simulate": (
             _BASE + "feed_simulate:command",
-            "An exchange of our own: a seeded market, or a capture played.",
+            "An exchange of our own: a market, or a capture played.",
         ),
         "status": (_BASE + "feed_status:command", "What the live feed says of itself."),
         "top": (_BASE + "feed_top:command", "The live feed's lines as they are now, in the terminal."),

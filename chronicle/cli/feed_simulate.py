@@ -29,9 +29,7 @@ printed is the port; the faults are counted in the last.
 @click.command("simulate", epilog=_EPILOG)
 @click.argument("captures", nargs=-1, type=click.Path(path_type=Path), metavar="[CAPTURE...]")
 @click.option("--format", "form", help="The capture's format; told by its content.")
-@click.option(
-    "--venue", help="Whose protocol: of a market kraken, okx or binance; of a capture what it does not say."
-)
+@click.option("--venue", help="Whose protocol: kraken, okx or binance; of a capture what it does not say.")
 @click.option("--speed", default="1", show_default=True, help="Of a capture: N times as recorded, or max.")
 @click.option(
     "--rate", type=click.FloatRange(0, 100_000), default=200.0, show_default=True, help="Messages a second."
@@ -138,7 +136,7 @@ def fault_writer(files: ExitStack, path: Path) -> Callable[[str, str], None]:
     from chronicle.core.errors import StoreError
 
     try:
-        file = files.enter_context(open(path, "w", encoding="utf-8"))
+        file = files.enter_context(path.open("w", encoding="utf-8"))
     except OSError as error:
         raise StoreError(f"cannot write the faults: {error.strerror or error}", path=path) from error
     number = count(1)

@@ -325,7 +325,8 @@ class LiveConnection:
             except OSError as error:
                 self.last_error = f"no snapshot from {url}: {error}"[:500]
             else:
-                self._sink(Frame(WireForm.HTTP, 0, url, self._clock.now_ns(), body))
+                # A frame of this line: the snapshot starts its book, and goes stale with it.
+                self._sink(Frame(WireForm.HTTP, self.number, url, self._clock.now_ns(), body))
 
     async def _fetch(self, url: str) -> None:
         """Ask for `url` and hand over the answer as a frame of no line."""

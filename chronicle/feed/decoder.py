@@ -149,7 +149,7 @@ class FrameDecoder:
             )
         last = self.last_offset = out.last_offset
         data, count = out.take()
-        if count:
+        if count and frame.form != WireForm.HTTP:  # a snapshot that was asked for says nothing of the stream
             self._note_stream(data, last, frame.connection, ts_recv)
         return data, count
 

@@ -1,10 +1,10 @@
 """Faults of an exchange and of the network to it, injected into what a server sends: seeded, counted, told.
 
 At most one fault befalls a message. ``drop``: the message is never sent; ``delay``: it and all after it wait;
-``reorder``: it changes places with the next one; ``duplicate``: it is sent twice; ``checksum``: its checksum is altered
-(messages without one pass); ``disconnect``: the connection is cut without a close frame; ``half_open``: the connection
-stays but nothing is sent or answered any more; ``garbage``: bytes that are no message come before it; ``giant``: a
-frame larger than a client should take comes before it.
+``reorder``: it changes places with the next one; ``duplicate``: it is sent twice; ``checksum``: its checksum is
+altered (messages without one pass); ``disconnect``: the connection is cut without a close frame; ``half_open``: the
+connection stays but nothing is sent or answered any more; ``garbage``: bytes that are no message come before it;
+``giant``: a frame larger than a client should take comes before it.
 """
 
 from __future__ import annotations

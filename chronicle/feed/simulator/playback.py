@@ -34,7 +34,7 @@ __all__ = ["PlaybackExchange", "Recording", "load_recording"]
 
 BYTES_MAX: Final = 1 << 30
 """A recording is held in memory; larger ones are refused."""
-TOKEN_PATH: Final = "/api/v1/bullet-public"
+ADDRESS_PATH: Final = "/api/v1/bullet-public"
 """KuCoin's request for the address of a connection, answered with our own."""
 PAUSE_SECONDS_MAX: Final = 3600.0
 
@@ -160,6 +160,7 @@ class PlaybackExchange:
         self._port = port
         self._server: Server | None = None
         self._clients: Counter[str] = Counter()
+        self._frozen: list[ServerConnection] = []
 
     async def __aenter__(self) -> PlaybackExchange:
         self._server = await serve(
@@ -175,6 +176,8 @@ class PlaybackExchange:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for socket in self._frozen:  # nobody answers its closing
+            socket.transport.abort()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -198,16 +201,16 @@ class PlaybackExchange:
         if "upgrade" in {name.lower() for name in request.headers}:
             return None
         body = self.recording.answer(request.path)
-        if body is None and urlsplit(request.path).path == TOKEN_PATH:
+        if body is None and urlsplit(request.path).path == ADDRESS_PATH:
             server = {"endpoint": f"{self.url}/", "encrypt": False, "protocol": "websocket", "pingInterval": 18000}
             body = json.dumps(
                 {"code": "200000", "data": {"token": "simulated", "instanceServers": [server]}}
             ).encode()
         self.played["http" if body is not None else "http_not_found"] += 1
         status = HTTPStatus.OK if body is not None else HTTPStatus.NOT_FOUND
-        data = body or b""
-        head = {"Content-Type": "application/json", "Content-Length": str(len(data)), "Connection": "close"}
-        return Response(status, status.phrase, Headers(head), data)
+        content = body or b""
+        head = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
+        return Response(status, status.phrase, Headers(head), content)
 
     async def _session(self, socket: ServerConnection) -> None:
         """Play to one client once it has subscribed, and hold the line open until it goes."""
@@ -257,6 +260,7 @@ class PlaybackExchange:
             return False
         if delivery.what is Signal.FREEZE:
             socket.transport.pause_reading()
+            self._frozen.append(socket)
             return False
         if not isinstance(delivery.what, Signal):
             await socket.send(delivery.what)

@@ -170,6 +170,9 @@ class SimulatedExchange:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for session in list(self._sessions):
+            if session.frozen:  # nobody answers its closing
+                session.cut()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()

@@ -27,12 +27,15 @@ class Session:
         What it is subscribed to.
     lagging : bool
         Whether it fell too far behind.
+    frozen : bool
+        Whether its connection is half open: nothing is sent or read any more.
     """
 
     def __init__(self, connection: ServerConnection, faults: FaultInjector) -> None:
         self.connection = connection
         self.channels = Channels()
         self.lagging = False
+        self.frozen = False
         self._lane = faults.lane()
         self._outbox: asyncio.Queue[Delivery] = asyncio.Queue(OUTBOX_MESSAGES_MAX)
         self._muted = False
@@ -43,8 +46,9 @@ class Session:
 
     def tell(self, message: str) -> None:
         """Say something of the market, subject to the faults."""
-        for delivery in self._lane.take(message):
-            self._put(delivery)
+        if not (self._muted or self.frozen):
+            for delivery in self._lane.take(message):
+                self._put(delivery)
 
     def mute(self) -> None:
         """Say nothing any more, but stay connected."""
@@ -70,7 +74,7 @@ class Session:
                 if delivery.what is Signal.CUT:
                     self.cut()
                 elif delivery.what is Signal.FREEZE:
-                    self._muted = True
+                    self._muted = self.frozen = True
                     self.connection.transport.pause_reading()  # pings go unanswered, too
                     return
                 else:
