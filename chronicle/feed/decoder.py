@@ -189,6 +189,7 @@ class FrameDecoder:
         self.streams.clear()
         self._adapters.clear()  # all earlier lines are gone, and with them what adapters knew of their channels
         details = {"capture": self._capture, "format": mark.get("format", ""), "files": mark.get("files", [])}
+        details["decoder"] = DECODER_VERSION
         out.status(StatusCode.CAPTURE_START, details)
         for line in lines:
             if not line.announced:

@@ -1,4 +1,4 @@
-"""Whatever goes wrong at an exchange or on the way: losses have gaps, recoveries snapshots, and no `ok` book is wrong."""
+"""Whatever goes wrong on the way: losses have gaps, recoveries snapshots, and no book is `ok` while it is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a live feed and its ETL against a simulated exchange with faults; every `ok` book is compared with the truth."""
+"""A live feed and its ETL against a simulated exchange with faults; every `ok` book is compared with the truth."""
 
 from __future__ import annotations
 
