@@ -166,6 +166,7 @@ class FeedSession:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+            self._tell_of_lines()
             if self._failure is not None:
                 raise self._failure
             last_ts = max(self.clock.now_ns(), writer.last_ts + 1)
@@ -253,6 +254,7 @@ class FeedSession:
                 self.resync_count += count
                 name = request.symbol or f"{request.venue}:{request.venue_symbol}"
                 self._log.event("resync", symbol=name, channel=request.channel, lines=count)
+            self._tell_of_lines()
             if ticks % STATUS_TICKS == 0:
                 await self._look_after()
                 self._report_status(capture, requests.dropped_count)
@@ -264,8 +266,8 @@ class FeedSession:
             except TimeoutError:
                 continue
 
-    async def _look_after(self) -> None:
-        """Tell of lines that came or went, and do what stalled streams need."""
+    def _tell_of_lines(self) -> None:
+        """Log the lines that came or went since the last call."""
         for line in self._lines.lines:
             connection, number = line.connection, line.mark.number
             now = (connection.connect_count, connection.failure_count)
@@ -277,6 +279,9 @@ class FeedSession:
                     "lost", venue=line.mark.venue, line=number, reason=connection.last_error, count=now[1]
                 )
             self._said[number] = now
+
+    async def _look_after(self) -> None:
+        """Do what stalled streams need."""
         if self._writer is None:
             return
         for line, action in self._lines.stalled(self._writer):

@@ -17,7 +17,8 @@ __all__ = ["LineRace"]
 
 RECENT_MAX: Final = 8192
 """Events remembered of one group of lines; one that a line did not have by then counts as missed by it."""
-_MARKET: Final = frozenset({Kind.BOOK_DELTA, Kind.TRADE, Kind.QUOTE, Kind.ORDER})
+_MARKET: Final = frozenset({Kind.BOOK_DELTA, Kind.TRADE, Kind.QUOTE, Kind.ORDER, Kind.CHECK})
+"""Kinds that end events of the market; a snapshot is the answer to a subscription of one line."""
 
 
 class LineRace:
@@ -41,7 +42,7 @@ class LineRace:
         if bit is None:
             return
         length, kind, _, _, _, ts_event, _, instrument, _, _, sequence = layout.HEADER.unpack_from(data, last)
-        if kind == Kind.CHECK or kind not in _MARKET:
+        if kind not in _MARKET:
             return
         body = bytes(data[last + layout.HEADER_BYTES : last + length])
         key = (instrument, kind, ts_event, sequence, body)

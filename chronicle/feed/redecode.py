@@ -23,11 +23,13 @@ from chronicle.core.layout import Flag, Kind
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import raw_queue, wire_queue
 from chronicle.core.queue import Queue
+from chronicle.core.records import InstrumentFields, Record
 from chronicle.core.source import SegmentSource
 from chronicle.feed.captures.wire import frame_of
 from chronicle.feed.decoder import DECODER_VERSION, FrameDecoder
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, prologue_of, save_instruments
+from chronicle.feed.marks import START
 from chronicle.feed.venues import adapter_for
 
 __all__ = ["RedecodeReport", "decoder_of", "redecode"]
@@ -112,17 +114,17 @@ def redecode(
         raise StateError("the folder holds a raw queue already", path=into / raw, hint="give another with --into")
     os.makedirs((into / raw).parent, exist_ok=True)
     queue = Queue.create(into / raw, name=raw, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
-    frames, decoder, instruments = _decode(source, wire, queue, seal=seal, progress=progress)
-    save_instruments(queue, frames[1], instruments)
+    (frames, records, events), errors, instruments = _decode(source, wire, queue, seal=seal, progress=progress)
+    save_instruments(queue, records, instruments)
     report = RedecodeReport(
         wire=wire,
         into=str(into),
         raw=raw,
         lane=lane,
-        frames=frames[0],
-        records=frames[1],
-        events=frames[2],
-        decode_errors=decoder.decode_errors,
+        frames=frames,
+        records=records,
+        events=events,
+        decode_errors=errors,
         decoder=DECODER_VERSION,
         old_decoder=decoder_of(home / raw, raw),
         seconds=(clock.monotonic_ns() - started) / 1e9,
@@ -134,12 +136,11 @@ def redecode(
 
 def _decode(
     source: SegmentSource, wire: str, queue: Queue, *, seal: bool, progress: Callable[[int, int], None] | None
-) -> tuple[tuple[int, int, int], FrameDecoder, dict[int, bytes]]:
-    """Return ((frames, records, events), decoder, instruments) once all of the wire queue is decoded."""
-    registry = InstrumentRegistry()
-    decoder = FrameDecoder(lambda venue: adapter_for(venue, registry))
+) -> tuple[tuple[int, int, int], int, dict[int, bytes]]:
+    """Return ((frames, records, events), decode errors, instruments) once all of the wire queue is decoded."""
     instruments: dict[int, bytes] = {}
-    frame_count = record_count = event_count = 0
+    decoder = _decoder(instruments)
+    frame_count = record_count = event_count = error_count = 0
     cursor = Cursor(source, wire)
     try:
         with queue.appender(prologue=prologue_of(queue.name, instruments, DECODER_VERSION)) as appender:
@@ -147,10 +148,11 @@ def _decode(
                 for record in window.records():
                     if record.kind != Kind.WIRE:
                         continue
-                    flags = record.flags & Flag.BAD_TS_RECV
-                    data, count = decoder.decode(
-                        frame_of(record), ts_recv=record.ts_recv, wire_index=record.index, flags=flags
-                    )
+                    frame, flags = frame_of(record), record.flags & Flag.BAD_TS_RECV
+                    if frame.address == START and frame_count:  # each capture had a writer of its own
+                        error_count += decoder.decode_errors
+                        decoder = _decoder(instruments)
+                    data, count = decoder.decode(frame, ts_recv=record.ts_recv, wire_index=record.index, flags=flags)
                     frame_count += 1
                     if count:
                         appender.append_event(data, count)
@@ -164,7 +166,15 @@ def _decode(
                 appender.seal()
     finally:
         cursor.close()
-    return (frame_count, record_count, event_count), decoder, instruments
+    return (frame_count, record_count, event_count), error_count + decoder.decode_errors, instruments
+
+
+def _decoder(instruments: dict[int, bytes]) -> FrameDecoder:
+    """Return a decoder that knows the numbers given so far, as a feed's writer does when it begins."""
+    registry = InstrumentRegistry()
+    for number, record in sorted(instruments.items()):
+        registry.restore(number, InstrumentFields.unpack(Record(record).body))
+    return FrameDecoder(lambda venue: adapter_for(venue, registry))
 
 
 def decoder_of(path: Path, name: str) -> int | None:
