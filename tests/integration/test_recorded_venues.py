@@ -129,6 +129,14 @@ SESSIONS = [
         10,
     ),
     Session(
+        "jsonl/GATEIO.jsonl.zst",
+        "gateio",
+        ("gateio:OMG-USDT", "NEO_BTC"),
+        {"time": 0, "channel": "spot.order_book_update", "event": "subscribe", "payload": ["OMG_USDT", "100ms"]},
+        10,
+        snapshots=2,
+    ),
+    Session(
         "jsonl/BITFINEX.jsonl.zst",
         "bitfinex",
         ("bitfinex:BFT-USD", "tTESTBTC:TESTUSD"),
@@ -189,7 +197,7 @@ def test_a_recorded_session_is_captured_live(shared_data: Path, tmp_path: Path, 
 
     def done(feed: FeedSession) -> bool:
         received = sum(connection.frame_count for connection in feed.connections)
-        asked = len([path for path in exchange.asked if "depth" in path or "level2" in path])
+        asked = len([path for path in exchange.asked if "depth" in path or "level2" in path or "order_book" in path])
         return received == count and asked >= session.snapshots and feed.frames >= count + session.snapshots + 3
 
     report = play(tmp_path, exchange, make, done)

@@ -41,6 +41,7 @@ CAPTURES = {
     "bybit": "jsonl/BYBIT.jsonl.zst",
     "coinbase": "jsonl/COINBASE.jsonl.zst",
     "deribit": "jsonl/DERIBIT.jsonl.zst",
+    "gateio": "jsonl/GATEIO.jsonl.zst",
     "kraken": "jsonl/KRAKEN.jsonl.zst",
     "kraken-futures": "jsonl/KRAKEN_FUTURES.jsonl.zst",
     "kucoin": "jsonl/KUCOIN.jsonl.zst",

@@ -25,6 +25,7 @@ DIALECTS: Final = {
     "bybit": "bybit:Bybit",
     "coinbase": "coinbase:Coinbase",
     "deribit": "deribit:Deribit",
+    "gateio": "gateio:Gateio",
     "kraken": "kraken:Kraken",
     "kraken-futures": "kraken_futures:KrakenFutures",
     "kucoin": "kucoin:Kucoin",

@@ -117,6 +117,13 @@ _VENUES: Final = (
         "deribit:DeribitAdapter",
     ),
     Venue(
+        "gateio",
+        "Gate.io spot, API v4",
+        ("order_book_update", "trades", "book_ticker", "GET order_book", "GET currency_pairs"),
+        ("wire", "cryptofeed"),
+        "gateio:GateioAdapter",
+    ),
+    Venue(
         "kraken",
         "Kraken spot, WebSocket v1",
         ("book", "trade", "ticker", "spread", "GET AssetPairs"),

@@ -64,6 +64,19 @@ GOOD: dict[str, list[Any]] = {
         {"arg": {"channel": "books5", "instId": "BTC-USDT"}, "data": [{"asks": [["2", "1"]], "bids": [], "ts": "1"}]},
         {"event": "subscribe", "arg": {"channel": "books", "instId": "BTC-USDT"}},
     ],
+    "gateio": [
+        {"time": 1, "channel": "spot.order_book_update", "event": "update"}
+        | {"result": {"t": 1, "s": "BTC_USDT", "U": 1, "u": 2, "b": [["1.0", "2.0"]], "a": []}},
+        {"time": 1, "channel": "spot.trades", "event": "update"}
+        | {
+            "result": {"id": 3, "create_time_ms": "1619093543708.2642", "side": "sell"}
+            | {"currency_pair": "BTC_USDT", "amount": "1.0", "price": "1"}
+        },
+        {"time": 1, "channel": "spot.book_ticker", "event": "update"}
+        | {"result": {"t": 1, "u": 2, "s": "BTC_USDT", "b": "1.0", "B": "1.0", "a": "2.0", "A": "1.0"}},
+        {"time": 1, "channel": "spot.trades", "event": "subscribe", "result": {"status": "success"}},
+        {"time": 1, "channel": "spot.pong", "event": "", "result": None},
+    ],
     "binance": [
         {
             "stream": "btcusdt@depth",
@@ -355,6 +368,7 @@ def test_bad_size_marks_the_instrument_and_keeps_the_rest(venue: str, bad: str) 
             word in json.dumps(message)
             for word in (
                 "depthUpdate",
+                "order_book_update",
                 "books",
                 "book-10",
                 "orderbook",
@@ -376,7 +390,7 @@ def test_bad_size_marks_the_instrument_and_keeps_the_rest(venue: str, bad: str) 
     assert [record.fields()["code"] for record in marks] == [StatusCode.DECODE_ERROR]
     assert marks[0].instrument == 1
     assert marks[0].fields()["details"]["channel"] == "book"
-    if not venue.startswith("binance") and venue != "kucoin":
+    if not venue.startswith("binance") and venue not in ("gateio", "kucoin"):
         assert len([record for record in records if record.kind == Kind.BOOK_SNAPSHOT]) == 1
         position = [record.kind for record in records]
         assert position.index(Kind.BOOK_SNAPSHOT) < position.index(Kind.STATUS)
