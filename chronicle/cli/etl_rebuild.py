@@ -43,12 +43,14 @@ def command(
     ctx: click.Context, into: Path | None, shard: str | None, verify: bool, home: Path, as_json: bool
 ) -> None:
     """Make the clean queues again from the raw ones, in a folder of their own."""
+    from chronicle.cli.limits import raise_descriptor_limit
     from chronicle.cli.shards import etl_config, live_line, print_report, shard_name
     from chronicle.cli.sources import open_source
     from chronicle.cli.stopping import stopping
     from chronicle.config import load_settings
     from chronicle.core.errors import CorruptionError
 
+    raise_descriptor_limit()
     settings = load_settings(need_home(home), os.environ)
     name = shard_name(settings, shard)
     target = into if into is not None else next_folder(home / "rebuilt")

@@ -30,11 +30,13 @@ record. It ends on SIGTERM or Ctrl-C after the window in hand.
 @click.pass_context
 def command(ctx: click.Context, drain: bool, shard: str | None, home: Path, as_json: bool) -> None:
     """Turn raw queues into clean queues per instrument: CHANNEL.q under clean/VENUE/base_quote."""
+    from chronicle.cli.limits import raise_descriptor_limit
     from chronicle.cli.shards import etl_config, live_line, print_report, shard_name
     from chronicle.cli.sources import open_source
     from chronicle.cli.stopping import stopping
     from chronicle.config import load_settings
 
+    raise_descriptor_limit()
     settings = load_settings(need_home(home), os.environ)
     name = shard_name(settings, shard)
     config = etl_config(settings, name)

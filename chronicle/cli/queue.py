@@ -10,6 +10,7 @@ import click
 
 from chronicle.cli.commands import GROUPS
 from chronicle.cli.lazy import LazyGroup
+from chronicle.cli.options import need_home
 from chronicle.core.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def find_queue(home: Path, text: str) -> Queue:
         return Queue.open(text)
     import difflib
 
+    need_home(home)
     known = LocalSource(home).queues()
     close = difflib.get_close_matches(names[1], known, n=1) or known[:1]
     hint = f"did you mean {close[0]}?" if close else "this home has no queues yet: chronicle feed replay fills it"

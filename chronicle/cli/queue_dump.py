@@ -107,6 +107,6 @@ class _QueueSource:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self.segments = lambda _: queue.segments()
-        self.sealed_end = lambda _: queue.tail_mark()["next_base_index"]
+        self.sealed_end = lambda _: queue.tail_mark().next_base_index
         self.open = lambda _, number: queue.open_segment(number)
         self.queues = lambda prefix="": [queue.name] if queue.name.startswith(prefix) else []

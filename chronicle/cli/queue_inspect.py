@@ -46,7 +46,8 @@ def describe(queue: Queue) -> dict[str, Any]:
     """Return everything known of `queue` without reading its records; damaged segments carry an error."""
     from chronicle.core.errors import ChronicleError
     from chronicle.core.layout import NONE
-    from chronicle.core.queue import segment_info
+    from chronicle.core.media import is_memory
+    from chronicle.core.queue_folder import segment_info
 
     segments: list[dict[str, Any]] = []
     for number, path in queue.segment_files().items():
@@ -78,6 +79,7 @@ def describe(queue: Queue) -> dict[str, Any]:
         "segment_bytes": settings.segment_bytes,
         "cycle_ns": settings.cycle_ns,
         "durability": settings.durability,
+        "in_memory": is_memory(queue.path),
         "committed": _end_index(queue),
         **_survival(queue),
         "first_index": segments[0].get("first_index") if segments else None,
@@ -116,7 +118,8 @@ def _print(described: dict[str, Any]) -> None:
     click.echo(f"  id {described['queue_id']}, generation {described['generation']}, writer: {holder}")
     click.echo(
         f"  committed {'unknown' if committed is None else format(committed, ',')}, synced {synced:,}, "
-        f"tiered {described['tiered']:,}, durability {described['durability']}, "
+        f"tiered {described['tiered']:,}, "
+        f"durability {described['durability']}{' (in memory: lost at a reboot)' if described['in_memory'] else ''}, "
         f"segments of {format_bytes(described['segment_bytes'])}"
     )
     if not described["segments"]:

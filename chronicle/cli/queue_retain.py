@@ -50,7 +50,7 @@ def command(
     now_ns = SystemClock().now_ns()
     if plan_only:
         positions = {tailer.name: tailer.index for tailer in found.tailers()}
-        next_number = found.tail_mark()["next_number"]
+        next_number = found.tail_mark().next_number
         plan = plan_retention(
             found.segments(), positions, policy, now_ns=now_ns, next_number=next_number, force=force
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from chronicle.core import layout
 from chronicle.core.errors import ChronicleError
 from chronicle.core.layout import NONE
-from chronicle.core.queue import Queue
+from chronicle.core.queue_folder import QueueFolder
 from chronicle.core.scan import walk
 from chronicle.core.segment import LocalSegment
 
@@ -46,7 +46,7 @@ class SegmentCheck:
         return not self.problem
 
 
-def check_queue(queue: Queue) -> list[SegmentCheck]:
+def check_queue(queue: QueueFolder) -> list[SegmentCheck]:
     """Check every segment of `queue` that is on this host, and that their indexes join without a hole."""
     results: list[SegmentCheck] = []
     for path in queue.segment_files().values():
@@ -62,7 +62,7 @@ def check_queue(queue: Queue) -> list[SegmentCheck]:
     return results
 
 
-def _joined(queue: Queue, before: SegmentCheck, after: SegmentCheck) -> bool:
+def _joined(queue: QueueFolder, before: SegmentCheck, after: SegmentCheck) -> bool:
     """Return whether `after` goes on where `before` ends; a live writer may have moved on since it was checked."""
     if before.state == "open":
         path = queue.segment_files().get(before.number, before.path)

@@ -206,10 +206,12 @@ class Cursor:
             window = self._next_in_segment(max_bytes)
             if window is not None:
                 return window
-            if not self._ended() and not self._replaced():
+            ended = self._ended()
+            if not ended and not self._replaced():
                 return None
+            number = self._number()
             self._release()
-            if not self._resolve():
+            if not (ended and self._follow(number)) and not self._resolve():
                 return None
 
     @property
@@ -256,6 +258,20 @@ class Cursor:
                 return False
         return False
 
+    def _follow(self, number: int) -> bool:
+        """Open the segment after `number`, without a look at all the others; False when it does not go on here."""
+        try:
+            self._open(number + 1)
+        except NotFoundError:
+            return False
+        view = self._view
+        assert view is not None
+        base_index = view.header.base_index if isinstance(view, LocalSegment) else view.info.base_index
+        if base_index == self.index:
+            return True
+        self._release()
+        return False
+
     def _open(self, number: int) -> None:
         self._view = self._source.open(self.queue, number)
         self._offset = self._view.data_offset
@@ -288,6 +304,11 @@ class Cursor:
             offset, at = _event_holding(window, index)
             self._offset, self.index = window.offset + offset, at
             return
+
+    def _number(self) -> int:
+        view = self._view
+        assert view is not None
+        return view.header.number if isinstance(view, LocalSegment) else view.info.number
 
     def _extent(self) -> tuple[int, int]:
         view = self._view
@@ -326,8 +347,7 @@ class Cursor:
                 position += 1
             if position < len(points) and start < points[position].offset < end:
                 end, end_index = points[position].offset, points[position].index
-        info_number = view.header.number if isinstance(view, LocalSegment) else view.info.number
-        window = Window(view.view(start, end), self.index, end_index, start, info_number, self.queue)
+        window = Window(view.view(start, end), self.index, end_index, start, self._number(), self.queue)
         self.bytes_read += end - start
         self._offset, self.index = end, end_index
         return window

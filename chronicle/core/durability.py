@@ -1,7 +1,8 @@
 """What a queue promises about power, by level, and the thread that keeps the promise in time.
 
 ``shm``: survives the process; there is no device behind it and `synced` never moves. ``buffered`` (default): the
-kernel writes back when it likes; `Appender.sync` and every seal make it sure. ``fsync``: synced after every
+kernel writes back when it likes; `Appender.sync` and every seal make it sure. In a folder on a tmpfs it is ``shm``,
+and ``fsync`` is refused there. ``fsync``: synced after every
 `sync_records` records (before their append returns) and every `sync_ns` ns, whichever is first.
 
 ``msync(MS_SYNC)`` of a shared file map is, on Linux, ``fdatasync`` of the range: pages, size and block map. The
@@ -12,9 +13,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from chronicle.core.errors import ChronicleError, ConfigError
+from chronicle.core.media import is_memory
 
 if TYPE_CHECKING:
     from chronicle.core.mapping import MemoryMap
@@ -62,6 +65,28 @@ class Durability:
         if level == "fsync" and not (records or interval):
             records = 1
         return cls(level, records, interval)
+
+    @classmethod
+    def at(cls, folder: Path, settings: DurabilitySettings) -> Durability:
+        """Return what the settings can promise in `folder`: in memory there is nothing to sync to.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`of`, and for ``fsync`` in memory.
+        """
+        wanted = cls.of(settings)
+        if wanted.level == "shm" or not is_memory(folder):
+            return wanted
+        if wanted.level == "fsync":
+            raise ConfigError(
+                "a queue of durability fsync lies in memory, which no power cut spares",
+                path=folder,
+                expected="a folder on a disk",
+                found="a tmpfs",
+                hint="put the queue on a disk, or create it with durability shm",
+            )
+        return cls("shm")
 
     @property
     def can_sync(self) -> bool:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from chronicle.core.errors import NotFoundError
-
-if TYPE_CHECKING:
-    from chronicle.core.queue import Queue
+from chronicle.core.queue_folder import QueueFolder
 
 __all__ = ["Lag", "measure_lag"]
 
@@ -27,7 +24,7 @@ class Lag:
         return asdict(self)
 
 
-def measure_lag(queue: Queue, index: int) -> Lag:
+def measure_lag(queue: QueueFolder, index: int) -> Lag:
     """Measure the lag of position `index` from the segments' totals and one seek index.
 
     Bytes and time are exact to one seek interval (16 KiB), records are exact. What is no longer on this host counts

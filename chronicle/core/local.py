@@ -8,6 +8,7 @@ from pathlib import Path
 from chronicle.core.errors import NotFoundError
 from chronicle.core.paths import QUEUE_SUFFIX
 from chronicle.core.queue import SETTINGS_NAME, Queue
+from chronicle.core.queue_folder import QueueFolder
 from chronicle.core.retention import retirements
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo
@@ -68,7 +69,7 @@ class LocalSource:
     def sealed_end(self, queue: str) -> int:
         """Return the index up to which the queue's own mark says it was sealed; 0 where all of that was retired."""
         try:
-            end = self.queue(queue).tail_mark()["next_base_index"]
+            end = self.queue(queue).tail_mark().next_base_index
         except NotFoundError:
             return 0
         return end if end > self.retired_end(queue) else 0
@@ -87,11 +88,11 @@ class QueueSource:
 
     Parameters
     ----------
-    queue : Queue
+    queue : QueueFolder
         The queue; whatever name is asked for, it answers.
     """
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: QueueFolder) -> None:
         self._queue = queue
 
     def queues(self, prefix: str = "") -> list[str]:
@@ -104,7 +105,7 @@ class QueueSource:
 
     def sealed_end(self, queue: str) -> int:
         """Return the index up to which the queue's own mark says it was sealed."""
-        return self._queue.tail_mark()["next_base_index"]
+        return self._queue.tail_mark().next_base_index
 
     def open(self, queue: str, number: int) -> LocalSegment:
         """Open a local segment."""

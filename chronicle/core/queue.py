@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +12,9 @@ from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.control import Control, lock_holder
 from chronicle.core.durability import Durability
-from chronicle.core.durable import file_error, file_errors
-from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, StateError
-from chronicle.core.layout import SegmentState
+from chronicle.core.durable import file_errors
+from chronicle.core.errors import ConfigError, StateError
+from chronicle.core.queue_folder import QueueFolder
 from chronicle.core.queue_settings import (
     SEGMENT_BYTES_MIN,
     SETTINGS_NAME,
@@ -23,12 +22,8 @@ from chronicle.core.queue_settings import (
     load_settings,
     store_settings,
 )
-from chronicle.core.records import Record
 from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
 from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
-from chronicle.core.scan import checked_length
-from chronicle.core.segment import LocalSegment
-from chronicle.core.source import SegmentInfo
 from chronicle.core.watermarks import Watermarks, mark_tiered, read_watermarks, wait_synced
 
 if TYPE_CHECKING:
@@ -37,12 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS_NAME", "Queue", "QueueSettings"]
 
-TAIL_NAME = "tail.json"
-SEGMENT_COUNT_MAX = 10**10
-"""A segment's number has ten digits in its file's name."""
 
-
-class Queue:
+class Queue(QueueFolder):
     """A queue on this host.
 
     Examples
@@ -57,10 +48,6 @@ class Queue:
     [1000]
     >>> folder.cleanup()
     """
-
-    def __init__(self, path: Path, settings: QueueSettings) -> None:
-        self.path = path
-        self.settings = settings
 
     @classmethod
     def create(
@@ -135,7 +122,7 @@ class Queue:
             sync_records=sync_records,
             sync_ns=sync_ns,
         )
-        Durability.of(settings)
+        Durability.at(folder, settings)
         Control.create(folder, identity, generation)
         store_settings(folder, settings)
         return cls(folder, settings)
@@ -168,16 +155,6 @@ class Queue:
 
     def close(self) -> None:
         """Nothing stays open: appenders and tailers own what they hold."""
-
-    @property
-    def name(self) -> str:
-        """The queue's name: its path relative to the home."""
-        return self.settings.name
-
-    @property
-    def generation(self) -> int:
-        """Counts re-creations of the queue."""
-        return self.settings.generation
 
     def appender(
         self, *, prologue: Callable[[], dict[str, Any]] | None = None, clock: Clock | None = None
@@ -214,86 +191,8 @@ class Queue:
 
         return Tailer(self, name)
 
-    def segment_files(self) -> dict[int, Path]:
-        """Return {number: path}; where both forms stand, the sealed one is published."""
-        files: dict[int, Path] = {}
-        try:
-            names = sorted(os.listdir(self.path))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFoundError("there is no queue", path=self.path) from error
-        except OSError as error:
-            raise file_error(error, "list the queue's segments", self.path) from error
-        for name in names:
-            stem, dot, suffix = name.partition(".")
-            if len(stem) != 10 or not stem.isdigit() or f"{dot}{suffix}" not in _SUFFIXES:
-                continue
-            number = int(stem)
-            if number not in files or f".{suffix}" == layout.SEGMENT_SEALED_SUFFIX:
-                files[number] = self.path / name
-        return dict(sorted(files.items()))
-
-    def segments(self) -> list[SegmentInfo]:
-        """Return the segments on this host, in order; one that moves away meanwhile is left out."""
-        found = (self._look(path) for path in self.segment_files().values())
-        return [info for info in found if info is not None]
-
-    def open_segment(self, number: int) -> LocalSegment:
-        """Map a segment for reading.
-
-        Raises
-        ------
-        NotFoundError
-            When this host does not hold it (any more).
-        """
-        for state in (SegmentState.SEALED, SegmentState.OPEN, SegmentState.SEALED):
-            path = self.path / layout.segment_name(number, state)
-            try:
-                return LocalSegment(path, queue=self.name)
-            except NotFoundError:
-                continue  # in the other state, or moved away
-        raise NotFoundError(
-            f"segment {number} of {self.name} is not on this host",
-            path=self.path,
-            hint="open the home with chronicle.open: it knows the other tiers",
-        )
-
-    def tail_mark(self) -> dict[str, int]:
-        """Return where the queue continues after its last sealed segment: number, base index, ts_recv, its bytes."""
-        path = self.path / TAIL_NAME
-        try:
-            values = json.loads(path.read_bytes())
-            mark = {key: int(values[key]) for key in ("next_number", "next_base_index", "last_ts_recv")}
-            if min(mark.values()) < layout.INT64_MIN or max(mark.values()) > layout.INT64_MAX:
-                raise ValueError("a number is out of range")  # noqa: TRY301
-            if not 0 <= mark["next_number"] < SEGMENT_COUNT_MAX or mark["next_base_index"] < 0:
-                raise ValueError("a number is out of range")  # noqa: TRY301
-            mark["last_data_bytes"] = int(values.get("last_data_bytes", 0))
-        except FileNotFoundError:
-            return {"next_number": 0, "next_base_index": 0, "last_ts_recv": layout.INT64_MIN, "last_data_bytes": 0}
-        except OSError as error:
-            raise file_error(error, "read the queue's tail mark", path) from error
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise ForeignFileError(f"cannot read the queue's tail mark: {error}", path=path) from error
-        return mark
-
-    def end_index(self) -> int:
-        """Return the index the next record will get (the committed watermark)."""
-        return self._end()[0]
-
-    def last_ts_recv(self) -> int:
-        """Return the ts_recv of the last committed record; INT64_MIN when there is none."""
-        return self._end()[1]
-
-    def first_index(self) -> int:
-        """Return the index of the first record still on this host (the end index when there is none)."""
-        for path in self.segment_files().values():
-            info = self._look(path)
-            if info is not None:
-                return info.base_index
-        return self.tail_mark()["next_base_index"]
-
     def synced_index(self) -> int:
-        """Return the index up to which records survive a power cut (0 on a queue of durability ``shm``)."""
+        """Return the index up to which records survive a power cut (0 with durability ``shm``, or in memory)."""
         return self.watermarks().synced
 
     def watermarks(self) -> Watermarks:
@@ -323,7 +222,7 @@ class Queue:
         Raises
         ------
         StateError
-            When the queue's durability is ``shm``.
+            When the queue's durability is ``shm``, or it lies in memory.
         """
         return wait_synced(self, index, timeout_ns, clock or SystemClock())
 
@@ -378,72 +277,6 @@ class Queue:
         after = self.segment_files()
         return sorted(number for number in before if number in after and after[number].suffix == sealed)
 
-    def last_record(self) -> Record | None:
-        """Return the last committed record on this host, or None."""
-        for number in reversed(self.segment_files()):
-            with self.open_segment(number) as segment:
-                end, end_index, _ = segment.extent()
-                if end > segment.data_offset:
-                    return _last_record(segment, end, end_index)
-        return None
-
     def writer(self) -> dict[str, Any] | None:
         """Return {pid, host, started_ns} of the live writer, or None."""
         return lock_holder(self.path)
-
-    def _look(self, path: Path) -> SegmentInfo | None:
-        """Return what a listed segment holds; None when it went to another tier since the listing."""
-        for candidate in (path, path.with_suffix(layout.SEGMENT_SEALED_SUFFIX)):
-            try:
-                return segment_info(candidate, self.name)
-            except NotFoundError:
-                continue  # sealed (the other name) or moved meanwhile
-        return None
-
-    def _end(self) -> tuple[int, int]:
-        mark = self.tail_mark()
-        for path in reversed(self.segment_files().values()):
-            info = self._look(path)
-            if info is not None and info.record_count:
-                return info.end_index, info.ts_last
-        return mark["next_base_index"], mark["last_ts_recv"]
-
-
-_SUFFIXES = (layout.SEGMENT_OPEN_SUFFIX, layout.SEGMENT_SEALED_SUFFIX)
-
-
-def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
-    """Return what is known of a segment file; a sealed one is not mapped for it."""
-    from chronicle.core.segment_header import read_header
-
-    if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
-        header = read_header(path)
-        if header.state is SegmentState.SEALED:
-            return SegmentInfo(
-                queue=queue,
-                number=header.number,
-                generation=header.generation,
-                base_index=header.base_index,
-                record_count=header.record_count,
-                ts_first=header.ts_first,
-                ts_last=header.ts_last,
-                state=header.state,
-                data_bytes=header.data_bytes - layout.ROLL_BYTES,
-                size_bytes=header.file_bytes,
-                place=place,
-                location=str(path),
-            )
-    with LocalSegment(path, queue=queue, place=place) as segment:
-        return segment.info
-
-
-def _last_record(segment: LocalSegment, end: int, end_index: int) -> Record:
-    point = segment.point_before(end_index - 1)
-    offset = segment.data_offset if point is None else point.offset
-    segment.view(offset, end)  # of a sealed segment: checked before it is walked
-    words = segment.mapping.words
-    last = offset
-    while offset < end:
-        last = offset
-        offset += checked_length(words[offset >> 3], offset, segment.path)
-    return Record(bytes(segment.view(last, offset)), end_index - 1)

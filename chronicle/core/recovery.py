@@ -7,27 +7,32 @@ a seek entry past the tail: records that were committed are gone, and only an ex
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from chronicle.core import layout
-from chronicle.core.durable import TEMPORARY_PREFIX, file_error, file_errors, publish_bytes, remove_file
+from chronicle.core.durable import TEMPORARY_PREFIX, file_error, file_errors, remove_file
 from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
-from chronicle.core.queue import TAIL_NAME, Queue, segment_info
+from chronicle.core.queue_folder import QueueFolder, segment_info
 from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
 from chronicle.core.segment_header import SegmentHeader, read_header
 from chronicle.core.source import SeekPoint
+from chronicle.core.tail_mark import TailMark, write_tail_mark
 
-__all__ = ["Tail", "map_fresh", "map_tail", "recover", "write_tail_mark"]
+__all__ = ["Tail", "map_fresh", "map_tail", "recover"]
 
 _ZERO_CHUNK = bytes(1 << 20)
+_LOOKS_MAX = 100
+
+
+class _MovedError(Exception):
+    """A sealed segment is gone since the folder was listed."""
 
 
 @dataclass(slots=True)
@@ -41,8 +46,12 @@ class Tail:
     previous_bytes: int = 0
     """Bytes of the records in the segment before the tail's."""
 
+    def mark(self) -> TailMark:
+        """Return what is to be remembered when the tail is no open segment."""
+        return TailMark(self.next_number, self.next_index, self.last_ts_recv, self.previous_bytes)
 
-def recover(queue: Queue) -> Tail:
+
+def recover(queue: QueueFolder) -> Tail:
     """Bring a queue's folder in order and return its tail. The caller holds the writer lock.
 
     Raises
@@ -51,12 +60,27 @@ def recover(queue: Queue) -> Tail:
         When committed records are damaged: path, offset, and what to do.
     """
     _remove_leftovers(queue)
+    for _ in range(_LOOKS_MAX):
+        try:
+            return _recover(queue)
+        except _MovedError:
+            continue  # retention or the tiering agent took a segment between the listing and the look
+    raise NotFoundError("the queue's segments vanish as they are looked at", path=queue.path)
+
+
+def _recover(queue: QueueFolder) -> Tail:
     mark = queue.tail_mark()
     files = queue.segment_files()
-    tail = Tail(None, mark["next_number"], mark["next_base_index"], mark["last_ts_recv"], mark["last_data_bytes"])
+    tail = Tail(None, mark.next_number, mark.next_base_index, mark.last_ts_recv, mark.last_data_bytes)
+    sealed = {number for number, path in files.items() if path.suffix == layout.SEGMENT_SEALED_SUFFIX}
     for number, path in files.items():
-        if path.suffix == layout.SEGMENT_SEALED_SUFFIX:
-            info = segment_info(path, queue.name)
+        if number in sealed:
+            if number + 1 in sealed:
+                continue  # the next one knows where it ended
+            try:
+                info = segment_info(path, queue.name)
+            except NotFoundError as error:
+                raise _MovedError from error
             if number >= tail.next_number:
                 last_ts = max(info.ts_last, tail.last_ts_recv)
                 tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)
@@ -73,20 +97,9 @@ def recover(queue: Queue) -> Tail:
             tail = Tail(None, number + 1, info.end_index, last_ts, info.data_bytes)
         else:
             tail = Tail(path, number, info.end_index, last_ts, tail.previous_bytes)
-    if tail.path is None and tail.next_number != mark["next_number"]:
-        write_tail_mark(queue.path, tail)
+    if tail.path is None and tail.next_number != mark.next_number:
+        write_tail_mark(queue.path, tail.mark())
     return tail
-
-
-def write_tail_mark(folder: Path, tail: Tail) -> None:
-    """Remember where a queue continues when every sealed segment has moved to another tier."""
-    mark = {
-        "next_number": tail.next_number,
-        "next_base_index": tail.next_index,
-        "last_ts_recv": tail.last_ts_recv,
-        "last_data_bytes": tail.previous_bytes,
-    }
-    publish_bytes(folder / TAIL_NAME, json.dumps(mark).encode("ascii"))
 
 
 def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekPoint]]:
@@ -187,7 +200,7 @@ def _remove_unreachable(path: Path, record_count: int, *, rolled: bool) -> None:
     remove_file(path)
 
 
-def _remove_leftovers(queue: Queue) -> None:
+def _remove_leftovers(queue: QueueFolder) -> None:
     """Remove temporary files of dead processes, and open files whose sealed form is published."""
     with file_errors("list the queue's folder", queue.path):
         entries = sorted(os.listdir(queue.path))

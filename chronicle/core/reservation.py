@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import weakref
 from typing import TYPE_CHECKING
 
 from chronicle.core.errors import RecordError
@@ -19,7 +20,18 @@ _HEADER_REST = struct.Struct("<qqqIHHq")
 class Reservation:
     """See :meth:`Appender.reserve`. Until the commit word is stored no reader knows of it, whatever happens."""
 
-    __slots__ = ("_appender", "_body", "_body_bytes", "_flags", "_header", "_kind", "_length", "_side", "_ts_recv")
+    __slots__ = (
+        "__weakref__",
+        "_appender",
+        "_body",
+        "_body_bytes",
+        "_flags",
+        "_header",
+        "_kind",
+        "_length",
+        "_side",
+        "_ts_recv",
+    )
 
     def __init__(
         self,
@@ -53,27 +65,36 @@ class Reservation:
             appender.clamped_count += 1
         if appender._position + self._length > appender._limit or self._ts_recv >= appender._cycle_end:
             appender._make_room(self._length, self._ts_recv)
-        position = appender._position
         try:
+            position = appender._position
             _HEADER_REST.pack_into(appender._memory, position + 8, self._ts_recv, *self._header)
+            appender._reservation = weakref.ref(self)
+            appender._reserved = True
+            appender._soft = -1
+            self._body = appender._memory[position + HEADER_BYTES : position + HEADER_BYTES + self._body_bytes]
         except struct.error as error:
             raise RecordError(f"a field of the record does not fit its bytes: {error}") from error
-        appender._reserved = True
-        appender._set_soft()
-        self._body = appender._memory[position + HEADER_BYTES : position + HEADER_BYTES + self._body_bytes]
+        except BaseException:  # Ctrl-C: the block will not be entered, so nobody would leave it
+            appender._distrust()
+            raise
         return self._body
 
     def __exit__(self, kind: object, *_: object) -> None:
         appender, body = self._appender, self._body
         if body is None or not appender._reserved:
             return
-        position = appender._position
-        if kind is not None:
-            body[:] = bytes(len(body))  # the zero behind the last event is the writer's promise
-        body.release()
-        self._body = None
-        appender._reserved = False
-        appender._set_soft()
-        if kind is None:
-            head = word(self._length, self._kind, self._flags, self._side)
-            appender._publish(position, position + self._length, head, 1, self._ts_recv, self._kind)
+        try:
+            position = appender._position
+            if kind is not None:
+                body[:] = bytes(len(body))  # the zero behind the last event is the writer's promise
+            body.release()
+            self._body = None
+            if kind is None:
+                head = word(self._length, self._kind, self._flags, self._side)
+                appender._publish(position, position + self._length, head, 1, self._ts_recv, self._kind)
+            appender._reservation = None
+            appender._reserved = False
+            appender._set_soft()
+        except BaseException:
+            appender._distrust()
+            raise

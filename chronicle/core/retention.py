@@ -11,15 +11,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronicle.core.durable import file_error, publish_bytes, remove_file
 from chronicle.core.errors import ConfigError, ForeignFileError
 from chronicle.core.layout import INT64_MAX, SegmentState
+from chronicle.core.queue_folder import QueueFolder
+from chronicle.core.registry import list_tailers
 from chronicle.core.source import SegmentInfo
-
-if TYPE_CHECKING:
-    from chronicle.core.queue import Queue
 
 __all__ = ["RetentionPlan", "RetentionPolicy", "plan_retention", "retain", "retirements"]
 
@@ -110,7 +109,7 @@ def plan_retention(
     return RetentionPlan(tuple(numbers), first, freed, blocked, missed)
 
 
-def retain(queue: Queue, policy: RetentionPolicy, *, now_ns: int, force: bool = False) -> RetentionPlan:
+def retain(queue: QueueFolder, policy: RetentionPolicy, *, now_ns: int, force: bool = False) -> RetentionPlan:
     """Plan and act; safe beside the writer and beside readers, which keep what they have mapped.
 
     Raises
@@ -118,8 +117,8 @@ def retain(queue: Queue, policy: RetentionPolicy, *, now_ns: int, force: bool = 
     StoreError
         When a file cannot be removed; the next call goes on.
     """
-    positions = {info.name: info.index for info in queue.tailers()}
-    next_number = queue.tail_mark()["next_number"]
+    positions = {info.name: info.index for info in list_tailers(queue.path, queue.end_index())}
+    next_number = queue.tail_mark().next_number
     plan = plan_retention(queue.segments(), positions, policy, now_ns=now_ns, next_number=next_number, force=force)
     if not plan.numbers:
         return plan

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +33,16 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import Tail, map_fresh, map_tail, recover, write_tail_mark
+from chronicle.core.recovery import map_fresh, map_tail, recover
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
+from chronicle.core.tail_mark import TailMark, write_tail_mark
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chronicle.core.queue import Queue
+    from chronicle.core.queue_folder import QueueFolder
 
 __all__ = ["SegmentWriter"]
 
@@ -82,6 +84,7 @@ class SegmentWriter:
         "_prologue",
         "_prologue_bytes",
         "_release",
+        "_reservation",
         "_reserved",
         "_rolled",
         "_seek_capacity",
@@ -99,7 +102,7 @@ class SegmentWriter:
         "queue",
     )
 
-    def __init__(self, queue: Queue, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
+    def __init__(self, queue: QueueFolder, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
         self.queue = queue
         self._prologue = prologue
         self._lock: WriterLock | None = WriterLock.acquire(queue.path, started_ns=clock.now_ns())
@@ -125,6 +128,7 @@ class SegmentWriter:
             self._data_offset = self._position = self._limit = 0
             self._soft = -1
             self._reserved = False
+            self._reservation: weakref.ref[object] | None = None
             self._settled = True
             self._rolled: list[Path] = []
             self._mark_due = False
@@ -132,7 +136,7 @@ class SegmentWriter:
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
             self._last_entry = 0
-            self._durability = Durability.of(queue.settings)
+            self._durability = Durability.at(queue.path, queue.settings)
             self._synced = self.next_index
             self._syncer: Syncer | None = None
             if tail.path is not None:
@@ -246,6 +250,7 @@ class SegmentWriter:
         self._number, self.next_index, self.last_ts_recv = tail.next_number, tail.next_index, tail.last_ts_recv
         self._previous_bytes = tail.previous_bytes
         self._reserved = False
+        self._reservation = None
         if tail.path is not None:
             self._attach()
         self._settled = True
@@ -283,6 +288,8 @@ class SegmentWriter:
     # --- segments ------------------------------------------------------------------------------------------------
 
     def _check_unreserved(self) -> None:
+        if self._reservation is not None and self._reservation() is None:
+            self._distrust()  # its block never ended: Ctrl-C came between the block and the commit
         if not self._settled:
             self._settle()
         if self._reserved:
@@ -416,7 +423,7 @@ class SegmentWriter:
         base = self.next_index
         if self._map is not None:
             base = int(layout.SEGMENT_HEADER.unpack_from(self._map.memory)[6])
-        write_tail_mark(self.queue.path, Tail(None, self._number, base, self.last_ts_recv, self._previous_bytes))
+        write_tail_mark(self.queue.path, TailMark(self._number, base, self.last_ts_recv, self._previous_bytes))
 
     def _path(self, state: SegmentState) -> Path:
         return self.queue.path / layout.segment_name(self._number, state)

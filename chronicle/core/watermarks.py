@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from chronicle.core.clock import Clock
 from chronicle.core.control import Control
+from chronicle.core.durability import Durability
 from chronicle.core.errors import RangeError, StateError
 from chronicle.core.layout import CONTROL_SYNCED_OFFSET, CONTROL_TIERED_OFFSET, SegmentState
-
-if TYPE_CHECKING:
-    from chronicle.core.queue import Queue
+from chronicle.core.media import is_memory
+from chronicle.core.queue_folder import QueueFolder
 
 __all__ = ["Watermarks", "mark_tiered", "read_watermarks", "wait_synced"]
 
@@ -31,12 +30,12 @@ class Watermarks:
         return asdict(self)
 
 
-def read_watermarks(queue: Queue) -> Watermarks:
+def read_watermarks(queue: QueueFolder) -> Watermarks:
     """Read all three. Synced and tiered are lower bounds: a lost control page makes them smaller, never larger."""
     control = Control.open(queue.path, writable=False)
     synced = 0
-    if queue.settings.durability != "shm":
-        marked = queue.tail_mark()["next_base_index"]
+    if _can_sync(queue):
+        marked = queue.tail_mark().next_base_index
         sealed = 0
         for info in queue.segments():
             if info.state is not SegmentState.SEALED:
@@ -48,7 +47,7 @@ def read_watermarks(queue: Queue) -> Watermarks:
     return Watermarks(committed, min(synced, committed), min(tiered, committed))
 
 
-def mark_tiered(queue: Queue, index: int) -> int:
+def mark_tiered(queue: QueueFolder, index: int) -> int:
     """Raise the tiered watermark to `index` (never lower it); return where it stands.
 
     Raises
@@ -68,17 +67,19 @@ def mark_tiered(queue: Queue, index: int) -> int:
     return control.get(CONTROL_TIERED_OFFSET)
 
 
-def wait_synced(queue: Queue, index: int, timeout_ns: int | None, clock: Clock) -> bool:
+def wait_synced(queue: QueueFolder, index: int, timeout_ns: int | None, clock: Clock) -> bool:
     """Wait until records below `index` survive power; return whether they do. See :meth:`Queue.wait_synced`.
 
     Raises
     ------
     StateError
-        When the queue's level is ``shm``: no record of it ever survives power.
+        When the queue's level is ``shm`` or it lies in memory: no record of it ever survives power.
     """
-    if queue.settings.durability == "shm":
+    if not _can_sync(queue):
         raise StateError(
-            "a queue of durability shm is never synced", path=queue.path, hint="create it buffered or fsync"
+            "a queue of durability shm, or in memory, is never synced",
+            path=queue.path,
+            hint="create it buffered or fsync, on a disk",
         )
     control = Control.open(queue.path, writable=True)
     deadline = None if timeout_ns is None else clock.monotonic_ns() + timeout_ns
@@ -93,3 +94,7 @@ def wait_synced(queue: Queue, index: int, timeout_ns: int | None, clock: Clock) 
             control.wait(announced, remaining)
         else:
             clock.sleep_ns(remaining)
+
+
+def _can_sync(queue: QueueFolder) -> bool:
+    return Durability.of(queue.settings).can_sync and not is_memory(queue.path)

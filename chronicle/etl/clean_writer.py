@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -15,19 +16,27 @@ from chronicle.core.appender import Appender
 from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import INT64_MAX, NONE, SegmentState
 from chronicle.core.queue import SETTINGS_NAME, Queue
-from chronicle.etl.outlet import (
-    DAY_NS,
-    SEGMENT_BYTES_FIRST,
-    SEGMENT_BYTES_MAX,
-    SEGMENT_GROWTH,
-    Chunk,
-    Tail,
-)
+from chronicle.etl.outlet import DAY_NS, SIZES, Chunk, Tail
 
 __all__ = ["QueueSink", "queue_identity"]
 
-OPEN_QUEUES_MAX = 256
-"""Appenders hold a lock file and a map each; beyond this many the longest unused is closed."""
+OPEN_QUEUES_MAX = 16_000
+"""Appenders hold a descriptor and two maps each; beyond this many the longest unused is closed. (Linux gives a
+process 65,530 maps.)"""
+DESCRIPTORS_KEPT_FREE = 256
+OPEN_QUEUES_MIN = 64
+
+
+def open_queues_max() -> int:
+    """Return how many clean queues may be open at once under this process' limit of descriptors.
+
+    To open a queue again costs about a millisecond: a shard of more queues than this is slow. ``chronicle etl run``
+    raises the limit as far as the host lets it.
+    """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return OPEN_QUEUES_MAX
+    return min(max(allowed - DESCRIPTORS_KEPT_FREE, OPEN_QUEUES_MIN), OPEN_QUEUES_MAX)
 
 
 def queue_identity(queue: str, generation: int) -> bytes:
@@ -75,6 +84,7 @@ class QueueSink:
         self._generation = generation
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._tails: dict[str, Tail] = {}
+        self._open_max = open_queues_max()
         self.records_written = 0
 
     def __enter__(self) -> QueueSink:
@@ -95,11 +105,15 @@ class QueueSink:
             return Tail()
         stored = Queue.open(self._home / queue, name=queue)
         segments = stored.segments()
-        number, words, day_end = stored.tail_mark()["next_number"], 0, NONE
+        mark = stored.tail_mark()
+        number, words, day_end = mark.next_number, 0, NONE
+        previous_bytes = mark.last_data_bytes
         if segments:
             last = segments[-1]
             is_open = last.state is SegmentState.OPEN
             number = last.number if is_open else last.number + 1
+            before = segments[:-1] if is_open else segments
+            previous_bytes = before[-1].data_bytes if before else previous_bytes
             if is_open and last.record_count:
                 words = last.data_bytes >> 3
                 day_end = last.ts_first - last.ts_first % DAY_NS + DAY_NS
@@ -108,6 +122,8 @@ class QueueSink:
             next_index=stored.end_index(),
             next_number=number,
             words=words,
+            previous_words=previous_bytes >> 3,
+            sizes=stored.settings,
             day_end=day_end if day_end != NONE else INT64_MAX,
             source_index=NONE if record is None else record.source_index,
             ordinal=0 if record is None else record.ordinal,
@@ -143,17 +159,18 @@ class QueueSink:
         if held is not None:
             self._open.move_to_end(queue)
             return held
-        while len(self._open) >= OPEN_QUEUES_MAX:
+        while len(self._open) >= self._open_max:
             self._open.popitem(last=False)[1].appender.close()
         stored = Queue.create(
             self._home / queue,
             name=queue,
             queue_id=queue_identity(queue, self._generation),
             generation=self._generation,
-            segment_bytes=SEGMENT_BYTES_FIRST,
-            segment_growth=SEGMENT_GROWTH,
-            segment_bytes_max=SEGMENT_BYTES_MAX,
-            cycle_ns=DAY_NS,
+            segment_bytes=SIZES.segment_bytes,
+            segment_growth=SIZES.segment_growth,
+            segment_bytes_max=SIZES.segment_bytes_max,
+            segment_adapts=SIZES.segment_adapts,
+            cycle_ns=SIZES.cycle_ns,
             exist_ok=True,
         )
         held = self._open[queue] = _Open(stored)

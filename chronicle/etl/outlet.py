@@ -15,29 +15,37 @@ import numpy as np
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import INT64_MAX, NONE, ROLL_BYTES
+from chronicle.core.queue_settings import QueueSettings
 from chronicle.etl.block import Block, Words
 from chronicle.etl.kernels.events import fit
 
-__all__ = ["Chunk", "Outlet", "Sink", "Tail", "segment_capacity"]
+__all__ = ["SIZES", "Chunk", "Outlet", "Sink", "Tail"]
 
 DAY_NS = 86_400_000_000_000
-SEGMENT_BYTES_FIRST = 256 * 1024
-SEGMENT_GROWTH = 4
-SEGMENT_BYTES_MAX = 16 * 1024 * 1024
-
-
-def segment_capacity(number: int) -> int:
-    """Return the record capacity of clean segment `number`: quiet instruments stay small."""
-    return int(min(SEGMENT_BYTES_FIRST * SEGMENT_GROWTH ** min(number, 8), SEGMENT_BYTES_MAX))
+SIZES = QueueSettings(
+    name="",
+    queue_id="",
+    segment_bytes=64 * 1024,
+    segment_growth=4,
+    segment_bytes_max=16 * 1024 * 1024,
+    segment_adapts=True,
+    cycle_ns=DAY_NS,
+)
+"""How new clean queues size their segments: by what the segment before held, so that quiet instruments stay small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Where a clean queue ends on disk. `words` and `day_end` are those of the open segment, if it has records."""
+    """Where a clean queue ends on disk. `words` and `day_end` are those of the open segment, if it has records.
+
+    `previous_words` are those of the segment before the open (or next) one, and `sizes` the queue's own rule.
+    """
 
     next_index: int = 0
     next_number: int = 0
     words: int = 0
+    previous_words: int = 0
+    sizes: QueueSettings = SIZES
     day_end: int = NONE
     source_index: int = NONE
     ordinal: int = 0
@@ -83,6 +91,7 @@ class Outlet:
         "_day_end",
         "_limit",
         "_number",
+        "_previous",
         "_prologue",
         "_sink",
         "_skip",
@@ -113,6 +122,7 @@ class Outlet:
         self.open = tail.words > 0
         self._number = tail.next_number
         self._words = tail.words
+        self._previous = tail.previous_words
         self._day_end = tail.day_end
         self._limit = self._capacity()
         self._chunks: list[tuple[list[Words], dict[str, Any] | None]] = []
@@ -125,6 +135,7 @@ class Outlet:
         if self.open and (full or ts_recv >= self._day_end):
             self.open = False
             self._number += 1
+            self._previous = self._words
         if not self.open:
             self._begin(ts_recv, raw_index, whole=True)
 
@@ -169,7 +180,7 @@ class Outlet:
         """Hand what was collected to the sink."""
         if not self._chunks:
             return
-        chunks = [Chunk(np.concatenate(parts), prologue) for parts, prologue in self._chunks if parts]
+        chunks = [Chunk(_joined(parts), prologue) for parts, prologue in self._chunks if parts]
         self._chunks = []
         self._sink.write(self.queue, chunks)
 
@@ -208,4 +219,10 @@ class Outlet:
         self._chunks.append(([], self._prologue(raw_index, whole)))
 
     def _capacity(self) -> int:
-        return (segment_capacity(self._number) - 2 * ROLL_BYTES) >> 3
+        return (self._tail.sizes.capacity(self._number, self._previous << 3) - 2 * ROLL_BYTES) >> 3
+
+
+def _joined(parts: list[Words]) -> Words:
+    if len(parts) == 1 and parts[0].flags.writeable:
+        return parts[0]
+    return np.concatenate(parts)  # (a read-only array would have the kernels compiled once more)

@@ -7,7 +7,6 @@ grouping, and with it the batch size, cannot be seen in any queue.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from chronicle.etl.book_stream import BookStream
 from chronicle.etl.candles import CandleStream
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels.events import index_records
+from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT, UNDEFINED, UNDEFINED_NUMBER, Groups
 from chronicle.etl.lines import RANK_STRIDE, Lines
 from chronicle.etl.outlet import Sink
 from chronicle.etl.status import LINE_ENDS
@@ -49,11 +49,7 @@ for _kind, _channel in (
     (Kind.QUOTE, 2),
 ):
     _CHANNEL_OF_KIND[_kind] = _channel
-_IS_CONTROL = np.zeros(1 << 16, dtype=np.bool_)
-_IS_CONTROL[[Kind.INSTRUMENT, Kind.STATUS, Kind.GAP]] = True
 _STREAMS: dict[str, type[PlainStream]] = {BOOK: BookStream, CANDLE: CandleStream}
-_NOT_OURS = -1
-_UNDEFINED = -2
 
 
 class Pipeline:
@@ -95,10 +91,10 @@ class Pipeline:
         self.streams: dict[StreamKey, PlainStream] = {}
         self.next_index = 0
         self.last_ts = NONE
-        self.skipped: dict[int, int] = {}
         self.canonical: dict[str, int] = {}
-        self._number_of = np.full(1024, _UNDEFINED, dtype=np.int64)
+        self._number_of = np.full(1024, UNDEFINED, dtype=np.int64)
         self._touched: dict[StreamKey, PlainStream] = {}
+        self._groups = Groups(_CHANNEL_OF_KIND)
         self._starts = np.empty(1 << 14, dtype=np.int64)
         self._heads = np.empty((1 << 14, 5), dtype=np.int64)
 
@@ -114,19 +110,18 @@ class Pipeline:
         RecordError
             When a record names an instrument that was never defined.
         """
-        words = np.array(np.frombuffer(memory, dtype=np.int64))
+        words = np.frombuffer(memory, dtype=np.int64)  # never written to: blocks are copies
         count = self._index(words)
         if not count:
             return 0
         starts, heads = self._starts[:count], self._heads[:count]
-        control = _IS_CONTROL[heads[:, 0]] | ((heads[:, 0] == Kind.BOOK_SNAPSHOT) & (heads[:, 2] == 0))
-        events = heads[:, 3]
         position = 0
-        for event in np.unique(events[control]).tolist():
-            first = int(np.searchsorted(events, event, "left"))
-            end = int(np.searchsorted(events, event, "right"))
+        for record in np.flatnonzero(heads[:, 4]).tolist():
+            if record < position:
+                continue  # of an event that was taken whole
+            first, end = self._event_of(record, count)
             self._bulk(words, base_index, position, first)
-            self._mixed(words, base_index, first, end, control)
+            self._mixed(words, base_index, first, end)
             position = end
         self._bulk(words, base_index, position, count)
         self.next_index = base_index + count
@@ -173,6 +168,18 @@ class Pipeline:
         """Return the candle streams."""
         return [stream for stream in self.streams.values() if isinstance(stream, CandleStream)]
 
+    @property
+    def skipped(self) -> dict[int, int]:
+        """Records by kind that go to no stream."""
+        counts = self._groups.skipped
+        return {kind: int(counts[kind]) for kind in np.flatnonzero(counts).tolist()}
+
+    @skipped.setter
+    def skipped(self, counts: dict[int, int]) -> None:
+        self._groups.skipped[:] = 0
+        for kind, count in counts.items():
+            self._groups.skipped[kind] = count
+
     def _index(self, words: Words) -> int:
         needed = len(words) // (HEADER_BYTES >> 3) + 1
         if needed > len(self._starts):
@@ -195,28 +202,19 @@ class Pipeline:
         """Take records [first, end) that change no definition and no line."""
         if first >= end:
             return
-        heads = self._heads[first:end]
-        channels = _CHANNEL_OF_KIND[heads[:, 0]]
-        numbers = self._canonical_numbers(heads[:, 1], channels)
-        kept = np.flatnonzero((channels >= 0) & (numbers >= 0))
-        if len(kept) < len(heads):
-            self._count_skipped(heads[:, 0][channels < 0])
-        if not len(kept):
-            return
-        keys = numbers[kept] << 18 | heads[kept, 2] << 2 | channels[kept]
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        bounds = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))).tolist()
-        bounds.append(len(order))
-        groups = [(int(kept[order[a]]), a, b) for a, b in pairwise(bounds)]
+        groups = self._groups
+        streams = groups.find(self._heads, first, end, self._number_of)
+        if streams < 0:
+            self._refuse(UNDEFINED_NUMBER - streams)
         starts, events = self._starts, self._heads[:, 3]
-        for at, a, b in sorted(groups):
-            head = heads[at]
-            key = int(keys[order[a]])
-            definition = self.definitions[key >> 18]
-            ts_recv = int(words[starts[first + at] + 1])
-            stream = self._stream(definition, CHANNELS[key & 3], int(head[2]), ts_recv)
-            block = Block.of(words, starts, events, kept[order[a:b]] + first, base_index)
+        bounds = groups.bounds[: streams + 1].tolist()
+        for place, key in enumerate(groups.keys[:streams].tolist()):
+            chosen = groups.chosen[bounds[place] : bounds[place + 1]]
+            definition = self.definitions[key >> NUMBER_SHIFT]
+            source = key >> CHANNEL_BITS & 0xFFFF
+            ts_recv = int(words[starts[chosen[0]] + 1])
+            stream = self._stream(definition, CHANNELS[key & (1 << CHANNEL_BITS) - 1], source, ts_recv)
+            block = Block.of(words, starts, events, chosen, base_index)
             if message != NONE and isinstance(stream, BookStream):
                 stream.message = message
                 stream.take(block)
@@ -224,36 +222,24 @@ class Pipeline:
             else:
                 stream.take(block)
                 if stream.channel == TRADE and self.config.candles:
-                    rank = self.lines.claim(definition.symbol, TRADE, int(head[2]))
+                    rank = self.lines.claim(definition.symbol, TRADE, source)
                     self._stream_at(definition, CANDLE, rank, ts_recv).take(block)
 
-    def _canonical_numbers(self, numbers: Words, channels: Words) -> Words:
-        """Return for each record the number under which its instrument is grouped; negative to leave it out."""
-        if int(numbers.max()) >= len(self._number_of):
-            self._grow(int(numbers.max()))
-        mapped: Words = self._number_of[numbers]
-        missing = (mapped == _UNDEFINED) & (channels >= 0)
-        if missing.any():
-            number = int(numbers[int(np.argmax(missing))])
-            raise RecordError(
-                f"a raw record names instrument {number}, which no INSTRUMENT record defines",
-                path=self.settings.raw_queue,
-                hint="the raw queue's beginning was retired: rebuild from an archive that has it",
-            )
-        return mapped
+    def _refuse(self, record: int) -> None:
+        raise RecordError(
+            f"a raw record names instrument {int(self._heads[record, 1])}, which no INSTRUMENT record defines",
+            path=self.settings.raw_queue,
+            hint="the raw queue's beginning was retired: rebuild from an archive that has it",
+        )
 
     def _grow(self, number: int) -> None:
         if number >= INSTRUMENT_NUMBER_MAX:
             raise RecordError(
                 "an instrument number is out of range", expected=f"below {INSTRUMENT_NUMBER_MAX}", found=number
             )
-        grown = np.full(max(number + 1, 2 * len(self._number_of)), _UNDEFINED, dtype=np.int64)
+        grown = np.full(max(number + 1, 2 * len(self._number_of)), UNDEFINED, dtype=np.int64)
         grown[: len(self._number_of)] = self._number_of
         self._number_of = grown
-
-    def _count_skipped(self, kinds: Words) -> None:
-        for kind, count in zip(*np.unique(kinds, return_counts=True), strict=True):
-            self.skipped[int(kind)] = self.skipped.get(int(kind), 0) + int(count)
 
     def _stream(self, definition: Definition, channel: str, source: int, ts_recv: int) -> PlainStream:
         rank = self.lines.rank(definition.symbol, channel, source)
@@ -281,12 +267,23 @@ class Pipeline:
 
     # --- records that change something ---------------------------------------------------------------------------
 
-    def _mixed(self, words: Words, base_index: int, first: int, end: int, control: Any) -> None:
+    def _event_of(self, record: int, count: int) -> tuple[int, int]:
+        """Return (first record, record after) of the event that holds `record`."""
+        heads = self._heads
+        event = heads[record, 3]
+        first = end = record
+        while first > 0 and heads[first - 1, 3] == event:
+            first -= 1
+        while end < count and heads[end, 3] == event:
+            end += 1
+        return first, end
+
+    def _mixed(self, words: Words, base_index: int, first: int, end: int) -> None:
         """Take one event that holds control records, in its order."""
         message = base_index + first
         position = first
         for number in range(first, end):
-            if not control[number]:
+            if not self._heads[number, 4]:
                 continue
             self._bulk(words, base_index, position, number, message)
             position = number + 1
@@ -326,14 +323,14 @@ class Pipeline:
         self.definitions[canonical] = definition
         if number >= len(self._number_of):
             self._grow(number)
-        self._number_of[number] = canonical if definition.selected else _NOT_OURS
+        self._number_of[number] = canonical if definition.selected else NOT_OURS
 
     def restore_definition(self, number: int, definition: Definition) -> None:
         """Take back one entry of the table from a checkpoint, whose canonical numbers are there already."""
         self.definitions[number] = definition
         if number >= len(self._number_of):
             self._grow(number)
-        self._number_of[number] = self.canonical[definition.symbol] if definition.selected else _NOT_OURS
+        self._number_of[number] = self.canonical[definition.symbol] if definition.selected else NOT_OURS
 
     def _status(self, words: Words, at: int, instrument: int, source: int, raw_index: int) -> None:
         code, _ = layout.STATUS_BODY.unpack_from(_body(words, at))
@@ -419,7 +416,9 @@ class Pipeline:
         heads = self._heads
         while stop < end and heads[stop, 0] == Kind.CHECK and heads[stop, 1] == instrument:
             stop += 1
-        canonical = int(self._canonical_numbers(heads[number : number + 1, 1], np.zeros(1, dtype=np.int64))[0])
+        canonical = int(self._number_of[instrument]) if instrument < len(self._number_of) else UNDEFINED
+        if canonical == UNDEFINED:
+            self._refuse(number)
         if canonical < 0:
             return stop
         definition = self.definitions[canonical]

@@ -26,7 +26,11 @@ from chronicle.etl.waiting import SPINS, RawWaiter
 __all__ = ["EtlReport", "LaneReport", "run_shard"]
 
 WINDOW_BYTES = 1 << 20
-"""Raw bytes per step. From 256 KiB to 4 MiB the rate differs by less than the noise of a shared machine."""
+"""Raw bytes per step of a lane with few streams. From 256 KiB to 4 MiB the rate differs by less than the noise."""
+WINDOW_BYTES_PER_STREAM = 32 << 10
+WINDOW_BYTES_MAX = 32 << 20
+"""A step costs some Python for each stream that has records in it: with many streams steps are larger."""
+PROGRESS_INTERVAL_NS = 100_000_000
 DISCOVERY_INTERVAL_NS = 1_000_000_000
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
@@ -42,7 +46,7 @@ def run_shard(
     stop: Event | None = None,
     clock: Clock | None = None,
     progress: Callable[[EtlReport], None] | None = None,
-    window_bytes: int = WINDOW_BYTES,
+    window_bytes: int | None = None,
 ) -> EtlReport:
     """Turn the raw queues of `home` into clean queues per instrument; continue where the last run stopped.
 
@@ -65,9 +69,9 @@ def run_shard(
     clock : Clock, optional
         For the pace of progress records; the output does not depend on it.
     progress : callable, optional
-        Called with the report after every window.
-    window_bytes : int
-        Raw bytes per step; the output does not depend on it.
+        Called with the report after a step, at most ten times a second while there is work.
+    window_bytes : int, optional
+        Raw bytes per step; default by the number of streams. The output does not depend on it.
 
     Raises
     ------
@@ -114,7 +118,7 @@ class _Duty:
         config: EtlConfig,
         clock: Clock,
         progress: Callable[[EtlReport], None] | None,
-        window_bytes: int,
+        window_bytes: int | None,
     ) -> None:
         self._home = home
         self._source = source
@@ -131,6 +135,8 @@ class _Duty:
         self._live_since = INT64_MAX
         self._published = 0
         self._started_ns = clock.monotonic_ns()
+        self._told_ns = self._started_ns - PROGRESS_INTERVAL_NS
+        self._untold = False
 
     def drain(self, stop: Event) -> None:
         """Work off what is committed now."""
@@ -182,16 +188,21 @@ class _Duty:
                 if live and lane.doubtful:
                     self._resync.ask(lane.doubtful, lane.pipeline.last_ts)
             lane.after(self._clock.monotonic_ns())
-        if worked and self._progress is not None:
-            self._progress(self.report())
+        if self._progress is not None and (worked or self._untold):
+            now_ns = self._clock.monotonic_ns()
+            self._untold = worked and now_ns - self._told_ns < PROGRESS_INTERVAL_NS
+            if not self._untold:
+                self._told_ns = now_ns
+                self._progress(self.report())
         return worked
 
     def _step(self, lane: LaneRunner, *, live: bool) -> int:
         """Give a lane one window, and measure how long its records took to the clean queues."""
+        window_bytes = self._window_bytes or lane_window(len(lane.pipeline.streams))
         if not live:
-            return lane.step(self._window_bytes)
+            return lane.step(window_bytes)
         started_ns = self._clock.monotonic_ns()
-        count = lane.step(self._window_bytes)
+        count = lane.step(window_bytes)
         if count:
             self._waiter.delivered(lane.raw_queue)
             self._work.add(self._clock.monotonic_ns() - started_ns)
@@ -235,3 +246,8 @@ class _Duty:
                     appender.seal()
             except (QueueLockedError, NotFoundError):
                 continue
+
+
+def lane_window(streams: int) -> int:
+    """Return the raw bytes of a step for a lane of so many streams."""
+    return min(max(WINDOW_BYTES, streams * WINDOW_BYTES_PER_STREAM), WINDOW_BYTES_MAX)

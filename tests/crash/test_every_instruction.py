@@ -92,12 +92,19 @@ def fill(appender: Appender, size: int) -> None:
         written += len(data)
 
 
+def reserve(appender: Appender) -> None:
+    """Build a record's body in the segment itself."""
+    with appender.reserve(Kind.WIRE, 300, ts_recv=10**6) as body:
+        body[:] = bytes(range(1, 201)) + bytes(100)
+
+
 CALLS: dict[str, tuple[int, Call]] = {
     # name: bytes in the segment before, and the call
     "append": (400, lambda appender: appender.append(Kind.WIRE, bytes(range(1, 200)), ts_recv=10**6)),
     "append_event": (SEEK_INTERVAL_BYTES, lambda appender: appender.append_event(*event(10**6, 4))),
     "append_many": (SEEK_INTERVAL_BYTES, lambda appender: appender.append_many(batch())),
     "append_first": (0, lambda appender: appender.append(Kind.STATUS, b"first", ts_recv=1)),
+    "reserve": (400, reserve),
     "roll": (65_000, lambda appender: appender.append(Kind.WIRE, bytes(range(256)) * 4, ts_recv=10**6)),
     "seal": (3_000, lambda appender: appender.seal()),
 }
@@ -160,7 +167,7 @@ def test_killed_at_any_store_or_call_loses_doubles_and_tears_nothing(name: str) 
 
 
 @pytest.mark.usefixtures("needs_ptrace")
-@pytest.mark.parametrize("name", ["append", "append_event", "append_many"])
+@pytest.mark.parametrize("name", ["append", "append_event", "append_many", "reserve"])
 def test_killed_at_any_instruction_of_an_append(name: str) -> None:
     """Single steps from the first store on; the instructions before it change nothing that outlives the process."""
     instructions = 0

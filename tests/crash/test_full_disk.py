@@ -122,11 +122,12 @@ def test_tail_mark_on_a_full_disk(disk: Path, pages: int) -> None:
         ballast.unlink()
         appender.seal()
     mark = queue.tail_mark()
-    assert (mark["next_number"], mark["next_base_index"], mark["last_ts_recv"]) == (1, 1, 1)
+    assert (mark.next_number, mark.next_base_index, mark.last_ts_recv) == (1, 1, 1)
     ballast.unlink(missing_ok=True)
     assert_goes_on(queue, appender, contents(queue))
 
 
+@pytest.mark.usefixtures("as_on_disk")
 def test_the_synced_watermark_never_passes_a_segment_that_could_not_be_sealed(disk: Path) -> None:
     """Records of a rolled segment survive power by its seal; while that finds no space, sync() says so."""
     queue = Queue.create(disk / "q.q", segment_bytes=SEGMENT)

@@ -70,7 +70,13 @@ def batch() -> np.ndarray:
     return rows
 
 
+def reserve(appender: Appender) -> None:
+    with appender.reserve(Kind.WIRE, 300, ts_recv=10**6) as body:
+        body[:] = b"\x5a" * 300
+
+
 CALLS: dict[str, Callable[[Appender], object]] = {
+    "reserve": reserve,
     "append": lambda appender: appender.append(Kind.WIRE, b"body" * 50, ts_recv=10**6),
     "append_event": lambda appender: appender.append_event(*event(10**6, 3)),
     "append_many": lambda appender: appender.append_many(batch()),

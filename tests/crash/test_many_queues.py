@@ -19,6 +19,10 @@ MAPS_PER_QUEUE = 2
 """The control page and the open segment."""
 MEMORY_PER_QUEUE = 96 * 1024
 """The pages of the open segment that were touched, the control page, and the objects of one appender."""
+OPEN_BYTES_MAX = 80 * 1024
+"""A quiet queue's open segment: header page, 64 KiB for records, seek entries."""
+SEALED_BYTES_MAX = 9 * 1024
+"""A sealed one holds what it holds: header page, three records, seek index, checksums."""
 SLACK = 64
 SLACK_BYTES = 24 * 1024 * 1024
 
@@ -41,7 +45,15 @@ def a_day(count: int) -> None:
     with fast_folder() as folder, ExitStack() as stack:
         before = usage()
         queues = [
-            Queue.create(folder / f"{number}.q", segment_bytes=64 * 1024, cycle_ns=HOUR_NS) for number in range(count)
+            Queue.create(
+                folder / f"{number}.q",
+                segment_bytes=64 * 1024,
+                segment_growth=4,
+                segment_bytes_max=4 << 20,
+                segment_adapts=True,
+                cycle_ns=HOUR_NS,
+            )
+            for number in range(count)
         ]
         appenders = [stack.enter_context(queue.appender()) for queue in queues]
         peaks = []
@@ -66,6 +78,8 @@ def a_day(count: int) -> None:
             segments = queue.segments()
             assert len(segments) == 25
             assert [info.state for info in segments[:-1]] == [SegmentState.SEALED] * 24
+            assert max(info.size_bytes for info in segments[:-1]) <= SEALED_BYTES_MAX
+            assert segments[-1].size_bytes <= OPEN_BYTES_MAX, "a quiet queue's segments stay small, however many"
             assert sum(1 for _ in queue.tailer().drain()) == 75
 
 

@@ -29,7 +29,7 @@ from tests.support.survival import fast_folder
 
 CYCLES = 100
 SOAK_CYCLES = 10_000
-CHECK_EVERY = 250
+CHECK_EVERY = 25
 
 
 class Board:
@@ -102,15 +102,29 @@ class Cast:
     def kill(self, role: int) -> None:
         """kill -9; it must have been alive: a reader or writer that failed by itself has seen something wrong."""
         ended, status = os.waitpid(self.pids[role], os.WNOHANG)
+        if ended:
+            self.pids[role] = 0
         assert ended == 0, f"process {role} ended by itself ({status}): its traceback is on stderr"
         os.kill(self.pids[role], signal.SIGKILL)
         os.waitpid(self.pids[role], 0)
         self.pids[role] = 0
 
+    def pause(self) -> None:
+        """Stop the writers where they stand: a check of everything must not chase what they append meanwhile."""
+        for pid in self.pids[:2]:
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        for pid in self.pids[:2]:
+            os.kill(pid, signal.SIGCONT)
+
     def end(self) -> None:
-        for role, pid in enumerate(self.pids):
-            if pid:
-                self.kill(role)
+        """Kill all, whatever became of each: none may stay behind."""
+        pids = [pid for pid in self.pids if pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            os.waitpid(pid, 0)
 
 
 def promised(cast: Cast) -> int:
@@ -145,7 +159,9 @@ def kill_cycles(folder: Path, cycles: int) -> None:
             assert queue.end_index() >= least, f"cycle {cycle}: a committed record was lost"
             cast.start(role)
             if cycle % CHECK_EVERY == CHECK_EVERY - 1:
+                cast.pause()
                 drop_old(queue)
+                cast.resume()
     finally:
         cast.end()
     check_all(queue)

@@ -120,7 +120,8 @@ def test_a_rebuild_is_equal_and_a_difference_is_named(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from chronicle.etl import EtlConfig, lane, run_shard
+from chronicle.etl import EtlConfig, lane, run_shard, shard
+shard.PROGRESS_INTERVAL_NS = 0
 lane.CHECKPOINT_RECORDS_MIN = 200
 lane.PROGRESS_RECORDS = 50
 def said(report):

@@ -131,7 +131,13 @@ class MemorySink:
         count = sum(len(list(split(event))) for event in events)
         day_end = last.ts_recv - last.ts_recv % DAY_NS + DAY_NS
         words = sum(len(event) for event in events) >> 3
-        return Tail(count, 0, words, day_end, last.source_index, last.ordinal)
+        return Tail(
+            next_index=count,
+            words=words,
+            day_end=day_end,
+            source_index=last.source_index,
+            ordinal=last.ordinal,
+        )
 
     def write(self, queue: str, chunks: list[Chunk]) -> None:
         events = self.queues.setdefault(queue, [])

@@ -19,6 +19,7 @@ from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession, LiveReport
 from chronicle.feed.simulator import DEFAULT_PAIRS, FaultInjector, SimulatedExchange
 from chronicle.feed.simulator.market import SIZE_DECIMALS, Pair
+from chronicle.feed.simulator.server import TRUTH_LEVELS, pack_levels
 from tests.support.etl_streams import follow, queue_records, status_word
 
 SETTINGS = ConnectionSettings(read_deadline=1.0, write_deadline=2.0, backoff_first=0.02, backoff_last=0.2)
@@ -114,8 +115,11 @@ def run_with_faults(
 
 
 def _resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
+    """Return the bytes of memory that are this process' own: pages of mapped queues are the kernel's to reclaim."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 async def _recover(home: Path, exchange: SimulatedExchange, session: FeedSession) -> None:
@@ -173,7 +177,7 @@ def _judge(home: Path, exchange: SimulatedExchange, venue: str, outcome: Outcome
             if word != "ok" or truth is None:
                 continue
             outcome.compared += 1
-            if _best(book, market.pair, len(truth.bids)) != (truth.bids, truth.asks):
+            if _best(book, market.pair) != (truth.bids, truth.asks):
                 outcome.wrong.append(f"{name} at {keys[record.index]}")
 
 
@@ -200,16 +204,16 @@ def _count(record: Record, outcome: Outcome) -> None:
         outcome.snapshots += 1
 
 
-def _best(book: Book, pair: Pair, count: int) -> tuple[object, object]:
-    """Return the best levels in the market's units."""
-    sides = [
-        tuple(
+def _best(book: Book, pair: Pair) -> tuple[bytes, bytes]:
+    """Return the best levels as the exchange packs its own."""
+    bids, asks = (
+        pack_levels(
             (_scaled(price, book.price_exponent, pair.decimals), _scaled(size, book.size_exponent, SIZE_DECIMALS))
             for price, size in side
         )
-        for side in book.depth(count)
-    ]
-    return sides[0], sides[1]
+        for side in book.depth(TRUTH_LEVELS)
+    )
+    return bids, asks
 
 
 def _scaled(value: int, exponent: int, wanted: int) -> int:

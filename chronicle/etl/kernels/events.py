@@ -18,8 +18,11 @@ from chronicle.etl.kernels.levels import set_level, truncate
 
 __all__ = ["advance", "apply_event", "fit", "gather", "index_records"]
 
+KIND_INSTRUMENT = 16
+KIND_GAP = 18
 KIND_CHECK = 19
 KIND_BOOK_DELTA = 32
+KIND_BOOK_SNAPSHOT = 33
 KIND_ORDER = 34
 FLAG_LAST_WORD = 128 << 48
 LENGTH_MASK = 0xFFFFFFFF
@@ -65,9 +68,11 @@ DECISION_WORDS = 2 * 12 + 11
 
 @numba.njit(cache=True, nogil=True)
 def index_records(words: Any, starts: Any, heads: Any) -> int:
-    """Fill starts int64[m] and heads int64[m, 5] (kind, instrument, source, event number, ends event); return m.
+    """Fill starts int64[m] and heads int64[m, 5]; return m.
 
-    -1 where a length is impossible, -2 when `starts` is too short. O(records).
+    heads: kind, instrument, source, event number, and 1 where the record changes definitions or lines (INSTRUMENT,
+    STATUS, GAP, a BOOK_SNAPSHOT that came over no line: source 0). -1 where a length is impossible, -2 when `starts`
+    is too short. O(records).
     """
     total = len(words)
     position, count, event = 0, 0, 0
@@ -81,13 +86,14 @@ def index_records(words: Any, starts: Any, heads: Any) -> int:
             return -2
         starts[count] = position
         where = words[position + 4]
-        last = 1 if head & FLAG_LAST_WORD else 0
-        heads[count, 0] = (head >> 32) & 0xFFFF
+        kind = (head >> 32) & 0xFFFF
+        source = (where >> 32) & 0xFFFF
+        heads[count, 0] = kind
         heads[count, 1] = where & LENGTH_MASK
-        heads[count, 2] = (where >> 32) & 0xFFFF
+        heads[count, 2] = source
         heads[count, 3] = event
-        heads[count, 4] = last
-        event += last
+        heads[count, 4] = KIND_INSTRUMENT <= kind <= KIND_GAP or (kind == KIND_BOOK_SNAPSHOT and source == 0)
+        event += 1 if head & FLAG_LAST_WORD else 0
         position += step
         count += 1
     return count

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -21,7 +23,7 @@ from chronicle.feed.simulator.market import DEFAULT_PAIRS, Market, Pair, Step
 from chronicle.feed.simulator.sessions import Session
 from chronicle.feed.simulator.speakers import SPEAKERS
 
-__all__ = ["Faults", "SimulatedExchange", "Truth"]
+__all__ = ["TRUTH_LEVELS", "Faults", "SimulatedExchange", "Truth", "pack_levels"]
 
 TICK_SECONDS: Final = 0.01
 HEARTBEAT_SECONDS: Final = 1.0
@@ -29,6 +31,7 @@ BURST_MAX: Final = 2_000
 """Messages of one tick; a server that was stopped for a while does not make up for it."""
 TRUTHS_MAX: Final = 200_000
 TRUTH_LEVELS: Final = 10
+_LEVEL: Final = struct.Struct("<qq")
 _UNIT_NS: Final = 1_000
 """Times rise by at least this: Kraken writes microseconds, and names the state of a book by nothing else."""
 
@@ -47,10 +50,15 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The best levels of a book as the exchange had them: price in units of the pair's decimals, size in 10**-8."""
+    """The best ten levels of a book as the exchange had them, as :func:`pack_levels` packs them."""
 
-    bids: tuple[tuple[int, int], ...]
-    asks: tuple[tuple[int, int], ...]
+    bids: bytes
+    asks: bytes
+
+
+def pack_levels(levels: Iterable[tuple[int, int]]) -> bytes:
+    """Return (price, size) pairs, in units of the pair's decimals and of 10**-8, as little-endian int64."""
+    return b"".join(_LEVEL.pack(*level) for level in levels)
 
 
 class SimulatedExchange:
@@ -267,7 +275,7 @@ class SimulatedExchange:
                     session.tell(quote)
 
     def _remember(self, name: str, market: Market, text: str) -> None:
-        bids, asks = (tuple(side.best(TRUTH_LEVELS)) for side in (market.bids, market.asks))
+        bids, asks = (pack_levels(side.best(TRUTH_LEVELS)) for side in (market.bids, market.asks))
         self.truth[name, self.speaker.key(text)] = Truth(bids, asks)
         if len(self.truth) > TRUTHS_MAX:
             self.truth.popitem(last=False)

@@ -16,6 +16,8 @@ from chronicle.core.errors import ConfigError, RangeError, StateError, StoreErro
 from chronicle.core.mapping import MemoryMap
 from tests.support.queues import append_random, event, small_queue
 
+pytestmark = pytest.mark.usefixtures("as_on_disk")
+
 
 class Device:
     """Counts the syncs of mapped segments; fails when told to."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from chronicle.core import Kind, Queue
+from chronicle.core.cursor import Cursor
 from chronicle.core.dtypes import DTYPES
 from chronicle.core.errors import (
     ConfigError,
@@ -20,7 +21,9 @@ from chronicle.core.errors import (
     StateError,
 )
 from chronicle.core.layout import EVENT_BYTES_MAX, INT64_MIN, RECORD_BYTES_MAX, Flag, SegmentState
+from chronicle.core.local import QueueSource
 from chronicle.core.segment_header import read_header
+from chronicle.core.source import SegmentInfo
 from tests.support.queues import SMALL, append_random, contents, event, small_queue
 
 
@@ -342,3 +345,35 @@ def test_large_segments_are_prepared_and_sealed_off_the_append_path(tmp_path: Pa
     while (window := tailer.next_window()) is not None:
         total += len(window)
     assert total == len(rows) * 10
+
+
+class CountingSource(QueueSource):
+    """Counts how often all segments are looked at."""
+
+    looks = 0
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the local segments."""
+        self.looks += 1
+        return super().segments(queue)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_reading_on_from_segment_to_segment_does_not_look_at_all_of_them(tmp_path: Path, sealed: bool) -> None:
+    """Else a reader of many small segments falls behind its writer for ever: each step would cost their number."""
+    queue = small_queue(tmp_path)
+    with queue.appender() as appender:
+        for number in range(60):
+            appender.append(Kind.WIRE, bytes([number]) * 30_000, ts_recv=number)
+            if sealed and number % 2:
+                appender.seal()
+        source = CountingSource(queue)
+        cursor = Cursor(source, queue.name)
+        seen = [record.index for window in iter(cursor.next_window, None) for record in window.records()]
+        assert seen == list(range(60))
+        assert cursor.segments_opened >= 30
+        assert source.looks <= 4
+        appender.append(Kind.STATUS, ts_recv=100)
+        window = cursor.next_window()
+        assert window is not None
+        assert [record.index for record in window.records()] == [60]

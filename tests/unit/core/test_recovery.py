@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from chronicle.core import Kind, Queue
+from chronicle.core import Kind, Queue, recovery
 from chronicle.core.errors import ChronicleError, CorruptionError, ForeignFileError, TornSegmentError, VersionError
+from chronicle.core.queue_folder import segment_info
 from chronicle.core.segment import LocalSegment
 from chronicle.core.segment_header import SegmentHeader
+from chronicle.core.source import SegmentInfo
 from tests.support.queues import append_random, contents, event, small_queue
 
 
@@ -178,3 +180,50 @@ def test_foreign_settings_control_and_tail_mark_are_clear_errors(queue: Queue) -
     (queue.path / "queue.json").write_text('{"format": "other"}')
     with pytest.raises(ForeignFileError):
         Queue.open(queue.path)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_segment_that_moves_to_another_tier_while_the_next_writer_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marked: bool
+) -> None:
+    """Between the listing and the look at a segment the tiering agent, or retention, may take it."""
+    queue = small_queue(tmp_path)
+    with queue.appender() as appender:
+        for number in range(7):
+            appender.append(Kind.WIRE, bytes([number]) * 30_000, ts_recv=number)
+        if marked:
+            appender.seal()
+    if marked:
+        (queue.path / "tail.json").unlink()
+        queue.appender().close()  # finds its place by the last sealed segment, and marks it
+    taken: list[Path] = []
+
+    def look(path: Path, name: str) -> SegmentInfo:
+        if not taken and path.suffix == ".seg":
+            taken.append(path)
+            path.unlink()
+        return segment_info(path, name)
+
+    monkeypatch.setattr(recovery, "segment_info", look)
+    with queue.appender() as appender:
+        assert appender.next_index == 7
+        assert appender.append(Kind.STATUS, ts_recv=100) == 7
+    assert len(taken) == 1
+
+
+def test_a_writer_of_very_many_segments_looks_at_the_last_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = small_queue(tmp_path)
+    with queue.appender() as appender:
+        for number in range(40):
+            appender.append(Kind.WIRE, bytes([number]) * 40_000, ts_recv=number)
+    looked: list[Path] = []
+
+    def look(path: Path, name: str) -> SegmentInfo:
+        looked.append(path)
+        return segment_info(path, name)
+
+    monkeypatch.setattr(recovery, "segment_info", look)
+    queue.appender().close()
+    assert len(looked) <= 1

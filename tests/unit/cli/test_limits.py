@@ -1,0 +1,36 @@
+"""The soft limit of open files is raised as far as the host lets us."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from chronicle.etl import clean_writer
+
+SCRIPT = """
+import resource
+from chronicle.cli.limits import raise_descriptor_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+print(raise_descriptor_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(("soft", "hard", "expected"), [(300, 900, 900), (900, 900, 900)])
+def test_the_soft_limit_goes_up_to_the_hard_one(soft: int, hard: int, expected: int) -> None:
+    script = SCRIPT.format(soft=soft, hard=hard)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(expected)] * 2
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [(1_024, 768), (100, 64), (20_000, 16_000), (resource.RLIM_INFINITY, 16_000)],
+)
+def test_a_shard_keeps_as_many_queues_open_as_the_limit_allows(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, expected: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (allowed, allowed))
+    assert clean_writer.open_queues_max() == expected
