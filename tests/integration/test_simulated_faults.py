@@ -55,7 +55,7 @@ def test_no_book_is_ok_while_wrong(tmp_path: Path, venue: str, fault: str) -> No
 @pytest.mark.parametrize("venue", VENUES)
 def test_all_faults_together_for_long(tmp_path: Path, venue: str) -> None:
     rates = dict.fromkeys(FAULTS, 0.0005) | {"half_open": 0.0001, "giant": 0.00005}
-    outcome = run_with_faults(tmp_path, venue, rates, seed=5, steps=12_000)
+    outcome = run_with_faults(tmp_path, venue, rates, seed=5, steps=9_000)
     assert outcome.wrong == []
     assert outcome.compared > 1000
     assert sum(outcome.faults.values()) > 50

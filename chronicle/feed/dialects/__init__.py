@@ -54,6 +54,8 @@ def dialect_class(spec: FeedSpec) -> type[Dialect]:
         )
     if not 1 <= spec.lines <= LINES_MAX:
         raise ConfigError("a feed's number of lines cannot be", expected=f"1 to {LINES_MAX}", found=spec.lines)
+    if spec.venue == "kraken" and spec.url.rstrip("/").endswith("/v2"):
+        place = "kraken:KrakenV2"
     module, _, name = place.partition(":")
     maker: type[Dialect] = getattr(import_module(f"chronicle.feed.dialects.{module}"), name)
     return maker

@@ -1,6 +1,7 @@
-"""Kraken spot, WebSocket v1: one subscription per channel; a new snapshot comes after unsubscribing.
+"""Kraken spot, WebSocket v1 and v2: one subscription per channel; a new snapshot comes after unsubscribing.
 
-Source: docs.kraken.com/api/docs/websocket-v1.
+Sources: docs.kraken.com/api/docs/websocket-v1 and docs.kraken.com/exchange (WebSocket v2). v1 is what the captures
+hold; a feed whose address ends in ``/v2`` speaks v2.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from chronicle.core.errors import ConfigError
-from chronicle.feed.dialects.base import Dialect, FeedSpec, parts, text_of
+from chronicle.feed.dialects.base import Dialect, FeedSpec, parts, text_of, venue_symbols
+from chronicle.feed.symbology import KRAKEN_NAMES
 
-__all__ = ["Kraken"]
+__all__ = ["Kraken", "KrakenV2"]
 
 DEPTHS: Final = (10, 25, 100, 500, 1000)
 
@@ -53,3 +55,32 @@ class Kraken(Dialect):
         if channel == "book":
             subscription["depth"] = self.spec.depth
         return text_of({"event": event, "pair": symbols, "subscription": subscription})
+
+
+class KrakenV2(Kraken):
+    """Texts for ``ws.kraken.com/v2``."""
+
+    public_url = "wss://ws.kraken.com/v2"
+
+    @classmethod
+    def rest_root(cls, spec: FeedSpec) -> str:
+        if spec.rest_url is None and spec.url == cls.public_url:
+            return cls.public_rest
+        return super().rest_root(spec)
+
+    @classmethod
+    def own_symbols(cls, spec: FeedSpec) -> list[str]:
+        pairs = [symbol.split("/") for symbol in venue_symbols(spec)]
+        return ["/".join(KRAKEN_NAMES.get(part, part) for part in pair) for pair in pairs]
+
+    @property
+    def keep_alive(self) -> str | None:
+        return '{"method":"ping"}'
+
+    def _request(self, event: str, symbols: list[str], channel: str) -> str:
+        parameters: dict[str, Any] = {"channel": self.names[channel], "symbol": symbols}
+        if channel == "book":
+            parameters["depth"] = self.spec.depth
+        if channel == "quote":
+            parameters["event_trigger"] = "bbo"
+        return text_of({"method": event, "params": parameters})

@@ -125,7 +125,7 @@ _VENUES: Final = (
     ),
     Venue(
         "kraken",
-        "Kraken spot, WebSocket v1",
+        "Kraken spot, WebSocket v1 and v2",
         ("book", "trade", "ticker", "spread", "GET AssetPairs"),
         ("wire", "cryptofeed"),
         "kraken:KrakenAdapter",

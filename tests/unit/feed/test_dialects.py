@@ -165,3 +165,18 @@ def test_snapshots_over_http_are_asked_of_one_symbol_or_all() -> None:
     assert len(dialect.snapshots()) == 2
     assert dialect.resync("ETHUSDT", "book") == []
     assert [value["method"] for value in values(dialect.renew("ETHUSDT", "book"))] == ["UNSUBSCRIBE", "SUBSCRIBE"]
+
+
+def test_kraken_speaks_v2_at_an_address_of_v2() -> None:
+    wanted = FeedSpec("kraken", "wss://ws.kraken.com/v2", ("kraken:BTC-USD", "XDG/EUR"), ("book", "quote"), 25)
+    dialect = dialect_for(wanted)
+    assert values(dialect.subscribe()) == [
+        {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD", "DOGE/EUR"], "depth": 25}},
+        {
+            "method": "subscribe",
+            "params": {"channel": "ticker", "symbol": ["BTC/USD", "DOGE/EUR"], "event_trigger": "bbo"},
+        },
+    ]
+    assert dialect.lists() == ["https://api.kraken.com/0/public/AssetPairs"]
+    assert dialect.canonical("BTC/USD") == "kraken:BTC-USD"
+    assert dialect.carries("DOGE/EUR", "book")

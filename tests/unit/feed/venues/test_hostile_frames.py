@@ -38,6 +38,16 @@ GOOD: dict[str, list[Any]] = {
         {"event": "subscriptionStatus", "status": "subscribed", "pair": "XBT/EUR", "channelName": "book-10"}
         | {"subscription": {"name": "book", "depth": 10}},
         {"event": "systemStatus", "status": "online"},
+        {"channel": "trade", "type": "update"}
+        | {
+            "data": [
+                {"symbol": "BTC/USD", "side": "sell", "price": 1.5, "qty": 4.0, "trade_id": 3}
+                | {"timestamp": "2023-09-25T07:49:37.708706Z"}
+            ]
+        },
+        {"channel": "ticker", "type": "update"}
+        | {"data": [{"symbol": "BTC/USD", "bid": 1.5, "bid_qty": 1.0, "ask": 1.6, "ask_qty": 1}]},
+        {"method": "subscribe", "success": True, "result": {"channel": "book", "depth": 10, "symbol": "BTC/USD"}},
     ],
     "okx": [
         {"arg": {"channel": "books", "instId": "BTC-USDT"}, "action": "snapshot"}
