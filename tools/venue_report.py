@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 
 import zstandard
@@ -30,6 +31,7 @@ from chronicle.core.records import Record
 from chronicle.etl import run_shard
 from chronicle.feed.captures import detect_format
 from chronicle.feed.captures.names import connection_name
+from chronicle.feed.dialects import DIALECTS
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.venues import venues
 
@@ -173,12 +175,22 @@ def render(rows: list[Row]) -> str:
         "",
         "Made by `python -m tools.venue_report CAPTURE... --out docs/venues.md`; do not edit by hand.",
         "",
-        "| venue | what | channels | captures |",
-        "|---|---|---|---|",
+        "| venue | what | channels | captures | live |",
+        "|---|---|---|---|---|",
         *(
-            f"| {venue.name} | {venue.description} | {', '.join(venue.channels)} | {', '.join(venue.captures)} |"
+            f"| {venue.name} | {venue.description} | {', '.join(venue.channels)} | {', '.join(venue.captures)} "
+            f"| {_live(venue.name)} |"
             for venue in venues()
         ),
+        "",
+        "## What was never run live",
+        "",
+        "Every one of them: the exchanges cannot be reached from where this is built. What a live feed says",
+        "(requests, keep-alives, lists, snapshots over HTTP) follows the venues' documentation, named in",
+        "`chronicle/feed/dialects/`. Each dialect was run against a server that plays that venue's recorded session;",
+        "Kraken, OKX and Binance also against a simulated market with faults. Expect limits and addresses to need a",
+        "look at the first live run, with `chronicle feed top` beside it. Bitget is spoken in version 1 of its",
+        "protocol, as recorded; Kraken too, and in version 2 at an address that ends in `/v2`, which no capture holds.",
         "",
         "## What the captures gave",
         "",
@@ -199,6 +211,14 @@ def render(rows: list[Row]) -> str:
         lines += ["", "## Captures that no adapter reads", ""]
         lines += [f"- {row.capture}: {row.problem}" for row in sorted(unread, key=lambda row: row.capture)]
     return "\n".join(lines) + "\n"
+
+
+def _live(venue: str) -> str:
+    """Return the address that a live feed connects to, a dash for venues of files."""
+    if venue not in DIALECTS:
+        return "-"
+    module, _, name = DIALECTS[venue].partition(":")
+    return f"`{getattr(import_module(f'chronicle.feed.dialects.{module}'), name).public_url}`"
 
 
 def _line(row: Row) -> str:

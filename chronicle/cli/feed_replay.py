@@ -79,7 +79,7 @@ def command(
 
     settings = load_settings(home, os.environ)
     refuse_lost_memory(home)
-    with _progress() as progress:
+    with progress_line("replaying") as progress:
         report = replay_capture(
             home,
             files,
@@ -101,17 +101,17 @@ def command(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
+def progress_line(word: str) -> Iterator[Callable[[int, int], None] | None]:
     """Yield a progress callback that shows a line on a terminal's stderr; None elsewhere."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
 
-    with Console(stderr=True).status("replaying") as status:
+    with Console(stderr=True).status(word) as status:
 
         def progress(frames: int, ts_recv: int) -> None:
-            status.update(f"replaying: {frames:,} frames, up to {show.moment(ts_recv)}")
+            status.update(f"{word}: {frames:,} frames, up to {show.moment(ts_recv)}")
 
         yield progress
 

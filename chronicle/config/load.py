@@ -12,6 +12,7 @@ from chronicle.config.settings import (
     EtlSettings,
     FeedSettings,
     HomeSettings,
+    LiveSettings,
     MulticastSettings,
     PolicyRule,
     RawSettings,
@@ -30,6 +31,7 @@ CONFIG_BYTES_MAX = 4 * 2**20
 SECTIONS: dict[str, type[Any]] = {
     "home": HomeSettings,
     "raw": RawSettings,
+    "feed": LiveSettings,
     "etl": EtlSettings,
     "agent": AgentSettings,
 }

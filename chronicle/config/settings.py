@@ -27,6 +27,7 @@ __all__ = [
     "TierSettings",
 ]
 
+LOG_FORMS = ("text", "json", "off")
 TIER_CLASSES = ("hot", "warm", "cold")
 ENCODINGS = ("none", "zstd")
 CHANNELS = ("book", "trade", "quote")
@@ -278,8 +279,28 @@ DEFAULT_POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """[feed]: how `chronicle feed run` runs."""
+
+    http: str = setting(
+        "",
+        "Loopback address for /healthz, /readyz and /metrics, as 127.0.0.1:9108; empty for none.",
+        text,
+        example='"127.0.0.1:9108"',
+    )
+    log: str = setting("text", "What is told on stderr: text, json (one object a line) or off.", one_of(*LOG_FORMS))
+    stall_after_ns: int = setting(
+        300 * 10**9,
+        'A book that says nothing for this long on a line that is up is subscribed to anew; "0s" turns it off.',
+        parse_duration,
+        key="stall_after",
+        example='"5m"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class FeedSettings:
-    """[[feeds]]: one live connection of `chronicle feed run`."""
+    """[[feeds]]: what `chronicle feed run` captures of one venue."""
 
     venue: str = setting("", "The venue; `chronicle feed venues` lists them.", name, example='"kraken"')
     symbols: tuple[str, ...] = setting(
@@ -291,6 +312,7 @@ class FeedSettings:
     depth: int = setting(100, "Depth of the book, where the venue lets one choose.", number(1, 100_000))
     url: str = setting("", "Address of the WebSocket; empty for the venue's public one.", text)
     rest_url: str = setting("", "Root of the venue's HTTP interface; empty for the public one.", text)
+    lines: int = setting(1, "Redundant connections that carry the same.", number(1, 8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +361,7 @@ class Settings:
 
     home: HomeSettings = HomeSettings()
     raw: RawSettings = RawSettings()
+    feed: LiveSettings = LiveSettings()
     etl: EtlSettings = EtlSettings()
     agent: AgentSettings = AgentSettings()
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS

@@ -21,8 +21,14 @@ from chronicle.feed.marks import DAMAGED, END, PREFIX, SILENT, START, Line, read
 
 __all__ = ["DECODER_VERSION", "FrameDecoder"]
 
-DECODER_VERSION: Final = 1
+DECODER_VERSION: Final = 2
 """Written into prologues; it changes when the same frames would give other records."""
+
+_CHANNEL_OF_KIND: Final = {
+    **dict.fromkeys((Kind.BOOK_DELTA, Kind.BOOK_SNAPSHOT, Kind.ORDER, Kind.CHECK), "book"),
+    Kind.TRADE: "trade",
+    Kind.QUOTE: "quote",
+}
 
 _EXCERPT_CHARS: Final = 200
 _CONFIGURATION: Final = "configuration:"
@@ -31,12 +37,18 @@ _CONFIGURATION: Final = "configuration:"
 class _Builder(EventBuilder):
     """An event builder that remembers the event's definitions (for prologues) and whether it tells of an error."""
 
-    __slots__ = ("definitions", "told")
+    __slots__ = ("definitions", "lost", "told")
 
     def __init__(self) -> None:
         super().__init__()
         self.definitions: list[tuple[int, InstrumentFields]] = []
         self.told = False
+        self.lost = 0
+
+    @property
+    def last_offset(self) -> int:
+        """Where the event's last record begins."""
+        return self._last
 
     def begin(self, ts_recv: int, *, source_index: int = layout.NONE, source: int = 0, flags: int = 0) -> None:
         super().begin(ts_recv, source_index=source_index, source=source, flags=flags)
@@ -48,6 +60,7 @@ class _Builder(EventBuilder):
     ) -> None:
         super().status(code, details, instrument=instrument, ts_event=ts_event, ordinal=ordinal)
         self.told = self.told or code == StatusCode.DECODE_ERROR
+        self.lost += code == StatusCode.LOST
 
     def instrument(self, number: int, fields: InstrumentFields, *, ts_event: int = 0) -> None:
         super().instrument(number, fields, ts_event=ts_event)
@@ -68,8 +81,10 @@ class FrameDecoder:
         The connections of the present capture.
     connected : dict of int to bool
         The lines that are up.
-    streams : dict of (int, int) to int
-        ts_recv of the last event of each (connection, instrument): health is that of the oldest.
+    streams : dict of (int, int, str) to int
+        ts_recv of the last event of each (connection, instrument, channel): health is that of the oldest.
+    lag_ns : dict of int to int
+        How far the receipt of each connection's last event lies behind the venue's time of it.
     frames, decode_errors : int
         Counters since the decoder was made.
     events : int
@@ -85,10 +100,18 @@ class FrameDecoder:
         self.lines: dict[int, Line] = {}
         self.connected: dict[int, bool] = {}
         self._defined: dict[int, bytes] = {}
-        self.streams: dict[tuple[int, int], int] = {}
+        self.streams: dict[tuple[int, int, str], int] = {}
+        self.lag_ns: dict[int, int] = {}
+        self.last_offset = 0
+        """Where the last record of the last event begins."""
         self.frames = 0
         self.events = 0
         self.decode_errors = 0
+
+    @property
+    def lost(self) -> int:
+        """Holes in venues' counts over a connection."""
+        return self._out.lost
 
     def require(self, venues: Iterable[str]) -> None:
         """Make the adapters of `venues`, so that an unknown one is refused before anything is written.
@@ -134,12 +157,20 @@ class FrameDecoder:
                 source_index=wire_index,
             )
         self.events = out.events
+        last = self.last_offset = out.last_offset
         data, count = out.take()
-        if count:
-            instrument = int.from_bytes(data[layout.OFFSET_INSTRUMENT : layout.OFFSET_INSTRUMENT + 4], "little")
-            if instrument:
-                self.streams[frame.connection, instrument] = ts_recv
+        if count and frame.form != WireForm.HTTP:  # a snapshot that was asked for says nothing of the stream
+            self._note_stream(data, last, frame.connection, ts_recv)
         return data, count
+
+    def _note_stream(self, data: bytearray, last: int, connection: int, ts_recv: int) -> None:
+        """Note whose event this was by its last record: CHECKs and INSTRUMENTs stand beside what they are about."""
+        _, kind, _, _, _, ts_event, _, instrument, *_ = layout.HEADER.unpack_from(data, last)
+        channel = _CHANNEL_OF_KIND.get(kind)
+        if channel is not None and instrument:
+            self.streams[connection, instrument, channel] = ts_recv
+            if ts_event > 0:
+                self.lag_ns[connection] = ts_recv - ts_event
 
     def take_definitions(self) -> dict[int, bytes]:
         """Return the INSTRUMENT records made since the last call, by number (once they are committed)."""
@@ -171,6 +202,7 @@ class FrameDecoder:
         self.streams.clear()
         self._adapters.clear()  # all earlier lines are gone, and with them what adapters knew of their channels
         details = {"capture": self._capture, "format": mark.get("format", ""), "files": mark.get("files", [])}
+        details["decoder"] = DECODER_VERSION
         out.status(StatusCode.CAPTURE_START, details)
         for line in lines:
             if not line.announced:

@@ -172,6 +172,10 @@ class InstrumentRegistry:
         instrument = self._instruments.get((venue, venue_symbol))
         return instrument if instrument is not None and instrument.current else None
 
+    def instruments(self) -> list[Instrument]:
+        """Return all instruments that were used or restored."""
+        return list(self._instruments.values())
+
     def definitions(self) -> dict[int, InstrumentFields]:
         """Return the last INSTRUMENT of each number, as a prologue needs them."""
         return {item.number: item.fields for item in self._instruments.values() if item.fields is not None}

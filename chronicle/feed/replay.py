@@ -21,7 +21,7 @@ from chronicle.feed.marks import END, START, CaptureMark, end_frame, start_frame
 from chronicle.feed.venues import adapter_for
 from chronicle.feed.writer import FeedWriter
 
-__all__ = ["ReplayReport", "replay_capture"]
+__all__ = ["ReplayReport", "replay_capture", "speed_factor"]
 
 PROGRESS_FRAMES = 1000
 """`progress` is called after so many frames."""
@@ -115,7 +115,7 @@ def replay_capture(
         When an interrupted capture cannot be continued.
     """
     clock = clock or SystemClock()
-    pace = _speed(speed)
+    pace = speed_factor(speed)
     started = clock.monotonic_ns()
     home = Path(home)
     capture = open_capture(paths, format, venue, day)
@@ -163,8 +163,14 @@ def replay_capture(
         )
 
 
-def _speed(speed: float | str) -> float | None:
-    """Return the factor of pacing, None for none."""
+def speed_factor(speed: float | str) -> float | None:
+    """Return the factor of pacing, None for none (``max``).
+
+    Raises
+    ------
+    ConfigError
+        When it is neither ``max`` nor a factor above 0.
+    """
     if speed == "max":
         return None
     try:

@@ -117,6 +117,13 @@ _VENUES: Final = (
         "deribit:DeribitAdapter",
     ),
     Venue(
+        "gateio",
+        "Gate.io spot, API v4",
+        ("order_book_update", "trades", "book_ticker", "GET order_book", "GET currency_pairs"),
+        ("wire", "cryptofeed"),
+        "gateio:GateioAdapter",
+    ),
+    Venue(
         "iex",
         "IEX: DEEP 1.0, TOPS 1.5/1.6, DEEP+ 1.0 over IEX-TP",
         ("price levels", "orders (DEEP+)", "quote", "trade", "states, auctions"),
@@ -125,7 +132,7 @@ _VENUES: Final = (
     ),
     Venue(
         "kraken",
-        "Kraken spot, WebSocket v1",
+        "Kraken spot, WebSocket v1 and v2",
         ("book", "trade", "ticker", "spread", "GET AssetPairs"),
         ("wire", "cryptofeed"),
         "kraken:KrakenAdapter",
