@@ -73,6 +73,8 @@ class MulticastReceiver:
         Whether packets come.
     connect_count, failure_count : int
         How often the groups were joined, and how often that failed or the feed went silent.
+    frame_count, byte_count : int
+        Packets that went on, and their bytes.
     last_frame_ts : int
         ts_recv of the last packet, 0 before the first.
     last_error : str
@@ -86,6 +88,8 @@ class MulticastReceiver:
         self.is_up = False
         self.connect_count = 0
         self.failure_count = 0
+        self.frame_count = 0
+        self.byte_count = 0
         self.last_frame_ts = 0
         self.last_error = ""
         self.foreign_count = 0
@@ -195,6 +199,8 @@ class MulticastReceiver:
 
     def _pass(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:
+            self.frame_count += 1
+            self.byte_count += len(arrival.payload)
             address = f"{self._protocol.name}://{arrival.line}"
             self._sink(Frame(WireForm.BINARY, self.number, address, arrival.ts, arrival.payload))
 
