@@ -22,15 +22,18 @@ _EPILOG = """\
 \b
 Formats (found out from the files when --format is absent):
   cryptofeed    raw capture files and JSON lines, zst, gz or plain
+  dbn           Databento's DBN, zstd or plain, DBZ, MBO as CSV
   hftbacktest   gz of received lines (Binance)
   itch          NASDAQ's daily ITCH 5.0 files, gz, zst or plain; the day comes from their names, or from --date
   lobster       zip of the message and orderbook pair
   pcap          pcap or pcapng of exchange multicast (ITCH 5.0 over MoldUDP64, IEX-TP), gz, zst or plain
+  tardis        Tardis.dev's CSV: incremental_book_L2, book_snapshot_N, trades, quotes
   wire          a wire queue of a home (HOME/wire/main.q): decode again what was captured
 \b
 Examples:
   chronicle feed replay kraken.jsonl.zst --format cryptofeed --home data
   chronicle feed replay btcusdt_20240808.gz btcusdt_20240809.gz --format hftbacktest --venue binance --home data
+  chronicle feed replay glbx-mdp3-20240508.mbo.dbn.zst --home data
   chronicle feed replay AMZN_2012-06-21.zip --home data
   chronicle feed replay DEEP10.pcap.gz --format pcap --home data
   chronicle feed replay S081321-v50.txt.gz --format itch --home data

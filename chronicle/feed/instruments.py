@@ -85,12 +85,12 @@ class Instrument:
         self.check_size_decimals = NONE
         self.tick = Decimal(0)
         self.lot = Decimal(0)
-        self.rules: VenueRules | None = None
-        """Rules of its own, where a venue has feeds of several kinds."""
         self.fields: InstrumentFields | None = None
         """What the last INSTRUMENT record said."""
         self.current = False
         """Whether the stream says all that is known."""
+        self.rules: VenueRules | None = None
+        """Its own, where the capture differs from the venue's other feeds."""
         self.price_most = 0
         self.size_most = 0
         """Greatest mantissas seen: an exponent does not grow past what they can follow."""
@@ -123,6 +123,9 @@ class InstrumentRegistry:
     def set_rules(self, venue: str, rules: VenueRules) -> None:
         """Say what holds for every instrument of `venue`; its adapter does so when it is made."""
         self._rules[venue] = rules
+        for instrument in self._instruments.values():
+            if instrument.venue == venue and not _follows(instrument, rules):
+                instrument.current = False
 
     def restore(self, number: int, fields: InstrumentFields) -> None:
         """Take back what an earlier writer of the same raw queue declared (its last INSTRUMENT of `number`)."""
@@ -141,7 +144,7 @@ class InstrumentRegistry:
         listing = self._listings.get((venue, venue_symbol))
         if listing is not None:
             _adopt(instrument, listing)
-        instrument.current = listing is None
+        instrument.current = listing is None and _follows(instrument, self._rules.get(venue))
         self._instruments[venue, venue_symbol] = instrument
         self._next = max(self._next, number + 1)
 
@@ -204,7 +207,7 @@ class InstrumentRegistry:
         check_decimals : (int, int), optional
             Fixed decimals of price and size in the venue's checksum text.
         rules : VenueRules, optional
-            Rules of this feed, where the venue has feeds of several kinds (levels and orders).
+            What holds for this instrument instead of its venue's rules, from now on.
 
         Raises
         ------
@@ -214,16 +217,16 @@ class InstrumentRegistry:
             When `venue_symbol` cannot be a name.
         """
         instrument = self._instruments.get((venue, venue_symbol)) or self._add(venue, venue_symbol)
+        if rules is not None:
+            instrument.rules = rules
+            instrument.price_exponent = max(instrument.price_exponent, rules.price_exponent)
+            instrument.size_exponent = max(instrument.size_exponent, rules.size_exponent)
         instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, price_texts)
         instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, size_texts)
         if book_depth is not None:
             instrument.book_depth = book_depth
         if check_decimals is not None:
             instrument.check_price_decimals, instrument.check_size_decimals = check_decimals
-        if rules is not None:
-            instrument.rules = rules
-            instrument.price_exponent = max(instrument.price_exponent, rules.price_exponent)
-            instrument.size_exponent = max(instrument.size_exponent, rules.size_exponent)
         fields = self._fields(instrument)
         if fields != instrument.fields:
             out.instrument(instrument.number, fields)
@@ -265,6 +268,15 @@ class InstrumentRegistry:
             lot=_scaled(instrument.lot, instrument.size_exponent),
             details=dict(instrument.details),
         )
+
+
+def _follows(instrument: Instrument, rules: VenueRules | None) -> bool:
+    """Whether the stream's last definition is of `rules`: one of another capture format may not be."""
+    fields = instrument.fields
+    if fields is None or rules is None or instrument.rules is not None:
+        return True
+    own = (fields.driver, fields.check_rule, fields.sequence_rule)
+    return own == (rules.driver, rules.check_rule, rules.sequence_rule)
 
 
 def _adopt(instrument: Instrument, listing: Listing) -> None:

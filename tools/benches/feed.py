@@ -9,6 +9,8 @@ import numpy as np
 
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
+from chronicle.etl.array_orders import ArrayOrderBook
+from chronicle.etl.kernels.events import index_records
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.kernels import itch
@@ -28,6 +30,7 @@ def run() -> Iterator[Figure]:
     """Yield the figures."""
     yield from _depth20()
     yield from _itch()
+    yield from _itch_book()
     for market in markets(*CAPTURES):
         yield Figure(f"feed.frames_per_s_{market.name}", market.frames / market.feed_seconds, "1/s", market.frames)
 
@@ -70,6 +73,34 @@ def _itch() -> Iterator[Figure]:
 
     datagrams()
     yield Figure("feed.itch_datagram_ns", best_ns(datagrams, 1) / len(frames), "ns", len(frames))
+
+
+def _itch_book() -> Iterator[Figure]:
+    """Messages of one stock to a book of orders: decoded, completed, and applied."""
+    day = ItchDay(seed=4, stocks=1).open().trade(ITCH_MESSAGES)
+    messages = [message for message in day.messages if chr(message[0]) in "AFECXDUPQ"]
+    data, numbers = np.frombuffer(framed(messages), dtype=np.uint8), np.ones(1 << 16, dtype=np.int64)
+    shapes, out = itch.shapes_of(MESSAGE_BYTES), np.zeros(1 << 16, dtype=np.uint64)
+    registers = np.zeros(itch.REGISTERS, dtype=np.int64)
+    starts, heads = np.empty(1 << 13, dtype=np.int64), np.empty((1 << 13, 5), dtype=np.int64)
+
+    def build() -> ArrayOrderBook:
+        book, orders = ArrayOrderBook(price_exponent=4), OrderTable()
+        registers[:] = 0
+        registers[itch.MESSAGES] = 2 * itch.UNTIL_END
+        status = itch.FULL
+        while status == itch.FULL:
+            registers[itch.WORDS] = 0
+            status = itch.decode_messages(data, shapes, numbers, registers, out)
+            orders.complete(out, int(registers[itch.WORDS]))
+            words = out[: orders.written].view(np.int64)
+            count = int(index_records(words, starts, heads))
+            starts[count] = len(words)
+            book.apply_records(words, starts, 0, count)
+        return book
+
+    assert len(build()) == len(day.orders), "the book is not what the flow left"
+    yield Figure("feed.itch_book_ns", best_ns(build, 9) / len(messages), "ns", len(messages))
 
 
 def _depth20() -> Iterator[Figure]:

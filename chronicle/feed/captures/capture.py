@@ -14,18 +14,20 @@ from chronicle.core.errors import ConfigError, DecodeError, NotFoundError
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.bybit import is_bybit, open_bybit
 from chronicle.feed.captures.cryptofeed import is_cryptofeed, open_cryptofeed
+from chronicle.feed.captures.dbn import is_dbn, open_dbn
 from chronicle.feed.captures.hftbacktest import is_hftbacktest, open_hftbacktest
 from chronicle.feed.captures.itch import is_itch, open_itch
 from chronicle.feed.captures.lobster import is_lobster, open_lobster
 from chronicle.feed.captures.merge import Stream, merge_streams
 from chronicle.feed.captures.pcap import is_pcap, open_pcap
+from chronicle.feed.captures.tardis import is_tardis, open_tardis
 from chronicle.feed.captures.text import first_lines
 from chronicle.feed.captures.wire import is_wire, open_wire
 from chronicle.feed.marks import Line
 
 __all__ = ["FORMATS", "Capture", "detect_format", "open_capture"]
 
-FORMATS: Final = ("bybit", "cryptofeed", "hftbacktest", "itch", "lobster", "pcap", "wire")
+FORMATS: Final = ("bybit", "cryptofeed", "dbn", "hftbacktest", "itch", "lobster", "pcap", "tardis", "wire")
 FILES_MAX: Final = 500
 """Files are open at the same time; more than this would exhaust descriptors."""
 
@@ -99,9 +101,13 @@ def detect_format(path: Path) -> str:
         return "lobster"
     if is_bybit(path):
         return "bybit"
+    if is_dbn(path):
+        return "dbn"
     if is_itch(path):
         return "itch"
     head = first_lines(path, 20)
+    if is_tardis(head):
+        return "tardis"
     if is_hftbacktest(head):
         return "hftbacktest"
     if is_cryptofeed(head):
@@ -157,10 +163,12 @@ def open_capture(
     openers: dict[str, Callable[[list[Path], str | None], tuple[list[Line], list[Stream]]]] = {
         "bybit": open_bybit,
         "cryptofeed": open_cryptofeed,
+        "dbn": open_dbn,
         "hftbacktest": open_hftbacktest,
         "itch": partial(open_itch, day=day),
         "lobster": open_lobster,
         "pcap": partial(open_pcap, notes=notes),
+        "tardis": open_tardis,
         "wire": open_wire,
     }
     opener = openers.get(format)

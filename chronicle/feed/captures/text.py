@@ -69,20 +69,19 @@ def first_lines(path: Path, count: int) -> list[bytes]:
     return found
 
 
-def read_chunks(path: Path) -> Iterator[bytes]:
-    """Yield the bytes of `path` in pieces of bounded size; zstd and gzip are told by their first bytes.
+def read_chunks(path: Path, skip: int = 0) -> Iterator[bytes]:
+    """Yield the bytes of `path` behind the first `skip`; zstd (all its frames) and gzip are told by how they begin.
 
     Raises
     ------
-    NotFoundError
-        When the file is not there.
-    DecodeError
-        After the bytes that could be read, when the compressed data are torn or damaged.
+    NotFoundError, DecodeError
+        As :func:`read_lines`.
     """
     try:
         with open(path, "rb") as file:
+            file.seek(skip)
             magic = file.read(4)
-            file.seek(0)
+            file.seek(skip)
             if magic == _ZSTD_MAGIC:
                 yield from _inflate_zstd(path, file)
             elif magic[:2] == _GZIP_MAGIC:
