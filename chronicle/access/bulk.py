@@ -20,7 +20,7 @@ from chronicle.access.segments import Segment
 from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.kernels.scan import record_offsets
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, Flag, GapState, Kind
-from chronicle.core.records import InstrumentFields, Record, snapshot_orders
+from chronicle.core.records import InstrumentFields, Record, snapshot_order_bytes
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.array_orders import ArrayOrderBook
 from chronicle.etl.order_book import OrderBook
@@ -202,8 +202,9 @@ class BulkBook:
     def load_orders(self, record: Record) -> None:
         """Append the orders of an ORDER_SNAPSHOT."""
         if self.orders is not None:
-            for side, rows in zip(("bid", "ask"), snapshot_orders(record.body), strict=True):
-                self.orders.load(rows, side)
+            start, middle, end = snapshot_order_bytes(record.body)
+            for side, part in (("bid", record.body[start:middle]), ("ask", record.body[middle:end])):
+                self.orders.load(np.frombuffer(part, dtype=np.int64).reshape(-1, 3), side)
 
     def _restate(self, record: Record) -> None:
         if self.orders is not None:

@@ -26,6 +26,8 @@ __all__ = ["ORDERS_MAX", "Order", "OrderBook", "OrderLevel", "Problem"]
 ORDERS_MAX = 1 << 20
 """Resting orders of one instrument; what comes beyond is refused (Problem.FULL)."""
 PRICE_LIMIT = 1 << 62
+_LOADED_SIZE = 1 << 61
+"""Sizes and totals up to here cannot overflow when they are added."""
 """Prices beyond this either way are none (DBN writes INT64_MAX for "no price")."""
 
 
@@ -239,9 +241,33 @@ class OrderBook:
         self._orders.clear()
 
     def load(self, orders: Iterable[tuple[int, int, int]], side: int | str) -> None:
-        """Append (order_id, price, size) of one side, in order of priority."""
+        """Append (order_id, price, size) of one side, in order of priority; what contradicts is refused as ever."""
+        rests = self._side(side)
+        assert rests is not None, "a snapshot's orders have a side"
+        held, queues, sign = self._orders, rests.queues, rests.sign
+        known = len(rests.keys)
         for order_id, price, size in orders:
-            self.add(order_id, side, price, size)
+            key = price * sign
+            queue = queues.get(key)
+            plain = order_id not in held and 0 < size <= _LOADED_SIZE and not _fault(price, size)
+            if not plain or len(held) >= ORDERS_MAX or (queue is not None and queue.size > _LOADED_SIZE):
+                self._settle(rests, known)
+                self.add(order_id, side, price, size)
+                known = len(rests.keys)
+                continue
+            if queue is None:
+                queue = queues[key] = _Queue()
+                rests.keys.append(key)
+            queue.sizes[order_id] = size
+            queue.size += size
+            held[order_id] = rests, key
+        self._settle(rests, known)
+
+    @staticmethod
+    def _settle(side: _Side, known: int) -> None:
+        """Bring keys behind the first `known` into their order."""
+        if len(side.keys) > known:
+            side.keys.sort()
 
     def redefine(self, *, price_exponent: int, size_exponent: int) -> None:
         """Take new exponents; every price and size is rescaled.

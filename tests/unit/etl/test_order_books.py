@@ -214,3 +214,17 @@ def test_records_outside_their_words_are_refused_before_the_kernel_sees_them() -
         ArrayOrderBook().apply_records(words[:-1], starts, 0, 1)
     with pytest.raises(RecordError):
         ArrayOrderBook().apply_records(words, starts, 0, 2)
+
+
+@given(st.lists(st.tuples(ids, prices, sizes), max_size=30), st.lists(st.tuples(ids, prices, sizes), max_size=30))
+def test_loading_a_snapshot_is_adding_its_orders_whatever_they_are(
+    bids: list[tuple[int, int, int]], asks: list[tuple[int, int, int]]
+) -> None:
+    naive, books = NaiveOrders(), (OrderBook(), ArrayOrderBook())
+    for side, code, orders in (("bid", BID, bids), ("ask", ASK, asks)):
+        for order_id, price, size in orders:
+            naive.apply("A", order_id, code, price, size)
+        for book in books:
+            book.load(orders, side)
+    for book in books:
+        check(book, naive)
