@@ -143,7 +143,7 @@ def render(rows: list[Row]) -> str:
         "`chronicle/feed/dialects/`. Each dialect was run against a server that plays that venue's recorded session;",
         "Kraken, OKX and Binance also against a simulated market with faults. Expect limits and addresses to need a",
         "look at the first live run, with `chronicle feed top` beside it. Bitget is spoken in version 1 of its",
-        "protocol, as recorded; Kraken too, and in version 2 at an address that ends in `/v2`, which no capture holds.",
+        "protocol, as recorded; Kraken too, and in version 2 (no capture holds it) at an address that ends in `/v2`.",
         "",
         "## What the captures gave",
         "",
