@@ -132,6 +132,32 @@ def test_redundant_lines_are_two_sources_and_who_was_first_is_counted(tmp_path: 
     assert queues == {"clean/kraken/btc_usd/book.q", "clean/kraken/btc_usd/book@1000.q"}
 
 
+def test_a_symbol_that_the_venue_does_not_list_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def captured() -> None:
+        async with SimulatedExchange(venue="okx", rate=0, pairs=DEFAULT_PAIRS[:1]) as exchange:
+            rest = f"http://127.0.0.1:{exchange.port}"
+            spec = FeedSpec("okx", exchange.url, ("okx:BTC-USDT", "okx:NOPE-USDT"), rest_url=rest)
+            session = FeedSession(tmp_path, [spec], settings=FAST, log=EventLog(SystemClock(), told.append))
+            stop = asyncio.Event()
+            task = asyncio.create_task(session.run(stop))
+            try:
+                await until(lambda: exchange.session_count == 1 and session.frames > 10, "the subscriptions")
+            finally:
+                stop.set()
+                await task
+
+    asyncio.run(captured())
+    assert [line.partition(" ")[2] for line in told if "unknown" in line] == [
+        "unknown_symbol venue=okx line=1 symbol=NOPE-USDT"
+    ]
+    errors = [
+        r.fields() for r in records(tmp_path) if r.kind == Kind.STATUS and r.fields()["code"] == StatusCode.ERROR
+    ]
+    assert errors, "the venue refused it, and the raw queue says so"
+
+
 def test_a_hole_of_one_line_is_no_hole_of_the_other(tmp_path: Path) -> None:
     async def play(exchange: SimulatedExchange, session: FeedSession) -> None:
         exchange.pump(200)
