@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from chronicle.access.book import Book
+    from chronicle.access.book import Book, BookOrder
     from chronicle.access.books import Books
     from chronicle.access.catalog import Coverage, Instrument
     from chronicle.access.explain import Explanation
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Book",
+    "BookOrder",
     "Books",
     "Coverage",
     "Event",
@@ -36,6 +37,7 @@ __all__ = [
 
 _HOMES = {
     "Book": "book",
+    "BookOrder": "book",
     "Books": "books",
     "Coverage": "catalog",
     "Event": "replay",

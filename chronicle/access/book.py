@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chronicle.access.cost import Cost
 from chronicle.core.decimals import text_stripped, to_decimal
+from chronicle.core.errors import ConfigError, NotFoundError
 from chronicle.core.layout import NONE
 from chronicle.core.times import format_ns
 
-__all__ = ["Book"]
+if TYPE_CHECKING:
+    from chronicle.etl.array_orders import ArrayOrderBook
+    from chronicle.etl.order_book import Order, OrderBook
+
+__all__ = ["Book", "BookOrder"]
+
+
+@dataclass(frozen=True, slots=True)
+class BookOrder:
+    """A resting order: what is left of it, and the size `ahead` of it in the queue at its price; all exact."""
+
+    order_id: int
+    side: str
+    price: Decimal
+    size: Decimal
+    ahead: Decimal
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; numbers as exact decimal text."""
+        texts = {name: _text(getattr(self, name)) for name in ("price", "size", "ahead")}
+        return {"order_id": str(self.order_id), "side": self.side} | texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,8 @@ class Book:
         Of the last event applied: queue, lane, segment, place, index, and raw_queue, raw_index.
     cost : Cost
         Segments opened, bytes read, deltas replayed.
+    bid_counts, ask_counts : tuple of int
+        Orders at each level, where the venue tells orders (L3); else empty.
     """
 
     symbol: str
@@ -59,6 +82,55 @@ class Book:
     complete_to: int | None = None
     source: dict[str, Any] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    bid_counts: tuple[int, ...] = ()
+    ask_counts: tuple[int, ...] = ()
+    order_book: OrderBook | ArrayOrderBook | None = field(default=None, repr=False, compare=False)
+
+    def orders(self, side: str) -> list[BookOrder]:
+        """Return the resting orders of a side (``bid`` or ``ask``) at the levels of this book, in order of priority.
+
+        Raises
+        ------
+        ConfigError
+            When `side` is neither.
+        NotFoundError
+            When the venue tells levels only.
+
+        Examples
+        --------
+        >>> book = store.book("cme:ESM4", depth=1)                                      # doctest: +SKIP
+        >>> for order in book.orders("bid"):                                            # doctest: +SKIP
+        ...     print(order.order_id, order.price, order.size, order.ahead)
+        """
+        if side not in ("bid", "ask"):
+            raise ConfigError("a book has two sides", expected="bid or ask", found=side)
+        count = len(self.bid_levels if side == "bid" else self.ask_levels)
+        return [self._order(order) for order in self._orders().orders(side, count)]
+
+    def order(self, order_id: int) -> BookOrder | None:
+        """Return one resting order, at whatever level it is; None when it does not rest."""
+        found = self._orders().order(order_id)
+        return None if found is None else self._order(found)
+
+    def _orders(self) -> OrderBook | ArrayOrderBook:
+        if self.order_book is None:
+            raise NotFoundError(
+                f"the orders of {self.symbol} are not known",
+                expected="an instrument whose venue sends orders (INSTRUMENT driver ORDER)",
+                found="levels only",
+                hint="bids and asks have the levels",
+            )
+        return self.order_book
+
+    def _order(self, order: Order) -> BookOrder:
+        price, size = self.price_exponent, self.size_exponent
+        return BookOrder(
+            order.order_id,
+            order.side,
+            to_decimal(order.price, price),
+            to_decimal(order.size, size),
+            to_decimal(order.ahead, size),
+        )
 
     @property
     def bids(self) -> list[tuple[Decimal, Decimal]]:
@@ -154,3 +226,8 @@ class Book:
             rows.append(f"<tr>{cells}</tr>")
         head = "<tr><th>bid size</th><th>bid</th><th>ask</th><th>ask size</th></tr>"
         return f"<table><caption>{escape(self._headline())}</caption>{head}{''.join(rows)}</table>"
+
+
+def _text(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chronicle.access.cost import Cost
 from chronicle.access.frames import Chunk, Column, Columnar, Decimals
-from chronicle.access.sampling import exponents_in, sample
+from chronicle.access.sampling import by_order_in, exponents_in, sample
 from chronicle.access.segments import Shelf
 from chronicle.core.layout import BookStatus
 
@@ -24,7 +24,8 @@ class Books(Columnar):
 
     Columns: ``ts_recv`` (of the event; on a grid, the grid's time), ``ts_event`` (of the last event applied),
     ``status``, and ``bid_price, bid_size, ask_price, ask_size`` of shape (rows, depth), best first. A level that is
-    not there has no price (NaN; INT64_MIN as a mantissa) and size 0.
+    not there has no price (NaN; INT64_MIN as a mantissa) and size 0. A book made of orders (L3) also has
+    ``bid_orders`` and ``ask_orders``, how many there are at each level; a snapshot of orders gives no row.
 
     Attributes
     ----------
@@ -57,13 +58,17 @@ class Books(Columnar):
             Column("ask_price", "price", width=depth),
             Column("ask_size", "size", width=depth),
         )
+        self._planes: tuple[str, ...] = _LEVELS
+        if by_order_in(shelf, symbol, start, end):
+            self._planes += _ORDERS
+            self.columns += tuple(Column(name, width=depth) for name in _ORDERS)
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self._columns()["ts_recv"])
 
     def __getattr__(self, name: str) -> NDArray[Any]:
-        if name.startswith("_") or name not in {"ts_recv", "ts_event", "status", *_LEVELS}:
+        if name.startswith("_") or name not in {"ts_recv", "ts_event", "status", *self._planes}:
             raise AttributeError(f"Books has no column {name!r}")
         return self._columns()[name]
 
@@ -83,13 +88,15 @@ class Books(Columnar):
             depth=self.depth,
             exponents=exponents,
             cost=self.cost,
+            planes=len(self._planes),
         ):
             yield {
                 "ts_recv": rows.times[:, 0],
                 "ts_event": rows.times[:, 1],
                 "status": rows.states,
-                **{name: np.ascontiguousarray(rows.prices[plane]) for plane, name in enumerate(_LEVELS)},
+                **{name: np.ascontiguousarray(rows.prices[plane]) for plane, name in enumerate(self._planes)},
             }
 
 
+_ORDERS = ("bid_orders", "ask_orders")
 _LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from chronicle.access.cost import Cost
 from chronicle.access.kernels import books as kernel
+from chronicle.access.kernels import orders as order_kernel
 from chronicle.access.ladder import Ladder, drives
 from chronicle.access.segments import Segment
 from chronicle.core.errors import CorruptionError, RangeError
-from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, GapState, Kind
-from chronicle.core.records import InstrumentFields, Record
+from chronicle.core.kernels.scan import record_offsets
+from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, Flag, GapState, Kind
+from chronicle.core.records import InstrumentFields, Record, snapshot_order_bytes
 from chronicle.etl.array_book import ArrayBook
+from chronicle.etl.array_orders import ArrayOrderBook
+from chronicle.etl.order_book import OrderBook
 from chronicle.etl.status import BookTrust
 
 __all__ = ["BulkBook", "Rows", "replay_to"]
@@ -28,17 +32,18 @@ _TRUSTED = (int(BookStatus.OK), int(BookStatus.CROSSED))
 
 
 class Rows:
-    """Room for rows: times int64[n, 2] (ts_recv, ts_event), states uint8[n], prices int64[4, n, depth].
+    """Room for rows: times int64[n, 2] (ts_recv, ts_event), states uint8[n], prices int64[4 or 6, n, depth].
 
-    The four planes are bid price, bid size, ask price, ask size (mantissas of the target exponents once scaled).
+    The planes are bid price, bid size, ask price, ask size (mantissas of the target exponents once scaled), and for
+    books of orders the number of orders at each bid and ask.
     """
 
     __slots__ = ("count", "prices", "scaled", "states", "times")
 
-    def __init__(self, capacity: int, depth: int) -> None:
+    def __init__(self, capacity: int, depth: int, *, planes: int = 4) -> None:
         self.times: NDArray[np.int64] = np.empty((capacity, 2), dtype=np.int64)
         self.states: NDArray[np.uint8] = np.empty(capacity, dtype=np.uint8)
-        self.prices: NDArray[np.int64] = np.empty((4, capacity, depth), dtype=np.int64)
+        self.prices: NDArray[np.int64] = np.zeros((planes, capacity, depth), dtype=np.int64)
         self.count = 0
         self.scaled = 0
 
@@ -107,6 +112,8 @@ class BulkBook:
         every: int,
     ) -> None:
         self.book = ArrayBook()
+        self.orders: ArrayOrderBook | None = None
+        """Instead of `book`, where orders drive it."""
         self.trust = BookTrust()
         self.rows = rows
         self.snapshot_ts = NONE
@@ -138,7 +145,10 @@ class BulkBook:
 
     def take_over(self, ladder: Ladder) -> None:
         """Start from the state of `ladder`."""
-        if any(ladder.levels.count()):
+        if self.orders is not None and ladder.orders is not None:
+            for side in ("bid", "ask"):
+                self.orders.load(ladder.orders.rows(side), side)
+        elif any(ladder.levels.count()) and not isinstance(ladder.levels, OrderBook | ArrayOrderBook):
             bids, asks = ladder.levels.depth(INT64_MAX)
             floor, ceiling = ladder.levels.bounds()
             self.book.load(bids, asks, bid_floor=floor, ask_ceiling=ceiling)
@@ -149,7 +159,8 @@ class BulkBook:
     def hand_over(self, ladder: Ladder) -> None:
         """Give the state to `ladder`."""
         self._registers_to_trust()
-        ladder.levels, ladder.trust, ladder.definition = self.book, self.trust, self.definition
+        ladder.levels, ladder.orders = self.book if self.orders is None else self.orders, self.orders
+        ladder.trust, ladder.definition = self.trust, self.definition
         ladder.snapshot_ts = self.snapshot_ts
         ladder.deltas += self.deltas
 
@@ -174,12 +185,32 @@ class BulkBook:
         return int(self._reg[kernel.LAST_AT]), int(self._reg[kernel.LAST_RECORD])
 
     def load(self, record: Record) -> None:
-        """Start from a BOOK_SNAPSHOT."""
-        self.book.load_snapshot_record(record.data)
+        """Start from a BOOK_SNAPSHOT (and the ORDER_SNAPSHOT records of :meth:`load_orders`)."""
+        self._restate(record)
         self.snapshot_ts = record.ts_recv
         self.trust.follow(record, self.definition)
         self._reg[kernel.TS_EVENT] = record.ts_event
         self._trust_to_registers()
+
+    def open_with(self, book: Record | None, orders: list[Record]) -> None:
+        """Start from what a segment's prologue holds."""
+        if book is not None:
+            self.load(book)
+            for record in orders:
+                self.load_orders(record)
+
+    def load_orders(self, record: Record) -> None:
+        """Append the orders of an ORDER_SNAPSHOT."""
+        if self.orders is not None:
+            start, middle, end = snapshot_order_bytes(record.body)
+            for side, part in (("bid", record.body[start:middle]), ("ask", record.body[middle:end])):
+                self.orders.load(np.frombuffer(part, dtype=np.int64).reshape(-1, 3), side)
+
+    def _restate(self, record: Record) -> None:
+        if self.orders is not None:
+            self.orders.clear()
+        else:
+            self.book.load_snapshot_record(record.data)
 
     def taken(self, count: int) -> None:
         """Note that the first `count` rows were taken away."""
@@ -193,24 +224,10 @@ class BulkBook:
         CorruptionError
             At a record whose length is impossible.
         """
-        rows = self.rows
         while True:
-            why, position, rows.count = kernel.replay(
-                self.book.levels,
-                self.book.counts,
-                self._reg,
-                words,
-                position,
-                self._first_ts,
-                self._end_ts,
-                self._every,
-                rows.times,
-                rows.states,
-                rows.prices,
-                rows.count,
-            )
+            why, position = self._step(words, position)
             if why == kernel.ROOM:
-                self.book.reserve(int(self.book.counts.max()) + 1)
+                self._make_room()
             elif why == kernel.SPECIAL:
                 self._special(_record_at(words, position), position)
             elif why == kernel.BAD:
@@ -219,20 +236,39 @@ class BulkBook:
                 self._scale()
                 return why, position
 
+    def _step(self, words: NDArray[np.int64], position: int) -> tuple[int, int]:
+        """Run the kernel of what drives the book until it stops; return (why, position)."""
+        rows, ends = self.rows, (self._first_ts, self._end_ts, self._every)
+        out = (self.rows.times, self.rows.states, self.rows.prices)
+        if self.orders is None:
+            book = (self.book.levels, self.book.counts)
+            why, position, rows.count = kernel.replay(*book, self._reg, words, position, *ends, *out, rows.count)
+            return int(why), int(position)
+        starts = record_offsets(words[position:].view(np.uint8)) >> 3
+        starts = np.append(starts + position, len(words))
+        parts = self.orders.flat_parts()
+        why, position, rows.count = order_kernel.replay_orders(
+            *parts, self._reg, words, starts, *ends, *out, rows.count
+        )
+        return int(why), int(position)
+
+    def _make_room(self) -> None:
+        if self.orders is not None:
+            self.orders.make_room()
+        else:
+            self.book.reserve(int(self.book.counts.max()) + 1)
+
     def fill(self, until_ts: int, known_ts: int) -> bool:
         """Write the grid rows below `until_ts` that fit; behind `known_ts` they are stale. Return whether all fit."""
         rows, start = self.rows, self.rows.count
-        rows.count = kernel.fill(
-            self.book.levels,
-            self.book.counts,
-            self._reg,
-            until_ts,
-            self._every,
-            rows.times,
-            rows.states,
-            rows.prices,
-            rows.count,
-        )
+        out = (rows.times, rows.states, rows.prices)
+        if self.orders is None:
+            book = (self.book.levels, self.book.counts)
+            rows.count = kernel.fill(*book, self._reg, until_ts, self._every, *out, rows.count)
+        else:
+            _, _, queues, ends, _, levels, counts, _, _ = self.orders.flat_parts()
+            held = (queues, ends, levels, counts)
+            rows.count = order_kernel.fill_orders(*held, self._reg, until_ts, self._every, *out, rows.count)
         self._scale()
         fresh = slice(start, rows.count)
         late = (rows.times[fresh, 0] > known_ts) & np.isin(rows.states[fresh], _TRUSTED)
@@ -250,6 +286,8 @@ class BulkBook:
     def hole_ended(self) -> None:
         """Forget the book and its trust: what follows starts from a snapshot."""
         self.book.clear()
+        if self.orders is not None:
+            self.orders.clear()
         self.trust = BookTrust()
         self._reg[kernel.GAP_FROM] = INT64_MAX
         self._reg[kernel.PROVEN_ROW] = self.rows.count
@@ -262,14 +300,16 @@ class BulkBook:
             self._scale()
             self._define(InstrumentFields.unpack(record.body))
         elif record.kind == Kind.BOOK_SNAPSHOT:
-            self.book.load_snapshot_record(record.data)
+            self._restate(record)
             self.snapshot_ts = record.ts_recv
             if drives(record):
-                self._reg[kernel.TS_RECV], self._reg[kernel.TS_EVENT] = record.ts_recv, record.ts_event
-                self._reg[kernel.EVENT_DRIVEN] = 1
-                self._reg[kernel.LAST_AT] = position
-                self._reg[kernel.LAST_RECORD] = self._reg[kernel.RECORDS]
-                self._reg[kernel.PROVEN_ROW] = self.rows.count
+                self._driven(record, position)
+        elif record.kind == Kind.ORDER_SNAPSHOT:
+            self.load_orders(record)
+        elif record.kind == Kind.ORDER and self.orders is not None:
+            self.orders.apply(record)
+            self._reg[kernel.DELTAS] += 1
+            self._driven(record, position)
         elif record.kind == Kind.GAP and record.fields()["state"] == GapState.OPEN:
             self.gap_from(record.fields()["last_good_ts"])
         was_in_gap = self.trust.in_gap
@@ -280,10 +320,23 @@ class BulkBook:
         self._trust_to_registers()
         self._reg[kernel.CONTENT_DONE] = 1
 
+    def _driven(self, record: Record, position: int) -> None:
+        """Note a driving record that the kernel left alone; a venue's snapshot in orders gives no row."""
+        reg = self._reg
+        reg[kernel.TS_RECV], reg[kernel.TS_EVENT] = record.ts_recv, record.ts_event
+        if record.kind != Kind.ORDER or not record.flags & Flag.SNAPSHOT:
+            reg[kernel.EVENT_DRIVEN] = 1
+        reg[kernel.LAST_AT], reg[kernel.LAST_RECORD] = position, reg[kernel.RECORDS]
+        reg[kernel.PROVEN_ROW] = self.rows.count
+
     def _define(self, definition: InstrumentFields) -> None:
         self.definition = definition
-        self.book.price_exponent = definition.price_exponent
-        self.book.size_exponent = definition.size_exponent
+        if (definition.driver == Kind.ORDER) != (self.orders is not None):
+            self.orders = ArrayOrderBook() if definition.driver == Kind.ORDER else None
+            self.book.clear()
+        for book in (self.book, self.orders):
+            if book is not None:
+                book.price_exponent, book.size_exponent = definition.price_exponent, definition.size_exponent
         self.book.book_depth = definition.book_depth
         self._reg[kernel.RULE] = definition.sequence_rule
         self._reg[kernel.DEPTH_LIMIT] = definition.book_depth

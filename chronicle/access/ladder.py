@@ -6,22 +6,27 @@ in bulk, and the tests hold the two against one another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from chronicle.core import layout
 from chronicle.core.errors import CorruptionError
-from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, BookStatus, Flag, Kind, Origin
-from chronicle.core.records import InstrumentFields, Record, SnapshotFields
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, Action, BookStatus, Flag, Kind, Origin
+from chronicle.core.records import InstrumentFields, Record, SnapshotFields, snapshot_orders
 from chronicle.etl.book import Book as Levels
+from chronicle.etl.order_book import OrderBook
 from chronicle.etl.status import BookTrust
 
 if TYPE_CHECKING:
     from chronicle.etl.array_book import ArrayBook
+    from chronicle.etl.array_orders import ArrayOrderBook
 
 __all__ = ["Ladder", "drives"]
 
 _UNDEFINED = InstrumentFields(0, 0)
+_OF_ORDERS = frozenset({Kind.BOOK_DELTA, Kind.ORDER, Kind.ORDER_SNAPSHOT})
+"""What concerns a book of orders; BOOK_DELTA, what another feed says of its levels, changes nothing in it."""
 
 
 def drives(record: Record) -> bool:
@@ -33,6 +38,8 @@ def drives(record: Record) -> bool:
 
 _HEAD = Struct("<IHBBq")
 _LEVEL = Struct("<qq")
+_ORDER = Struct("<QqqB")
+_CLEAR = int(Action.CLEAR)
 _LAST = int(Flag.LAST)
 
 
@@ -64,7 +71,9 @@ class Ladder:
     definition : InstrumentFields
         Exponents and rules in force.
     levels : chronicle.etl.book.Book or chronicle.etl.array_book.ArrayBook
-        The levels, as mantissas of the definition's exponents.
+        The levels, as mantissas of the definition's exponents. Where ORDER drives the book, `orders`.
+    orders : chronicle.etl.OrderBook, chronicle.etl.ArrayOrderBook or None
+        The same object, where ORDER drives the book.
     trust : BookTrust
         How far they are to be trusted.
     snapshot_ts : int
@@ -72,13 +81,14 @@ class Ladder:
     last : Record or None
         The last driving record that was applied.
     deltas : int
-        BOOK_DELTA records applied.
+        Records applied that changed the book.
     """
 
-    __slots__ = ("definition", "deltas", "last", "levels", "snapshot_ts", "trust")
+    __slots__ = ("definition", "deltas", "last", "levels", "orders", "snapshot_ts", "trust")
 
     def __init__(self, definition: InstrumentFields | None = None) -> None:
-        self.levels: Levels | ArrayBook = Levels()
+        self.levels: Levels | ArrayBook | OrderBook | ArrayOrderBook = Levels()
+        self.orders: OrderBook | ArrayOrderBook | None = None
         self.trust = BookTrust()
         self.snapshot_ts = NONE
         self.last: Record | None = None
@@ -89,23 +99,49 @@ class Ladder:
     def define(self, definition: InstrumentFields) -> None:
         """Take a definition; the levels are restated by the snapshot that follows a redefinition."""
         self.definition = definition
+        if (definition.driver == Kind.ORDER) != (self.orders is not None):
+            self.orders = OrderBook() if definition.driver == Kind.ORDER else None
+            self.levels = Levels() if self.orders is None else self.orders
         self.levels.price_exponent = definition.price_exponent
         self.levels.size_exponent = definition.size_exponent
         self.levels.book_depth = definition.book_depth
 
     def load(self, record: Record) -> None:
         """Replace the levels by those of a BOOK_SNAPSHOT, and take its word on trust."""
-        fields = SnapshotFields.unpack(record.body)
-        self.levels.load(fields.bids, fields.asks, bid_floor=fields.bid_floor, ask_ceiling=fields.ask_ceiling)
+        if self.orders is not None:
+            self.orders.clear()
+        else:
+            self._load_levels(record)
         self.snapshot_ts = record.ts_recv
         self.trust.follow(record, self.definition)
+
+    def load_orders(self, record: Record) -> None:
+        """Append the orders of an ORDER_SNAPSHOT to those of the snapshot that it follows."""
+        if self.orders is not None:
+            for side, rows in zip(("bid", "ask"), snapshot_orders(record.body), strict=True):
+                self.orders.load(rows, side)
+
+    def open_with(self, book: Record | None, orders: Sequence[Record]) -> None:
+        """Start from what a segment's prologue holds: the book at its start, no event applied yet."""
+        if book is not None:
+            self.load(book)
+            for record in orders:
+                self.load_orders(record)
+            self.last = None
+
+    def _load_levels(self, record: Record) -> None:
+        fields = SnapshotFields.unpack(record.body)
+        levels = cast("Levels | ArrayBook", self.levels)
+        levels.load(fields.bids, fields.asks, bid_floor=fields.bid_floor, ask_ceiling=fields.ask_ceiling)
 
     def apply(self, record: Record) -> None:
         """Apply one record of a clean book queue."""
         kind = record.kind
-        if kind == Kind.BOOK_DELTA:
+        if self.orders is not None and kind in _OF_ORDERS:
+            self._apply_to_orders(self.orders, record)
+        elif kind == Kind.BOOK_DELTA:
             price, size, _, _ = layout.BOOK_DELTA_BODY.unpack_from(record.data, HEADER_BYTES)
-            self.levels.apply(record.side, price, size)
+            cast("Levels | ArrayBook", self.levels).apply(record.side, price, size)
             self.trust.follow(record, self.definition)
             self.deltas += 1
             self.last = record
@@ -121,6 +157,15 @@ class Ladder:
             self.trust.follow(record, self.definition)
         if record.is_last:
             self.levels.truncate()
+
+    def _apply_to_orders(self, orders: OrderBook | ArrayOrderBook, record: Record) -> None:
+        if record.kind == Kind.ORDER:
+            orders.apply(record)
+            self.trust.follow(record, self.definition)
+            self.deltas += 1
+            self.last = record
+        elif record.kind == Kind.ORDER_SNAPSHOT:
+            self.load_orders(record)
 
     def replay(self, data: memoryview, index: int, target: int) -> tuple[int, int, int]:
         """Apply the events of `data` (whole ones, the first at record `index`) with ts_recv <= `target`.
@@ -143,7 +188,14 @@ class Ladder:
             if kind == Kind.ROLL:
                 position += length
                 continue
-            if kind == Kind.BOOK_DELTA:
+            if self.orders is not None and kind == Kind.ORDER:
+                order_id, price, size, action = _ORDER.unpack_from(data, position + HEADER_BYTES)
+                self.orders.change(action, order_id, side, price, size)
+                if action == _CLEAR or self.trust.line_lost or not self.trust.verified_by:
+                    self.trust.follow(Record(data[position : position + length]), self.definition)
+                changes.at, changes.index = position, index + count
+                self.deltas += 1
+            elif kind == Kind.BOOK_DELTA and self.orders is None:
                 changes.add(side, *_LEVEL.unpack_from(data, position + HEADER_BYTES))
                 changes.at, changes.index = position, index + count
                 if self.trust.line_lost or not self.trust.verified_by:
@@ -164,11 +216,14 @@ class Ladder:
         """Bring collected deltas into the levels."""
         if changes.at == NONE:
             return
-        if isinstance(self.levels, Levels):
+        if self.orders is not None:
+            pass  # orders are in already: only their last place is noted here
+        elif isinstance(self.levels, Levels):
             self.levels.apply_many(changes.sides, changes.prices, changes.sizes)
         else:
+            levels = cast("ArrayBook", self.levels)
             for change in zip(changes.sides, changes.prices, changes.sizes, strict=True):
-                self.levels.apply(*change)
+                levels.apply(*change)
         self.deltas += len(changes.sides)
         length, *_ = _HEAD.unpack_from(data, changes.at)
         self.last = Record(data[changes.at : changes.at + length], changes.index)
@@ -181,6 +236,13 @@ class Ladder:
     def best(self, depth: int | None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Return the best `depth` levels of each side (None: all) as (price, size) mantissas, best first."""
         return self.levels.depth(INT64_MAX if depth is None else depth)
+
+    def counts(self, depth: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return how many orders each of the best `depth` levels holds; empty for a book that is none of orders."""
+        if self.orders is None:
+            return (), ()
+        bids, asks = self.orders.levels(INT64_MAX if depth is None else depth)
+        return tuple(level[2] for level in bids), tuple(level[2] for level in asks)
 
     def complete_range(self) -> tuple[int | None, int | None]:
         """Return the price mantissas between which the book is complete; None without bound."""

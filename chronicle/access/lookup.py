@@ -187,10 +187,7 @@ def _start(segment: Segment, target: int) -> tuple[int, int, Ladder]:
         position = table.snapshots[nearest]
         return table.offset[position], table.index[position], Ladder(segment.definition_at(table.offset[position]))
     ladder = Ladder(segment.definition_at(segment.data_offset))
-    opening = segment.prologue_record("book")
-    if opening is not None:
-        ladder.load(opening)
-        ladder.last = None
+    ladder.open_with(segment.prologue_record("book"), segment.prologue_orders())
     return segment.data_offset, segment.info.base_index, ladder
 
 
@@ -237,6 +234,7 @@ def _gap_ahead(
 def _answer(symbol: str, found: LaneBook, at: int, depth: int | None, cost: Cost) -> Book:
     ladder, definition, last = found.ladder, found.ladder.definition, found.ladder.last
     bids, asks = ladder.best(depth)
+    counts = ladder.counts(depth)
     low, high = ladder.complete_range()
     age = NONE if ladder.snapshot_ts == NONE else max(0, at - ladder.snapshot_ts)
     return Book(
@@ -255,6 +253,9 @@ def _answer(symbol: str, found: LaneBook, at: int, depth: int | None, cost: Cost
         complete_to=high,
         source=_source(found, last),
         cost=cost,
+        bid_counts=counts[0],
+        ask_counts=counts[1],
+        order_book=ladder.orders,
     )
 
 

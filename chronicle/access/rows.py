@@ -15,10 +15,19 @@ from chronicle.access.kernels.select import select
 from chronicle.access.lanes import Lane
 from chronicle.access.segments import Segment, Shelf
 from chronicle.core.errors import CorruptionError, RangeError
-from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Side
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Action, Flag, Kind, Side
 from chronicle.storage.archive import COLUMN_NAMES, Stretch
 
-__all__ = ["CHANNEL_KINDS", "FIELDS", "KIND_WORDS", "SIDE_WORDS", "STATE_WORDS", "TIMEFRAME_WORDS", "lane_rows"]
+__all__ = [
+    "ACTION_WORDS",
+    "CHANNEL_KINDS",
+    "FIELDS",
+    "KIND_WORDS",
+    "SIDE_WORDS",
+    "STATE_WORDS",
+    "TIMEFRAME_WORDS",
+    "lane_rows",
+]
 
 KIND_WORDS = ("delta", "snapshot", "order", "trade", "quote", "candle")
 _KINDS = {
@@ -39,6 +48,12 @@ CHANNEL_KINDS = {
 TIMEFRAME_WORDS = ("1s", "1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "other")
 _TIMEFRAME_SECONDS = np.array([1, 60, 300, 900, 1_800, 3_600, 14_400, 86_400, 604_800], dtype=np.int64)
 STATE_WORDS = ("none", "closed", "partial")
+ACTION_WORDS = ("none", "add", "cancel", "fill", "modify", "clear", "trade", "other")
+_ACTION_CODES = np.full(256, len(ACTION_WORDS) - 1, dtype=np.uint8)
+for _code, _value in enumerate(
+    (Action.NONE, Action.ADD, Action.CANCEL, Action.FILL, Action.MODIFY, Action.CLEAR, Action.TRADE)
+):
+    _ACTION_CODES[_value] = _code
 SIDE_WORDS = ("none", "bid", "ask")
 _SIDE_CODES = np.zeros(256, dtype=np.uint8)
 _SIDE_CODES[Side.BID], _SIDE_CODES[Side.ASK] = 1, 2
@@ -162,6 +177,23 @@ def _vwap(window: Window) -> NDArray[Any]:
     return vwap
 
 
+def _order_id(window: Window) -> NDArray[Any]:
+    """Return the order's id, 0 where a row is no order."""
+    numbers: NDArray[Any] = np.where(_is_order(window), window.words[window.at + 6], 0).view(np.uint64)
+    return numbers
+
+
+def _action(window: Window) -> NDArray[Any]:
+    of_order = _is_order(window)
+    codes = _ACTION_CODES[window.words[np.where(of_order, window.at + 9, window.at)] & 0xFF]
+    return np.where(of_order, codes, 0).astype(np.uint8)
+
+
+def _is_order(window: Window) -> NDArray[Any]:
+    found: NDArray[Any] = (window.word(0) >> 32) & 0xFFFF == Kind.ORDER
+    return found
+
+
 def _flags(window: Window) -> NDArray[Any]:
     stored = ((window.word(0) >> 48) & (0xFF & ~int(Flag.LAST))).astype(np.uint8)
     return stored | (window.last << 7)
@@ -174,6 +206,8 @@ FIELDS: dict[str, Reader] = {
     "side": _side,
     "flags": _flags,
     "sequence": lambda w: w.word(5),
+    "order_id": _order_id,
+    "action": _action,
     "index": lambda w: w.index,
     "source": lambda w: ((w.word(4) >> 32) & 0xFFFF).astype(np.int32),
     "source_index": lambda w: w.word(3),

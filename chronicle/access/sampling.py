@@ -18,7 +18,7 @@ from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, NONE, GapState, Kind
 from chronicle.core.source import SegmentInfo
 
-__all__ = ["exponents_in", "sample"]
+__all__ = ["by_order_in", "exponents_in", "sample"]
 
 ROWS_MAX = 65_536
 ROWS_BYTES_MAX = 16 << 20
@@ -37,8 +37,28 @@ def exponents_in(shelf: Shelf, symbol: str, channel: str, start: int | None, end
     return price, size
 
 
+def by_order_in(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> bool:
+    """Return whether the book of `symbol` is made of orders somewhere in [start, end)."""
+    return any(
+        fields.driver == Kind.ORDER
+        for lane in lanes_of(shelf, symbol, "book")
+        for info in shelf.segments(lane.queue)
+        if (start is None or info.ts_last >= start) and (end is None or info.ts_first < end)
+        for _, fields in shelf.open(info).definitions()
+    )
+
+
 def sample(
-    shelf: Shelf, symbol: str, start: int, end: int, *, every: int, depth: int, exponents: tuple[int, int], cost: Cost
+    shelf: Shelf,
+    symbol: str,
+    start: int,
+    end: int,
+    *,
+    every: int,
+    depth: int,
+    exponents: tuple[int, int],
+    cost: Cost,
+    planes: int = 4,
 ) -> Iterator[Rows]:
     """Yield the rows of `symbol` in [start, end): one per event (`every` = 0), or one per grid time.
 
@@ -53,10 +73,11 @@ def sample(
         until = min(end, turn.end_ts)
         if every:
             steps = -(-(until - position) // every)
-            yield from _Run(shelf, turn, position, until, every, depth, exponents, cost).batches()
+            yield from _Run(shelf, turn, position, until, every, depth, exponents, cost, planes).batches()
             position += steps * every
         else:
-            yield from _Run(shelf, turn, max(start, turn.start_ts), until, 0, depth, exponents, cost).batches()
+            first = max(start, turn.start_ts)
+            yield from _Run(shelf, turn, first, until, 0, depth, exponents, cost, planes).batches()
         if position >= end:
             return
 
@@ -74,11 +95,12 @@ class _Run:
         depth: int,
         exponents: tuple[int, int],
         cost: Cost,
+        planes: int,
     ) -> None:
         self._shelf, self._lane, self._cost = shelf, turn.lane, cost
         self._start, self._end, self._every = start, end, every
-        capacity = max(ROWS_MIN, min(ROWS_MAX, ROWS_BYTES_MAX // (32 * depth + 17)))
-        self._rows = Rows(capacity, depth)
+        capacity = max(ROWS_MIN, min(ROWS_MAX, ROWS_BYTES_MAX // (8 * planes * depth + 17)))
+        self._rows = Rows(capacity, depth, planes=planes)
         self._exponents = exponents
 
     def batches(self) -> Iterator[Rows]:
@@ -137,9 +159,8 @@ class _Run:
             end_ts=self._end,
             every=self._every,
         )
-        opening = segment.prologue_record("book") if nearest < 0 else None
-        if opening is not None:
-            book.load(opening)
+        if nearest < 0:
+            book.open_with(segment.prologue_record("book"), segment.prologue_orders())
         return offset, index, book
 
     def _across_hole(self, book: BulkBook, segment: Segment, last_ts: int) -> Iterator[Rows]:
@@ -151,9 +172,7 @@ class _Run:
             yield self._rows.take(count)
             book.taken(count)
         book.hole_ended()
-        opening = segment.prologue_record("book")
-        if opening is not None:
-            book.load(opening)
+        book.open_with(segment.prologue_record("book"), segment.prologue_orders())
 
     def _full(
         self,

@@ -11,6 +11,7 @@ from chronicle.access.frames import Chunk, Column, Columnar, Decimals
 from chronicle.access.lanes import REDUNDANT_STEP, lanes_of
 from chronicle.access.merge import cut_at_events, merge_by_time
 from chronicle.access.rows import (
+    ACTION_WORDS,
     CHANNEL_KINDS,
     KIND_OF_WORD,
     KIND_WORDS,
@@ -19,7 +20,7 @@ from chronicle.access.rows import (
     TIMEFRAME_WORDS,
     lane_rows,
 )
-from chronicle.access.sampling import exponents_in
+from chronicle.access.sampling import by_order_in, exponents_in
 from chronicle.access.segments import Shelf
 from chronicle.core.errors import ConfigError
 
@@ -70,6 +71,10 @@ _CHANNELS: dict[str, tuple[Column, ...]] = {
         *_LINEAGE,
     ),
 }
+_ON_REQUEST: dict[str, tuple[Column, ...]] = {
+    "book": (Column("order_id", dtype="<u8"), Column("action", "word", "u1", ACTION_WORDS))
+}
+"""Columns that a scan has only when they are named."""
 _DEFAULT_KINDS = {"book": ("delta", "snapshot"), "trade": ("trade",), "quote": ("quote",), "candle": ("candle",)}
 
 
@@ -108,24 +113,30 @@ class Scan(Columnar):
         decimals: Decimals,
     ) -> None:
         names = tuple(columns) if columns is not None else columns_of(channel)
-        unknown = [name for name in names if name not in columns_of(channel)]
+        known = {column.name: column for column in (*_CHANNELS[channel], *_ON_REQUEST.get(channel, ()))}
+        unknown = [name for name in names if name not in known]
         if unknown or not names:
             raise ConfigError(
                 f"the channel {channel!r} has no column {unknown[0]!r}" if unknown else "a scan needs a column",
-                expected=", ".join(columns_of(channel)),
+                expected=", ".join(known),
                 found=", ".join(unknown) or "none",
             )
         self.symbols, self.channel, self.start, self.end = tuple(symbols), channel, start, end
         self.decimals = decimals
         self.kinds = _checked_kinds(channel, kinds)
+        self._by_order = frozenset(
+            symbol
+            for symbol in self.symbols
+            if channel == "book" and kinds is None and by_order_in(shelf, symbol, start, end)
+        )
+        """Symbols whose book is made of orders: these are their rows, unless others were asked for."""
         self.cost = Cost()
         self._shelf, self._lanes = shelf, None if lanes is None else frozenset(lanes)
         exponents = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols]
         self.price_exponent = max((price for price, _ in exponents), default=0)
         self.size_exponent = max((size for _, size in exponents), default=0)
-        by_name = {column.name: column for column in _CHANNELS[channel]}
-        by_name["symbol"] = Column("symbol", "word", "<i4", self.symbols)
-        self.columns = tuple(by_name[name] for name in names)
+        known["symbol"] = Column("symbol", "word", "<i4", self.symbols)
+        self.columns = tuple(known[name] for name in names)
 
     def _chunks(self) -> Iterator[Chunk]:
         chosen = [
@@ -143,13 +154,17 @@ class Scan(Columnar):
                 self.start,
                 self.end,
                 fields=tuple(sorted(wanted - {"symbol"})),
-                kinds=frozenset(KIND_OF_WORD[kind] for kind in self.kinds),
+                kinds=self._kinds_of(self.symbols[number]),
                 exponents=(self.price_exponent, self.size_exponent),
                 cost=self.cost,
             )
             streams.append(_named(rows, number) if "symbol" in wanted else rows)
         if streams:
             yield from merge_by_time(streams)
+
+    def _kinds_of(self, symbol: str) -> frozenset[int]:
+        kinds = ("order",) if symbol in self._by_order else self.kinds
+        return frozenset(KIND_OF_WORD[kind] for kind in kinds)
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
         yield from cut_at_events(self._chunks(), rows)

@@ -97,6 +97,11 @@ class Segment:
             return None
         return Record(bytes(data))
 
+    def prologue_orders(self) -> list[Record]:
+        """Return the ORDER_SNAPSHOT records behind the prologue's book; none where orders do not drive it."""
+        found = self.prologue().get("orders")
+        return [Record(bytes(data)) for data in found] if isinstance(found, list) else []
+
     def data_end(self) -> int:
         """Return the offset after the last committed record."""
         return self._again(lambda view: view.data_end())

@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from chronicle.access.book import Book
+from chronicle.access.book import Book, BookOrder
 from chronicle.access.lookup import book_at
 from chronicle.access.places import Location, open_places
 from chronicle.access.segments import Shelf
@@ -154,6 +154,19 @@ class Store:
             )
         return book
 
+    def orders(self, symbol: str, at: Any = None, depth: int | None = None) -> list[BookOrder]:
+        """Return the resting orders of `symbol` at `at` with their queue positions: bids, then asks, best first.
+
+        The book with its status is ``store.book(symbol, at, depth)``, and ``book.orders(side)`` these.
+
+        Raises
+        ------
+        NotFoundError
+            When the venue tells levels only.
+        """
+        book = self.book(symbol, at, depth)
+        return book.orders("bid") + book.orders("ask")
+
     def books(
         self,
         symbol: str,
@@ -219,9 +232,9 @@ class Store:
             ``book``, ``trade``, ``quote`` or ``candle``. Of a bar (timeframe, ts_open) the last row counts; rows that
             replace an earlier one have flag 2 (CORRECTION).
         columns : sequence of str, optional
-            Default all of the channel's.
+            Default all of the channel's. Of a book there are also ``order_id`` and ``action``, when they are named.
         kinds : sequence of str, optional
-            Of a book: ``delta``, ``snapshot`` (both by default), ``order``.
+            Of a book: ``delta``, ``snapshot`` (both by default), ``order`` (by default where orders make the book).
         lanes : sequence of int, optional
             Default every lane but redundant lines (1000 and up).
         decimals : "float", "int" or "decimal"

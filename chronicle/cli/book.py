@@ -12,6 +12,7 @@ from chronicle.cli.options import TIME, home_option, json_option, need_home
 
 if TYPE_CHECKING:
     from chronicle.access import Book
+    from chronicle.access.book import BookOrder
 
 _EPILOG = """\
 \b
@@ -19,6 +20,7 @@ Examples:
   chronicle book kraken:BTC-EUR --home demo                                    the latest
   chronicle book kraken:BTC-EUR --at 2021-04-17T16:49:00Z --depth 5 --home data
   chronicle book kraken:XBT/EUR --at 1618678140000000000 --json --home data    the venue's own spelling
+  chronicle book cme:ESM4 --depth 1 --orders --home data                       who waits, and how much is ahead
   chronicle book nasdaq:AMZN --at 2012-06-21T14:00:00Z --strict --home data
 \b
 The book is the state after all events with ts_recv at or before the moment. Its status says how far to
@@ -32,19 +34,29 @@ unverified (no venue snapshot). --strict makes everything but ok an error (exit 
 @click.option("--at", type=TIME, help="The moment (ts_recv), ISO 8601 (UTC) or integer ns; default the latest.")
 @click.option("--depth", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Levels per side.")
 @click.option("--strict", is_flag=True, help="Fail when the book is not known to be right.")
+@click.option("--orders", is_flag=True, help="Also the resting orders at these levels, where the venue tells them.")
 @home_option
 @json_option
-def command(symbol: str, at: int | None, depth: int, strict: bool, home: Path, as_json: bool) -> None:
+def command(symbol: str, at: int | None, depth: int, strict: bool, orders: bool, home: Path, as_json: bool) -> None:
     """Show the order book of SYMBOL (venue:BASE-QUOTE) at a moment."""
     import chronicle
     from chronicle.cli.ladder import ladder_lines
 
     with chronicle.open(need_home(home)) as store:
         book = store.book(symbol, at=at, depth=depth, strict=strict)
+    resting = book.orders("bid") + book.orders("ask") if orders else []
     if as_json:
-        show.echo_json(book.to_dict(), indent=None)
-    else:
-        show.echo_spans(ladder_lines(ladder_input(book)))
+        more = {"orders": [order.to_dict() for order in resting]} if orders else {}
+        show.echo_json(book.to_dict() | more, indent=None)
+        return
+    show.echo_spans(ladder_lines(ladder_input(book)))
+    if orders:
+        show.echo_table(("side", "price", "size", "ahead", "order"), [_cells(order) for order in resting])
+
+
+def _cells(order: BookOrder) -> list[str]:
+    values = order.to_dict()
+    return [values[name] for name in ("side", "price", "size", "ahead", "order_id")]
 
 
 def ladder_input(book: Book) -> dict[str, Any]:

@@ -21,13 +21,16 @@ _EPILOG = """\
 \b
 Formats (found out from the files when --format is absent):
   cryptofeed    raw capture files and JSON lines, zst, gz or plain
+  dbn           Databento's DBN, zstd or plain, DBZ, MBO as CSV
   hftbacktest   gz of received lines (Binance)
   lobster       zip of the message and orderbook pair
+  tardis        Tardis.dev's CSV: incremental_book_L2, book_snapshot_N, trades, quotes
   wire          a wire queue of a home (HOME/wire/main.q): decode again what was captured
 \b
 Examples:
   chronicle feed replay kraken.jsonl.zst --format cryptofeed --home data
   chronicle feed replay btcusdt_20240808.gz btcusdt_20240809.gz --format hftbacktest --venue binance --home data
+  chronicle feed replay glbx-mdp3-20240508.mbo.dbn.zst --home data
   chronicle feed replay AMZN_2012-06-21.zip --home data
   chronicle feed replay capture.raw --speed 10 --home data      ten times as fast as it was recorded
 \b

@@ -90,6 +90,7 @@ _BODIES: Final[dict[Kind, list[tuple[str, str]]]] = {
         ("code", "u1"),
         ("_pad", "V6"),
     ],
+    Kind.ORDER_SNAPSHOT: [("bid_count", "<u4"), ("ask_count", "<u4")],
     Kind.TRADE: [
         ("price", "<i8"),
         ("size", "<i8"),

@@ -232,10 +232,13 @@ class EventBuilder:
         ts_event: int,
         code: int = 0,
         sequence: int = NONE,
+        flags: int = 0,
     ) -> None:
         """Add an ORDER (L3): what happened to one resting order. `side` is the resting order's."""
         body = layout.ORDER_BODY.pack(order_id, price, size, action, code)
-        self.record(Kind.ORDER, body, instrument=instrument, side=side, ts_event=ts_event, sequence=sequence)
+        self.record(
+            Kind.ORDER, body, instrument=instrument, side=side, ts_event=ts_event, flags=flags, sequence=sequence
+        )
 
     def check(
         self,

@@ -38,6 +38,7 @@ class Kind(IntEnum):
     TRADE = 35
     QUOTE = 36
     CANDLE = 37
+    ORDER_SNAPSHOT = 38
     PROGRESS = 48
 
 
@@ -117,6 +118,7 @@ class Cause(IntEnum):
     DROPPED = 4
     DECODE = 5
     NO_SNAPSHOT = 6
+    ORDER = 7
 
 
 class GapState(IntEnum):
@@ -252,6 +254,11 @@ levels: bid_count x (price, size) best first, ask_count x (price, size) best fir
 
 ORDER_BODY: Final = struct.Struct("<QqqBB6x")
 """order_id u64, price, size, action, venue type code."""
+
+ORDER_SNAPSHOT_BODY: Final = struct.Struct("<II")
+"""bid_count, ask_count; then orders: bids best first, asks best first, at a price first come first; each is order_id
+u64, price, size."""
+ORDER_SNAPSHOT_ROW_BYTES: Final = 24
 
 TRADE_BODY: Final = struct.Struct("<qqqqB7x")
 """price, size, trade_id, trade_id_last, type."""

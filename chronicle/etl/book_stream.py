@@ -28,6 +28,7 @@ from chronicle.core.layout import (
     Origin,
     Verdict,
 )
+from chronicle.core.records import InstrumentFields
 from chronicle.core.sequencing import BUFFERING_RULES, Step, accepts_snapshot, first_of, judge, proves_continuity
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.block import Block
@@ -71,11 +72,7 @@ class BookStream(PlainStream):
         written: int = 0,
     ) -> None:
         fields = definition.fields
-        self.book = ArrayBook(
-            book_depth=fields.book_depth,
-            price_exponent=fields.price_exponent,
-            size_exponent=fields.size_exponent,
-        )
+        self.book: Any = self._new_book(fields)
         self.trust = BookTrust()
         self.gap: Gap | None = None
         self.buffer = DiffBuffer()
@@ -88,6 +85,21 @@ class BookStream(PlainStream):
         self._ordinal = 0
         self._limits = np.zeros(kernel.LIMITS, dtype=np.int64)
         super().__init__(queue, channel, definition, settings, sink, written=written)
+
+    def take_over(self, other: BookStream) -> None:
+        """Go on where a stream of another driver ends: same queue, no book yet."""
+        self.outlet = other.outlet
+        self.outlet.hand_over(self.prologue)
+        self.defined, self.counts, self.gap = other.defined, other.counts, other.gap
+        if other.trust.in_gap:
+            self.trust.gap_opened(other.trust.last_good_ts)
+
+    def _new_book(self, fields: InstrumentFields) -> Any:
+        return ArrayBook(
+            book_depth=fields.book_depth,
+            price_exponent=fields.price_exponent,
+            size_exponent=fields.size_exponent,
+        )
 
     def book_record(self) -> bytes:
         """Return the book as it is, for a segment's prologue."""
@@ -417,7 +429,7 @@ class BookStream(PlainStream):
         """Write the definition; a redefinition comes with the book in the new numbers, as one event."""
         definition, registers = self.definition, self.registers
         fields = definition.fields
-        size = (len(definition.body) >> 3) + 7 + snapshot_words_max(self.book)
+        size = (len(definition.body) >> 3) + 7 + self._snapshot_words()
         self._begin(ts_recv, definition.raw_index, size)
         if self.outlet.written == 0:
             self._put_own(definition.record(ts_recv, flags=Flag.LAST, ordinal=self._ordinal))
@@ -436,9 +448,9 @@ class BookStream(PlainStream):
         self._ordinal += 1
         registers[kernel.DELTAS_SINCE] = 0
         registers[kernel.SNAPSHOT_TS] = ts_recv
-        snapshot = self._own_snapshot(ts_recv, definition.ts_event, definition.raw_index)
-        self._ordinal += 1
-        self.outlet.put_event(head + snapshot, 2, len(head))
+        parts = [head, *self._own_snapshot(ts_recv, definition.ts_event, definition.raw_index)]
+        self._ordinal += len(parts) - 1
+        self.outlet.put_event(b"".join(parts), len(parts), sum(map(len, parts[:-1])))
 
     def _rescale(self) -> None:
         fields = self.definition.fields
@@ -457,7 +469,7 @@ class BookStream(PlainStream):
             self._ordinal = 0
         bound = words + 2 * _GAP_WORDS + (SNAPSHOT_LEVELS_OFFSET >> 3)
         if self._snapshot_is_due(ts_recv):
-            bound += snapshot_words_max(self.book)
+            bound += self._snapshot_words()
         self.outlet.prepare(ts_recv, bound, raw_index)
         if not self.registers[kernel.SNAPSHOT_TS]:
             self.registers[kernel.SNAPSHOT_TS] = ts_recv
@@ -468,7 +480,13 @@ class BookStream(PlainStream):
         registers = self.registers
         registers[kernel.DELTAS_SINCE] = 0
         registers[kernel.SNAPSHOT_TS] = ts_recv
-        self._put_own(self._own_snapshot(ts_recv, ts_event, raw_index))
+        parts = self._own_snapshot(ts_recv, ts_event, raw_index)
+        self.outlet.put_event(b"".join(parts), len(parts), sum(map(len, parts[:-1])))
+        self._ordinal += len(parts)
+
+    def _snapshot_words(self) -> int:
+        """Return the most words that an own snapshot can take."""
+        return snapshot_words_max(self.book)
 
     def _snapshot_is_due(self, ts_recv: int) -> bool:
         registers, settings = self.registers, self.settings
@@ -476,7 +494,11 @@ class BookStream(PlainStream):
         late = since > 0 and ts_recv - since >= settings.snapshot_interval_ns
         return late or int(registers[kernel.DELTAS_SINCE]) >= settings.snapshot_deltas
 
-    def _own_snapshot(self, ts_recv: int, ts_event: int, raw_index: int) -> bytes:
+    def _own_snapshot(self, ts_recv: int, ts_event: int, raw_index: int) -> list[bytes]:
+        """Return the records of an own snapshot, ordinals from `_ordinal` on; they end an event."""
+        return [self._snapshot_record(ts_recv, ts_event, raw_index, Flag.LAST)]
+
+    def _snapshot_record(self, ts_recv: int, ts_event: int, raw_index: int, flags: int) -> bytes:
         return snapshot_record(
             self.book,
             self.trust,
@@ -486,7 +508,7 @@ class BookStream(PlainStream):
             ordinal=self._ordinal,
             sequence=self._last(),
             last_good_ts=int(self.registers[kernel.LAST_TS]),
-            flags=Flag.LAST,
+            flags=flags,
         )
 
     def _put_own(self, data: bytes) -> None:
@@ -515,7 +537,7 @@ class BookStream(PlainStream):
     def _flag(self, block: Block, first: int, end: int) -> None:
         words = block.words
         for number, kind in enumerate(block.kinds(first, end), first):
-            if kind == Kind.BOOK_DELTA:
+            if kind in (Kind.BOOK_DELTA, Kind.ORDER):
                 words[block.at(number)] |= _MAYBE_BAD
 
     def _last(self) -> int:

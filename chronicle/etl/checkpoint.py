@@ -21,6 +21,7 @@ from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.book_stream import BookStream
 from chronicle.etl.candles import CandleStream
 from chronicle.etl.gaps import Gap
+from chronicle.etl.order_stream import OrderStream
 from chronicle.etl.pipeline import Pipeline
 from chronicle.etl.stream import Definition, PlainStream
 
@@ -124,35 +125,50 @@ def restore_state(pipeline: Pipeline, state: dict[str, Any]) -> None:
 
 
 def _stream_state(stream: PlainStream) -> dict[str, Any] | None:
+    if isinstance(stream, OrderStream):
+        return _trust_state(stream) | stream.orders_state()
     if isinstance(stream, BookStream):
         return _book_state(stream)
     return stream.state() if isinstance(stream, CandleStream) else None
 
 
 def _book_state(stream: BookStream) -> dict[str, Any]:
-    book, trust = stream.book, stream.trust
+    book = stream.book
     bids, asks = book.arrays()
-    return {
-        "registers": stream.registers.tolist(),
-        "trust": [getattr(trust, name) for name in trust.__slots__],
-        "gap": None if stream.gap is None else stream.gap.state(),
-        "buffer": stream.buffer.state(),
-        "counts": list(stream.counts.items()),
+    return _trust_state(stream) | {
         "levels": [bids.tobytes(), asks.tobytes()],
         "bounds": list(book.bounds()),
         "shape": [book.book_depth, book.price_exponent, book.size_exponent],
     }
 
 
+def _trust_state(stream: BookStream) -> dict[str, Any]:
+    trust = stream.trust
+    return {
+        "registers": stream.registers.tolist(),
+        "trust": [getattr(trust, name) for name in trust.__slots__],
+        "gap": None if stream.gap is None else stream.gap.state(),
+        "buffer": stream.buffer.state(),
+        "counts": list(stream.counts.items()),
+    }
+
+
 def _restore_book(stream: BookStream, state: dict[str, Any]) -> None:
-    depth, price_exponent, size_exponent = state["shape"]
-    book = ArrayBook(book_depth=depth, price_exponent=price_exponent, size_exponent=size_exponent)
-    sides = [np.frombuffer(data, dtype=np.int64).reshape(-1, 2) for data in state["levels"]]
-    book.load_arrays(sides[0], sides[1], bid_floor=state["bounds"][0], ask_ceiling=state["bounds"][1])
-    stream.book = book
+    if isinstance(stream, OrderStream):
+        stream.restore_orders(state)
+    else:
+        stream.book = _levels_of(state)
     stream.registers[:] = state["registers"]
     for name, value in zip(stream.trust.__slots__, state["trust"], strict=True):
         setattr(stream.trust, name, value)
     stream.gap = None if state["gap"] is None else Gap(*state["gap"])
     stream.buffer.restore(state["buffer"])
     stream.counts = dict(state["counts"])
+
+
+def _levels_of(state: dict[str, Any]) -> ArrayBook:
+    depth, price_exponent, size_exponent = state["shape"]
+    book = ArrayBook(book_depth=depth, price_exponent=price_exponent, size_exponent=size_exponent)
+    sides = [np.frombuffer(data, dtype=np.int64).reshape(-1, 2) for data in state["levels"]]
+    book.load_arrays(sides[0], sides[1], bid_floor=state["bounds"][0], ask_ceiling=state["bounds"][1])
+    return book

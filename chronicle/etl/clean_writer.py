@@ -62,7 +62,7 @@ class _Open:
         its prologue: a reader takes the snapshot that is its first record.
         """
         if self.pending is None:
-            return {**self.last, "book": None}
+            return {**self.last, "book": None, "orders": None}
         prologue, self.pending = self.pending, None
         self.last = prologue
         return prologue

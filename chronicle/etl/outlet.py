@@ -171,6 +171,10 @@ class Outlet:
             self.put(block, event, end)
             event = end
 
+    def hand_over(self, prologue: Callable[[int, bool], dict[str, Any]]) -> None:
+        """Let another stream write on from here."""
+        self._prologue = prologue
+
     @property
     def surplus(self) -> int:
         """Records in the queue that the raw queue has not given (yet)."""

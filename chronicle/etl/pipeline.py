@@ -24,6 +24,7 @@ from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels.events import index_records
 from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT, UNDEFINED, UNDEFINED_NUMBER, Groups
 from chronicle.etl.lines import RANK_STRIDE, Lines
+from chronicle.etl.order_stream import OrderStream
 from chronicle.etl.outlet import Sink
 from chronicle.etl.status import LINE_ENDS
 from chronicle.etl.stream import CLEAN_INSTRUMENT, Definition, PlainStream, StreamSettings
@@ -260,7 +261,7 @@ class Pipeline:
         """Add a stream, new or from a checkpoint."""
         symbol, channel, rank = key
         queue = clean_queue(symbol, channel, self.lane + RANK_STRIDE * rank)
-        kind = _STREAMS.get(channel, PlainStream)
+        kind = _stream_class(channel, definition)
         stream = kind(queue, channel, definition, self.settings, self.sink, written=written)
         self.streams[key] = stream
         return stream
@@ -312,9 +313,24 @@ class Pipeline:
         for channel in (*CHANNELS, CANDLE):
             rank = 0
             while (stream := self.streams.get((definition.symbol, channel, rank))) is not None:
+                if channel == BOOK:
+                    stream = self._driven(stream, definition)
+                    self.streams[definition.symbol, channel, rank] = stream
                 self._touched[definition.symbol, channel, rank] = stream
                 stream.redefine(definition)
                 rank += 1
+
+    def _driven(self, stream: PlainStream, definition: Definition) -> PlainStream:
+        """Return the stream of a book channel for a definition that may have changed what drives the book."""
+        kind = _stream_class(BOOK, definition)
+        if type(stream) is kind or not isinstance(stream, BookStream):
+            return stream
+        stream.outlet.flush()
+        queue, settings = stream.outlet.queue, self.settings
+        successor = kind(queue, BOOK, stream.definition, settings, self.sink, written=stream.outlet.written)
+        assert isinstance(successor, BookStream)
+        successor.take_over(stream)
+        return successor
 
     def add_definition(self, number: int, definition: Definition) -> None:
         """Take a definition for `number`; all numbers of one symbol are grouped under the first."""
@@ -430,6 +446,11 @@ class Pipeline:
             ts_recv = int(words[self._starts[number] + 1])
             self._stream_at(definition, BOOK, rank, ts_recv).take(block.copy())
         return stop
+
+
+def _stream_class(channel: str, definition: Definition) -> type[PlainStream]:
+    by_order = channel == BOOK and definition.fields.driver == Kind.ORDER
+    return OrderStream if by_order else _STREAMS.get(channel, PlainStream)
 
 
 def _body(words: Words, at: int) -> bytes:

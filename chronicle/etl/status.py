@@ -10,7 +10,9 @@ from __future__ import annotations
 from chronicle.core import layout
 from chronicle.core.layout import (
     NONE,
+    Action,
     BookStatus,
+    Flag,
     GapState,
     Kind,
     Origin,
@@ -26,6 +28,8 @@ __all__ = ["LINE_ENDS", "BookTrust"]
 LINE_ENDS = frozenset({StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.UNSUBSCRIBED})
 """Status codes after which the line of a book delivers nothing more."""
 
+
+_ACTION_AT = layout.HEADER_BYTES + 24
 
 _NUMBERED = frozenset(SequenceRule) - {SequenceRule.NONE}
 
@@ -115,6 +119,8 @@ class BookTrust:
         """Take the next record of a clean book queue (a reader's side of the same machine)."""
         if record.kind == Kind.BOOK_DELTA:
             self._follow_delta(record, instrument)
+        elif record.kind == Kind.ORDER:
+            self._follow_order(record, instrument)
         elif record.kind == Kind.BOOK_SNAPSHOT:
             self._follow_snapshot(record)
         elif record.kind == Kind.GAP:
@@ -138,6 +144,17 @@ class BookTrust:
             return
         previous = layout.BOOK_DELTA_BODY.unpack_from(record.body)[3]
         if instrument.sequence_rule != SequenceRule.OKX_V5 or previous != NONE:
+            self.sequence_held()
+
+    def _follow_order(self, record: Record, instrument: InstrumentFields) -> None:
+        """An ORDER counts only where it drives the book; a CLEAR that is not in doubt starts it anew."""
+        if instrument.driver != Kind.ORDER:
+            return
+        self.line_lost = False
+        if record.data[_ACTION_AT] == Action.CLEAR and not record.flags & Flag.MAYBE_BAD_BOOK:
+            self.snapshot_applied(record.ts_recv, record.source_index, sequenced=False)
+        numbered = instrument.sequence_rule in _NUMBERED and record.sequence != NONE
+        if numbered and self.started and not record.flags & (Flag.SNAPSHOT | Flag.MAYBE_BAD_BOOK):
             self.sequence_held()
 
     def _follow_snapshot(self, record: Record) -> None:

@@ -65,6 +65,7 @@ class Instrument:
         "number",
         "price_exponent",
         "price_most",
+        "rules",
         "size_exponent",
         "size_most",
         "tick",
@@ -88,6 +89,8 @@ class Instrument:
         """What the last INSTRUMENT record said."""
         self.current = False
         """Whether the stream says all that is known."""
+        self.rules: VenueRules | None = None
+        """Its own, where the capture differs from the venue's other feeds."""
         self.price_most = 0
         self.size_most = 0
         """Greatest mantissas seen: an exponent does not grow past what they can follow."""
@@ -120,6 +123,9 @@ class InstrumentRegistry:
     def set_rules(self, venue: str, rules: VenueRules) -> None:
         """Say what holds for every instrument of `venue`; its adapter does so when it is made."""
         self._rules[venue] = rules
+        for instrument in self._instruments.values():
+            if instrument.venue == venue and not _follows(instrument, rules):
+                instrument.current = False
 
     def restore(self, number: int, fields: InstrumentFields) -> None:
         """Take back what an earlier writer of the same raw queue declared (its last INSTRUMENT of `number`)."""
@@ -138,7 +144,7 @@ class InstrumentRegistry:
         listing = self._listings.get((venue, venue_symbol))
         if listing is not None:
             _adopt(instrument, listing)
-        instrument.current = listing is None
+        instrument.current = listing is None and _follows(instrument, self._rules.get(venue))
         self._instruments[venue, venue_symbol] = instrument
         self._next = max(self._next, number + 1)
 
@@ -195,6 +201,7 @@ class InstrumentRegistry:
         *,
         book_depth: int | None = None,
         check_decimals: tuple[int, int] | None = None,
+        rules: VenueRules | None = None,
     ) -> Instrument:
         """Return the instrument, its definition being in the stream or in `out`.
 
@@ -211,6 +218,8 @@ class InstrumentRegistry:
             Depth that the venue keeps for its book (0: unlimited).
         check_decimals : (int, int), optional
             Fixed decimals of price and size in the venue's checksum text.
+        rules : VenueRules, optional
+            What holds for this instrument instead of its venue's rules, from now on.
 
         Raises
         ------
@@ -220,6 +229,10 @@ class InstrumentRegistry:
             When `venue_symbol` cannot be a name.
         """
         instrument = self._instruments.get((venue, venue_symbol)) or self._add(venue, venue_symbol)
+        if rules is not None:
+            instrument.rules = rules
+            instrument.price_exponent = max(instrument.price_exponent, rules.price_exponent)
+            instrument.size_exponent = max(instrument.size_exponent, rules.size_exponent)
         instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, price_texts)
         instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, size_texts)
         if book_depth is not None:
@@ -253,7 +266,7 @@ class InstrumentRegistry:
         return instrument
 
     def _fields(self, instrument: Instrument) -> InstrumentFields:
-        rules = self._rules.get(instrument.venue, VenueRules())
+        rules = instrument.rules or self._rules.get(instrument.venue, VenueRules())
         return InstrumentFields(
             price_exponent=instrument.price_exponent,
             size_exponent=instrument.size_exponent,
@@ -267,6 +280,15 @@ class InstrumentRegistry:
             lot=_scaled(instrument.lot, instrument.size_exponent),
             details=dict(instrument.details),
         )
+
+
+def _follows(instrument: Instrument, rules: VenueRules | None) -> bool:
+    """Whether the stream's last definition is of `rules`: one of another capture format may not be."""
+    fields = instrument.fields
+    if fields is None or rules is None or instrument.rules is not None:
+        return True
+    own = (fields.driver, fields.check_rule, fields.sequence_rule)
+    return own == (rules.driver, rules.check_rule, rules.sequence_rule)
 
 
 def _adopt(instrument: Instrument, listing: Listing) -> None:

@@ -25,6 +25,14 @@ VENUE_ALIASES = {
     "binance-delivery": "binance-coinm",
     "lobster": "nasdaq",
 }
+TICKER_VENUES = frozenset(
+    {
+        *("nasdaq", "nasdaq-bx", "nasdaq-psx", "nyse", "nyse-national", "nyse-american", "nyse-arca", "nyse-chicago"),
+        *("cboe-bzx", "cboe-byx", "cboe-edga", "cboe-edgx", "memx", "miax-pearl", "iex", "dbeq", "equs", "opra"),
+        *("cme", "cfe", "eurex", "eex", "ice-europe", "ice-endex", "ice-us"),
+    }
+)
+"""Venues whose ticker is the instrument's whole name: it is never split into base and quote."""
 KRAKEN_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 _KRAKEN_SPELLING = {name: own for own, name in KRAKEN_NAMES.items()}
 _PLAIN = re.compile(r"[!-~]+", re.ASCII)
@@ -82,7 +90,7 @@ def candidates(venue: str, text: str) -> list[Symbol]:
     name = text.strip().upper()
     if not _PLAIN.fullmatch(name) or len(name) > SYMBOL_CHARS_MAX:
         return []
-    if known == "nasdaq":
+    if known in TICKER_VENUES:
         return [Symbol(known, name, kind="equity")]
     own = [Symbol(known, *parts) for parts in read_spelling(known, name) if all(parts[:2])]
     if own:

@@ -10,7 +10,7 @@ import numpy as np
 
 from chronicle.etl import run_shard
 from chronicle.etl.array_book import ArrayBook
-from tools.benches import candles, latency, peers
+from tools.benches import candles, latency, orders, peers
 from tools.benches.books import book_data, start_levels
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, markets, suffix, work_folder
@@ -24,6 +24,7 @@ def run() -> Iterator[Figure]:
         yield Figure(f"etl.records_per_s{suffix(market.name)}", _rate(market), "1/s", market.records)
     for market in markets("binance"):
         yield from _update(market)
+    yield from orders.run()
     yield from candles.run()
     yield from latency.run()
 

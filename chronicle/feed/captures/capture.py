@@ -11,16 +11,18 @@ from chronicle.core.errors import ConfigError, DecodeError, NotFoundError
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.bybit import is_bybit, open_bybit
 from chronicle.feed.captures.cryptofeed import is_cryptofeed, open_cryptofeed
+from chronicle.feed.captures.dbn import is_dbn, open_dbn
 from chronicle.feed.captures.hftbacktest import is_hftbacktest, open_hftbacktest
 from chronicle.feed.captures.lobster import is_lobster, open_lobster
 from chronicle.feed.captures.merge import Stream, merge_streams
+from chronicle.feed.captures.tardis import is_tardis, open_tardis
 from chronicle.feed.captures.text import first_lines
 from chronicle.feed.captures.wire import is_wire, open_wire
 from chronicle.feed.marks import Line
 
 __all__ = ["FORMATS", "Capture", "detect_format", "open_capture"]
 
-FORMATS: Final = ("bybit", "cryptofeed", "hftbacktest", "lobster", "wire")
+FORMATS: Final = ("bybit", "cryptofeed", "dbn", "hftbacktest", "lobster", "tardis", "wire")
 FILES_MAX: Final = 500
 """Files are open at the same time; more than this would exhaust descriptors."""
 
@@ -88,7 +90,11 @@ def detect_format(path: Path) -> str:
         return "lobster"
     if is_bybit(path):
         return "bybit"
+    if is_dbn(path):
+        return "dbn"
     head = first_lines(path, 20)
+    if is_tardis(head):
+        return "tardis"
     if is_hftbacktest(head):
         return "hftbacktest"
     if is_cryptofeed(head):
@@ -137,8 +143,10 @@ def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: 
     openers = {
         "bybit": open_bybit,
         "cryptofeed": open_cryptofeed,
+        "dbn": open_dbn,
         "hftbacktest": open_hftbacktest,
         "lobster": open_lobster,
+        "tardis": open_tardis,
         "wire": open_wire,
     }
     opener = openers.get(format)

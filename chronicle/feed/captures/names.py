@@ -88,7 +88,7 @@ def venue_of_address(address: str) -> str | None:
         return rest.partition(":")[0] or None
     if scheme == "lobster":
         return "nasdaq"
-    if scheme == "bybit":
+    if scheme in ("bybit", "dbn", "tardis"):
         return scheme
     try:
         host = urlsplit(address).hostname or ""

@@ -11,7 +11,7 @@ import zstandard
 
 from chronicle.core.errors import DecodeError, NotFoundError
 
-__all__ = ["first_lines", "read_lines"]
+__all__ = ["first_lines", "read_chunks", "read_lines"]
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A longer line is no frame of any venue (and no WIRE record could hold it)."""
@@ -37,7 +37,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     number = 0
     rest = b""
-    for chunk in _chunks(path):
+    for chunk in read_chunks(path):
         lines = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
         rest = lines.pop()
         for line in lines:
@@ -69,11 +69,19 @@ def first_lines(path: Path, count: int) -> list[bytes]:
     return found
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def read_chunks(path: Path, skip: int = 0) -> Iterator[bytes]:
+    """Yield the bytes of `path` behind the first `skip`; zstd (all its frames) and gzip are told by how they begin.
+
+    Raises
+    ------
+    NotFoundError, DecodeError
+        As :func:`read_lines`.
+    """
     try:
         with open(path, "rb") as file:
+            file.seek(skip)
             magic = file.read(4)
-            file.seek(0)
+            file.seek(skip)
             if magic == _ZSTD_MAGIC:
                 yield from _inflate_zstd(path, file)
             elif magic[:2] == _GZIP_MAGIC:

@@ -110,6 +110,13 @@ _VENUES: Final = (
         "coinbase:CoinbaseAdapter",
     ),
     Venue(
+        "dbn",
+        "Databento files: venue by dataset (cme, nasdaq, nyse, eurex ...)",
+        ("mbo", "mbp-1", "mbp-10", "tbbo", "trades", "definition", "status"),
+        ("wire", "dbn"),
+        "dbn:DbnAdapter",
+    ),
+    Venue(
         "deribit",
         "Deribit API v2: perpetuals, futures, options, spot",
         ("book", "trades", "ticker", "quote", "GET get_instruments"),
@@ -160,6 +167,13 @@ _VENUES: Final = (
         ),
         ("wire", "cryptofeed"),
         "okx:OkxAdapter",
+    ),
+    Venue(
+        "tardis",
+        "Tardis.dev CSV: venue by exchange (binance-usdm, deribit, bitmex ...)",
+        ("incremental_book_L2", "book_snapshot_N", "trades", "quotes"),
+        ("wire", "tardis"),
+        "tardis:TardisAdapter",
     ),
 )
 

@@ -14,7 +14,7 @@ from chronicle.core import decimals
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MAX, NONE, Side, StatusCode
-from chronicle.feed.instruments import Instrument, InstrumentRegistry
+from chronicle.feed.instruments import Instrument, InstrumentRegistry, VenueRules
 
 __all__ = ["Level", "LevelReader", "Levels", "add_deltas", "known", "wire_decimals"]
 
@@ -52,17 +52,27 @@ class LevelReader:
         Whose numbers these are.
     channel : str
         ``book``, ``trade`` or ``quote``: what cannot be trusted when something cannot be read.
+    rules : VenueRules, optional
+        What holds for the instrument instead of its venue's rules.
     """
 
     __slots__ = (
         *("_out", "_registry", "_venue", "_venue_symbol"),
-        *("channel", "instrument", "problem_count", "problems", "reported"),
+        *("channel", "instrument", "problem_count", "problems", "reported", "rules"),
     )
 
     def __init__(
-        self, registry: InstrumentRegistry, out: EventBuilder, venue: str, venue_symbol: str, channel: str
+        self,
+        registry: InstrumentRegistry,
+        out: EventBuilder,
+        venue: str,
+        venue_symbol: str,
+        channel: str,
+        *,
+        rules: VenueRules | None = None,
     ) -> None:
         self.channel = channel
+        self.rules = rules
         self.reported = False
         self._registry = registry
         self._out = out
@@ -86,6 +96,7 @@ class LevelReader:
         instrument = self._registry.current(self._venue, self._venue_symbol)
         if (
             instrument is not None
+            and (self.rules is None or instrument.rules is self.rules)
             and (book_depth is None or instrument.book_depth == book_depth)
             and (
                 check_decimals is None
@@ -105,6 +116,7 @@ class LevelReader:
             [row[1] for row in texts],
             book_depth=book_depth,
             check_decimals=check_decimals,
+            rules=self.rules,
         )
         return [[self._slow(row) for row in rows] for rows in sides]
 
@@ -123,7 +135,7 @@ class LevelReader:
         """Add a STATUS of the instrument whose message could not be read at all; at most one a message."""
         if not self.reported:
             self.instrument = self._registry.current(self._venue, self._venue_symbol) or self._registry.use(
-                self._out, self._venue, self._venue_symbol
+                self._out, self._venue, self._venue_symbol, rules=self.rules
             )
             self.problem(problem)
             self.report()

@@ -25,6 +25,7 @@ STRUCTS = {
     Kind.BOOK_DELTA: layout.BOOK_DELTA_BODY,
     Kind.BOOK_SNAPSHOT: layout.BOOK_SNAPSHOT_BODY,
     Kind.ORDER: layout.ORDER_BODY,
+    Kind.ORDER_SNAPSHOT: layout.ORDER_SNAPSHOT_BODY,
     Kind.TRADE: layout.TRADE_BODY,
     Kind.QUOTE: layout.QUOTE_BODY,
     Kind.CANDLE: layout.CANDLE_BODY,
