@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from typing import TYPE_CHECKING, Any
 
+from chronicle.core.compiled import install
 from chronicle.core.errors import RecordError
 from chronicle.core.event_bytes import check_event, clamped_event
-from chronicle.core.layout import (
-    HEADER_BYTES,
-    NONE,
-    OFFSET_TS_RECV,
-    RECORD_BYTES_MAX,
-    SEEK_INTERVAL_BYTES,
-    Flag,
-    Kind,
-    word,
-)
+from chronicle.core.layout import NONE, OFFSET_TS_RECV, SEEK_INTERVAL_BYTES, Flag, Kind
 from chronicle.core.records import pack_record
 from chronicle.core.segment_writer import SegmentWriter
 
@@ -29,10 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Appender"]
 
 _TIME = struct.Struct("<q")
-_HEAD = struct.Struct("<Qq")
-_PLAN_BODY_BYTES_MAX = 512
-"""Bodies up to this are packed together with their header by a struct of their size; larger ones are copied."""
-_PLANS_MAX = 4_096
 
 
 class Appender(SegmentWriter):
@@ -100,71 +89,19 @@ class Appender(SegmentWriter):
         CapacityError
             When the next segment finds no space; nothing was appended.
         """
-        plan = self._plans.get((len(body), kind, flags, side))
-        if plan is not None:
-            pack, length, head = plan
-            position = self._position
-            end = position + length
-            if end <= self._soft and self.last_ts_recv <= ts_recv < self._cycle_end:
-                # The header behind the commit word and the body first, then the commit word, alone and last.
-                try:
-                    pack(
-                        self._behind_head,
-                        position,
-                        ts_recv,
-                        ts_event,
-                        source_index,
-                        instrument,
-                        source,
-                        ordinal,
-                        sequence,
-                        body,
-                    )
-                    self._words[position >> 3] = head
-                    self._position = end
-                    self.last_ts_recv = ts_recv
-                    index = self.next_index
-                    self.next_index = index + 1
-                except struct.error:
-                    body = bytes(body)  # another buffer, or a field that does not fit: the long way tells which
-                    return self._append_any(
-                        kind,
-                        body,
-                        ts_recv,
-                        ts_event,
-                        flags,
-                        side,
-                        instrument,
-                        source,
-                        source_index,
-                        ordinal,
-                        sequence,
-                    )
-                except BaseException:  # Ctrl-C between the bytes and what follows from them
-                    self._distrust()
-                    raise
-                if self._waiters:
-                    self._wake()
-                return index
-            if self._open_gate(end, ts_recv):
-                try:
-                    return self.append(
-                        kind,
-                        body,
-                        ts_recv=ts_recv,
-                        ts_event=ts_event,
-                        flags=flags,
-                        side=side,
-                        instrument=instrument,
-                        source=source,
-                        source_index=source_index,
-                        ordinal=ordinal,
-                        sequence=sequence,
-                    )
-                finally:
-                    self._close_gate(position, kind)
-        return self._append_any(
-            kind, body, ts_recv, ts_event, flags, side, instrument, source, source_index, ordinal, sequence
+        install(Appender)
+        return self._append_long(
+            kind,
+            body,
+            ts_recv=ts_recv,
+            ts_event=ts_event,
+            flags=flags,
+            side=side,
+            instrument=instrument,
+            source=source,
+            source_index=source_index,
+            ordinal=ordinal,
+            sequence=sequence,
         )
 
     def recorder(self, kind: int, body_bytes: int, *, flags: int = 0, side: int = 0) -> Recorder:
@@ -222,8 +159,8 @@ class Appender(SegmentWriter):
         RecordError
             When `data` is not `count` whole records of which the last alone carries F_LAST.
         """
-        has_snapshot = check_event(data, count)
-        return self._commit(data, count, _TIME.unpack_from(data, OFFSET_TS_RECV)[0], has_snapshot)
+        install(Appender)
+        return self._append_event_long(data, count)
 
     def append_bytes(self, record: bytes) -> int:
         """Append one record that was packed before (:func:`chronicle.core.records.pack_record`), F_LAST set.
@@ -233,30 +170,8 @@ class Appender(SegmentWriter):
         RecordError
             When the bytes are not one whole record that ends its event.
         """
-        position = self._position
-        end = position + len(record)
-        head, ts_recv = _HEAD.unpack_from(record) if len(record) >= HEADER_BYTES else (0, 0)
-        # One compare knows a whole record of a plain kind that ends its event; the rest is checked at length.
-        if (
-            head & _PLAIN_MASK == len(record) | _LAST_BIT
-            and end <= self._soft
-            and self.last_ts_recv <= ts_recv < self._cycle_end
-            and (head >> 32) & 0xFFFF not in _SPECIAL_KINDS
-        ):
-            try:
-                self._memory[position + 8 : end] = record[8:]
-                self._words[position >> 3] = head
-                self._position = end
-                self.last_ts_recv = ts_recv
-                index = self.next_index
-                self.next_index = index + 1
-            except BaseException:  # Ctrl-C between the store and what follows from it
-                self._distrust()
-                raise
-            if self._waiters:
-                self._wake()
-            return index
-        return self.append_event(record, 1)
+        install(Appender)
+        return self._append_bytes_long(record)
 
     def append_many(self, records: NDArray[Any]) -> int:
         """Append fixed-size records by kernel and return the first one's index.
@@ -276,29 +191,38 @@ class Appender(SegmentWriter):
 
         return append_batch(self, records)
 
-    # --- the append path -----------------------------------------------------------------------------------------
+    def prefault(self) -> bool:
+        """Get ready what a first append would wait for: the open segment's pages, and the compiled code.
 
-    def _append_any(
+        Return whether the kernel faulted the pages in; False before there is a segment.
+        """
+        install(Appender)
+        return super().prefault()
+
+    # --- the long way: what compiled appends do not, and everything where they cannot be --------------------------
+
+    def _append_long(
         self,
         kind: int,
-        body: bytes,
+        body: bytes = b"",
+        *,
         ts_recv: int,
-        ts_event: int,
-        flags: int,
-        side: int,
-        instrument: int,
-        source: int,
-        source_index: int,
-        ordinal: int,
-        sequence: int,
+        ts_event: int = 0,
+        flags: int = 0,
+        side: int = 0,
+        instrument: int = 0,
+        source: int = 0,
+        source_index: int = NONE,
+        ordinal: int = 0,
+        sequence: int = NONE,
     ) -> int:
-        """Append one record where something is due first: a plan, room, a seek entry, a clamp, an error, a sync."""
+        """Append one record where something is due first: room, a seek entry, a clamp, an error, a sync."""
         if not 0 < kind <= 0xFFFF or kind == Kind.ROLL:
             raise RecordError("no record can be of this kind", expected="2 to 65535", found=int(kind))
         try:
             data = pack_record(
                 kind,
-                body,
+                bytes(memoryview(body)),
                 ts_recv=ts_recv,
                 ts_event=ts_event,
                 flags=flags | Flag.LAST,
@@ -311,43 +235,14 @@ class Appender(SegmentWriter):
             )
         except struct.error as error:
             raise _misfit(error) from error
-        index = self._commit(data, 1, ts_recv, kind == Kind.BOOK_SNAPSHOT)
-        if kind not in _SPECIAL_KINDS and len(body) <= _PLAN_BODY_BYTES_MAX:
-            self._plan(len(body), kind, flags, side)
-        return index
+        return self._commit(data, 1, ts_recv, kind == Kind.BOOK_SNAPSHOT)
 
-    def _plan(self, size: int, kind: int, flags: int, side: int) -> None:
-        """Keep the struct and the commit word of such a record: making them costs more than the append."""
-        if (size, kind, flags, side) not in self._plans:
-            if len(self._plans) >= _PLANS_MAX:
-                self._plans.clear()
-            length = (HEADER_BYTES + size + 7) & -8
-            pack = struct.Struct(f"<qqqIHHq{size}s").pack_into
-            self._plans[size, int(kind), int(flags), int(side)] = (
-                pack,
-                length,
-                word(length, int(kind), int(flags) | Flag.LAST, int(side)),
-            )
+    def _append_event_long(self, data: bytes | bytearray, count: int) -> int:
+        has_snapshot = check_event(data, count)
+        return self._commit(data, count, _TIME.unpack_from(data, OFFSET_TS_RECV)[0], has_snapshot)
 
-    def _open_gate(self, end: int, ts_recv: int) -> bool:
-        """Let one append up to `end` go the short way although a seek entry is due, if nothing else is.
-
-        One append in 256 of 64 bytes is at an entry: the long way there would be the 99.9th percentile.
-        """
-        if 0 <= self._soft < end <= self._limit and self.last_ts_recv <= ts_recv < self._cycle_end:
-            self._soft = self._limit
-            return True
-        return False
-
-    def _close_gate(self, position: int, kind: int) -> None:
-        """Write the entry of the event at `position`, if it was appended and one is due, and set the limit again."""
-        if not self._settled:
-            return  # interrupted: the files are asked before anything else is appended
-        if self._position > position and position - self._last_entry >= SEEK_INTERVAL_BYTES:
-            self._add_entry(self.next_index - 1, position, self.last_ts_recv, kind)
-        self._set_soft()
-        if self._syncer is not None:
-            self._syncer.check()
+    def _append_bytes_long(self, record: bytes) -> int:
+        return self._append_event_long(record, 1)
 
     def _commit(self, data: bytes | bytearray, count: int, ts_recv: int, has_snapshot: bool) -> int:
         if self._reserved:
@@ -386,8 +281,6 @@ class Appender(SegmentWriter):
         try:
             if kind == Kind.BOOK_SNAPSHOT or position - self._last_entry >= SEEK_INTERVAL_BYTES:
                 self._add_entry(index, position, ts_recv, kind)
-            if end > self._soft:
-                self._set_soft()
         except BaseException:
             self._distrust()
             raise
@@ -408,57 +301,20 @@ class Appender(SegmentWriter):
         if self._control is not None:
             self._control.wake()
 
-    def kernel_window(self) -> tuple[Any, int, Any, Any] | None:
-        """Return (file words u64[n], address, state i64[8], seek entries i64[entries, 4]) for a batch kernel.
+    def kernel_state(self) -> int | None:
+        """Return the address of the writer's state for a batch kernel, or None when there is no open segment yet.
 
-        None when there is no open segment yet. The kernel commits events itself; call :meth:`kernel_done` with the
-        state afterwards.
+        The kernel commits events itself and changes the state as it goes; call :meth:`kernel_done` afterwards.
         """
-        import numpy as np
-
         self._check_unreserved()
-        mapping = self._map
-        if mapping is None:
-            return None
-        words = np.frombuffer(mapping.words, dtype=np.uint64)
-        start = self._seek_offset >> 3
-        seek = words[start : start + self._seek_capacity * 4].view(np.int64).reshape(-1, 4)
-        state = np.array(
-            [
-                self._position,
-                self._limit,
-                self.next_index,
-                self.last_ts_recv,
-                self._last_entry,
-                self._seek_count,
-                self._cycle_end,
-                self.clamped_count,
-            ],
-            dtype=np.int64,
-        )
-        return words, mapping.address, state, seek
+        return None if self._map is None else ctypes.addressof(self)
 
-    def kernel_done(self, state: Any) -> None:
-        """Take over what a batch kernel committed."""
-        try:
-            self._position, self.next_index, self.last_ts_recv = int(state[0]), int(state[2]), int(state[3])
-            self._last_entry, self.clamped_count = int(state[4]), int(state[7])
-            if int(state[5]) != self._seek_count:
-                self._publish_entries(int(state[5]))
-            self._set_soft()
-        except BaseException:
-            self._distrust()
-            raise
-        if self._waiters:
-            self._wake()
+    def kernel_done(self) -> None:
+        """Do what is due after a batch kernel."""
+        if self._keeper is not None and self._position >= self._prepare_at:
+            self._prepare_next()
         if self._durability.syncs:
             self._sync_when_due()
-
-
-_LAST_BIT = int(Flag.LAST) << 48
-_PLAIN_MASK = 0xFFFFFFFF | _LAST_BIT
-_SPECIAL_KINDS = frozenset({0, int(Kind.ROLL), int(Kind.BOOK_SNAPSHOT)})
-assert RECORD_BYTES_MAX < 1 << 32
 
 
 def _misfit(error: struct.error) -> RecordError:

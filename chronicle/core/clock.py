@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "FakeClock", "SystemClock"]
+__all__ = ["Clock", "FakeClock", "SystemClock", "yield_to_threads"]
 
 
 class Clock(Protocol):
@@ -35,6 +35,11 @@ class SystemClock:
 
     def sleep_ns(self, duration_ns: int) -> None:
         time.sleep(duration_ns / 1e9)
+
+
+def yield_to_threads() -> None:
+    """Let another thread that waits for the interpreter run now, not after the 5 ms that it would be let wait."""
+    time.sleep(0)
 
 
 class FakeClock:

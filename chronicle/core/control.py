@@ -20,12 +20,12 @@ from chronicle.core.durable import file_error, file_errors, publish_bytes
 from chronicle.core.errors import QueueLockedError
 from chronicle.core.mapping import MemoryMap, map_file
 
-__all__ = ["Control", "WriterLock", "lock_holder", "register_writer"]
+__all__ = ["FUTEX_CALL", "Control", "WriterLock", "lock_holder", "register_writer"]
 
 CONTROL_NAME = "control"
 LOCK_NAME = "lock"
 _NOT_TO_BE_HAD = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
-_SYS_FUTEX = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
+FUTEX_CALL = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _SYS_MEMBARRIER = 324 if os.uname().machine == "x86_64" else 283
 _LOCK_ATTEMPTS = 20_000
@@ -98,7 +98,7 @@ class Control:
         slot = layout.CONTROL_FUTEX_OFFSET >> 2
         self._futex[slot] = (self._futex[slot] + 1) & 0xFFFFFFFF
         _libc.syscall(
-            _SYS_FUTEX,
+            FUTEX_CALL,
             ctypes.c_void_p(self.address + layout.CONTROL_FUTEX_OFFSET),
             _FUTEX_WAKE,
             0x7FFFFFFF,
@@ -128,7 +128,7 @@ class Control:
         """Sleep until a wake, `timeout_ns`, or a changed futex value."""
         timeout = _Timespec(timeout_ns // 1_000_000_000, timeout_ns % 1_000_000_000)
         address = ctypes.c_void_p(self.address + layout.CONTROL_FUTEX_OFFSET)
-        _libc.syscall(_SYS_FUTEX, address, _FUTEX_WAIT, ctypes.c_uint(value), ctypes.byref(timeout), None, 0)
+        _libc.syscall(FUTEX_CALL, address, _FUTEX_WAIT, ctypes.c_uint(value), ctypes.byref(timeout), None, 0)
 
     @property
     def writable(self) -> bool:

@@ -18,7 +18,8 @@ from chronicle.core.source import SeekPoint, SegmentInfo, SegmentSource, Segment
 __all__ = ["Cursor", "Window"]
 
 WINDOW_BYTES: int = 1 << 20
-_LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
+_FLAG_LAST = int(Flag.LAST)
+_LAST = _FLAG_LAST << WORD_FLAGS_SHIFT
 
 
 class Window:
@@ -52,25 +53,32 @@ class Window:
 
     def records(self) -> Iterator[Record]:
         """Yield the records in order."""
-        memory, position, size, index = self.memory, 0, len(self.memory), self.base_index
-        while position < size:
-            length = int.from_bytes(memory[position : position + 4], "little")
-            if length < HEADER_BYTES or length & 7 or position + length > size:
-                raise self.damage(position)
-            yield Record(memory[position : position + length], index)
-            position += length
-            index += 1
+        for event in self.events():
+            yield from event
 
     def events(self) -> Iterator[list[Record]]:
         """Yield the events in order, each a list of its records."""
+        memory, position, size, index = self.memory, 0, len(self.memory), self.base_index
+        last_start, flag_last = size - HEADER_BYTES, _FLAG_LAST
         event: list[Record] = []
-        for record in self.records():
-            event.append(record)
-            if record.flags & Flag.LAST:
-                yield event
-                event = []
-        if event:
-            raise self.damage(len(self.memory))
+        while position <= last_start:
+            record = Record(memory, index, position)
+            length = record.length
+            position += length
+            if length < HEADER_BYTES or length & 7 or position > size:
+                raise self.damage(position - length)
+            index += 1
+            if record.flags & flag_last:
+                if event:
+                    event.append(record)
+                    yield event
+                    event = []
+                else:
+                    yield [record]
+            else:
+                event.append(record)
+        if event or position != size:
+            raise self.damage(position)
 
     def damage(self, position: int) -> CorruptionError:
         """Return the error for bytes at `position` that are no whole record or end no event."""
@@ -163,6 +171,26 @@ class Cursor:
         if rolled or end != self._offset or end == view.data_offset or end + 8 > view.header.data_limit:
             return None
         return view.mapping, end
+
+    def live_place(self) -> tuple[MemoryMap, int, int] | None:
+        """Return (map, offset of the next event, limit) in the open segment under the cursor, for compiled readers.
+
+        None where there is none, where it has no record yet (another may replace it), or where it has rolled and is
+        read to its end.
+        """
+        if self._view is None and not self._resolve():
+            return None
+        view = self._view
+        if not isinstance(view, LocalSegment) or view.is_sealed:
+            return None
+        end, _, rolled = view.extent()
+        if end == view.data_offset or (rolled and end == self._offset):
+            return None
+        return view.mapping, self._offset, view.header.data_limit
+
+    def stand_at(self, offset: int, index: int) -> None:
+        """Stand before the event at `offset` of the segment under the cursor: who read from its map read so far."""
+        self._offset, self.index = offset, index
 
     def seek_time(self, ts_recv: int) -> None:
         """Go to the first event with ts_recv at or after `ts_recv` (behind the last one when there is none)."""

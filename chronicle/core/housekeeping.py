@@ -1,8 +1,11 @@
 """What a writer of large segments has done off its append path: the next segment's space, and sealing.
 
 Reserving and faulting in 64 MiB costs tens of ms, sealing it as much again; both would stall a feed. A thread does
-them: it prepares a blank file when the open segment is half full, and seals what has rolled. Small segments (clean
-queues) are handled in place; they cost less than handing them over.
+them: it prepares a blank file, mapped and faulted in, soon after a roll, and seals what has rolled. It lives while
+there is work and some seconds longer. Small segments (quiet clean queues) are handled in place.
+
+The thread shares the interpreter with the appends. It holds it for some tens of us at a time: what takes longer
+happens in C functions that give it up, and between two of them it asks whether somebody waits.
 """
 
 from __future__ import annotations
@@ -15,58 +18,62 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from chronicle.core.clock import yield_to_threads
 from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, StoreError
-from chronicle.core.mapping import map_file, populate
-from chronicle.core.seal import seal_segment
+from chronicle.core.mapping import MemoryMap, map_file, populate
+from chronicle.core.seal import Ended, seal_segment
 
 __all__ = ["BACKGROUND_BYTES_MIN", "Housekeeper"]
 
-BACKGROUND_BYTES_MIN = 16 * 1024 * 1024
+BACKGROUND_BYTES_MIN = 1024 * 1024
 _TASKS_MAX = 8
+_HURRY_TASKS = 3
+"""With so many tasks waiting the thread no longer steps aside within one."""
+_LINGER_SECONDS = 2.0
 
 
 class Housekeeper:
-    """One daemon thread with a bounded list of tasks; its errors are raised where the writer asks next."""
+    """A thread, when there is work, with a bounded list of tasks; their errors are raised where the writer asks."""
 
     def __init__(self, folder: Path, queue: str) -> None:
         self._folder = folder
         self._queue = queue
         self._tasks: handover.Queue[Callable[[], None] | None] = handover.Queue(_TASKS_MAX)
         self._error: ChronicleError | None = None
-        self._blank: tuple[Path, int] | None = None
+        self._blank: tuple[Path, MemoryMap] | None = None
         self._blank_lock = threading.Lock()
         self._blank_numbers = itertools.count()
         self._asked_bytes = 0
-        self._rolled: list[Path] = []
-        self._thread = threading.Thread(target=self._run, name=f"housekeeper {queue}", daemon=True)
-        self._thread.start()
+        self._rolled: list[tuple[Path, Ended | None]] = []
+        self._thread: threading.Thread | None = None
+        self._thread_lock = threading.Lock()
 
-    def seal(self, path: Path) -> None:
-        """Seal a rolled segment soon. Blocks only when eight seals are behind.
+    def seal(self, path: Path, ended: Ended | None = None, mapping: MemoryMap | None = None) -> None:
+        """Seal a rolled segment soon, and let its map go after that. Blocks only when eight seals are behind.
 
         Raises
         ------
         ChronicleError
             What an earlier task met: the queue goes on, the operator must know.
         """
-        self._tasks.put(lambda: self._seal(path))
+        self._submit(lambda: self._seal(path, ended, mapping))
         self.check()
 
     def prepare(self, size_bytes: int) -> None:
         """Have a blank, reserved and faulted-in file of `size_bytes` at hand soon."""
         if self._asked_bytes != size_bytes:
             self._asked_bytes = size_bytes
-            self._tasks.put(lambda: self._prepare(size_bytes))
+            self._submit(self._prepare_asked)
 
-    def take_blank(self, size_bytes: int) -> Path | None:
-        """Return the prepared file when it is ready and of that size; the caller renames it."""
+    def take_blank(self, size_bytes: int) -> tuple[Path, MemoryMap] | None:
+        """Return the prepared file and its map when it is ready and of that size; the caller renames it."""
         with self._blank_lock:
             blank, self._asked_bytes = self._blank, 0
-            if blank is None or blank[1] != size_bytes:
+            if blank is None or blank[1].length != size_bytes:
                 return None
             self._blank = None
-        return blank[0]
+        return blank
 
     def check(self) -> None:
         """Raise what a task met."""
@@ -85,42 +92,71 @@ class Housekeeper:
         self._tasks.join()
         self.check()
         if self._rolled:
-            self._tasks.put(self._seal_rolled)
+            self._submit(self._seal_rolled)
             self._tasks.join()
             self.check()
 
     def close(self) -> None:
         """Finish what was asked for and end the thread."""
-        self._tasks.put(None)
-        self._thread.join()
+        with self._thread_lock:
+            thread = self._thread
+        if thread is not None:
+            self._tasks.put(None)
+            thread.join()
         if self._blank is not None:
             with contextlib.suppress(OSError):
                 self._blank[0].unlink()
             self._blank = None
         self.check()
 
+    def _submit(self, task: Callable[[], None]) -> None:
+        self._tasks.put(task)
+        with self._thread_lock:  # (a thread that is about to end looks at the tasks once more under this lock)
+            if self._thread is None:
+                name = f"housekeeper {self._queue}"
+                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread.start()
+
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        while True:
             try:
+                task = self._tasks.get(timeout=_LINGER_SECONDS)
+            except handover.Empty:
+                with self._thread_lock:
+                    if self._tasks.empty():
+                        self._thread = None
+                        return
+                continue
+            try:
+                if task is None:
+                    return
                 task()
             except ChronicleError as error:
                 self._error = error
             finally:
+                task = None  # with it the map of what was sealed
                 self._tasks.task_done()
 
-    def _seal(self, path: Path) -> None:
-        import chronicle.core.kernels.walking  # noqa: F401 - the seek index of a large segment, without the GIL
+    def _breathe(self) -> None:
+        """Step aside for whoever waits for the interpreter, and prepare a blank that the writer waits for more."""
+        if self._tasks.qsize() < _HURRY_TASKS:
+            yield_to_threads()
+        self._prepare_asked()
 
-        self._rolled.append(path)
+    def _seal(self, path: Path, ended: Ended | None, mapping: MemoryMap | None) -> None:
+        self._prepare_asked()
+        self._rolled.append((path, ended))
         self._seal_rolled()
 
     def _seal_rolled(self) -> None:
         while self._rolled:  # also those that an earlier try found no space for
-            seal_segment(self._rolled[0], queue=self._queue)
+            path, ended = self._rolled[0]
+            seal_segment(path, queue=self._queue, ended=ended, breathe=self._breathe)
             del self._rolled[0]
 
-    def _prepare(self, size_bytes: int) -> None:
-        if self._blank is not None and self._blank[1] == size_bytes:
+    def _prepare_asked(self) -> None:
+        size_bytes = self._asked_bytes
+        if size_bytes == 0 or (self._blank is not None and self._blank[1].length == size_bytes):
             return
         # A name of its own for each: the one before may just be on its way to becoming a segment.
         path = self._folder / f"{TEMPORARY_PREFIX}blank{next(self._blank_numbers)}-{os.getpid()}"
@@ -128,7 +164,8 @@ class Housekeeper:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
                 os.posix_fallocate(descriptor, 0, size_bytes)
-                populate(map_file(descriptor, size_bytes, writable=True))
+                mapping = map_file(descriptor, size_bytes, writable=True)
+                populate(mapping)
             finally:
                 os.close(descriptor)
         except (OSError, StoreError):
@@ -136,7 +173,7 @@ class Housekeeper:
                 path.unlink()
             return  # the roll makes the file itself, and meets the error itself should it last
         with self._blank_lock:
-            unused, self._blank = self._blank, (path, size_bytes)
+            unused, self._blank = self._blank, (path, mapping)
         if unused is not None:
             with contextlib.suppress(OSError):
                 unused[0].unlink()

@@ -62,9 +62,9 @@ class MemoryMap:
         self.length = length
         self.writable = writable
 
-    def sync(self) -> None:
-        """Write dirty pages to the device and wait (msync)."""
-        if _libc.msync(self.address, self.length, _MS_SYNC) != 0:
+    def sync(self, length: int | None = None) -> None:
+        """Write dirty pages (those of the first `length` bytes) to the device and wait (msync)."""
+        if _libc.msync(self.address, self.length if length is None else length, _MS_SYNC) != 0:
             code = ctypes.get_errno()
             raise StoreError(f"could not sync a mapped segment: {os.strerror(code)}")
 

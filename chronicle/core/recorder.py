@@ -1,14 +1,14 @@
 """A recorder appends records of one kind and one size: what :meth:`Appender.append` decides anew is decided once.
 
-The commit word is a constant, header and body are packed by one call, and the arguments are positional: together a
-half of what the general call costs (decision 6 has the measurements).
+The commit word is a constant and the arguments are positional. The function is compiled (``kernels/calls.py``) where
+that is possible; decision 12 has the measurements.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Protocol
 
+from chronicle.core.compiled import bind_recorder, install
 from chronicle.core.errors import RecordError
 from chronicle.core.layout import HEADER_BYTES, NONE, RECORD_BYTES_MAX, Flag, Kind, word
 
@@ -45,11 +45,6 @@ def recorder(appender: Appender, kind: int, body_bytes: int, *, flags: int = 0, 
             expected=f"a body up to {RECORD_BYTES_MAX - HEADER_BYTES} bytes, a kind that readers skip or know",
             found=(int(kind), body_bytes),
         )
-    head = word(length, int(kind), int(flags) | Flag.LAST, int(side))
-    pack = struct.Struct(f"<qqqIHHq{body_bytes}s").pack_into
-    waiters = appender._waiters
-    # A snapshot gets a seek entry each: it takes the long way always.
-    reach = length if kind != Kind.BOOK_SNAPSHOT else 1 << 62
 
     def put(
         ts_recv: int,
@@ -61,57 +56,23 @@ def recorder(appender: Appender, kind: int, body_bytes: int, *, flags: int = 0, 
         source: int = 0,
         ordinal: int = 0,
     ) -> int:
-        position = appender._position
-        if (
-            position + reach > appender._soft
-            or not appender.last_ts_recv <= ts_recv < appender._cycle_end
-            or len(body) > body_bytes
-        ):
-            if len(body) > body_bytes:
-                raise RecordError("the body is larger than the recorder's", expected=body_bytes, found=len(body))
-            if reach == length and appender._open_gate(position + length, ts_recv):
-                try:
-                    return put(ts_recv, body, ts_event, instrument, source_index, sequence, source, ordinal)
-                finally:
-                    appender._close_gate(position, kind)
-            return appender._append_any(
-                kind,
-                bytes(body).ljust(body_bytes, b"\0"),
-                ts_recv,
-                ts_event,
-                flags,
-                side,
-                instrument,
-                source,
-                source_index,
-                ordinal,
-                sequence,
-            )
-        try:
-            pack(
-                appender._behind_head,
-                position,
-                ts_recv,
-                ts_event,
-                source_index,
-                instrument,
-                source,
-                ordinal,
-                sequence,
-                body,
-            )
-            appender._words[position >> 3] = head
-            appender._position = position + length
-            appender.last_ts_recv = ts_recv
-            index = appender.next_index
-            appender.next_index = index + 1
-        except struct.error as error:
-            raise RecordError(f"a field of the record does not fit its bytes: {error}") from error
-        except BaseException:  # Ctrl-C between the bytes and what follows from them
-            appender._distrust()
-            raise
-        if waiters:
-            appender._wake()
-        return index
+        """Append by the long way: the same record, or the error that says what is wrong."""
+        if len(body) > body_bytes:
+            raise RecordError("the body is larger than the recorder's", expected=body_bytes, found=len(body))
+        return appender._append_long(
+            kind,
+            bytes(body).ljust(body_bytes, b"\0"),
+            ts_recv=ts_recv,
+            ts_event=ts_event,
+            flags=flags,
+            side=side,
+            instrument=instrument,
+            source=source,
+            source_index=source_index,
+            ordinal=ordinal,
+            sequence=sequence,
+        )
 
-    return put
+    install(type(appender))
+    head = word(length, int(kind), int(flags) | Flag.LAST, int(side))
+    return bind_recorder(appender, (head, length, body_bytes, int(kind)), put) or put

@@ -248,6 +248,7 @@ def snapshot_order_bytes(body: bytes | memoryview) -> tuple[int, int, int]:
     return start, middle, end
 
 
+_unpack = HEADER.unpack_from
 _FLAG_LAST = int(layout.Flag.LAST)
 """As a plain number: the flag's own ``&`` costs more than the rest of reading a record."""
 
@@ -263,10 +264,16 @@ class Record:
         Header fields (times in ns UTC).
     data : memoryview
         All bytes of the record. It is a view of the segment when a tailer made it; ``copy()`` keeps it.
+
+    Notes
+    -----
+    A reader makes one object a record, so the header is unpacked at once (one call, cheaper than a single property),
+    and everything else when asked for.
     """
 
     __slots__ = (
-        "data",
+        "_memory",
+        "_offset",
         "flags",
         "index",
         "instrument",
@@ -281,7 +288,8 @@ class Record:
         "ts_recv",
     )
 
-    def __init__(self, data: memoryview | bytes, index: int = NONE) -> None:
+    def __init__(self, memory: memoryview | bytes, index: int = NONE, offset: int = 0) -> None:
+        """Read the record at `offset` of `memory`; `struct.error` where no header fits."""
         (
             self.length,
             self.kind,
@@ -294,8 +302,9 @@ class Record:
             self.source,
             self.ordinal,
             self.sequence,
-        ) = HEADER.unpack_from(data)
-        self.data = data if isinstance(data, memoryview) else memoryview(data)
+        ) = _unpack(memory, offset)
+        self._memory = memory
+        self._offset = offset
         self.index = index
 
     def __repr__(self) -> str:
@@ -306,9 +315,16 @@ class Record:
         return f"<Record {self.index} {name} instrument={self.instrument} ts_recv={self.ts_recv}>"
 
     @property
+    def data(self) -> memoryview:
+        """All bytes of the record."""
+        offset = self._offset
+        return memoryview(self._memory)[offset : offset + self.length]
+
+    @property
     def body(self) -> memoryview:
         """Bytes after the header, padding included."""
-        return self.data[HEADER_BYTES : self.length]
+        offset = self._offset
+        return memoryview(self._memory)[offset + HEADER_BYTES : offset + self.length]
 
     @property
     def is_last(self) -> bool:

@@ -21,11 +21,11 @@ from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
-from chronicle.core.segment_header import SegmentHeader, read_header
+from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint
 from chronicle.core.tail_mark import TailMark, write_tail_mark
 
-__all__ = ["Tail", "map_fresh", "map_tail", "recover"]
+__all__ = ["Tail", "map_tail", "recover"]
 
 _ZERO_CHUNK = bytes(1 << 20)
 _LOOKS_MAX = 100
@@ -133,12 +133,6 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
     points = seek_index(mapping.words, header.data_offset, end, header.base_index)[: header.seek_capacity]
     _write_points(header, mapping, points, published)
     return header, mapping, end, end_index, points
-
-
-def map_fresh(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekPoint]]:
-    """Map an open segment that was just created: as :func:`map_tail`, with nothing to clean."""
-    header = read_header(path)
-    return header, _map_writable(path), header.data_offset, header.base_index, []
 
 
 def _map_writable(path: Path) -> MemoryMap:

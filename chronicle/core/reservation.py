@@ -70,7 +70,7 @@ class Reservation:
             _HEADER_REST.pack_into(appender._memory, position + 8, self._ts_recv, *self._header)
             appender._reservation = weakref.ref(self)
             appender._reserved = True
-            appender._soft = -1
+            appender._reach = -1
             self._body = appender._memory[position + HEADER_BYTES : position + HEADER_BYTES + self._body_bytes]
         except struct.error as error:
             raise RecordError(f"a field of the record does not fit its bytes: {error}") from error
@@ -94,7 +94,7 @@ class Reservation:
                 appender._publish(position, position + self._length, head, 1, self._ts_recv, self._kind)
             appender._reservation = None
             appender._reserved = False
-            appender._set_soft()
+            appender._set_reach()
         except BaseException:
             appender._distrust()
             raise

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xxhash
@@ -21,11 +22,29 @@ from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SeekPoint
 
-__all__ = ["seal_segment", "sealed_bytes"]
+__all__ = ["Ended", "seal_segment", "sealed_bytes"]
+
+_BREATH_BLOCKS = 4
+"""Blocks (64 KiB each) hashed between two breaths: some 50 us."""
 
 
-def seal_segment(open_path: Path, *, queue: str) -> Path:
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the writer of a rolled segment knows of it, so that sealing need not walk it: offset and index behind its
+    last record, that record's ts_recv, and how many seek entries it wrote (by the rule)."""
+
+    end: int
+    end_index: int
+    ts_last: int
+    seek_count: int
+
+
+def seal_segment(
+    open_path: Path, *, queue: str, ended: Ended | None = None, breathe: Callable[[], None] | None = None
+) -> Path:
     """Write the sealed form of a rolled segment, publish it, remove the open file; return the new path.
+
+    Its writer says with `ended` what it knows. `breathe` is called every some tens of us of work.
 
     Raises
     ------
@@ -38,7 +57,7 @@ def seal_segment(open_path: Path, *, queue: str) -> Path:
     if not os.path.exists(open_path) and os.path.exists(sealed_path):
         return sealed_path  # an earlier try came so far
     with LocalSegment(open_path, queue=queue) as segment:
-        parts = sealed_bytes(segment)
+        parts = sealed_bytes(segment, ended, breathe)
     temporary = temporary_name(sealed_path)
     try:
         with open(temporary, "wb", buffering=0) as file:
@@ -58,7 +77,9 @@ def seal_segment(open_path: Path, *, queue: str) -> Path:
     return sealed_path
 
 
-def sealed_bytes(segment: LocalSegment) -> list[bytes | memoryview]:
+def sealed_bytes(
+    segment: LocalSegment, ended: Ended | None = None, breathe: Callable[[], None] | None = None
+) -> list[bytes | memoryview]:
     """Return the sealed file's parts: header page, prologue and records, footer.
 
     Raises
@@ -67,6 +88,43 @@ def sealed_bytes(segment: LocalSegment) -> list[bytes | memoryview]:
         When the segment does not end with a ROLL.
     """
     header = segment.header
+    mapping = segment.mapping
+    if ended is None or ended.seek_count >= header.seek_capacity:
+        ended, entries = _walked(segment)
+    else:
+        start = header.seek_offset
+        entries = bytes(mapping.memory[start : start + ended.seek_count * layout.SEEK_ENTRY_BYTES])
+    seek_count = len(entries) // layout.SEEK_ENTRY_BYTES
+    ts_first = layout.SEEK_ENTRY.unpack_from(entries)[2] if entries else layout.NONE
+    data_end = ended.end + layout.ROLL_BYTES
+    block_count = -(-data_end // CHECKSUM_BLOCK_BYTES)
+    footer_bytes = len(entries) + block_count * 8
+    sealed = replace(
+        header,
+        state=SegmentState.SEALED,
+        data_capacity=data_end - header.data_offset,
+        seek_offset=data_end,
+        seek_capacity=seek_count,
+        record_count=ended.end_index - header.base_index,
+        data_bytes=data_end - header.data_offset,
+        ts_first=ts_first,
+        ts_last=ended.ts_last,
+        seek_count=seek_count,
+        footer_offset=data_end,
+        file_bytes=data_end + footer_bytes + layout.FOOTER_TRAILER_BYTES,
+    )
+    page = sealed.pack()
+    body = mapping.memory[PAGE_BYTES:data_end]
+    checksums, whole = _checksums(page, body, breathe)
+    footer = entries + checksums
+    if len(footer) != footer_bytes:
+        raise CorruptionError("the segment changed while it was sealed", path=segment.path)
+    return [page, body, footer, _trailer(whole, footer, seek_count, block_count)]
+
+
+def _walked(segment: LocalSegment) -> tuple[Ended, bytes]:
+    """Find out by a walk what the writer would know, and the seek entries."""
+    header = segment.header
     end, end_index, rolled = segment.extent()
     if not rolled:
         raise StateError(
@@ -74,32 +132,9 @@ def sealed_bytes(segment: LocalSegment) -> list[bytes | memoryview]:
             path=segment.path,
             hint="end it first: Appender.seal()",
         )
-    mapping = segment.mapping
-    points = seek_index(mapping.words, header.data_offset, end, header.base_index)
-    data_end = end + layout.ROLL_BYTES
-    block_count = -(-data_end // CHECKSUM_BLOCK_BYTES)
-    footer_bytes = len(points) * layout.SEEK_ENTRY_BYTES + block_count * 8
-    sealed = replace(
-        header,
-        state=SegmentState.SEALED,
-        data_capacity=data_end - header.data_offset,
-        seek_offset=data_end,
-        seek_capacity=len(points),
-        record_count=end_index - header.base_index,
-        data_bytes=data_end - header.data_offset,
-        ts_first=points[0].ts_recv if points else layout.NONE,
-        ts_last=_last_ts(segment, points, end),
-        seek_count=len(points),
-        footer_offset=data_end,
-        file_bytes=data_end + footer_bytes + layout.FOOTER_TRAILER_BYTES,
-    )
-    page = sealed.pack()
-    body = mapping.memory[PAGE_BYTES:data_end]
-    checksums = _block_checksums(page, body)
-    footer = b"".join(layout.SEEK_ENTRY.pack(p.index, p.offset, p.ts_recv, p.kind) for p in points) + checksums
-    if len(footer) != footer_bytes:
-        raise CorruptionError("the segment changed while it was sealed", path=segment.path)
-    return [page, body, footer, _trailer(page, body, footer, len(points), block_count)]
+    points = seek_index(segment.mapping.words, header.data_offset, end, header.base_index)
+    entries = b"".join(layout.SEEK_ENTRY.pack(p.index, p.offset, p.ts_recv, p.kind) for p in points)
+    return Ended(end, end_index, _last_ts(segment, points, end), len(points)), entries
 
 
 def _last_ts(segment: LocalSegment, points: list[SeekPoint], end: int) -> int:
@@ -113,21 +148,26 @@ def _last_ts(segment: LocalSegment, points: list[SeekPoint], end: int) -> int:
     return int.from_bytes(segment.mapping.memory[last + 8 : last + 16], "little", signed=True)
 
 
-def _block_checksums(page: bytes, body: memoryview) -> bytes:
-    """Return one xxh3_64 for each 64 KiB of the file up to the footer."""
+def _checksums(page: bytes, body: memoryview, breathe: Callable[[], None] | None) -> tuple[bytes, xxhash.xxh3_64]:
+    """Return one xxh3_64 for each 64 KiB of the file up to the footer, and the hash of the whole so far."""
     first = xxhash.xxh3_64()
-    first.update(page)
-    first.update(body[: CHECKSUM_BLOCK_BYTES - PAGE_BYTES])
-    starts = range(CHECKSUM_BLOCK_BYTES - PAGE_BYTES, len(body), CHECKSUM_BLOCK_BYTES)
-    sums = [first.intdigest()]
-    sums += [xxhash.xxh3_64_intdigest(body[start : start + CHECKSUM_BLOCK_BYTES]) for start in starts]
-    return b"".join(value.to_bytes(8, "little") for value in sums)
-
-
-def _trailer(page: bytes, body: memoryview, footer: bytes, seek_count: int, block_count: int) -> bytes:
     whole = xxhash.xxh3_64()
-    for part in (page, body, footer):
-        whole.update(part)
+    start = CHECKSUM_BLOCK_BYTES - PAGE_BYTES
+    for hashed in (first, whole):
+        hashed.update(page)
+        hashed.update(body[:start])
+    sums = [first.intdigest()]
+    for number, at in enumerate(range(start, len(body), CHECKSUM_BLOCK_BYTES)):
+        block = body[at : at + CHECKSUM_BLOCK_BYTES]
+        sums.append(xxhash.xxh3_64_intdigest(block))
+        whole.update(block)
+        if breathe is not None and number % _BREATH_BLOCKS == 0:
+            breathe()
+    return b"".join(value.to_bytes(8, "little") for value in sums), whole
+
+
+def _trailer(whole: xxhash.xxh3_64, footer: bytes, seek_count: int, block_count: int) -> bytes:
+    whole.update(footer)
     values = (
         layout.SEGMENT_END_MAGIC,
         seek_count,

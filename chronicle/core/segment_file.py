@@ -13,6 +13,7 @@ from chronicle.core import layout
 from chronicle.core.durable import file_error, sync_folder, temporary_name
 from chronicle.core.errors import StoreError
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY_BYTES, SEGMENT_HEADER_BYTES, SegmentState
+from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.segment_header import SegmentHeader
 
 __all__ = ["create_segment", "segment_size"]
@@ -30,12 +31,15 @@ def create_segment(
     cycle_ns: int,
     cycle_start_ns: int,
     base_ts_recv: int,
-    take_blank: Callable[[int], Path | None] | None = None,
-) -> None:
-    """Create an open segment at `path`, whole or not at all.
+    take_blank: Callable[[int], tuple[Path, MemoryMap] | None] | None = None,
+    is_durable: bool = True,
+) -> tuple[SegmentHeader, MemoryMap]:
+    """Create an open segment at `path`, whole or not at all; return its header and its map, for writing.
 
     Its space is reserved on the disk first (``posix_fallocate``), so that a full disk is an error here and never a
-    SIGBUS later. `take_blank` may offer a file of the right size that was reserved ahead.
+    SIGBUS later. `take_blank` may offer a file of the right size that was reserved and mapped ahead.
+    The header is on the device before the file has its name, and the name before this returns, unless the queue
+    claims nothing about power (`is_durable`).
 
     Raises
     ------
@@ -65,27 +69,41 @@ def create_segment(
     )
     size = header.seek_offset + seek_capacity * SEEK_ENTRY_BYTES
     blank = take_blank(size) if take_blank is not None else None
-    temporary = temporary_name(path) if blank is None else blank
+    temporary = temporary_name(path) if blank is None else blank[0]
     try:
-        creation = os.O_CREAT if blank is None else 0
-        descriptor = os.open(temporary, os.O_RDWR | creation | os.O_CLOEXEC, 0o644)
-        try:
-            if blank is None:
-                os.ftruncate(descriptor, 0)
-                os.posix_fallocate(descriptor, 0, size)
-            _write_whole(descriptor, header.pack() + prologue)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if blank is None:
+            mapping = _write_file(temporary, size, header.pack() + prologue)
+        else:
+            mapping = blank[1]
+            mapping.memory[: SEGMENT_HEADER_BYTES + len(prologue)] = header.pack() + prologue
+            if is_durable:
+                mapping.sync(data_offset)
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, StoreError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, StoreError):
+            raise
         raise file_error(error, f"create a segment of {size} bytes", path) from error
     try:
-        sync_folder(path.parent)
+        if is_durable:
+            sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"could not sync the folder of a new segment: {error.strerror}", path=path) from error
+    return header, mapping
+
+
+def _write_file(path: Path, size: int, head: bytes) -> MemoryMap:
+    """Reserve a file of `size` bytes, write its head, sync it, and return its map."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.posix_fallocate(descriptor, 0, size)
+        _write_whole(descriptor, head)
+        os.fsync(descriptor)
+        return map_file(descriptor, size, writable=True)
+    finally:
+        os.close(descriptor)
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """Where a queue's writer stands: the mapped open segment, its seek index, the roll to the next, and sealing.
 
-:class:`chronicle.core.appender.Appender` adds what callers use. The attributes are slots: the append path reads a
-dozen of them a record, and an instance dictionary of that many is slower (decision 6).
+:class:`chronicle.core.appender.Appender` adds what callers use. What compiled appends read and change are the words
+of :class:`WriterState`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock
-from chronicle.core.control import Control, WriterLock, register_writer
+from chronicle.core.compiled import names_address
+from chronicle.core.control import FUTEX_CALL, Control, WriterLock, register_writer
 from chronicle.core.durability import Durability, Syncer
 from chronicle.core.errors import CapacityError, ChronicleError, CorruptionError, StateError
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
@@ -33,52 +34,36 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap, populate
 from chronicle.core.records import pack_details, pack_record
-from chronicle.core.recovery import map_fresh, map_tail, recover
+from chronicle.core.recovery import map_tail, recover
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
-from chronicle.core.seal import seal_segment
+from chronicle.core.seal import Ended, seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
 from chronicle.core.tail_mark import TailMark, write_tail_mark
+from chronicle.core.writer_state import WriterState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from chronicle.core.queue_folder import QueueFolder
+    from chronicle.core.segment_header import SegmentHeader
 
 __all__ = ["SegmentWriter"]
 
 
-class SegmentWriter:
-    """Holds the writer lock and the open segment; knows how to roll, seal and sync.
+class SegmentWriter(WriterState):
+    """Holds the writer lock and the open segment; knows how to roll, seal and sync."""
 
-    Attributes
-    ----------
-    next_index : int
-        The index the next record gets.
-    last_ts_recv : int
-        ts_recv of the last record; later records are clamped to it and flagged F_BAD_TS_RECV.
-    clamped_count : int
-        Records whose ts_recv was clamped by this appender.
-    """
-
-    # _soft is the offset up to which an append needs nothing but its own bytes: no roll, no seek entry, no sync. It
-    # is -1 where every append must take the long way (no segment, a reservation, stores that need a kernel).
     __slots__ = (
         "__weakref__",
-        "_behind_head",
         "_control",
-        "_cycle_end",
         "_data_offset",
         "_durability",
         "_keeper",
-        "_last_entry",
-        "_limit",
         "_lock",
         "_map",
         "_mark_due",
         "_memory",
         "_number",
-        "_plans",
-        "_position",
         "_prepare_at",
         "_previous_bytes",
         "_prologue",
@@ -87,22 +72,16 @@ class SegmentWriter:
         "_reservation",
         "_reserved",
         "_rolled",
-        "_seek_capacity",
-        "_seek_count",
-        "_seek_offset",
         "_settled",
-        "_soft",
         "_synced",
         "_syncer",
         "_waiters",
         "_words",
-        "clamped_count",
-        "last_ts_recv",
-        "next_index",
         "queue",
     )
 
     def __init__(self, queue: QueueFolder, *, prologue: Callable[[], dict[str, Any]] | None, clock: Clock) -> None:
+        super().__init__()
         self.queue = queue
         self._prologue = prologue
         self._lock: WriterLock | None = WriterLock.acquire(queue.path, started_ns=clock.now_ns())
@@ -119,20 +98,21 @@ class SegmentWriter:
             self._number = tail.next_number
             self._previous_bytes = tail.previous_bytes
             self._waiters = ctypes.c_uint32(0) if self._control is None else self._control.waiters
+            self._control_address = 0 if self._control is None else self._control.address
+            self._futex_call, self._names = FUTEX_CALL, names_address()
             self._keeper: Housekeeper | None = None
             self._prepare_at = layout.INT64_MAX
             self._prologue_bytes = 0
             self._map: MemoryMap | None = None
-            self._memory = self._behind_head = self._words = memoryview(b"")
+            self._memory = self._words = memoryview(b"")
             self._release = None if LOADS_ARE_ACQUIRE else _kernel_release()
-            self._data_offset = self._position = self._limit = 0
-            self._soft = -1
+            self._data_offset = self._position = self._limit = self._address = 0
+            self._reach = self._gate = -1
             self._reserved = False
             self._reservation: weakref.ref[object] | None = None
             self._settled = True
-            self._rolled: list[Path] = []
+            self._rolled: list[tuple[Path, Ended | None]] = []
             self._mark_due = False
-            self._plans: dict[tuple[int, int, int, int], tuple[Callable[..., None], int, int]] = {}
             self._cycle_end = layout.INT64_MAX
             self._seek_offset = self._seek_capacity = self._seek_count = 0
             self._last_entry = 0
@@ -144,6 +124,7 @@ class SegmentWriter:
             self._mark_owner()
             if self._durability.syncs_by_time:
                 self._syncer = Syncer(self, self._durability.sync_ns)
+                self._set_reach()
         except BaseException:
             self._lock.release()
             raise
@@ -183,13 +164,14 @@ class SegmentWriter:
             path = self._path(SegmentState.OPEN)
             self._previous_bytes = self._position - self._data_offset
             try:
+                ended = self._ended()
                 self._write_roll()
                 self._detach()
                 self._number += 1
             except BaseException:
                 self._distrust()
                 raise
-            self._rolled.append(path)
+            self._rolled.append((path, ended))
             self._mark_due = True
         self._seal_rolled()
 
@@ -230,11 +212,11 @@ class SegmentWriter:
     def _distrust(self) -> None:
         """Forget where the writer stands: an exception came between its stores. The files know; they are asked next.
 
-        Every path looks at `_soft` or `_reserved` before it appends, and so comes to :meth:`_settle`.
+        Every path looks at `_reach` or `_reserved` before it appends, and so comes to :meth:`_settle`.
         """
+        self._reach = -1
         self._settled = False
         self._reserved = True
-        self._soft = -1
 
     def _settle(self) -> None:
         """Take the position from the files again; what was torn is zeroed, what was committed stays."""
@@ -258,7 +240,7 @@ class SegmentWriter:
     # --- the seek index ----------------------------------------------------------------------------------------
 
     def _add_entry(self, index: int, offset: int, ts_recv: int, kind: int) -> None:
-        """Publish a seek entry: its bytes first, then the count. Call :meth:`_set_soft` afterwards."""
+        """Publish a seek entry: its bytes first, then the count."""
         if self._seek_count >= self._seek_capacity:
             return
         at = self._seek_offset + self._seek_count * SEEK_ENTRY_BYTES
@@ -269,21 +251,14 @@ class SegmentWriter:
         if self._keeper is not None and offset >= self._prepare_at:
             self._prepare_next()
 
-    def _publish_entries(self, count: int) -> None:
-        """Publish the seek entries that a kernel wrote."""
-        self._seek_count = count
-        self._words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = count
-        if self._keeper is not None and self._position >= self._prepare_at:
-            self._prepare_next()
-
-    def _set_soft(self) -> None:
-        """Say how far the short append path may go."""
-        if self._map is None or self._reserved or self._release is not None or self._durability.counts:
-            self._soft = -1
-        elif self._seek_count >= self._seek_capacity:
-            self._soft = self._limit
+    def _set_reach(self) -> None:
+        """Say how far compiled appends may go, and from where on they must ask at each seek entry."""
+        if self._syncer is not None:
+            self._gate = -1  # its errors are raised where an entry is due
         else:
-            self._soft = min(self._limit, self._last_entry + SEEK_INTERVAL_BYTES)
+            self._gate = layout.INT64_MAX if self._keeper is None else self._prepare_at
+        stopped = self._map is None or self._reserved or self._durability.counts
+        self._reach = -1 if stopped else self._limit
 
     # --- segments ------------------------------------------------------------------------------------------------
 
@@ -315,13 +290,14 @@ class SegmentWriter:
         prologue = pack_details(self._prologue()) if self._prologue is not None else b""
         self._prologue_bytes = len(prologue)
         try:
-            self._create(
-                number, max(settings.capacity(number, previous_bytes), size + ROLL_BYTES), cycle_start, prologue
-            )
+            capacity = max(settings.capacity(number, previous_bytes), size + ROLL_BYTES)
+            fresh = self._create(number, capacity, cycle_start, prologue)
+            ended, old_map = None, self._map
             if old is not None:
+                ended = self._ended()
                 self._write_roll()
             self._number, self._previous_bytes = number, previous_bytes
-            self._attach(fresh=True)
+            self._attach(fresh)
         except CapacityError:
             raise  # nothing was created: all stands as before
         except BaseException:
@@ -331,23 +307,30 @@ class SegmentWriter:
         if old is None:
             return
         if self._keeper is not None:
-            self._keeper.seal(old)
+            self._keeper.seal(old, ended, old_map)
         else:
-            self._rolled.append(old)
+            self._rolled.append((old, ended))
             self._seal_rolled()
 
     def _seal_rolled(self) -> None:
         """Seal what has rolled, also what an earlier try found no space for."""
         while self._rolled:
-            seal_segment(self._rolled[0], queue=self.queue.name)
+            path, ended = self._rolled[0]
+            seal_segment(path, queue=self.queue.name, ended=ended)
             del self._rolled[0]
         if self._mark_due:
             self._write_tail_mark()
             self._mark_due = False
 
-    def _create(self, number: int, data_capacity: int, cycle_start: int, prologue: bytes) -> None:
+    def _ended(self) -> Ended:
+        """Return what sealing needs to know of the open segment, which is about to roll."""
+        return Ended(self._position, self.next_index, self.last_ts_recv, self._seek_count)
+
+    def _create(
+        self, number: int, data_capacity: int, cycle_start: int, prologue: bytes
+    ) -> tuple[SegmentHeader, MemoryMap]:
         settings = self.queue.settings
-        create_segment(
+        return create_segment(
             self.queue.path / layout.segment_name(number, SegmentState.OPEN),
             queue_id=bytes.fromhex(settings.queue_id),
             generation=settings.generation,
@@ -359,11 +342,16 @@ class SegmentWriter:
             cycle_start_ns=cycle_start,
             base_ts_recv=self.last_ts_recv,
             take_blank=None if self._keeper is None else self._keeper.take_blank,
+            is_durable=self._durability.can_sync,
         )
 
-    def _attach(self, *, fresh: bool = False) -> None:
+    def _attach(self, fresh: tuple[SegmentHeader, MemoryMap] | None = None) -> None:
         path = self._path(SegmentState.OPEN)
-        header, mapping, end, end_index, points = map_fresh(path) if fresh else map_tail(path)
+        if fresh is None:
+            header, mapping, end, end_index, points = map_tail(path)
+        else:
+            (header, mapping), points = fresh, []
+            end, end_index = header.data_offset, header.base_index
         if end_index != self.next_index:
             raise CorruptionError(
                 "the open segment's seek index contradicts its records",
@@ -374,7 +362,7 @@ class SegmentWriter:
             )
         self._map = mapping
         self._memory, self._words = mapping.memory, mapping.words
-        self._behind_head = mapping.memory[layout.OFFSET_TS_RECV :]
+        self._address = mapping.address
         self._data_offset = header.data_offset
         self._position = end
         self._limit = header.data_limit - ROLL_BYTES
@@ -382,21 +370,22 @@ class SegmentWriter:
         self._seek_offset, self._seek_capacity = header.seek_offset, header.seek_capacity
         self._seek_count = len(points)
         self._last_entry = points[-1].offset if points else header.data_offset - SEEK_INTERVAL_BYTES
-        self._prepare_at = header.data_offset + header.data_capacity // 2
+        self._prepare_at = header.data_offset + header.data_capacity // 8
         if self._keeper is None and header.data_capacity >= BACKGROUND_BYTES_MIN:
             self._keeper = Housekeeper(self.queue.path, self.queue.name)
-        self._set_soft()
+        self._set_reach()
 
     def _detach(self) -> None:
+        self._reach = -1  # first: the address below it is about to go
+        self._limit = self._address = 0
         self._map = None
-        self._memory = self._behind_head = self._words = memoryview(b"")
-        self._limit = 0
-        self._soft = -1
+        self._memory = self._words = memoryview(b"")
 
     def _prepare_next(self) -> None:
         """Have the next segment's file reserved and faulted in; it is made for a prologue of the present size."""
         assert self._keeper is not None
         self._prepare_at = layout.INT64_MAX
+        self._set_reach()
         capacity = self.queue.settings.capacity(self._number + 1, self._limit - self._data_offset)
         self._keeper.prepare(segment_size(capacity, self._prologue_bytes))
 

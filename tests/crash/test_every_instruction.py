@@ -101,6 +101,7 @@ def reserve(appender: Appender) -> None:
 CALLS: dict[str, tuple[int, Call]] = {
     # name: bytes in the segment before, and the call
     "append": (400, lambda appender: appender.append(Kind.WIRE, bytes(range(1, 200)), ts_recv=10**6)),
+    "recorder": (400, lambda appender: appender.recorder(Kind.WIRE, 199)(10**6, bytes(range(1, 200)))),
     "append_event": (SEEK_INTERVAL_BYTES, lambda appender: appender.append_event(*event(10**6, 4))),
     "append_many": (SEEK_INTERVAL_BYTES, lambda appender: appender.append_many(batch())),
     "append_first": (0, lambda appender: appender.append(Kind.STATUS, b"first", ts_recv=1)),
@@ -167,7 +168,7 @@ def test_killed_at_any_store_or_call_loses_doubles_and_tears_nothing(name: str) 
 
 
 @pytest.mark.usefixtures("needs_ptrace")
-@pytest.mark.parametrize("name", ["append", "append_event", "append_many", "reserve"])
+@pytest.mark.parametrize("name", ["append", "append_event", "append_many", "recorder", "reserve"])
 def test_killed_at_any_instruction_of_an_append(name: str) -> None:
     """Single steps from the first store on; the instructions before it change nothing that outlives the process."""
     instructions = 0
@@ -182,13 +183,15 @@ def test_killed_at_any_instruction_of_an_append(name: str) -> None:
             child.unprotect()
             watched = Watched(scene.queue.path)
             quiet = 0
-            while quiet < QUIET_INSTRUCTIONS and child.step():
+            alive = True
+            while quiet < QUIET_INSTRUCTIONS and (alive := child.step()):
                 instructions += 1
                 quiet += 1
                 if watched.changed():
                     scene.check(f"after instruction {instructions}")
                     quiet = 0
-            child.run_out()
+            if alive:
+                child.run_out()
             assert child.exit_code == 0
         assert contents(scene.queue) == scene.truth
     print(f"{name}: {instructions} instructions, {scene.states} states")

@@ -77,8 +77,9 @@ def reserve(appender: Appender) -> None:
 
 CALLS: dict[str, Callable[[Appender], object]] = {
     "reserve": reserve,
-    "append": lambda appender: appender.append(Kind.WIRE, b"body" * 50, ts_recv=10**6),
-    "append_event": lambda appender: appender.append_event(*event(10**6, 3)),
+    "append": lambda appender: appender._append_long(Kind.WIRE, b"body" * 50, ts_recv=10**6),
+    "append_event": lambda appender: appender._append_event_long(*event(10**6, 3)),
+    "append_compiled": lambda appender: appender.append(Kind.WIRE, b"body" * 50, ts_recv=10**6),
     "append_many": lambda appender: appender.append_many(batch()),
     "roll": lambda appender: appender.append(Kind.WIRE, bytes(range(200)) * 200, ts_recv=10**6),
     "seal": lambda appender: appender.seal(),
@@ -113,7 +114,7 @@ def test_interrupted_anywhere_loses_doubles_and_tears_nothing(tmp_path: Path, na
         assert [bytes(data[48:]) for data in found[len(seen) :]] == [bytes([after]) * 8 for after in range(3)]
         appender.close()
         if not interrupted:
-            assert number > 3
+            assert (number > 3) is (name != "append_compiled"), "compiled code has no place to interrupt"
             return
 
 

@@ -18,7 +18,8 @@ def cache_folder() -> Path:
     """Return the folder of compiled kernels for exactly these sources."""
     package = Path(__file__).resolve().parent.parent.parent
     digest = hashlib.sha256()
-    for source in sorted([*package.glob("*/kernels/*.py"), package / "core" / "layout.py"]):
+    shared = [package / "core" / "layout.py", package / "core" / "writer_state.py"]
+    for source in sorted([*package.glob("*/kernels/*.py"), *shared]):
         digest.update(source.read_bytes())
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "chronicle" / f"kernels-{digest.hexdigest()[:16]}"

@@ -7,13 +7,15 @@ compile to a plain ``mov``.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["fence", "load_acquire", "store_release"]
+__all__ = ["fence", "load_acquire", "pause", "store_release"]
 
 _WORD_BYTES = 8
 
@@ -49,6 +51,20 @@ def fence(typingctx: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def pause(typingctx: Any) -> Any:
+    """Tell the processor that this is a spin: the line that is watched is left to its writer (x86: ``pause``)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if os.uname().machine in {"x86_64", "amd64"}:
+            function = ir.FunctionType(ir.VoidType(), [])
+            name = "llvm.x86.sse2.pause"
+            builder.call(cgutils.get_or_insert_function(builder.module, function, name), [])
         return context.get_dummy_value()
 
     return types.void(), codegen

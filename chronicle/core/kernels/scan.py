@@ -9,7 +9,7 @@ from numba import njit
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
 from chronicle.core.errors import CorruptionError
-from chronicle.core.kernels.atomics import load_acquire
+from chronicle.core.kernels.atomics import load_acquire, pause
 from chronicle.core.layout import HEADER_BYTES, WORD_LENGTH_MASK
 
 __all__ = ["record_offsets", "spin_until"]
@@ -42,6 +42,7 @@ def spin_until(address: Any, spins: int) -> Any:
         word = load_acquire(address)
         if word != 0:
             return word
+        pause()
     return word
 
 

@@ -14,14 +14,16 @@ def test_a_blank_that_was_taken_is_not_reused_for_the_next(tmp_path: Path) -> No
     keeper = Housekeeper(tmp_path, "q.q")
     keeper.prepare(SIZE)
     keeper.finish()
-    first = keeper.take_blank(SIZE)
-    assert first is not None
+    taken = keeper.take_blank(SIZE)
+    assert taken is not None
+    first, mapping = taken
+    assert mapping.length == SIZE == first.stat().st_size
     first.write_bytes(b"header".ljust(SIZE, b"x"))
     keeper.prepare(SIZE)
     keeper.finish()
     second = keeper.take_blank(SIZE)
     assert second is not None
-    assert second != first
+    assert second[0] != first
     assert first.read_bytes()[:7] == b"headerx"
     keeper.close()
 
