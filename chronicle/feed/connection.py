@@ -141,6 +141,8 @@ class LiveConnection:
         self._opener = opener
         self._socket: Socket | None = None
         self._beside: set[asyncio.Task[None]] = set()
+        self.prepare: Callable[[], None] = lambda: None
+        """Called before each connection, once the venue's lists were asked for."""
         self._receiver: asyncio.Task[None] | None = None
         self._dropped = ""
 
@@ -199,6 +201,7 @@ class LiveConnection:
 
     async def _connect(self) -> None:
         await self._fetch_lists()
+        self.prepare()
         self.dialect.begin()
         url = await self._address()
         async with self._opener(url, self._settings) as socket:

@@ -166,6 +166,7 @@ class FeedSession:
             )
             Ledger(self.home).add(entry)
             self._writer = writer
+            self._lines.bind(writer, self._log)
             if self._lines.races:
                 writer.race = self._lines.race
             self._take(start_frame(self._mark(capture), first_ts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from chronicle.core.clock import Clock
@@ -13,6 +14,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener, open_websocket
 from chronicle.feed.dialects import Dialect, FeedSpec, dialects_for
 from chronicle.feed.health import Action, HealthSettings, StreamWatch
+from chronicle.feed.log import EventLog
 from chronicle.feed.marks import Line
 from chronicle.feed.race import LineRace
 from chronicle.feed.rest import Get, RestClient
@@ -71,6 +73,7 @@ class LiveLines:
         opener: Opener | None = None,
     ) -> None:
         self._clock = clock
+        self._health = health
         self.lines: list[LiveLine] = []
         self.rest: dict[str, RestClient] = {}
         jitter = random.Random()  # noqa: S311 - spreads clients in time, nothing else
@@ -91,6 +94,23 @@ class LiveLines:
         if len(self.lines) > LINES_MAX:
             raise ConfigError("a live feed has too many connections", expected=LINES_MAX, found=len(self.lines))
         self.races = self._races()
+
+    def bind(self, writer: FeedWriter, log: EventLog) -> None:
+        """Let each line look its symbols up in the venue's list, once that is known, before it subscribes."""
+        for line in self.lines:
+            line.connection.prepare = partial(self._resolve, line, writer, log)
+
+    def _resolve(self, line: LiveLine, writer: FeedWriter, log: EventLog) -> None:
+        venue, dialect = line.mark.venue, line.dialect
+        names = writer.registry.listed_names(venue)
+        if not names:
+            return
+        before = list(dialect.symbols)
+        unknown = dialect.resolve(partial(writer.registry.is_listed, venue), names.get)
+        if dialect.symbols != before:
+            line.watch = StreamWatch(dialect.streams(), self._health, answers=dialect.starts_on_stream)
+        for symbol in unknown:
+            log.event("unknown_symbol", venue=venue, line=line.mark.number, symbol=symbol)
 
     def addresses(self) -> dict[str, str]:
         """Return the venue of each HTTP address that is asked."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import chronicle
 from chronicle.cli.main import cli, run
 from chronicle.core.clock import SystemClock
 from chronicle.core.compare import compare_queue
@@ -34,7 +35,7 @@ from chronicle.feed.live import FeedSession, LiveReport
 from chronicle.feed.log import EventLog
 from chronicle.feed.redecode import decoder_of, redecode
 from chronicle.feed.replay import replay_capture
-from chronicle.feed.simulator import DEFAULT_PAIRS, SimulatedExchange
+from chronicle.feed.simulator import DEFAULT_PAIRS, FaultInjector, SimulatedExchange
 from chronicle.feed.status import read_status
 from tests.support.recorded_exchange import until
 
@@ -129,6 +130,53 @@ def test_redundant_lines_are_two_sources_and_who_was_first_is_counted(tmp_path: 
     run_shard(tmp_path, drain=True)
     queues = {queue for queue in LocalSource(tmp_path).queues("clean/") if "btc_usd/book" in queue}
     assert queues == {"clean/kraken/btc_usd/book.q", "clean/kraken/btc_usd/book@1000.q"}
+
+
+def test_a_symbol_that_the_venue_does_not_list_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def captured() -> None:
+        async with SimulatedExchange(venue="okx", rate=0, pairs=DEFAULT_PAIRS[:1]) as exchange:
+            rest = f"http://127.0.0.1:{exchange.port}"
+            spec = FeedSpec("okx", exchange.url, ("okx:BTC-USDT", "okx:NOPE-USDT"), rest_url=rest)
+            session = FeedSession(tmp_path, [spec], settings=FAST, log=EventLog(SystemClock(), told.append))
+            stop = asyncio.Event()
+            task = asyncio.create_task(session.run(stop))
+            try:
+                await until(lambda: exchange.session_count == 1 and session.frames > 10, "the subscriptions")
+            finally:
+                stop.set()
+                await task
+
+    asyncio.run(captured())
+    assert [line.partition(" ")[2] for line in told if "unknown" in line] == [
+        "unknown_symbol venue=okx line=1 symbol=NOPE-USDT"
+    ]
+    errors = [
+        r.fields() for r in records(tmp_path) if r.kind == Kind.STATUS and r.fields()["code"] == StatusCode.ERROR
+    ]
+    assert errors, "the venue refused it, and the raw queue says so"
+
+
+def test_a_hole_of_one_line_is_no_hole_of_the_other(tmp_path: Path) -> None:
+    async def play(exchange: SimulatedExchange, session: FeedSession) -> None:
+        exchange.pump(200)
+        await until(lambda: all(c.frame_count > 80 for c in session.connections), "both lines")
+        torn = sorted(exchange._sessions, key=lambda one: one.connection.remote_address[1])[0]
+        torn._lane = FaultInjector({"drop": 1.0}, limit=40).lane()
+        exchange.pump(400)
+        await until(lambda: all(c.frame_count > 600 for c in session.connections), "what followed on both lines")
+
+    capture(tmp_path, play, lines=2)
+    run_shard(tmp_path, drain=True)
+    gaps = {}
+    for queue in ("clean/kraken/btc_usd/book.q", "clean/kraken/btc_usd/book@1000.q"):
+        gaps[queue] = [record for record in records(tmp_path, queue) if record.kind == Kind.GAP]
+    (hole,) = [found for found in gaps.values() if found]
+    end = max(record.ts_recv for record in records(tmp_path) if record.kind == Kind.CHECK)
+    with chronicle.open(tmp_path) as store:
+        for moment in range(hole[0].ts_recv, end, max((end - hole[0].ts_recv) // 10, 1)):
+            assert store.book("kraken:BTC-USD", at=moment).status == "ok"
 
 
 def test_a_book_that_falls_silent_is_renewed_and_a_mute_line_is_given_up(tmp_path: Path) -> None:

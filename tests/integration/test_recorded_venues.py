@@ -147,7 +147,7 @@ SESSIONS = [
     Session(
         "raw-text/BITMEX",
         "bitmex",
-        ("bitmex:BTC-USD-PERP", "XRPU21"),
+        ("bitmex:BTC-USD-PERP", "bitmex:XRP-BTC-210924"),
         {"op": "subscribe"}
         | {"args": [f"{t}:{s}" for t in ("orderBookL2", "trade", "quote") for s in ("XBTUSD", "XRPU21")]},
         10,

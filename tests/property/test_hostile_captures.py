@@ -85,7 +85,7 @@ def take(decoder: FrameDecoder, frame: Frame) -> list[Record]:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("venue", sorted(CAPTURES))
-@settings(max_examples=4_000 if SOAK else 12)
+@settings(max_examples=1_500 if SOAK else 12)
 @given(seeds=st.lists(st.integers(0, 1 << 60), min_size=1, max_size=12))
 def test_a_hostile_session_gives_records_or_counted_errors(shared_data: Path, venue: str, seeds: list[int]) -> None:
     opening, sample, lines = session(shared_data, venue)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -139,6 +139,40 @@ class Dialect(ABC):
         """The text that keeps the connection, None where frames of the WebSocket itself do."""
         return None
 
+    def resolve(self, known: Callable[[str], bool], find: Callable[[str], str | None]) -> list[str]:
+        """Take the venue's own spellings from its instrument list where the rules of spelling do not give them.
+
+        Parameters
+        ----------
+        known : callable
+            Whether the list has a name, as the adapter writes it (with its market).
+        find : callable
+            The venue's name of a canonical one, None when the list has none.
+
+        Returns
+        -------
+        list of str
+            The wanted symbols that the list does not have: the venue will refuse them, or send nothing.
+        """
+        unknown = []
+        for place, own in enumerate(self.symbols):
+            if known(self._listed(own)):
+                continue
+            listed = next((found for name in self._wanted(own) if (found := find(name)) is not None), None)
+            if listed is None:
+                unknown.append(own)
+            else:
+                self.symbols[place] = listed.rpartition("|")[2]
+        return unknown
+
+    def _listed(self, symbol: str) -> str:
+        """Return one of :attr:`symbols` as the adapter names it."""
+        return f"{self.market}|{symbol}" if self.market else symbol
+
+    def _wanted(self, own: str) -> list[str]:
+        """Return the canonical names that were asked for and became `own`."""
+        return [text for text in self.spec.symbols if own in self.own_symbols(replace(self.spec, symbols=(text,)))]
+
     def begin(self) -> None:
         """Forget what belonged to the connection before."""
 
@@ -187,7 +221,7 @@ class Dialect(ABC):
     def canonical(self, symbol: str) -> str:
         """Return the canonical name of one of :attr:`symbols`; empty when it has none."""
         try:
-            return from_venue(self.venue, f"{self.market}|{symbol}" if self.market else symbol).name
+            return from_venue(self.venue, self._listed(symbol)).name
         except SymbolError:
             return ""
 

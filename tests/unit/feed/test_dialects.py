@@ -180,3 +180,17 @@ def test_kraken_speaks_v2_at_an_address_of_v2() -> None:
     assert dialect.lists() == ["https://api.kraken.com/0/public/AssetPairs"]
     assert dialect.canonical("BTC/USD") == "kraken:BTC-USD"
     assert dialect.carries("DOGE/EUR", "book")
+
+
+def test_a_list_gives_the_spelling_that_no_rule_gives() -> None:
+    names = {"bitmex:XRP-BTC-210924": "XRPU21", "bitmex:BTC-USD-PERP": "XBTUSD"}
+    wanted = FeedSpec("bitmex", symbols=("bitmex:XRP-BTC-210924", "bitmex:BTC-USD-PERP", "bitmex:NONE-USD-PERP"))
+    dialect = dialect_for(wanted)
+    listed = set(names.values())
+    assert dialect.resolve(listed.__contains__, names.get) == ["NONEUSD"]
+    assert dialect.symbols == ["XRPU21", "XBTUSD", "NONEUSD"]
+    assert dialect.resolve(listed.__contains__, names.get) == ["NONEUSD"], "again, at the next connection"
+    assert dialect.symbols == ["XRPU21", "XBTUSD", "NONEUSD"]
+    bybit = dialect_for(FeedSpec("bybit", symbols=("bybit:BTC-USDT-PERP",)))
+    assert bybit.resolve({"linear|BTCUSDT"}.__contains__, {}.get) == []
+    assert bybit.resolve({"spot|BTCUSDT"}.__contains__, {}.get) == ["BTCUSDT"]
