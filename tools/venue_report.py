@@ -32,6 +32,7 @@ from chronicle.etl import run_shard
 from chronicle.feed.captures import detect_format
 from chronicle.feed.captures.names import connection_name
 from chronicle.feed.dialects import DIALECTS
+from chronicle.feed.multicast.spec import TRANSPORTS
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.venues import venues
 
@@ -215,6 +216,8 @@ def render(rows: list[Row]) -> str:
 
 def _live(venue: str) -> str:
     """Return the address that a live feed connects to, a dash for venues of files."""
+    if venue in TRANSPORTS:
+        return f"multicast, {TRANSPORTS[venue]}"
     if venue not in DIALECTS:
         return "-"
     module, _, name = DIALECTS[venue].partition(":")
