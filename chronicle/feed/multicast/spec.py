@@ -10,10 +10,10 @@ from chronicle.core.errors import ConfigError, DecodeError
 from chronicle.feed.symbology import venue_name
 from chronicle.feed.transports.recognise import Protocol, protocol_of
 
-__all__ = ["MulticastSpec", "check_spec", "host_and_port"]
+__all__ = ["TRANSPORTS", "MulticastSpec", "check_spec", "host_and_port"]
 
 GROUPS_MAX: Final = 8
-_TRANSPORTS: Final = {"nasdaq": "moldudp64", "nasdaq-bx": "moldudp64", "nasdaq-psx": "moldudp64", "iex": "iextp"}
+TRANSPORTS: Final = {"nasdaq": "moldudp64", "nasdaq-bx": "moldudp64", "nasdaq-psx": "moldudp64", "iex": "iextp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class MulticastSpec:
     @property
     def protocol(self) -> Protocol:
         """The transport that the venue uses."""
-        return protocol_of(_TRANSPORTS[venue_name(self.venue)])
+        return protocol_of(TRANSPORTS[venue_name(self.venue)])
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ def check_spec(spec: MulticastSpec) -> None:
     try:
         protocol = spec.protocol
     except (KeyError, DecodeError):
-        known = ", ".join(sorted(_TRANSPORTS))
+        known = ", ".join(sorted(TRANSPORTS))
         raise ConfigError(f"no multicast feed of {spec.venue!r} is known", expected=known, found=spec.venue) from None
     if not 1 <= len(set(spec.groups)) == len(spec.groups) <= GROUPS_MAX:
         raise ConfigError(
