@@ -33,7 +33,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "feed": {
         "replay": (_BASE + "feed_replay:command", "Recorded captures into the raw and wire queues."),
         "run": (_BASE + "feed_run:command", "Live connections into the raw and wire queues."),
+        "redecode": (_BASE + "feed_redecode:command", "A new raw queue from the wire queue, after an adapter's fix."),
+        "simulate": (
+            _BASE + "feed_simulate:command",
+            "An exchange of our own: a market, or a capture played.",
+        ),
         "status": (_BASE + "feed_status:command", "What the live feed says of itself."),
+        "top": (_BASE + "feed_top:command", "The live feed's lines as they are now, in the terminal."),
         "venues": (_BASE + "feed_venues:command", "The venues and capture formats that are read."),
     },
     "etl": {

@@ -12,6 +12,8 @@ from chronicle.config.settings import (
     EtlSettings,
     FeedSettings,
     HomeSettings,
+    LiveSettings,
+    MulticastSettings,
     PolicyRule,
     RawSettings,
     Settings,
@@ -29,10 +31,16 @@ CONFIG_BYTES_MAX = 4 * 2**20
 SECTIONS: dict[str, type[Any]] = {
     "home": HomeSettings,
     "raw": RawSettings,
+    "feed": LiveSettings,
     "etl": EtlSettings,
     "agent": AgentSettings,
 }
-LISTS: dict[str, type[Any]] = {"tiers": TierSettings, "policy": PolicyRule, "feeds": FeedSettings}
+LISTS: dict[str, type[Any]] = {
+    "tiers": TierSettings,
+    "policy": PolicyRule,
+    "feeds": FeedSettings,
+    "multicast": MulticastSettings,
+}
 ENVIRONMENT_PREFIX = "CHRONICLE_"
 
 
@@ -66,6 +74,9 @@ def settings_of(tables: Mapping[str, Any], environ: Mapping[str, str], *, path: 
     for at, feed in enumerate(settings.feeds, 1):
         if not feed.venue or not feed.symbols:
             raise ConfigError(f"[[feeds]] number {at} needs a venue and symbols", path=path)
+    for at, multicast in enumerate(settings.multicast, 1):
+        if not multicast.venue or not multicast.groups:
+            raise ConfigError(f"[[multicast]] number {at} needs a venue and groups", path=path)
     _check_tiers(settings, policy_given="policy" in tables, path=path)
     return settings
 
