@@ -99,8 +99,8 @@ def test_a_hostile_session_gives_records_or_counted_errors(shared_data: Path, ve
         hostile = mutated(frame.payload, other, seed)
         take(decoder, Frame(frame.form, frame.connection, frame.address, frame.ts_recv, hostile))
     for frame in sample[:5]:
-        # The feed lives on. What follows may be refused, and is counted then: a number near the end of int64 that was
-        # taken keeps its instrument from growing decimals, and names that a venue gives by earlier frames may be lost.
+        # The feed lives on. What follows may be refused, and is counted then: a number near the end of int64 that
+        # was taken keeps its instrument from growing decimals, and names given by earlier frames may be lost.
         take(decoder, frame)
 
 
