@@ -269,9 +269,10 @@ class _Events:
             yield self._close(slot)
 
     def flush(self) -> Iterator[Frame]:
-        """Yield what is there, at the end of the file: its last event may lack its end."""
+        """Yield what is there, at the end of the file; events of orders that lack their end are named so."""
         for slot in list(self._open):
-            yield self._close(slot)
+            of_orders = self._open[slot].key[0] == dbn.MBO
+            yield self._frame(self._open.pop(slot), ended=self._by_message or not of_orders)
 
     def _close_skipped(self) -> Iterator[Frame]:
         if -1 in self._open:
@@ -286,11 +287,11 @@ class _Events:
         event.count += 1
         event.ts_recv = max(event.ts_recv, ts_recv)
 
-    def _frame(self, event: _Event) -> Frame:
+    def _frame(self, event: _Event, *, ended: bool = True) -> Frame:
         where = (event.instrument, event.ts_recv // _DAY_NS)
         name = self._names.get(where)
         if name is None:
             name = self._file.name_at(event.instrument, event.ts_recv, self._defined)
             self._names[where] = name
-        address = f"dbn:{self._venue}:{self._file.dataset}:{name}"
+        address = f"{dbn.SCHEME if ended else dbn.UNENDED}:{self._venue}:{self._file.dataset}:{name}"
         return Frame(WireForm.BINARY, self._number, address, event.ts_recv, b"".join(event.parts))

@@ -84,16 +84,16 @@ class _Rows:
     def flush(self) -> Iterator[Frame]:
         """Yield what is there."""
         for slot in list(self._open):
-            yield from self._close(slot)
+            yield from self._close(slot, ended=slot == b"")
 
-    def _close(self, slot: bytes) -> Iterator[Frame]:
+    def _close(self, slot: bytes, *, ended: bool = True) -> Iterator[Frame]:
         rows = self._open.pop(slot)
         fields = rows[-1].split(b",")
         dataset = dbn.dataset_of_publisher(int(fields[3]))
         symbol = fields[14].decode("utf-8", "replace") if len(fields) > COLUMNS else ""
-        address = (
-            f"dbn:{self._venue or dbn.venue_of_dataset(dataset)}:{dataset}:{symbol or 'ID' + fields[4].decode()}"
-        )
+        name = symbol or f"ID{fields[4].decode()}"
+        scheme, where = dbn.SCHEME if ended else dbn.UNENDED, self._venue or dbn.venue_of_dataset(dataset)
+        address = f"{scheme}:{where}:{dataset}:{name}"
         try:
             ts_recv = time_of(fields[0].decode("ascii"))
         except (ChronicleError, UnicodeDecodeError, ValueError):

@@ -62,6 +62,10 @@ FLAG_SNAPSHOT: Final = 32
 FLAG_BAD_TS_RECV: Final = 8
 FLAG_MAYBE_BAD_BOOK: Final = 4
 
+SCHEME: Final = "dbn"
+UNENDED: Final = "dbn-unended"
+"""Schemes of frames' addresses; the second is of an event of orders in whose middle the file ends."""
+
 _TS_RECV_AT: Final = {
     MBO: 40,
     **dict.fromkeys((TRADES, MBP_1, MBP_10, 0xB1, 0xC0, 0xC1, 0xC2, 0xC3, 0xC4), 32),

@@ -90,6 +90,8 @@ def venue_of_address(address: str) -> str | None:
         return "nasdaq"
     if scheme in ("bybit", "dbn", "tardis"):
         return scheme
+    if scheme == "dbn-unended":
+        return "dbn"
     try:
         host = urlsplit(address).hostname or ""
     except ValueError:

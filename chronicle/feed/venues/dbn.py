@@ -5,7 +5,8 @@ Source: databento.com/docs/schemas-and-data-formats, github.com/databento/dbn. F
 
 - ``mbo``: an ORDER for each record, flags F_SNAPSHOT, F_BAD_TS_RECV and F_MAYBE_BAD_BOOK kept; a TRADE beside it for
   action T. The instrument's book is driven by ORDER. Databento numbers messages by channel and marks with
-  F_MAYBE_BAD_BOOK what a lost one may have spoilt, so that the sequence rule is CONNECTION.
+  F_MAYBE_BAD_BOOK what a lost one may have spoilt, so that the sequence rule is CONNECTION. An event in
+  whose middle the file ends is marked so too: a part of it is no book.
 - ``mbp-1`` and ``tbbo`` (the same record): a QUOTE, and a TRADE for action T. One level is a quote, not a book.
 - ``mbp-10``: a venue BOOK_SNAPSHOT of ten levels for each record, and a TRADE for action T. Each row is the whole
   window, so that it needs nothing before it, and a lost one costs nothing. Where MBO of the instrument is in the same
@@ -70,6 +71,8 @@ class DbnAdapter:
     def __init__(self, registry: InstrumentRegistry) -> None:
         self.registry = registry
         self._by_order: set[tuple[str, str]] = set()
+        self._doubt = 0
+        """Flags for the orders of the frame at hand."""
 
     def decode(self, frame: Frame, out: EventBuilder) -> None:
         """Add the records of a frame to `out`.
@@ -82,6 +85,7 @@ class DbnAdapter:
         if frame.form not in (WireForm.TEXT, WireForm.BINARY):
             return
         venue, name, raw = _subject(frame.address)
+        self._doubt = dbn.FLAG_MAYBE_BAD_BOOK if frame.address.startswith(dbn.UNENDED) else 0
         try:
             if frame.form == WireForm.TEXT:
                 for row in frame.payload.split(b"\n"):
@@ -143,7 +147,7 @@ class DbnAdapter:
             action=action,
             ts_event=ts_event,
             sequence=sequence,
-            flags=flags & _KEPT_FLAGS,
+            flags=(flags & _KEPT_FLAGS) | self._doubt,
         )
         if action == Action.TRADE:
             out.trade(number, side, price, size, ts_event=ts_event, sequence=sequence)
@@ -250,7 +254,7 @@ def _quote(price: int, size: int) -> tuple[int, int]:
 def _subject(address: str) -> tuple[str, str, str]:
     """Return (venue, name, raw symbol) of ``dbn:cme:GLBX.MDP3:ESM4``; blanks in a raw symbol become ``_``."""
     parts = address.split(":", 3)
-    if len(parts) != 4 or parts[0] != "dbn" or not parts[3].strip():
+    if len(parts) != 4 or parts[0] not in (dbn.SCHEME, dbn.UNENDED) or not parts[3].strip():
         expected = "dbn:VENUE:DATASET:SYMBOL"
         raise DecodeError("a frame of Databento has a foreign address", expected=expected, found=address[:120])
     return parts[1], "_".join(parts[3].split()), parts[3]

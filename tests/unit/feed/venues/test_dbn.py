@@ -14,14 +14,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+import chronicle
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MIN, Action, Flag, Kind, Side, StatusCode, WireForm
 from chronicle.core.records import InstrumentFields, Record
+from chronicle.etl import run_shard
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures import dbn_format as dbn
 from chronicle.feed.captures import detect_format, open_capture
 from chronicle.feed.instruments import InstrumentRegistry
+from chronicle.feed.replay import replay_capture
 from chronicle.feed.venues.dbn import DbnAdapter
 from tests.support.frames import decoded
 from tests.support.naive_book import records_of
@@ -228,6 +231,26 @@ def test_a_torn_file_gives_what_it_has_and_says_so(shared_data: Path, tmp_path: 
         torn.write_bytes(data[:size])
         with pytest.raises(DecodeError):
             open_capture([torn], format="dbn")
+
+
+@pytest.mark.data
+def test_a_file_that_ends_within_an_event_gives_what_came_of_it_and_no_trust(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    whole = shared_data / "databento/orderbooks_mbo_2024-05-08T00-00-00_2024-05-08T00-00-02.dbn.zst"
+    reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(whole.read_bytes()), read_across_frames=True)
+    data = reader.read()
+    cut = tmp_path / "cut.dbn"
+    cut.write_bytes(data[: len(data) - (13_796 - 10_000) * 56])
+    capture = open_capture([cut])
+    (only,) = capture.frames()
+    assert (len(only.payload), capture.damage) == (10_000 * 56, [])
+    home = tmp_path / "home"
+    replay_capture(home, [cut])
+    run_shard(home, drain=True)
+    with chronicle.open(home) as store:
+        assert store.book("cme:ESM4", at=only.ts_recv).status == "unverified"
+        assert len(store.orders("cme:ESM4", at=only.ts_recv)) == 9_999
 
 
 @pytest.mark.data
