@@ -228,8 +228,7 @@ class Appender(SegmentWriter):
         RecordError
             When the bytes are not one whole record that ends its event.
         """
-        install(Appender)
-        return self._append_bytes_long(record)
+        return self.append_event(record, 1)
 
     def append_many(self, records: NDArray[Any]) -> int:
         """Append fixed-size records by kernel and return the first one's index.
@@ -298,9 +297,6 @@ class Appender(SegmentWriter):
     def _append_event_long(self, data: bytes | bytearray, count: int) -> int:
         has_snapshot = check_event(data, count)
         return self._commit(data, count, _TIME.unpack_from(data, OFFSET_TS_RECV)[0], has_snapshot)
-
-    def _append_bytes_long(self, record: bytes) -> int:
-        return self._append_event_long(record, 1)
 
     def _commit(self, data: bytes | bytearray, count: int, ts_recv: int, has_snapshot: bool) -> int:
         if self._reserved:
