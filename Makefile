@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-tools bench-peers bench lint format soak lock clean
+.PHONY: help setup demo test test-tools bench-peers bench docs lint format soak lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -54,6 +54,9 @@ soak: setup ## Run what takes long: kills by the hundred, fuzzing
 
 bench: setup ## Measure; one JSON line a figure
 	$(BIN)/python tools/bench.py all --json
+
+docs: setup ## Write the API reference, docs/api.md, from the docstrings
+	$(BIN)/python tools/api_reference.py
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix .

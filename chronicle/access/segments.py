@@ -277,6 +277,8 @@ class Shelf:
 
     def queues(self, prefix: str = "", *, fresh: bool = False) -> list[str]:
         """Return the names of the queues that start with `prefix`."""
+        if fresh and prefix:
+            return sorted(self.source.queues(prefix))  # what lies elsewhere need not be listed again
         with self._lock:
             if fresh or self._queues is None:
                 self._queues = sorted(self.source.queues(""))

@@ -12,7 +12,7 @@ import click
 from chronicle.core.errors import NotFoundError, RangeError
 from chronicle.core.times import parse_time
 
-__all__ = ["TIME", "home_option", "json_option", "need_home", "need_place", "place_option", "resolve_home"]
+__all__ = ["SIZE", "TIME", "home_option", "json_option", "need_home", "need_place", "place_option", "resolve_home"]
 
 DEFAULT_HOME = "chronicle-data"
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,6 +33,23 @@ class _TimeType(click.ParamType):  # type: ignore[type-arg]  # generic only in n
 
 
 TIME = _TimeType()
+
+
+class _SizeType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
+    """A size in bytes: ``64MiB``, ``1.5GB`` or a number; becomes int."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from chronicle.config.units import parse_bytes
+
+        try:
+            return parse_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+SIZE = _SizeType()
 
 
 def _home_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:

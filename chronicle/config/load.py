@@ -13,6 +13,8 @@ from chronicle.config.settings import (
     FeedSettings,
     HoldSettings,
     HomeSettings,
+    LiveSettings,
+    MulticastSettings,
     PolicyRule,
     RawSettings,
     Settings,
@@ -30,6 +32,7 @@ CONFIG_BYTES_MAX = 4 * 2**20
 SECTIONS: dict[str, type[Any]] = {
     "home": HomeSettings,
     "raw": RawSettings,
+    "feed": LiveSettings,
     "etl": EtlSettings,
     "agent": AgentSettings,
 }
@@ -38,6 +41,7 @@ LISTS: dict[str, type[Any]] = {
     "policy": PolicyRule,
     "holds": HoldSettings,
     "feeds": FeedSettings,
+    "multicast": MulticastSettings,
 }
 ENVIRONMENT_PREFIX = "CHRONICLE_"
 
@@ -72,6 +76,9 @@ def settings_of(tables: Mapping[str, Any], environ: Mapping[str, str], *, path: 
     for at, feed in enumerate(settings.feeds, 1):
         if not feed.venue or not feed.symbols:
             raise ConfigError(f"[[feeds]] number {at} needs a venue and symbols", path=path)
+    for at, multicast in enumerate(settings.multicast, 1):
+        if not multicast.venue or not multicast.groups:
+            raise ConfigError(f"[[multicast]] number {at} needs a venue and groups", path=path)
     _check_tiers(settings, policy_given="policy" in tables, path=path)
     return settings
 

@@ -23,6 +23,7 @@ __all__ = [
     "FeedSettings",
     "HoldSettings",
     "HomeSettings",
+    "MulticastSettings",
     "PolicyRule",
     "RawSettings",
     "Settings",
@@ -30,6 +31,7 @@ __all__ = [
     "TierSettings",
 ]
 
+LOG_FORMS = ("text", "json", "off")
 TIER_CLASSES = ("hot", "warm", "cold")
 ENCODINGS = ("none", "zstd")
 CHANNELS = ("book", "trade", "quote")
@@ -364,8 +366,28 @@ DEFAULT_POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """[feed]: how `chronicle feed run` runs."""
+
+    http: str = setting(
+        "",
+        "Loopback address for /healthz, /readyz and /metrics, as 127.0.0.1:9108; empty for none.",
+        text,
+        example='"127.0.0.1:9108"',
+    )
+    log: str = setting("text", "What is told on stderr: text, json (one object a line) or off.", one_of(*LOG_FORMS))
+    stall_after_ns: int = setting(
+        300 * 10**9,
+        'A book that says nothing for this long on a line that is up is subscribed to anew; "0s" turns it off.',
+        parse_duration,
+        key="stall_after",
+        example='"5m"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class FeedSettings:
-    """[[feeds]]: one live connection of `chronicle feed run`."""
+    """[[feeds]]: what `chronicle feed run` captures of one venue."""
 
     venue: str = setting("", "The venue; `chronicle feed venues` lists them.", name, example='"kraken"')
     symbols: tuple[str, ...] = setting(
@@ -377,6 +399,47 @@ class FeedSettings:
     depth: int = setting(100, "Depth of the book, where the venue lets one choose.", number(1, 100_000))
     url: str = setting("", "Address of the WebSocket; empty for the venue's public one.", text)
     rest_url: str = setting("", "Root of the venue's HTTP interface; empty for the public one.", text)
+    lines: int = setting(1, "Redundant connections that carry the same.", number(1, 8))
+
+
+@dataclass(frozen=True, slots=True)
+class MulticastSettings:
+    """[[multicast]]: one feed of `chronicle feed run` that comes by multicast."""
+
+    venue: str = setting("", "nasdaq, nasdaq-bx, nasdaq-psx (ITCH 5.0) or iex.", name, example='"nasdaq"')
+    groups: tuple[str, ...] = setting(
+        (),
+        "GROUP:PORT of each redundant line, A first.",
+        words,
+        example='["233.54.12.111:26477", "233.49.196.111:26477"]',
+    )
+    interface: str = setting("", "Address or name of the interface that joins; empty for the system's choice.", text)
+    rewind: str = setting("", "HOST:PORT of the re-request server (MoldUDP64); empty asks none.", text)
+    give_up_ns: int = setting(
+        1_000_000_000,
+        "A hole that nobody filled for so long is given up, and becomes a gap.",
+        parse_duration,
+        key="give_up",
+        example='"1s"',
+    )
+    retry_ns: int = setting(
+        50_000_000,
+        "A request that brought nothing is repeated after this long.",
+        parse_duration,
+        key="retry",
+        example='"50ms"',
+    )
+    silent_ns: int = setting(
+        10_000_000_000,
+        "Without a packet for so long the groups are joined anew, and the stream is told.",
+        parse_duration,
+        key="silent",
+        example='"10s"',
+    )
+    buffer_bytes: int = setting(
+        16 * 2**20, "Receive buffer of each socket; see docs/operations.md.", size(4096, 2**31 - 1)
+    )
+    from_start: bool = setting(False, "Ask the re-request server for what the session sent before.", switch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,9 +448,11 @@ class Settings:
 
     home: HomeSettings = HomeSettings()
     raw: RawSettings = RawSettings()
+    feed: LiveSettings = LiveSettings()
     etl: EtlSettings = EtlSettings()
     agent: AgentSettings = AgentSettings()
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
     policy: tuple[PolicyRule, ...] = DEFAULT_POLICY
     holds: tuple[HoldSettings, ...] = ()
     feeds: tuple[FeedSettings, ...] = ()
+    multicast: tuple[MulticastSettings, ...] = ()

@@ -19,6 +19,7 @@ __all__ = [
     "remove_file",
     "sync_folder",
     "temporary_name",
+    "written_aside",
 ]
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -82,6 +83,31 @@ def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise file_error(error, f"write {len(data)} bytes", path) from error
+
+
+@contextmanager
+def written_aside(path: Path, attempt: str = "write a file") -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it when the block ends well, remove it when it fails.
+
+    The block syncs what it writes. A block that left no temporary file leaves `path` as it is.
+
+    Raises
+    ------
+    CapacityError, StoreError
+        When the file system refuses.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        if temporary.exists():
+            publish_file(temporary, path)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise file_error(error, attempt, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def remove_file(path: Path) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "RangeError",
     "RecordError",
     "RetiredError",
+    "SqlError",
     "StateError",
     "StoreError",
     "SymbolError",
@@ -200,6 +201,13 @@ class UnavailableError(StoreError):
     """A store that did not answer, or asked to be asked later; nothing says that it refused."""
 
     kind = "unavailable"
+
+
+class SqlError(ChronicleError):
+    """A query that cannot be read, asks for what is not there, or fails while it runs."""
+
+    kind = "sql"
+    exit_code = 2
 
 
 class BookNotTrustedError(ChronicleError):

@@ -91,14 +91,17 @@ class Manifest:
                     found.append(self._unpack(bytes(value), bytes(key)))
         return found
 
-    def queues(self) -> list[str]:
-        """Return the names of all queues with entries."""
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the names of all queues with entries that start with `prefix`."""
         found: list[str] = []
+        wanted = prefix.encode("utf-8")
         with self._read() as transaction:
             cursor = transaction.cursor(db=self._segments)
-            position = b""
+            position = wanted
             while cursor.set_range(position):
                 name = bytes(cursor.key()).partition(b"\0")[0]
+                if not name.startswith(wanted):
+                    break
                 found.append(name.decode("utf-8"))
                 position = name + b"\x01"
         return found

@@ -71,7 +71,7 @@ class TieredSource:
         names = set(self._local.queues(prefix))
         manifest = self._open_manifest()
         if manifest is not None:
-            away = (name for name in manifest.queues() if name.startswith(prefix) and name not in names)
+            away = (name for name in manifest.queues(prefix) if name not in names)
             names.update([name for name in away if self._moved(name)])
         return sorted(names)
 

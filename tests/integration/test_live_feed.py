@@ -196,7 +196,7 @@ def test_a_silent_line_is_given_up_after_the_read_deadline(tmp_path: Path) -> No
     async def play(exchange: SimulatedExchange, session: FeedSession) -> None:
         for task in exchange._tasks:
             task.cancel()
-        session.connections[0].dialect.keep_alive = None
+        exchange.mute()
         await until(lambda: session.connections[0].connect_count == 2, "a reconnect")
 
     capture(tmp_path, play, settings=settings)
