@@ -30,6 +30,10 @@ from tests.support.survival import fast_folder
 CYCLES = 100
 SOAK_CYCLES = 10_000
 CHECK_EVERY = 25
+AHEAD = 2_000
+"""Records that writers may be ahead of what a cycle waits for: they must not fill the memory while readers start."""
+ALLOWED = 4
+"""The board's row that says how far writers may go."""
 
 
 class Board:
@@ -67,7 +71,7 @@ class Cast:
 
     def __init__(self, path: Path, rng: random.Random) -> None:
         self.path = path
-        self.board = Board(4)
+        self.board = Board(5)
         self.rng = rng
         self.pids = [0, 0, 0, 0]
 
@@ -80,6 +84,8 @@ class Cast:
         rng = random.Random(seed)
         appender = become_writer(Queue.open(self.path))
         while True:
+            while appender.next_index >= self.board.get(ALLOWED):
+                signal.sigtimedwait([], 0.0001)
             append_something(appender, rng)
             self.board.put(role, appender.next_index)
 
@@ -189,6 +195,7 @@ def append_and_forget(queue: Queue) -> None:
 def wait_for_progress(cast: Cast, records: int) -> None:
     """Let the writers append some more: a bounded wait on what they say."""
     start = promised(cast)
+    cast.board.put(ALLOWED, start + records + AHEAD)
     for _ in range(200_000):
         if promised(cast) >= start + records:
             return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import pickle
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -121,6 +123,17 @@ def test_answers_are_the_same_from_hot_warm_and_s3(tmp_path: Path, s3_root: S3) 
         assert answers(store, moments) == expected
         book = store.book("kraken:BTC-EUR", at=moments[0])
         assert book.source["place"] == "cold"
+        units = store.partitions("kraken:BTC-EUR", records=20)
+        assert len(units) > 1
+        rows = sum(pickle.loads(pickle.dumps(unit)).to_arrow().num_rows for unit in units)
+        assert rows == store.scan("kraken:BTC-EUR", channel="book").to_arrow().num_rows
+        assert [report.findings for report in store.verify(deep=True)] == [()]
+    assert asyncio.run(book_awaited(s3_root, moments[0])) == book.to_dict()["bids"]
+
+
+async def book_awaited(s3_root: S3, moment: int) -> list[list[str]]:
+    async with await chronicle.aopen(s3_root[0], options=s3_root[1]) as store:
+        return list((await store.book("kraken:BTC-EUR", at=moment)).to_dict()["bids"])
 
 
 def test_a_book_from_s3_takes_three_requests_at_most(tmp_path: Path, s3_root: S3) -> None:
