@@ -56,17 +56,19 @@ class Partition:
     options: tuple[tuple[str, Any], ...] = ()
     stores: tuple[tuple[str, Any], ...] = ()
 
+    def opened(self) -> Store:
+        """Return this process' store of the unit's places."""
+        return _opened(self.places, self.stores, getpid())
+
     def scan(self) -> Scan:
         """Return the records, as :meth:`Store.scan` gives them."""
         start = None if self.start == INT64_MIN else self.start
         end = None if self.end == INT64_MAX else self.end
-        return _opened(self.places, self.stores, getpid()).scan(
-            self.symbol, self.channel, start, end, **dict(self.options)
-        )
+        return self.opened().scan(self.symbol, self.channel, start, end, **dict(self.options))
 
     def books(self, **options: Any) -> Books:
         """Return books over the unit's time, as :meth:`Store.books` samples them (``every`` or ``on``, ``depth``)."""
-        return _opened(self.places, self.stores, getpid()).books(self.symbol, self.start, self.end, **options)
+        return self.opened().books(self.symbol, self.start, self.end, **options)
 
     def to_arrow(self) -> Any:
         """Return the records as a pyarrow.Table."""
@@ -155,7 +157,7 @@ class _Reader:
 
 def _meta(unit: Partition, symbols: list[str]) -> Any:
     start = None if unit.start == INT64_MIN else unit.start
-    scan = _opened(unit.places, getpid()).scan(unit.symbol, unit.channel, start, start, **dict(unit.options))
+    scan = unit.opened().scan(unit.symbol, unit.channel, start, start, **dict(unit.options))
     return _same_symbols(scan.to_pandas().iloc[:0], symbols)
 
 
