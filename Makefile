@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-tools bench-peers bench lint format soak lock clean
+.PHONY: help setup demo test test-tools bench-peers bench docs lint format soak lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -32,10 +32,14 @@ lint: setup ## Check style, types and layers
 test: lint ## Run the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not soak"
 
-test-tools: ## Install what some tests use when it is there (Debian, as root): strace; never fails
+test-tools: ## Install what some tests use when it is there: strace (Debian, as root), versitygw (Go); never fails
 	@command -v strace >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null; } || \
 		echo "strace was not installed; the tests that use it are skipped" >&2
+
+	@command -v versitygw >/dev/null || test -x "$$HOME/go/bin/versitygw" || { command -v go >/dev/null && \
+		go install github.com/versity/versitygw/cmd/versitygw@latest >/dev/null 2>&1; } || \
+		echo "versitygw was not installed; the tests on it are skipped" >&2
 
 bench-peers: setup ## Install what the queue is measured beside (Debian, as root; PyPI); never fails
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "redis>=5" "nats-py>=2.6" || \
@@ -50,6 +54,9 @@ soak: setup ## Run what takes long: kills by the hundred, fuzzing
 
 bench: setup ## Measure; one JSON line a figure
 	$(BIN)/python tools/bench.py all --json
+
+docs: setup ## Write the API reference, docs/api.md, from the docstrings
+	$(BIN)/python tools/api_reference.py
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix .

@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from chronicle.access import Book, Store, open
+    from chronicle.access import AsyncStore, Book, Store, aopen, open
     from chronicle.core.errors import ChronicleError
 
 __version__ = "0.1.0"
-__all__ = ["Book", "ChronicleError", "Store", "__version__", "open"]
+__all__ = ["AsyncStore", "Book", "ChronicleError", "Store", "__version__", "aopen", "open"]
 
 _HOMES = {
+    "AsyncStore": "chronicle.access",
     "Book": "chronicle.access",
     "Store": "chronicle.access",
+    "aopen": "chronicle.access",
     "open": "chronicle.access",
     "ChronicleError": "chronicle.core.errors",
 }

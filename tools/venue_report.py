@@ -3,18 +3,25 @@
     python -m tools.venue_report CAPTURE... [--out docs/venues.md]
 
 Each CAPTURE is a file, or a folder whose files are put together as they were recorded (text captures by exchange,
-daily files by symbol). Every capture goes through a replay and the ETL in a home of its own, as `chronicle feed
+daily files by symbol). Archives (.tar.zst) of single packets give one row for each of their folders, every file read
+by itself. Every capture goes through a replay and the ETL in a home of its own, as `chronicle feed
 replay` and `chronicle etl run --drain` do it.
 """
 
 from __future__ import annotations
 
 import argparse
+import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
+from importlib import import_module
 from pathlib import Path
+
+import zstandard
 
 from chronicle.core.cursor import Cursor
 from chronicle.core.errors import ChronicleError
@@ -24,11 +31,14 @@ from chronicle.core.records import Record
 from chronicle.etl import run_shard
 from chronicle.feed.captures import detect_format
 from chronicle.feed.captures.names import connection_name
+from chronicle.feed.dialects import DIALECTS
+from chronicle.feed.multicast.spec import TRANSPORTS
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.venues import venues
 
 __all__ = ["Row", "captures_in", "main", "measure", "render"]
 
+ARCHIVE = ".tar.zst"
 RECEIVED = frozenset({WireForm.TEXT, WireForm.BINARY})
 
 
@@ -54,7 +64,7 @@ def captures_in(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:
     found: dict[str, list[Path]] = {}
     for path in paths:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if file.is_file() and file.name != "README.md":
+            if file.is_file() and file.name != "README.md" and not file.name.endswith(ARCHIVE):
                 found.setdefault(_name(file), []).append(file)
     return sorted(found.items())
 
@@ -73,14 +83,54 @@ def _name(file: Path) -> str:
     return f"{folder}/{file.name}"
 
 
-def measure(name: str, files: list[Path]) -> Row:
+def archives_in(paths: Iterable[Path]) -> list[Path]:
+    """Return the archives of single packets at `paths`."""
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return [file for file in files if file.name.endswith(ARCHIVE)]
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[dict[str, list[Path]]]:
+    """Yield the files of an archive by the folder that holds them."""
+    with tempfile.TemporaryDirectory() as folder, open(archive, "rb") as file:
+        with (
+            zstandard.ZstdDecompressor().stream_reader(file) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as tar,
+        ):
+            tar.extractall(folder, filter="data")
+        found: dict[str, list[Path]] = {}
+        for path in sorted(Path(folder).rglob("*.pcap")):
+            found.setdefault(f"{archive.parent.name}/{path.parent.name}", []).append(path)
+        yield found
+
+
+def together(name: str, rows: list[Row]) -> Row:
+    """Return the sum of several captures; what none of them could be read for, when that holds for all."""
+    read = [row for row in rows if not row.problem]
+    if not read:
+        return Row("", name, problem=rows[0].problem)
+    whole = Row(read[0].venue, name)
+    for row in read:
+        for count in ("frames", "records", "books", "decode_errors", "lost", "gaps"):
+            setattr(whole, count, getattr(whole, count) + getattr(row, count))
+        whole.checks += row.checks
+        whole.errors += row.errors
+    for row in rows:
+        if row.problem:
+            whole.errors[row.problem[:100]] += 1
+    return whole
+
+
+def measure(name: str, files: list[Path], day: date | None = None) -> Row:
     """Replay a capture, run the ETL over it, and count what came of it."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         try:
-            replay = replay_capture(home, files)
+            is_itch = day is not None and detect_format(files[0]) == "itch"
+            replay = replay_capture(home, files, day=day if is_itch else None)
         except ChronicleError as error:
-            return Row("", name, problem=error.message)
+            found = f" ({error.found})" if error.found and "no packet" in error.message else ""
+            return Row("", name, problem=error.message + found)
         run_shard(home, drain=True)
         row = Row(", ".join(replay.venues), name, records=replay.records, decode_errors=replay.decode_errors)
         for record in _records(home, "wire/main.q"):
@@ -126,12 +176,22 @@ def render(rows: list[Row]) -> str:
         "",
         "Made by `python -m tools.venue_report CAPTURE... --out docs/venues.md`; do not edit by hand.",
         "",
-        "| venue | what | channels | captures |",
-        "|---|---|---|---|",
+        "| venue | what | channels | captures | live |",
+        "|---|---|---|---|---|",
         *(
-            f"| {venue.name} | {venue.description} | {', '.join(venue.channels)} | {', '.join(venue.captures)} |"
+            f"| {venue.name} | {venue.description} | {', '.join(venue.channels)} | {', '.join(venue.captures)} "
+            f"| {_live(venue.name)} |"
             for venue in venues()
         ),
+        "",
+        "## What was never run live",
+        "",
+        "Every one of them: the exchanges cannot be reached from where this is built. What a live feed says",
+        "(requests, keep-alives, lists, snapshots over HTTP) follows the venues' documentation, named in",
+        "`chronicle/feed/dialects/`. Each dialect was run against a server that plays that venue's recorded session;",
+        "Kraken, OKX and Binance also against a simulated market with faults. Expect limits and addresses to need a",
+        "look at the first live run, with `chronicle feed top` beside it. Bitget is spoken in version 1 of its",
+        "protocol, as recorded; Kraken too, and in version 2 (no capture holds it) at an address that ends in `/v2`.",
         "",
         "## What the captures gave",
         "",
@@ -154,6 +214,16 @@ def render(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _live(venue: str) -> str:
+    """Return the address that a live feed connects to, a dash for venues of files."""
+    if venue in TRANSPORTS:
+        return f"multicast, {TRANSPORTS[venue]}"
+    if venue not in DIALECTS:
+        return "-"
+    module, _, name = DIALECTS[venue].partition(":")
+    return f"`{getattr(import_module(f'chronicle.feed.dialects.{module}'), name).public_url}`"
+
+
 def _line(row: Row) -> str:
     failed = row.checks["failed"] + row.checks["no_book"] + row.checks["unjudged"]
     errors = (row.decode_errors, row.lost, row.gaps, row.checks["passed"], failed)
@@ -166,8 +236,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE")
     parser.add_argument("--out", type=Path, help="write here instead of printing")
+    parser.add_argument("--date", type=date.fromisoformat, help="the day of itch files whose names tell none")
     options = parser.parse_args(arguments)
-    rows = [measure(name, files) for name, files in captures_in(options.captures)]
+    rows = [measure(name, files, options.date) for name, files in captures_in(options.captures)]
+    for archive in archives_in(options.captures):
+        with unpacked(archive) as folders:
+            rows += [
+                together(name, [measure(file.name, [file]) for file in files]) for name, files in folders.items()
+            ]
     text = render(rows)
     if options.out is None:
         print(text, end="")

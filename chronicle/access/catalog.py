@@ -8,10 +8,12 @@ from typing import Any
 
 from chronicle.access.frontier import frontier
 from chronicle.access.lanes import lanes_of
-from chronicle.access.segments import Shelf
+from chronicle.access.segments import Segment, Shelf
 from chronicle.access.symbols import Directory
 from chronicle.core.decimals import to_decimal
+from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import NONE
+from chronicle.core.source import SegmentInfo
 
 __all__ = ["Coverage", "CoveredSegment", "Instrument", "coverage_of", "instruments_of"]
 
@@ -138,8 +140,21 @@ def coverage_of(shelf: Shelf, directory: Directory, symbol: str, channel: str | 
                 )
                 for info in infos
             ]
-            if infos:
-                reached = frontier(shelf, symbol, shelf.open(infos[-1]))
+            newest = _readable(shelf, infos)
+            if newest is not None:
+                reached = frontier(shelf, symbol, newest)
                 if reached.ts > reached_ts:
                     reached_ts, reached_index = reached.ts, reached.index
     return Coverage(symbol, tuple(rows), reached_ts, reached_index)
+
+
+def _readable(shelf: Shelf, infos: list[SegmentInfo]) -> Segment | None:
+    """Return the newest segment of a lane whose prologue can be read."""
+    for info in reversed(infos):
+        try:
+            found = shelf.open(info)
+            found.prologue()
+        except (CorruptionError, NotFoundError):
+            continue  # what is covered is told of a damaged segment as well
+        return found
+    return None

@@ -20,7 +20,7 @@ from chronicle.core.decimals import to_decimal
 from chronicle.core.errors import ConfigError
 from chronicle.core.layout import INT64_MIN
 
-__all__ = ["Column", "Columnar", "Decimals"]
+__all__ = ["Column", "Columnar", "Decimals", "library"]
 
 Decimals = Literal["float", "int", "decimal"]
 Chunk = dict[str, NDArray[Any]]
@@ -82,6 +82,16 @@ class Columnar(ABC):
         for chunk in self._cuts(rows):
             yield {column.name: self._numpy(column, chunk[column.name]) for column in self.columns}
 
+    def chunks(self, rows: int = ROWS_PER_BATCH) -> Iterator[Chunk]:
+        """Yield the columns as they are kept inside (mantissas, codes, ns), at most `rows` rows at a time."""
+        _check_rows(rows)
+        yield from self._cuts(rows)
+
+    def arrow_column(self, name: str, values: NDArray[Any]) -> Any:
+        """Return `values` of the column `name`, as :meth:`chunks` gives them, as a pyarrow.Array."""
+        column = next(column for column in self.columns if column.name == name)
+        return self._arrow(library("pyarrow"), column, values)
+
     def to_numpy(self) -> Chunk:
         """Return {column: array}: times int64 ns UTC, prices and sizes as `decimals` says, words as text."""
         whole = self._whole()
@@ -99,7 +109,7 @@ class Columnar(ABC):
         yield from self._record_batches(self._cuts(rows))
 
     def _record_batches(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
-        arrow = _library("pyarrow")
+        arrow = library("pyarrow")
         schema = self.arrow_schema()
         for chunk in chunks:
             arrays = [self._arrow(arrow, column, chunk[column.name]) for column in self.columns]
@@ -107,12 +117,16 @@ class Columnar(ABC):
 
     def arrow_schema(self) -> Any:
         """Return the pyarrow.Schema; the exponents are in its metadata."""
-        arrow = _library("pyarrow")
+        known = self.__dict__.get("_arrow_schema")
+        if known is not None:
+            return known
+        arrow = library("pyarrow")
         metadata = {"price_exponent": str(self.price_exponent), "size_exponent": str(self.size_exponent)}
         fields = [
             arrow.field(column.name, self._arrow(arrow, column, column.empty()).type) for column in self.columns
         ]
-        return arrow.schema(fields, metadata=metadata | {"decimals": self.decimals})
+        self.__dict__["_arrow_schema"] = found = arrow.schema(fields, metadata=metadata | {"decimals": self.decimals})
+        return found
 
     def to_arrow(self) -> Any:
         """Return a pyarrow.Table: times as timestamp[ns, UTC], words as dictionaries, levels as fixed-size lists.
@@ -122,7 +136,7 @@ class Columnar(ABC):
         ConfigError
             When pyarrow is not installed.
         """
-        arrow = _library("pyarrow")
+        arrow = library("pyarrow")
         return arrow.Table.from_batches(list(self._record_batches(self._chunks())), schema=self.arrow_schema())
 
     def to_pandas(self) -> Any:
@@ -133,7 +147,7 @@ class Columnar(ABC):
         ConfigError
             When pandas is not installed.
         """
-        pandas = _library("pandas")
+        pandas = library("pandas")
         whole = self._whole()
         data: dict[str, Any] = {}
         for column in self.columns:
@@ -159,11 +173,11 @@ class Columnar(ABC):
         ConfigError
             When polars or pyarrow is not installed.
         """
-        return _library("polars").from_arrow(self.to_arrow())
+        return library("polars").from_arrow(self.to_arrow())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Give the answer as an Arrow stream: DuckDB, polars and others take it as it is."""
-        arrow = _library("pyarrow")
+        arrow = library("pyarrow")
         reader = arrow.RecordBatchReader.from_batches(self.arrow_schema(), self.arrow_batches())
         return reader.__arrow_c_stream__(requested_schema)
 
@@ -219,14 +233,19 @@ class Columnar(ABC):
         exponent = self._exponent(column)
         if self.decimals == "float":
             if missing is None:
-                return _over(arrow, arrow.float64(), floats(values, exponent))
+                return _over(arrow, arrow.float64(), quotients(values, exponent))
             return arrow.array(floats(values, exponent), mask=missing)
-        return _decimal_array(arrow, values, missing, exponent)
+        return decimal_array(arrow, values, missing, exponent)
+
+
+def quotients(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
+    """Return mantissas, none of them missing, as the nearest float64."""
+    return values.astype(np.float64) if not exponent else np.true_divide(values, 10.0**exponent)
 
 
 def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
     """Return mantissas as the nearest float64; INT64_MIN gives NaN. Exact division, not a product with 0.1**n."""
-    out = values.astype(np.float64) if not exponent else np.true_divide(values, 10.0**exponent)
+    out = quotients(values, exponent)
     if values.size and values.min() == INT64_MIN:
         out[values == INT64_MIN] = np.nan
     return out
@@ -255,7 +274,7 @@ def _over(arrow: Any, kind: Any, values: NDArray[Any]) -> Any:
     return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(np.ascontiguousarray(values))])
 
 
-def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_] | None, exponent: int) -> Any:
+def decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bool_] | None, exponent: int) -> Any:
     """Return decimal128(38, exponent) over the mantissas: sixteen bytes each, sign-extended."""
     wide = np.empty((len(values), 2), dtype=np.int64)
     wide[:, 0] = values if missing is None else np.where(missing, 0, values)
@@ -267,12 +286,19 @@ def _decimal_array(arrow: Any, values: NDArray[np.int64], missing: NDArray[np.bo
     return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(wide.tobytes())])
 
 
-def _library(name: str) -> Any:
+def library(name: str, extra: str = "frames") -> Any:
+    """Import a library that an extra brings.
+
+    Raises
+    ------
+    ConfigError
+        When it is not installed.
+    """
     try:
         return import_module(name)
     except ImportError as error:
         raise ConfigError(
-            f"{name} is needed for this and is not installed", hint="pip install 'chronicle-md[frames]'"
+            f"{name} is needed for this and is not installed", hint=f"pip install 'chronicle-md[{extra}]'"
         ) from error
 
 

@@ -157,19 +157,25 @@ def _closed(gap: Gap, recovery_ts: int) -> Gap:
 _CAUSES = frozenset(int(cause) for cause in Cause)
 
 
-def records_of_kind(shelf: Shelf, lane: Lane, kinds: frozenset[int]) -> Iterator[Record]:
-    """Yield the records of `kinds` in a lane, in order."""
+def records_of_kind(
+    shelf: Shelf, lane: Lane, kinds: frozenset[int], start: int | None = None, end: int | None = None
+) -> Iterator[Record]:
+    """Yield the records of `kinds` in a lane with ts_recv in [start, end), in order."""
     import numpy as np
 
     from chronicle.core.kernels.scan import record_offsets
 
     cost = Cost()
     for info in shelf.segments(lane.queue, fresh=True):
+        if (start is not None and info.ts_last < start) or (end is not None and info.ts_first >= end):
+            continue
         segment: Segment = shelf.open(info)
-        for _, base, data in segment.windows(segment.data_offset, info.base_index, segment.data_end(), cost):
+        for _, base, data in segment.windows(*segment.span(start, end), cost):
             offsets = record_offsets(np.frombuffer(data, dtype=np.uint8))
             record_kinds = np.frombuffer(data, dtype="<u2")[offsets // 2 + 2]
             for position in np.flatnonzero(np.isin(record_kinds, list(kinds))).tolist():
-                start = int(offsets[position])
-                length = int.from_bytes(data[start : start + 4], "little")
-                yield Record(data[start : start + length], base + position)
+                place = int(offsets[position])
+                length = int.from_bytes(data[place : place + 4], "little")
+                record = Record(data[place : place + length], base + position)
+                if (start is None or record.ts_recv >= start) and (end is None or record.ts_recv < end):
+                    yield record

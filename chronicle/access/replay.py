@@ -1,27 +1,28 @@
-"""Replay and tail: the events of many instruments in order of time, from history to the live end."""
+"""Replay: the events of many instruments in order of time, at any pace, from any place."""
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
 
 from chronicle.access.cost import Cost
 from chronicle.access.events import LaneEvents
 from chronicle.access.lanes import REDUNDANT_STEP, Lane, lanes_of
 from chronicle.access.segments import Shelf
 from chronicle.core.clock import Clock, SystemClock
-from chronicle.core.cursor import Cursor
+from chronicle.core.errors import ConfigError
+from chronicle.core.layout import INT64_MIN, NONE
 from chronicle.core.records import Record
-from chronicle.core.source import SegmentSource
 
-__all__ = ["Event", "replay", "tail"]
+__all__ = ["Event", "Order", "Replay", "event_lanes"]
 
 CHANNELS = ("book", "trade", "quote")
-POLL_NS = 1_000_000
-"""How long a tail rests when nothing new is committed."""
-WINDOW_BYTES = 64 * 1024
+REORDER_NS = 10 * 10**9
+"""How long an event is held back for earlier ones when the venue's time orders them."""
+Order = Literal["ts_recv", "ts_event"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +45,118 @@ class Event:
         return int(self.records[-1].ts_event)
 
 
-def replay(
-    shelf: Shelf,
-    symbols: list[str],
-    start: int | None,
-    end: int | None,
-    *,
-    speed: float | None = None,
-    clock: Clock | None = None,
-) -> Iterator[Event]:
-    """Yield the events in [start, end) by ``ts_recv``; equal times by symbol, channel and lane as given."""
-    streams = [
-        _lane_events(shelf, symbol, channel, lane, start, end) for symbol, channel, lane in _lanes(shelf, symbols)
-    ]
-    pace = _Pace(speed, clock or SystemClock()) if speed is not None else None
-    for event in heapq.merge(*streams, key=lambda event: event.ts_recv):
-        if pace is not None:
-            pace.wait_for(event.ts_recv)
-        yield event
+class Replay:
+    """The events in [start, end), an iterator that seeks; made by :meth:`Store.replay`.
 
+    By ``ts_recv`` equal times come by symbol, channel and lane as given. By ``ts_event`` an event is held back for
+    `reorder_ns` of receive time, so that earlier ones overtake it; one that is later than that comes at once and is
+    counted in `late`. An event without the venue's time counts by its receive time. The range is on
+    ``ts_recv`` always.
 
-class _Pace:
-    """Holds events back until their time, on a clock that never steps."""
+    Attributes
+    ----------
+    position : int
+        ``ts_recv`` of the event that came last; NONE (-1) before the first.
+    late : int
+        Events that came out of order (by ``ts_event`` only).
+    speed : float or None
+        Events wait as long as they were apart, divided by this; None: no waiting. May be set at any time.
+    """
 
-    def __init__(self, speed: float, clock: Clock) -> None:
-        self._speed, self._clock = speed, clock
+    def __init__(
+        self,
+        shelf: Shelf,
+        symbols: Sequence[str],
+        start: int | None,
+        end: int | None,
+        *,
+        channels: Sequence[str] = CHANNELS,
+        speed: float | None = None,
+        order: Order = "ts_recv",
+        reorder_ns: int = REORDER_NS,
+        clock: Clock | None = None,
+    ) -> None:
+        if order not in ("ts_recv", "ts_event"):
+            raise ConfigError(f"events have no order {order!r}", expected="ts_recv | ts_event", found=order)
+        wrong = [channel for channel in channels if channel not in CHANNELS]
+        if wrong or not channels:
+            raise ConfigError("a replay has events of other channels", expected=" | ".join(CHANNELS), found=wrong)
+        if reorder_ns < 0:
+            raise ConfigError("events cannot be held back for less than nothing", expected=">= 0", found=reorder_ns)
+        self._shelf, self._symbols, self._channels = shelf, tuple(symbols), tuple(channels)
+        self._start, self._end, self._order, self._reorder_ns = start, end, order, reorder_ns
+        self._clock = clock or SystemClock()
+        self.position, self.late = NONE, 0
+        self.speed = speed
+        self._events = self._from(start)
+
+    @property
+    def speed(self) -> float | None:
+        """How many times faster than life; None: as fast as they can be read."""
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: float | None) -> None:
+        if speed is not None and not speed > 0:
+            raise ConfigError("a replay needs a speed above 0", expected="> 0, or None for no waiting", found=speed)
+        self._speed = speed
         self._origin: tuple[int, int] | None = None
 
-    def wait_for(self, ts_recv: int) -> None:
+    def __iter__(self) -> Replay:
+        return self
+
+    def __next__(self) -> Event:
+        event = next(self._events)
+        self._wait_for(event.ts_recv)
+        self.position = event.ts_recv
+        return event
+
+    def seek(self, ts_recv: int) -> None:
+        """Go on with the first event at or after `ts_recv` (ns), forwards or back, within the replay's range."""
+        self._origin = None
+        self._events = self._from(ts_recv if self._start is None else max(ts_recv, self._start))
+
+    def batches(self, events: int = 1024) -> Iterator[list[Event]]:
+        """Yield the events as lists of at most `events`, from where the replay stands.
+
+        Raises
+        ------
+        ConfigError
+            When a batch would hold none.
+        """
+        if events < 1:
+            raise ConfigError("a batch needs at least one event", expected=">= 1", found=events)
+        while batch := list(islice(self, events)):
+            yield batch
+
+    def _from(self, start: int | None) -> Iterator[Event]:
+        streams = [
+            _lane_events(self._shelf, symbol, channel, lane, start, self._end)
+            for symbol, channel, lane in event_lanes(self._shelf, self._symbols, self._channels)
+        ]
+        events = heapq.merge(*streams, key=lambda event: event.ts_recv)
+        return events if self._order == "ts_recv" else self._by_venue_time(events)
+
+    def _by_venue_time(self, events: Iterator[Event]) -> Iterator[Event]:
+        held: list[tuple[int, int, Event]] = []
+        given = INT64_MIN
+        for number, event in enumerate(events):
+            stamp = event.ts_event if event.ts_event > 0 else event.ts_recv
+            if stamp < given:
+                self.late += 1
+            heapq.heappush(held, (stamp, number, event))
+            # what is held is earlier than all that may still come, but for those that are late
+            while held and (held[0][0] < given or held[0][2].ts_recv + self._reorder_ns <= event.ts_recv):
+                stamp, _, first = heapq.heappop(held)
+                given = max(given, stamp)
+                yield first
+        while held:
+            yield heapq.heappop(held)[2]
+
+    def _wait_for(self, ts_recv: int) -> None:
+        """Hold an event back until its time, on a clock that never steps."""
+        if self._speed is None:
+            return
         now = self._clock.monotonic_ns()
         if self._origin is None:
             self._origin = (ts_recv, now)
@@ -80,11 +165,14 @@ class _Pace:
             self._clock.sleep_ns(due - now)
 
 
-def _lanes(shelf: Shelf, symbols: list[str]) -> list[tuple[str, str, Lane]]:
+def event_lanes(
+    shelf: Shelf, symbols: Sequence[str], channels: Sequence[str] = CHANNELS
+) -> list[tuple[str, str, Lane]]:
+    """Return the queues that hold events of `symbols`, redundant lines left out."""
     return [
         (symbol, channel, lane)
         for symbol in symbols
-        for channel in CHANNELS
+        for channel in channels
         for lane in lanes_of(shelf, symbol, channel, fresh=True)
         if lane.number < REDUNDANT_STEP
     ]
@@ -102,65 +190,3 @@ def _lane_events(
             return
         if start is None or records[0].ts_recv >= start:
             yield Event(symbol, channel, lane.number, tuple(records))
-
-
-def tail(
-    source: SegmentSource,
-    symbols: list[str],
-    start: int | None,
-    *,
-    timeout_ns: int | None = None,
-    clock: Clock | None = None,
-) -> Iterator[Event]:
-    """Yield the events from `start` on (None: what is committed from now on), and new ones as they come.
-
-    What is already committed comes by ``ts_recv`` across all queues; live events come in the order in which they
-    are seen, each queue's in its own.
-    """
-    watch = clock or SystemClock()
-    lines = [_Line(source, symbol, channel, lane, start) for symbol, channel, lane in _lanes(Shelf(source), symbols)]
-    quiet_since = watch.monotonic_ns()
-    try:
-        while True:
-            for line in lines:
-                line.pull()
-            while (ready := min((line for line in lines if line.held), key=_next_ts, default=None)) is not None:
-                yield ready.held.popleft()
-                quiet_since = watch.monotonic_ns()
-                ready.pull()
-            if timeout_ns is not None and watch.monotonic_ns() - quiet_since >= timeout_ns:
-                return
-            watch.sleep_ns(POLL_NS)
-    finally:
-        for line in lines:
-            line.close()
-
-
-class _Line:
-    """One queue under a tail."""
-
-    def __init__(self, source: SegmentSource, symbol: str, channel: str, lane: Lane, start: int | None) -> None:
-        self._symbol, self._channel, self._lane = symbol, channel, lane.number
-        self._cursor = Cursor(source, lane.queue)
-        self.held: deque[Event] = deque()
-        if start is None:
-            self._cursor.seek_end()
-        else:
-            self._cursor.seek_time(start)
-
-    def pull(self) -> None:
-        """Read the next window when nothing is held."""
-        if self.held:
-            return
-        window = self._cursor.next_window(WINDOW_BYTES)
-        if window is not None:
-            events = window.events()
-            self.held.extend(Event(self._symbol, self._channel, self._lane, tuple(records)) for records in events)
-
-    def close(self) -> None:
-        """Release the queue's segment."""
-        self._cursor.close()
-
-
-def _next_ts(line: _Line) -> int:
-    return line.held[0].ts_recv

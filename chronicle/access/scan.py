@@ -111,6 +111,7 @@ class Scan(Columnar):
         kinds: Sequence[str] | None,
         lanes: Sequence[int] | None,
         decimals: Decimals,
+        exponents: tuple[int, int] | None = None,
     ) -> None:
         names = tuple(columns) if columns is not None else columns_of(channel)
         known = {column.name: column for column in (*_CHANNELS[channel], *_ON_REQUEST.get(channel, ()))}
@@ -132,20 +133,26 @@ class Scan(Columnar):
         """Symbols whose book is made of orders: these are their rows, unless others were asked for."""
         self.cost = Cost()
         self._shelf, self._lanes = shelf, None if lanes is None else frozenset(lanes)
-        exponents = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols]
-        self.price_exponent = max((price for price, _ in exponents), default=0)
-        self.size_exponent = max((size for _, size in exponents), default=0)
+        found = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols] if not exponents else []
+        self.price_exponent, self.size_exponent = exponents or (
+            max((price for price, _ in found), default=0),
+            max((size for _, size in found), default=0),
+        )
         known["symbol"] = Column("symbol", "word", "<i4", self.symbols)
         self.columns = tuple(known[name] for name in names)
 
     def _chunks(self) -> Iterator[Chunk]:
+        return self._merged(set())
+
+    def _merged(self, beside: set[str]) -> Iterator[Chunk]:
+        """Yield the columns, and those of `beside`, in order of time."""
         chosen = [
             (number, lane)
             for number, symbol in enumerate(self.symbols)
             for lane in lanes_of(self._shelf, symbol, self.channel, fresh=True)
             if (lane.number < REDUNDANT_STEP if self._lanes is None else lane.number in self._lanes)
         ]
-        wanted = {column.name for column in self.columns} | {"ts_recv", "flags"}
+        wanted = {column.name for column in self.columns} | {"ts_recv"} | beside
         streams = []
         for number, lane in chosen:
             rows = lane_rows(
@@ -167,7 +174,7 @@ class Scan(Columnar):
         return frozenset(KIND_OF_WORD[kind] for kind in kinds)
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
-        yield from cut_at_events(self._chunks(), rows)
+        yield from cut_at_events(self._merged({"flags"}), rows)
 
 
 def _named(rows: Iterator[Chunk], number: int) -> Iterator[Chunk]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 from chronicle.access.segments import Shelf
-from chronicle.core.errors import SymbolError
+from chronicle.core.errors import CorruptionError, NotFoundError, SymbolError
 from chronicle.core.paths import split_symbol, symbol_of
 from chronicle.core.records import InstrumentFields
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "is_pattern"]
 
 CLOSE_MATCHES = 3
 
@@ -50,14 +51,38 @@ class Directory:
             raise self._unknown(text)
         return found
 
+    def matching(self, wanted: list[str] | None) -> list[str]:
+        """Return the canonical names that `wanted` (names and patterns; None: all) stand for by now, each once.
+
+        Unknown names and patterns that nothing fits are left out.
+        """
+        names = self.symbols(fresh=True)
+        if wanted is None:
+            return names
+        found: dict[str, None] = {}
+        for text in wanted:
+            if is_pattern(text):
+                found |= dict.fromkeys(name for name in names if fnmatchcase(name.lower(), text.strip().lower()))
+                continue
+            known = self._find(text, fresh=False)
+            if known is not None:
+                found[known] = None
+        return list(found)
+
     def definition(self, symbol: str) -> InstrumentFields | None:
-        """Return the newest definition of a canonical symbol."""
+        """Return the newest definition of a canonical symbol that can be read.
+
+        A segment that is missing or damaged is passed over: a question about another time needs none of it.
+        """
         from chronicle.access.lanes import lanes_of
 
         for channel in ("book", "trade", "quote"):
             for lane in lanes_of(self._shelf, symbol, channel):
                 for info in reversed(self._shelf.segments(lane.queue, fresh=True)):
-                    definitions = self._shelf.open(info).definitions()
+                    try:
+                        definitions = self._shelf.open(info).definitions()
+                    except (CorruptionError, NotFoundError):
+                        continue
                     if definitions:
                         return definitions[-1][1]
         return None
@@ -123,6 +148,11 @@ class Directory:
         else:
             hint = "nothing is captured here yet: chronicle feed replay, then chronicle etl run --drain"
         return SymbolError(f"no captured instrument goes by {text!r}", hint=hint)
+
+
+def is_pattern(text: object) -> bool:
+    """Return whether `text` is a pattern for names: it has ``*`` or ``?``."""
+    return isinstance(text, str) and ("*" in text or "?" in text)
 
 
 def _names_in(definition: InstrumentFields) -> list[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, home_option, json_option, need_home
+from chronicle.cli.options import TIME, json_option, need_place, place_option
+from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from chronicle.access import Book
@@ -20,6 +21,7 @@ Examples:
   chronicle book kraken:BTC-EUR --home demo                                    the latest
   chronicle book kraken:BTC-EUR --at 2021-04-17T16:49:00Z --depth 5 --home data
   chronicle book kraken:XBT/EUR --at 1618678140000000000 --json --home data    the venue's own spelling
+  chronicle book kraken:BTC-EUR --follow --depth 15 --home demo
   chronicle book cme:ESM4 --depth 1 --orders --home data                       who waits, and how much is ahead
   chronicle book nasdaq:AMZN --at 2012-06-21T14:00:00Z --strict --home data
 \b
@@ -34,15 +36,38 @@ unverified (no venue snapshot). --strict makes everything but ok an error (exit 
 @click.option("--at", type=TIME, help="The moment (ts_recv), ISO 8601 (UTC) or integer ns; default the latest.")
 @click.option("--depth", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Levels per side.")
 @click.option("--strict", is_flag=True, help="Fail when the book is not known to be right.")
+@click.option("--follow", is_flag=True, help="Keep showing the latest book as it changes; Ctrl-C ends.")
+@click.option("--interval", type=click.FloatRange(min=0.02), default=0.2, show_default=True, help="Seconds a look.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="With --follow: end after so many quiet seconds.")
 @click.option("--orders", is_flag=True, help="Also the resting orders at these levels, where the venue tells them.")
-@home_option
+@place_option
 @json_option
-def command(symbol: str, at: int | None, depth: int, strict: bool, orders: bool, home: Path, as_json: bool) -> None:
+def command(
+    symbol: str,
+    at: int | None,
+    depth: int,
+    strict: bool,
+    orders: bool,
+    follow: bool,
+    interval: float,
+    timeout: float | None,
+    home: Path | str,
+    as_json: bool,
+) -> None:
     """Show the order book of SYMBOL (venue:BASE-QUOTE) at a moment."""
     import chronicle
     from chronicle.cli.ladder import ladder_lines
 
-    with chronicle.open(need_home(home)) as store:
+    if follow and (at is not None or strict):
+        raise ConfigError("the latest book is followed", expected="--follow alone", found="--at or --strict")
+    if follow:
+        from chronicle.cli.following import follow_book
+
+        quiet_ns = None if timeout is None else int(timeout * 1e9)
+        with chronicle.open(need_place(home)) as store:
+            follow_book(store, symbol, depth, interval_ns=int(interval * 1e9), quiet_ns=quiet_ns, as_json=as_json)
+        return
+    with chronicle.open(need_place(home)) as store:
         book = store.book(symbol, at=at, depth=depth, strict=strict)
     resting = book.orders("bid") + book.orders("ask") if orders else []
     if as_json:

@@ -19,8 +19,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tail": (_BASE + "tail:command", "Records as they come."),
     "gaps": (_BASE + "gaps:command", "The holes that are known of."),
     "quality": (_BASE + "quality:command", "Records, checks and gaps, counted."),
+    "plot": (_BASE + "plot:command", "Price, spread and depth as a page to look at."),
+    "audit": (_BASE + "audit:command", "Rebuild books to their next snapshots, and compare."),
     "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
     "diff": (_BASE + "diff:command", "Whether two versions or homes hold the same records."),
+    "sql": (_BASE + "sql:command", "One SELECT over records, books and gaps."),
+    "export": (_BASE + "export:command", "Files for other tools: parquet, arrow, csv, npz, tables."),
+    "import": (_BASE + "importing:command", "Exported records back into queues."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),
     "queue": (_BASE + "queue:group", "Look into one queue: inspect, check, dump, tailers, retain, repair."),
 }
@@ -29,7 +34,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "feed": {
         "replay": (_BASE + "feed_replay:command", "Recorded captures into the raw and wire queues."),
         "run": (_BASE + "feed_run:command", "Live connections into the raw and wire queues."),
+        "redecode": (_BASE + "feed_redecode:command", "A new raw queue from the wire queue, after an adapter's fix."),
+        "simulate": (
+            _BASE + "feed_simulate:command",
+            "An exchange of our own: a market, or a capture played.",
+        ),
         "status": (_BASE + "feed_status:command", "What the live feed says of itself."),
+        "top": (_BASE + "feed_top:command", "The live feed's lines as they are now, in the terminal."),
         "venues": (_BASE + "feed_venues:command", "The venues and capture formats that are read."),
     },
     "etl": {
@@ -42,6 +53,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "plan": (_BASE + "tier_plan:command", "What would move, why, and what it costs."),
         "apply": (_BASE + "tier_apply:command", "Move what is due, once."),
         "status": (_BASE + "tier_status:command", "What each tier holds."),
+        "log": (_BASE + "tier_log:command", "Who moved what when, and proof that nobody changed it."),
+        "repair": (_BASE + "tier_repair:command", "Damaged objects from whole copies; quarantine."),
         "rebuild": (_BASE + "tier_rebuild:command", "The manifest again, from the segments alone."),
     },
     "queue": {

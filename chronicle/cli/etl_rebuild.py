@@ -53,7 +53,7 @@ def command(
     raise_descriptor_limit()
     settings = load_settings(need_home(home), os.environ)
     name = shard_name(settings, shard)
-    target = into if into is not None else _next_folder(home)
+    target = into if into is not None else next_folder(home / "rebuilt")
     with stopping() as stopper, live_line("rebuild") as progress:
         from chronicle.etl.rebuilding import rebuild
 
@@ -81,8 +81,8 @@ def command(
     ctx.exit(CorruptionError.exit_code if differences else stopper.exit_code)
 
 
-def _next_folder(home: Path) -> Path:
-    folder = home / "rebuilt"
+def next_folder(folder: Path) -> Path:
+    """Return the next free number in `folder`, which need not be there."""
     numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
     return folder / str(max(numbers, default=0) + 1)
 

@@ -1,151 +1,115 @@
-"""Rows of a scan to a file or stdout: text with exact decimals, or Arrow and Parquet through pyarrow.
-
-A file is written under a temporary name beside its own, synced, and renamed when it is complete.
-"""
+"""``chronicle export``: files for other tools."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import os
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chronicle.cli.show import json_line
-from chronicle.core.decimals import text_fixed
-from chronicle.core.durable import file_error, publish_file, temporary_name
-from chronicle.core.layout import INT64_MIN
-from chronicle.core.times import format_ns
+import click
+
+from chronicle.cli import show
+from chronicle.cli.options import TIME, home_option, json_option, need_home
+from chronicle.cli.progress import bar
 
 if TYPE_CHECKING:
-    from chronicle.access.scan import Scan
+    from chronicle.access.export import Exported, Unit
 
-__all__ = ["write_rows"]
-
-BATCH_ROWS = 8192
-Writer = Callable[[IO[Any]], int]
-
-
-def write_rows(scan: Scan, form: str, output: Path | None, *, exact: bool, iso: bool, limit: int | None) -> int:
-    """Write the rows of `scan` and return how many there were.
-
-    Parameters
-    ----------
-    scan : Scan
-        For text formats with `exact`, made with ``decimals="int"``.
-    form : str
-        csv, jsonl, parquet or arrow.
-    output : Path, optional
-        None: stdout (text formats only).
-    exact : bool
-        Text formats: mantissas become exact decimal text.
-    iso : bool
-        Text formats: times become ISO 8601.
-    limit : int, optional
-        At most this many rows.
-
-    Raises
-    ------
-    CapacityError, StoreError
-        When the file cannot be written; nothing is left behind then.
-    """
-    if form in {"csv", "jsonl"}:
-        write = _csv if form == "csv" else _jsonl
-        rows = _limited(_text_rows(scan, exact=exact, iso=iso), limit)
-        if output is None:
-            return write(sys.stdout, scan, rows)
-        with _aside(output) as path, open(path, "w", encoding="utf-8", newline="") as file:
-            count = write(file, scan, rows)
-            file.flush()
-            os.fsync(file.fileno())
-        return count
-    assert output is not None
-    with _aside(output) as path:
-        return _arrow(scan, form, path, limit)
+_EPILOG = """\
+\b
+Examples:
+  chronicle export out --home data
+  chronicle export out binance:BTC-USDT --channel trade --start 2024-08-09 --home data
+  chronicle export lake --register delta --home data
+  chronicle export backtest binance:BTC-USDT --format npz --home data
+  chronicle export copy --format records --home data     (chronicle import makes the same queues of it)
+  chronicle export out --plan --home data
+\b
+One file a channel, instrument and UTC day: OUT/trade/venue=binance/symbol=BTC-USDT/date=2024-08-09/part-0.parquet.
+A file appears under its name when it is complete. Stopped with Ctrl-C, an export keeps the files that are
+complete; running it again writes all of them anew. In OUT/CHANNEL, DuckDB, Polars, Spark and pandas find one
+table. With --register delta or iceberg times are microseconds, with twins in ns (ts_recv_ns).
+"""
 
 
-@contextlib.contextmanager
-def _aside(output: Path) -> Iterator[Path]:
-    """Yield a temporary name; rename it to `output` at the end, remove it when the block fails."""
-    temporary = temporary_name(output)
-    try:
-        yield temporary
-        publish_file(temporary, output)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise file_error(error, "write the rows", output) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+@click.command("export", epilog=_EPILOG)
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    type=click.Choice(["book", "trade", "quote", "candle"]),
+    help="Which records; may be given several times; default all.",
+)
+@click.option("--start", type=TIME, help="From this time on.")
+@click.option("--end", type=TIME, help="Up to, but not at, this time.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "arrow", "csv", "jsonl", "npz", "records"]),
+    default="parquet",
+    show_default=True,
+    help="npz: hftbacktest's events. records: every record in full, for import.",
+)
+@click.option(
+    "--decimals",
+    type=click.Choice(["decimal", "float", "int"]),
+    default="decimal",
+    show_default=True,
+    help="How prices and sizes leave; int gives mantissas and exponents.",
+)
+@click.option("--register", type=click.Choice(["delta", "iceberg"]), help="Also a table over the Parquet files.")
+@click.option("--plan", is_flag=True, help="Only say what would be written.")
+@home_option
+@json_option
+def command(
+    folder: Path,
+    symbols: tuple[str, ...],
+    channels: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    form: str,
+    decimals: str,
+    register: str | None,
+    plan: bool,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Write records to files under OUT, for all instruments or the SYMBOLs."""
+    import chronicle
+
+    with chronicle.open(need_home(home)) as store:
+        job = store.export_job(
+            folder,
+            symbols or None,
+            channels or ("book", "trade", "quote", "candle"),
+            start,
+            end,
+            form=form,
+            decimals=decimals,  # type: ignore[arg-type]
+            register=register,
+        )
+        units = job.units()
+        if plan:
+            _plan(units, as_json=as_json)
+            return
+        with bar(len(units), "export") as step:
+
+            def tell(unit: Unit, done: Exported) -> None:
+                step(f"{unit.channel} {unit.symbol} {done.rows:,} rows")
+
+            done = job.run(tell)
+    if as_json:
+        show.echo_json(done.to_dict())
+    else:
+        click.echo(f"{done.rows:,} rows in {done.files:,} files under {folder}, {done.bytes:,} bytes")
 
 
-def _limited(rows: Iterator[tuple[Any, ...]], limit: int | None) -> Iterator[tuple[Any, ...]]:
-    import itertools
-
-    return rows if limit is None else itertools.islice(rows, limit)
-
-
-def _text_rows(scan: Scan, *, exact: bool, iso: bool) -> Iterator[tuple[Any, ...]]:
-    exponents = {"price": scan.price_exponent, "size": scan.size_exponent, "volume": scan.size_exponent}
-    exponents["notional"] = scan.price_exponent + scan.size_exponent
-    for batch in scan.batches(BATCH_ROWS):
-        columns = []
-        for column in scan.columns:
-            values = batch[column.name].tolist()
-            if column.role in exponents and exact:
-                places = exponents[column.role]
-                values = [None if value == INT64_MIN else text_fixed(value, places) for value in values]
-            elif column.role == "time" and iso:
-                values = [format_ns(value) if value > 0 else None for value in values]
-            elif values and isinstance(values[0], float):
-                values = [None if value != value else value for value in values]  # NaN is no JSON
-            columns.append(values)
-        yield from zip(*columns, strict=True)
-
-
-def _csv(file: IO[str], scan: Scan, rows: Iterator[tuple[Any, ...]]) -> int:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([column.name for column in scan.columns])
-    count = 0
-    for row in rows:
-        writer.writerow(row)
-        count += 1
-    return count
-
-
-def _jsonl(file: IO[str], scan: Scan, rows: Iterator[tuple[Any, ...]]) -> int:
-    names = [column.name for column in scan.columns]
-    count = 0
-    for row in rows:
-        file.write(json_line(dict(zip(names, row, strict=True))) + "\n")
-        count += 1
-    return count
-
-
-def _arrow(scan: Scan, form: str, path: Path, limit: int | None) -> int:
-    schema = scan.arrow_schema()
-    count = 0
-    with _sink(form, path, schema) as sink:
-        for batch in scan.arrow_batches():
-            part = batch if limit is None else batch.slice(0, max(0, limit - count))
-            if part.num_rows:
-                sink.write_batch(part)
-                count += part.num_rows
-            if limit is not None and count >= limit:
-                break
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-    return count
-
-
-def _sink(form: str, path: Path, schema: Any) -> Any:
-    if form == "parquet":
-        from pyarrow.parquet import ParquetWriter
-
-        return ParquetWriter(path, schema, compression="zstd")
-    from pyarrow import ipc
-
-    return ipc.new_file(str(path), schema)
+def _plan(units: list[Unit], *, as_json: bool) -> None:
+    rows = [(unit.path, unit.start, unit.end) for unit in units]
+    if as_json:
+        show.echo_json([{"path": path, "start": start, "end": end} for path, start, end in rows])
+        return
+    for path, _, _ in rows:
+        click.echo(path)
+    click.echo(f"{len(rows):,} files at most: days without a record have none")

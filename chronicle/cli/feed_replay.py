@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,9 @@ Formats (found out from the files when --format is absent):
   cryptofeed    raw capture files and JSON lines, zst, gz or plain
   dbn           Databento's DBN, zstd or plain, DBZ, MBO as CSV
   hftbacktest   gz of received lines (Binance)
+  itch          NASDAQ's daily ITCH 5.0 files, gz, zst or plain; the day comes from their names, or from --date
   lobster       zip of the message and orderbook pair
+  pcap          pcap or pcapng of exchange multicast (ITCH 5.0 over MoldUDP64, IEX-TP), gz, zst or plain
   tardis        Tardis.dev's CSV: incremental_book_L2, book_snapshot_N, trades, quotes
   wire          a wire queue of a home (HOME/wire/main.q): decode again what was captured
 \b
@@ -32,6 +35,8 @@ Examples:
   chronicle feed replay btcusdt_20240808.gz btcusdt_20240809.gz --format hftbacktest --venue binance --home data
   chronicle feed replay glbx-mdp3-20240508.mbo.dbn.zst --home data
   chronicle feed replay AMZN_2012-06-21.zip --home data
+  chronicle feed replay DEEP10.pcap.gz --format pcap --home data
+  chronicle feed replay S081321-v50.txt.gz --format itch --home data
   chronicle feed replay capture.raw --speed 10 --home data      ten times as fast as it was recorded
 \b
 Several files are one stream in the order of ts_recv. A capture older than what the queue holds goes to
@@ -45,6 +50,9 @@ lines could not be read; everything else was taken.
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--format", "form", help="The capture's format; see below.")
 @click.option("--venue", help="The venue, where the capture does not say it; `chronicle feed venues` lists them.")
+@click.option(
+    "--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="The day of an itch file, where its name tells none."
+)
 @click.option("--speed", default="max", show_default=True, help="max, or N: N times as fast as it was recorded.")
 @click.option("--again", is_flag=True, help="Replay also what this home already holds.")
 @click.option("--seal", is_flag=True, help="Seal the open segments at the end, so that tiers can take them at once.")
@@ -56,6 +64,7 @@ def command(
     files: tuple[Path, ...],
     form: str | None,
     venue: str | None,
+    day: datetime | None,
     speed: str,
     again: bool,
     seal: bool,
@@ -73,12 +82,13 @@ def command(
 
     settings = load_settings(home, os.environ)
     refuse_lost_memory(home)
-    with _progress() as progress:
+    with progress_line("replaying") as progress:
         report = replay_capture(
             home,
             files,
             format=form,
             venue=venue,
+            day=day.date() if day is not None else None,
             speed=speed,
             again=again,
             progress=progress,
@@ -94,17 +104,17 @@ def command(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
+def progress_line(word: str) -> Iterator[Callable[[int, int], None] | None]:
     """Yield a progress callback that shows a line on a terminal's stderr; None elsewhere."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
 
-    with Console(stderr=True).status("replaying") as status:
+    with Console(stderr=True).status(word) as status:
 
         def progress(frames: int, ts_recv: int) -> None:
-            status.update(f"replaying: {frames:,} frames, up to {show.moment(ts_recv)}")
+            status.update(f"{word}: {frames:,} frames, up to {show.moment(ts_recv)}")
 
         yield progress
 
@@ -117,5 +127,7 @@ def _print(report: ReplayReport) -> None:
     click.echo(f"  {show.moment(report.first_ts)} to {show.moment(report.last_ts)}, {rate:,.0f} frames/s")
     if report.decode_errors:
         show.note(f"chronicle: {report.decode_errors} frames could not be read whole; STATUS records name them")
+    for what, count in sorted(report.skipped.items()):
+        show.note(f"chronicle: {count} {what}")
     for damage in report.damage:
         show.note(f"chronicle: {damage}")

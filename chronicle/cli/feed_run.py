@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,15 @@ _EPILOG = """\
 Examples:
   chronicle feed run --venue kraken --symbol BTC-USD --symbol ETH-USD --home data
   chronicle feed run --venue okx --symbol okx:BTC-USDT-SWAP --channel book --channel trade --home data
-  chronicle feed run --home data                    the connections of [[feeds]] in chronicle.toml
+  chronicle feed run --venue binance --symbol BTC-USDT --lines 2 --http 127.0.0.1:9108 --log json
+  chronicle feed run --home data                    the connections of [[feeds]] and [[multicast]]
   chronicle feed run --queue kraken --home data     those with queue = "kraken", into raw/kraken.q
 \b
 Symbols may be written as BTC-USD, kraken:BTC-USD or as the venue does (XBT/USD). A lost connection
-comes back with a delay from 1 s to 60 s and asks for fresh snapshots. SIGTERM or Ctrl-C end in order:
-intake stops, the end is recorded, everything is made durable.
+comes back with a delay from 1 s to 60 s and asks for fresh snapshots; a book that falls silent on a line
+that is up is asked for anew. SIGTERM or Ctrl-C end in order: intake stops, the end is recorded,
+everything is made durable. `chronicle feed top` watches it from another terminal. NASDAQ and IEX come by
+multicast: [[multicast]] in chronicle.toml names their groups, interface and re-request server.
 """
 
 
@@ -44,6 +48,9 @@ intake stops, the end is recorded, everything is made durable.
 @click.option("--url", default="", help="The WebSocket's address; default the venue's public one.")
 @click.option("--rest-url", help="Root of the venue's HTTP interface, for lists and snapshots.")
 @click.option("--queue", help="Name of the raw and wire queue.  [default: main, or the only one of [[feeds]]]")
+@click.option("--lines", type=click.IntRange(1, 8), default=1, show_default=True, help="Redundant connections.")
+@click.option("--http", help="Serve /healthz, /readyz and /metrics there, as 127.0.0.1:9108.")
+@click.option("--log", type=click.Choice(["text", "json", "off"]), help="What is told on stderr.  [default: text]")
 @home_option
 @json_option
 @click.pass_context
@@ -56,6 +63,9 @@ def command(
     url: str,
     rest_url: str | None,
     queue: str | None,
+    lines: int,
+    http: str | None,
+    log: str | None,
     home: Path,
     as_json: bool,
 ) -> None:
@@ -67,30 +77,47 @@ def command(
     from chronicle.cli.stopping import stopping
     from chronicle.config import load_settings
     from chronicle.config.home import prepare_home
-    from chronicle.feed.dialects import FeedSpec, dialect_for
+    from chronicle.core.clock import SystemClock
+    from chronicle.feed.dialects import FeedSpec, dialects_for
+    from chronicle.feed.health import HealthSettings
+    from chronicle.feed.http import parse_address
     from chronicle.feed.live import run_feed
+    from chronicle.feed.log import EventLog
+    from chronicle.feed.multicast import MulticastSpec, check_spec
     from chronicle.feed.symbology import venue_name
 
     settings = load_settings(home, os.environ)
+    multicast: list[MulticastSpec] = []
     if venue is None:
         queue, feeds = configured_feeds(settings, queue, given=bool(symbols or channels or url))
+        multicast = [MulticastSpec(**asdict(item)) for item in settings.multicast] if queue == "main" else []
     else:
         name = venue_name(venue)
         names = [part.strip() for text in symbols for part in text.split(",") if part.strip()]
         wanted = tuple(part if ":" in part else f"{name}:{part}" for part in names)
-        feeds = [FeedSpec(name, url, wanted, channels or ("book", "trade", "quote"), depth, rest_url)]
+        feeds = [FeedSpec(name, url, wanted, channels or ("book", "trade", "quote"), depth, rest_url, lines)]
         queue = _checked(queue or "main")
     for feed in feeds:
-        dialect_for(feed)  # what cannot be run is refused before a home is made
+        dialects_for(feed)  # what cannot be run is refused before a home is made
+    for spec in multicast:
+        check_spec(spec)
+    address = http if http is not None else settings.feed.http
+    served = parse_address(address) if address else None
     prepare_home(home, os.environ, show.note)
     with stopping() as stopper:
         if not as_json:
             for feed in feeds:
                 click.echo(f"feed of {home}: {feed.venue} {', '.join(feed.symbols)} ({', '.join(feed.channels)})")
+            for spec in multicast:
+                click.echo(f"feed of {home}: {spec.venue} from {', '.join(spec.groups)}")
         report = run_feed(
             home,
             feeds,
             stopper.event,
+            multicast=multicast,
+            health=HealthSettings(stall_seconds=settings.feed.stall_after_ns / 1e9),
+            http=served,
+            log=EventLog(SystemClock(), show.note, log or settings.feed.log),
             segment_bytes=settings.raw.segment_bytes,
             cycle_ns=settings.raw.cycle_ns,
             name=queue,
@@ -128,12 +155,12 @@ def configured_feeds(settings: Settings, queue: str | None, *, given: bool) -> t
 
     if given:
         raise ConfigError("--symbol, --channel and --url need --venue", hint="chronicle feed venues lists the venues")
-    if not settings.feeds:
+    if not settings.feeds and not settings.multicast:
         raise ConfigError(
-            "which venue? none was named, and chronicle.toml has no [[feeds]]",
+            "which venue? none was named, and chronicle.toml has no [[feeds]] and no [[multicast]]",
             hint="chronicle feed run --venue kraken --symbol BTC-USD",
         )
-    names = list(dict.fromkeys(feed.queue for feed in settings.feeds))
+    names = list(dict.fromkeys([*(feed.queue for feed in settings.feeds), *["main" for _ in settings.multicast]]))
     if queue is None and len(names) == 1:
         queue = names[0]
     if queue not in names:
@@ -151,6 +178,7 @@ def configured_feeds(settings: Settings, queue: str | None, *, given: bool) -> t
             feed.channels,
             feed.depth,
             feed.rest_url or None,
+            feed.lines,
         )
         for feed in settings.feeds
         if feed.queue == queue

@@ -22,12 +22,20 @@ Examples:
 @json_option
 def command(home: Path, as_json: bool) -> None:
     """List the venues, their channels, and the capture formats that can hold them."""
+    from chronicle.feed.dialects import DIALECTS
     from chronicle.feed.venues import venues
 
     if as_json:
-        show.echo_json([venue.to_dict() for venue in venues()])
+        show.echo_json([venue.to_dict() | {"live": venue.name in DIALECTS} for venue in venues()])
         return
     rows = [
-        (venue.name, venue.description, ", ".join(venue.channels), ", ".join(venue.captures)) for venue in venues()
+        (
+            venue.name,
+            venue.description,
+            "yes" if venue.name in DIALECTS else "-",
+            ", ".join(venue.channels),
+            ", ".join(venue.captures),
+        )
+        for venue in venues()
     ]
-    show.echo_table(("venue", "what it is", "channels", "capture formats"), rows)
+    show.echo_table(("venue", "what it is", "live", "channels", "capture formats"), rows)

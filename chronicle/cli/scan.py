@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, home_option, need_home
+from chronicle.cli.formats import FORMATS, TEXT_FORMATS, format_of
+from chronicle.cli.options import TIME, need_place, place_option
 from chronicle.core.errors import ConfigError
 
-TEXT_FORMATS = ("csv", "jsonl")
-FORMATS = (*TEXT_FORMATS, "parquet", "arrow")
 _EPILOG = """\
 \b
 Examples:
@@ -49,7 +48,7 @@ unless --decimals says otherwise. A range is [start, end) on ts_recv.
 )
 @click.option("--iso", is_flag=True, help="Times as ISO 8601 text (csv and jsonl).")
 @click.option("--limit", type=click.IntRange(min=0), help="Stop after this many rows.")
-@home_option
+@place_option
 def command(
     symbols: tuple[str, ...],
     channel: str,
@@ -61,18 +60,18 @@ def command(
     decimals: str,
     iso: bool,
     limit: int | None,
-    home: Path,
+    home: Path | str,
 ) -> None:
     """Write the records of SYMBOLs as rows: csv, jsonl, parquet or arrow."""
     import chronicle
-    from chronicle.cli.export import write_rows
+    from chronicle.cli.rows import write_rows
 
-    chosen = form or _format_of(output)
+    chosen = form or format_of(output)
     if output is None and chosen not in TEXT_FORMATS:
         raise ConfigError(f"{chosen} is written to a file", hint="give -o FILE, or --format csv")
     names = [part.strip() for part in columns.split(",")] if columns is not None else None
     text = chosen in TEXT_FORMATS
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         scan = store.scan(
             symbols,
             channel=channel,
@@ -82,24 +81,10 @@ def command(
             decimals="int" if text and decimals == "decimal" else decimals,  # type: ignore[arg-type]
         )
         rows = write_rows(scan, chosen, output, exact=decimals == "decimal", iso=iso, limit=limit)
+        if not rows and limit != 0:
+            for symbol in scan.symbols:
+                covered = store.coverage(symbol, channel)
+                first, last = show.moment(covered.ts_first), show.moment(covered.ts_last)
+                show.note(f"no rows: {channel} of {symbol} covers {first} to {last}")
     if output is not None:
         show.note(f"{rows:,} rows to {output}")
-
-
-def _format_of(output: Path | None) -> str:
-    if output is None:
-        return "csv"
-    ending = output.suffix.lower().removeprefix(".")
-    known = {
-        "csv": "csv",
-        "jsonl": "jsonl",
-        "ndjson": "jsonl",
-        "parquet": "parquet",
-        "arrow": "arrow",
-        "feather": "arrow",
-    }
-    if ending not in known:
-        raise ConfigError(
-            f"the ending of {output.name!r} names no format", expected=", ".join(FORMATS), hint="give --format"
-        )
-    return known[ending]

@@ -13,7 +13,17 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "echo_json", "echo_spans", "echo_table", "json_line", "note", "on_terminal", "printable"]
+__all__ = [
+    "console",
+    "echo_json",
+    "echo_spans",
+    "echo_table",
+    "is_absent",
+    "json_line",
+    "note",
+    "on_terminal",
+    "printable",
+]
 
 
 def on_terminal() -> bool:
@@ -36,13 +46,33 @@ def console() -> Console:
 
 
 def echo_json(value: Any, *, indent: int | None = 2) -> None:
-    """Print `value` as JSON; numbers of any length stay exact, bytes become text or hex."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=_plain))
+    """Print `value` as JSON; numbers of any length stay exact, bytes become text or hex, absences (-1) null."""
+    click.echo(json.dumps(_told(value), ensure_ascii=False, indent=indent, default=_plain))
 
 
 def json_line(value: Any) -> str:
-    """Return `value` as one line of JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    """Return `value` as one line of JSON, as :func:`echo_json` does."""
+    return json.dumps(_told(value), ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+_MAY_BE_ABSENT = ("sequence", "missing", "index", "age_ns", "trade_id")
+
+
+def _told(value: Any) -> Any:
+    """Return `value` with -1 as None where it stands for "there is none": in times, sequences, indexes and ids."""
+    if isinstance(value, dict):
+        return {name: None if is_absent(name, one) else _told(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(one) for one in value]
+    return value
+
+
+def is_absent(name: object, value: Any) -> bool:
+    """Return whether a field of this name says with -1 that it has none."""
+    if value != -1 or not isinstance(value, int) or not isinstance(name, str):
+        return False
+    is_time = name in ("ts", "at") or name.startswith("ts_") or name.endswith(("_ts", "_ns"))
+    return is_time or any(part in name for part in _MAY_BE_ABSENT)
 
 
 def note(message: str) -> None:

@@ -11,7 +11,10 @@ from chronicle.config.settings import (
     AgentSettings,
     EtlSettings,
     FeedSettings,
+    HoldSettings,
     HomeSettings,
+    LiveSettings,
+    MulticastSettings,
     PolicyRule,
     RawSettings,
     Settings,
@@ -29,10 +32,17 @@ CONFIG_BYTES_MAX = 4 * 2**20
 SECTIONS: dict[str, type[Any]] = {
     "home": HomeSettings,
     "raw": RawSettings,
+    "feed": LiveSettings,
     "etl": EtlSettings,
     "agent": AgentSettings,
 }
-LISTS: dict[str, type[Any]] = {"tiers": TierSettings, "policy": PolicyRule, "feeds": FeedSettings}
+LISTS: dict[str, type[Any]] = {
+    "tiers": TierSettings,
+    "policy": PolicyRule,
+    "holds": HoldSettings,
+    "feeds": FeedSettings,
+    "multicast": MulticastSettings,
+}
 ENVIRONMENT_PREFIX = "CHRONICLE_"
 
 
@@ -66,6 +76,9 @@ def settings_of(tables: Mapping[str, Any], environ: Mapping[str, str], *, path: 
     for at, feed in enumerate(settings.feeds, 1):
         if not feed.venue or not feed.symbols:
             raise ConfigError(f"[[feeds]] number {at} needs a venue and symbols", path=path)
+    for at, multicast in enumerate(settings.multicast, 1):
+        if not multicast.venue or not multicast.groups:
+            raise ConfigError(f"[[multicast]] number {at} needs a venue and groups", path=path)
     _check_tiers(settings, policy_given="policy" in tables, path=path)
     return settings
 
@@ -191,6 +204,14 @@ def _check_tiers(settings: Settings, *, policy_given: bool, path: Path | None) -
         return
     for at, rule in enumerate(settings.policy, 1):
         for label, tier_name in (("from", rule.source), ("to", rule.target)):
+            if (label, tier_name) == ("to", "delete"):
+                if rule.source == "hot":
+                    raise ConfigError(
+                        f"[[policy]] number {at} deletes from hot",
+                        path=path,
+                        hint="chronicle queue retain does that; a policy deletes from tiers below hot",
+                    )
+                continue
             if tier_name not in names:
                 raise ConfigError(
                     f"[[policy]] number {at} {label} names a tier that is not there",

@@ -10,15 +10,20 @@ import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any
 
 from chronicle.config.units import parse_bytes, parse_duration
+from chronicle.core.errors import RangeError
+from chronicle.core.times import parse_time
 
 __all__ = [
     "AgentSettings",
     "EtlSettings",
     "FeedSettings",
+    "HoldSettings",
     "HomeSettings",
+    "MulticastSettings",
     "PolicyRule",
     "RawSettings",
     "Settings",
@@ -26,12 +31,14 @@ __all__ = [
     "TierSettings",
 ]
 
+LOG_FORMS = ("text", "json", "off")
 TIER_CLASSES = ("hot", "warm", "cold")
 ENCODINGS = ("none", "zstd")
 CHANNELS = ("book", "trade", "quote")
 MEMORY = ("auto", "shm", "home")
 SEGMENT_BYTES_MIN = 64 * 1024
 SEGMENT_BYTES_MAX = 16 * 2**30
+SECRET_OPTIONS = ("key", "secret", "token", "password", "account_key", "sas_token", "connection_string")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
@@ -137,6 +144,35 @@ def some_of(*known: str) -> Reader:
     return read
 
 
+def price(value: object) -> float:
+    """Read a price."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(f"{value!r} is not a price")
+    return float(value)
+
+
+def moment(value: object) -> int:
+    """Read a time: text (ISO 8601, naive means UTC), a date of TOML, or ns."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = value.isoformat()
+    if isinstance(value, bool) or not isinstance(value, str | int | datetime):
+        raise ValueError(f"{value!r} is not a time")  # noqa: TRY004 - as above
+    try:
+        return parse_time(value)
+    except RangeError as error:
+        raise ValueError(error.message) from error
+
+
+def options(value: object) -> tuple[tuple[str, Any], ...]:
+    """Read a table of options: words, numbers and switches."""
+    if not isinstance(value, dict) or not all(isinstance(item, str | int | float | bool) for item in value.values()):
+        raise ValueError(f'{value!r} is not a table of options such as {{ region = "eu-central-1" }}')
+    secret = [key for key in value if key in SECRET_OPTIONS]
+    if secret:
+        raise ValueError(f"{secret[0]} has no place in this file; use the environment or a profile")
+    return tuple(sorted(value.items()))
+
+
 def globs(value: object) -> tuple[str, ...]:
     """Read one pattern or a list of patterns (as text from the environment: separated by commas)."""
     items = value.split(",") if isinstance(value, str) else value
@@ -237,6 +273,17 @@ class AgentSettings:
         True, "A raw segment stays hot until every ETL shard that reads it is past it.", switch
     )
     keep: tuple[str, ...] = setting(("etl/*", "control/*"), "Queues that never move, as patterns.", globs)
+    at_once: int = setting(2, "How many moves are made at once.", number(1, 64))
+    scrub_ns: int = setting(
+        0,
+        "Read and prove every object below hot once in this time, a little at each look; 0s: never.",
+        parse_duration,
+        key="scrub",
+        example='"0s"',
+    )
+    bandwidth: int = setting(
+        0, "Bytes a second that moves read back and write, at most; 0: as they come.", size(0), example='"0"'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +293,7 @@ class TierSettings:
     name: str = setting("", "The tier's name, as policies and `tier status` use it.", name)
     path: str = setting(
         "",
-        "Its folder; relative paths start at the home. The hot tier's is the home.",
+        "Its folder (relative paths start at the home) or URL, as s3://bucket/prefix. The hot tier's is the home.",
         text,
         example='"archive"',
     )
@@ -257,6 +304,48 @@ class TierSettings:
         "zstd", "How segments are stored there: none (as sealed) or zstd (compressed columns).", one_of(*ENCODINGS)
     )
     level: int = setting(3, "The level of zstd: higher is smaller and slower to write.", number(1, 19))
+    bytes_max: int = setting(
+        0, "Above so many stored bytes its oldest segments go on, whatever their age. 0: no bound.", size(0)
+    )
+    free_min: int = setting(0, "With less free space than this its oldest segments go on. 0: no bound.", size(0))
+    free_target: int = setting(0, "They go until so much is free (at least free_min).", size(0))
+    pack: int = setting(
+        8 * 2**20,
+        "At a URL, segments smaller than this go together into objects of this size or more. 0: each by itself.",
+        size(0, 2**30),
+        example='"8 MiB"',
+    )
+    pack_wait_ns: int = setting(
+        6 * 3600 * 10**9,
+        "How long small segments wait for others at most.",
+        parse_duration,
+        key="pack_wait",
+        example='"6h"',
+    )
+    price_gb_month: float = setting(0.0, "What a GB costs a month here; `tier plan` and `status` add up.", price)
+    price_puts: float = setting(0.0, "What 1,000 puts cost.", price)
+    price_gets: float = setting(0.0, "What 1,000 gets cost.", price)
+    options: tuple[tuple[str, Any], ...] = setting(
+        (),
+        "Options of a URL's store, as endpoint_url, region, profile, sse. Never credentials.",
+        options,
+        example="{ }",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSettings:
+    """[[holds]]: segments that stay, whatever the policy says."""
+
+    kind: str = setting(
+        "pin", "pin: they stay in their tier. legal: they move, and are never deleted.", one_of("pin", "legal")
+    )
+    match: tuple[str, ...] = setting(("*",), "Patterns over queue names.", globs, example='["clean/kraken/*"]')
+    start_ts: int | None = setting(
+        None, "Only with records at or after this (ts_recv, ISO 8601).", moment, key="start", example='"2026-03-01"'
+    )
+    end_ts: int | None = setting(None, "Only with records before this.", moment, key="end", example='"2026-04-01"')
+    reason: str = setting("", "Why; `tier plan` says it.", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +356,7 @@ class PolicyRule:
         ("*",), "Patterns over queue names, as clean/kraken/*/book.q.", globs, example='["clean/*"]'
     )
     source: str = setting("hot", "The tier to move from.", name, key="from")
-    target: str = setting("warm", "The tier to move to.", name, key="to")
+    target: str = setting("warm", "The tier to move to; delete removes segments for good.", name, key="to")
     after_ns: int = setting(
         2 * 3600 * 10**9, "Age since sealing at which a segment is due.", parse_duration, key="after", example='"2h"'
     )
@@ -288,8 +377,28 @@ DEFAULT_POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """[feed]: how `chronicle feed run` runs."""
+
+    http: str = setting(
+        "",
+        "Loopback address for /healthz, /readyz and /metrics, as 127.0.0.1:9108; empty for none.",
+        text,
+        example='"127.0.0.1:9108"',
+    )
+    log: str = setting("text", "What is told on stderr: text, json (one object a line) or off.", one_of(*LOG_FORMS))
+    stall_after_ns: int = setting(
+        300 * 10**9,
+        'A book that says nothing for this long on a line that is up is subscribed to anew; "0s" turns it off.',
+        parse_duration,
+        key="stall_after",
+        example='"5m"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class FeedSettings:
-    """[[feeds]]: one live connection of `chronicle feed run`."""
+    """[[feeds]]: what `chronicle feed run` captures of one venue."""
 
     venue: str = setting("", "The venue; `chronicle feed venues` lists them.", name, example='"kraken"')
     symbols: tuple[str, ...] = setting(
@@ -304,6 +413,47 @@ class FeedSettings:
     queue: str = setting(
         "main", "Raw and wire queue that it writes: feeds of one queue run in one process.", queue_name
     )
+    lines: int = setting(1, "Redundant connections that carry the same.", number(1, 8))
+
+
+@dataclass(frozen=True, slots=True)
+class MulticastSettings:
+    """[[multicast]]: one feed of `chronicle feed run` that comes by multicast."""
+
+    venue: str = setting("", "nasdaq, nasdaq-bx, nasdaq-psx (ITCH 5.0) or iex.", name, example='"nasdaq"')
+    groups: tuple[str, ...] = setting(
+        (),
+        "GROUP:PORT of each redundant line, A first.",
+        words,
+        example='["233.54.12.111:26477", "233.49.196.111:26477"]',
+    )
+    interface: str = setting("", "Address or name of the interface that joins; empty for the system's choice.", text)
+    rewind: str = setting("", "HOST:PORT of the re-request server (MoldUDP64); empty asks none.", text)
+    give_up_ns: int = setting(
+        1_000_000_000,
+        "A hole that nobody filled for so long is given up, and becomes a gap.",
+        parse_duration,
+        key="give_up",
+        example='"1s"',
+    )
+    retry_ns: int = setting(
+        50_000_000,
+        "A request that brought nothing is repeated after this long.",
+        parse_duration,
+        key="retry",
+        example='"50ms"',
+    )
+    silent_ns: int = setting(
+        10_000_000_000,
+        "Without a packet for so long the groups are joined anew, and the stream is told.",
+        parse_duration,
+        key="silent",
+        example='"10s"',
+    )
+    buffer_bytes: int = setting(
+        16 * 2**20, "Receive buffer of each socket; see docs/operations.md.", size(4096, 2**31 - 1)
+    )
+    from_start: bool = setting(False, "Ask the re-request server for what the session sent before.", switch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +462,11 @@ class Settings:
 
     home: HomeSettings = HomeSettings()
     raw: RawSettings = RawSettings()
+    feed: LiveSettings = LiveSettings()
     etl: EtlSettings = EtlSettings()
     agent: AgentSettings = AgentSettings()
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
     policy: tuple[PolicyRule, ...] = DEFAULT_POLICY
+    holds: tuple[HoldSettings, ...] = ()
     feeds: tuple[FeedSettings, ...] = ()
+    multicast: tuple[MulticastSettings, ...] = ()

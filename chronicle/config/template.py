@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from chronicle.config.load import SECTIONS, keys_of
-from chronicle.config.settings import DEFAULT_TIERS, FeedSettings, PolicyRule, TierSettings
+from chronicle.config.settings import DEFAULT_TIERS, FeedSettings, MulticastSettings, PolicyRule, TierSettings
 
 __all__ = ["render_template"]
 
@@ -28,6 +28,11 @@ _FEEDS = """\
 # [[feeds]]
 """
 
+_MULTICAST = """\
+# Feeds of `chronicle feed run` that come by multicast. An example:
+# [[multicast]]
+"""
+
 
 def render_template(home_id: str) -> str:
     """Return the text of a new home's configuration: only the id is set, everything else shows its default."""
@@ -46,6 +51,7 @@ def render_template(home_id: str) -> str:
     parts.append(_tiers())
     parts.append(_POLICY + _rows(PolicyRule))
     parts.append(_FEEDS + _rows(FeedSettings))
+    parts.append(_MULTICAST + _rows(MulticastSettings))
     return "\n".join(parts)
 
 
@@ -54,7 +60,8 @@ def _tiers() -> str:
     for tier in DEFAULT_TIERS:
         lines.append("# [[tiers]]")
         for key, item in keys_of(TierSettings).items():
-            lines.append(f"# {key} = {_toml(getattr(tier, item.name))}")
+            value, example = getattr(tier, item.name), item.metadata.get("example")
+            lines.append(f"# {key} = {example if example and value == item.default else _toml(value)}")
     return "\n".join(lines) + "\n"
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from chronicle.core.compiled import install
 from chronicle.core.errors import RecordError
-from chronicle.core.event_bytes import check_event, clamped_event
-from chronicle.core.layout import NONE, OFFSET_TS_RECV, SEEK_INTERVAL_BYTES, Flag, Kind
+from chronicle.core.event_bytes import check_event, check_events, clamped_event
+from chronicle.core.layout import EVENT_BYTES_MAX, NONE, OFFSET_TS_RECV, SEEK_INTERVAL_BYTES, Flag, Kind
 from chronicle.core.records import pack_record
 from chronicle.core.segment_writer import SegmentWriter
 
@@ -162,6 +162,64 @@ class Appender(SegmentWriter):
         install(Appender)
         return self._append_event_long(data, count)
 
+    def append_events(self, data: bytes | bytearray, count: int) -> int:
+        """Append whole events that become visible together and return the first record's index.
+
+        All of them go into one segment, and a writer that dies leaves all or none: this is for what one frame of a
+        feed carried.
+
+        Raises
+        ------
+        RecordError
+            When `data` is not whole events of together `count` records, or is larger than one event may be.
+        """
+        if len(data) > EVENT_BYTES_MAX:
+            raise RecordError(
+                "the events are too large to be committed together", expected=EVENT_BYTES_MAX, found=len(data)
+            )
+        events = check_events(data, count)
+        if len(events) == 1:
+            has_snapshot = events[0][2] == Kind.BOOK_SNAPSHOT
+            return self._commit(data, count, _TIME.unpack_from(data, OFFSET_TS_RECV)[0], has_snapshot)
+        if self._reserved:
+            self._check_unreserved()
+        ts_recv = _TIME.unpack_from(data, OFFSET_TS_RECV)[0]
+        if ts_recv < self.last_ts_recv:
+            data, clamped = clamped_event(data, self.last_ts_recv)
+            self.clamped_count += clamped
+            ts_recv = self.last_ts_recv
+        if self._position + len(data) > self._limit or ts_recv >= self._cycle_end:
+            self._make_room(len(data), ts_recv)
+        position = self._position
+        end = position + len(data)
+        try:
+            self._memory[position + 8 : end] = memoryview(data)[8:]
+            index = self._publish_events(position, end, data, count, events)
+        except BaseException:  # Ctrl-C between the stores and what follows from them
+            self._distrust()
+            raise
+        if self._waiters:
+            self._wake()
+        if self._durability.syncs:
+            self._sync_when_due()
+        return index
+
+    def _publish_events(
+        self, position: int, end: int, data: bytes | bytearray, count: int, events: list[tuple[int, int, int]]
+    ) -> int:
+        """Commit events whose bytes stand at `position`, all but the first word, and add their seek entries."""
+        self._store_head(position, int.from_bytes(data[:8], "little"))
+        index = self.next_index
+        self._position = end
+        self.next_index = index + count
+        for offset, number, kind in events:
+            at = position + offset
+            ts_recv = _TIME.unpack_from(data, offset + OFFSET_TS_RECV)[0]
+            if kind == Kind.BOOK_SNAPSHOT or at - self._last_entry >= SEEK_INTERVAL_BYTES:
+                self._add_entry(index + number, at, ts_recv, kind)
+            self.last_ts_recv = ts_recv
+        return index
+
     def append_bytes(self, record: bytes) -> int:
         """Append one record that was packed before (:func:`chronicle.core.records.pack_record`), F_LAST set.
 
@@ -170,8 +228,7 @@ class Appender(SegmentWriter):
         RecordError
             When the bytes are not one whole record that ends its event.
         """
-        install(Appender)
-        return self._append_bytes_long(record)
+        return self.append_event(record, 1)
 
     def append_many(self, records: NDArray[Any]) -> int:
         """Append fixed-size records by kernel and return the first one's index.
@@ -240,9 +297,6 @@ class Appender(SegmentWriter):
     def _append_event_long(self, data: bytes | bytearray, count: int) -> int:
         has_snapshot = check_event(data, count)
         return self._commit(data, count, _TIME.unpack_from(data, OFFSET_TS_RECV)[0], has_snapshot)
-
-    def _append_bytes_long(self, record: bytes) -> int:
-        return self._append_event_long(record, 1)
 
     def _commit(self, data: bytes | bytearray, count: int, ts_recv: int, has_snapshot: bool) -> int:
         if self._reserved:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["bind_recorder", "install", "is_possible", "names_address"]
 
 _METH_FASTCALL_KEYWORDS = 0x0080 | 0x0002
-_METHODS = ("append", "append_bytes", "append_event")
+_METHODS = ("append", "append_event")
 
 
 class _MethodDefinition(ctypes.Structure):

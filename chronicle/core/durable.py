@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from chronicle.core.errors import CapacityError, StoreError
 
-__all__ = ["file_errors", "publish_bytes", "publish_file", "remove_file", "sync_folder", "temporary_name"]
+__all__ = [
+    "file_errors",
+    "make_folder",
+    "publish_bytes",
+    "publish_file",
+    "remove_file",
+    "sync_folder",
+    "temporary_name",
+    "written_aside",
+]
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -27,6 +37,22 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_FOLDERS = threading.Lock()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and the ones above it, so that their names survive power loss too."""
+    if folder.is_dir():
+        return
+    with _FOLDERS:  # who finds it there relies on its being synced
+        missing = [folder]
+        while not missing[-1].parent.is_dir() and missing[-1].parent != missing[-1]:
+            missing.append(missing[-1].parent)
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in reversed(missing):
+            sync_folder(made.parent)
 
 
 def publish_file(temporary: Path, path: Path) -> None:
@@ -57,6 +83,31 @@ def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise file_error(error, f"write {len(data)} bytes", path) from error
+
+
+@contextmanager
+def written_aside(path: Path, attempt: str = "write a file") -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it when the block ends well, remove it when it fails.
+
+    The block syncs what it writes. A block that left no temporary file leaves `path` as it is.
+
+    Raises
+    ------
+    CapacityError, StoreError
+        When the file system refuses.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        if temporary.exists():
+            publish_file(temporary, path)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise file_error(error, attempt, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def remove_file(path: Path) -> None:

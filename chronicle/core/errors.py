@@ -22,10 +22,12 @@ __all__ = [
     "RangeError",
     "RecordError",
     "RetiredError",
+    "SqlError",
     "StateError",
     "StoreError",
     "SymbolError",
     "TornSegmentError",
+    "UnavailableError",
     "VersionError",
 ]
 
@@ -193,6 +195,19 @@ class StoreError(ChronicleError):
 
     kind = "store"
     exit_code = 10
+
+
+class UnavailableError(StoreError):
+    """A store that did not answer, or asked to be asked later; nothing says that it refused."""
+
+    kind = "unavailable"
+
+
+class SqlError(ChronicleError):
+    """A query that cannot be read, asks for what is not there, or fails while it runs."""
+
+    kind = "sql"
+    exit_code = 2
 
 
 class BookNotTrustedError(ChronicleError):

@@ -16,9 +16,10 @@ from chronicle.core.layout import (
     Kind,
 )
 
-__all__ = ["check_event", "clamped_event"]
+__all__ = ["check_event", "check_events", "clamped_event"]
 
 _TIME = struct.Struct("<q")
+_HEAD = struct.Struct("<Qq")
 _FLAGS_OFFSET = 6
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
 
@@ -63,3 +64,46 @@ def check_event(data: bytes | bytearray, count: int) -> bool:
             hint="build it with EventBuilder and append what take() returns",
         )
     return snapshot
+
+
+def check_events(data: bytes | bytearray, count: int) -> list[tuple[int, int, int]]:
+    """Check that `data` is whole events of together `count` records.
+
+    Returns
+    -------
+    list of (offset, record number, kind)
+        Where each event begins; its kind is BOOK_SNAPSHOT when it holds one, else that of its first record.
+
+    Raises
+    ------
+    RecordError
+        When a length or kind is impossible, the count differs, the last record carries no F_LAST, or ts_recv
+        decreases.
+    """
+    events: list[tuple[int, int, int]] = []
+    position, seen, size = 0, 0, len(data)
+    event, first, event_kind, ended = 0, 0, 0, False
+    last_ts = layout.INT64_MIN
+    while position + HEADER_BYTES <= size:
+        word, ts = _HEAD.unpack_from(data, position)
+        length, kind = word & WORD_LENGTH_MASK, (word >> WORD_KIND_SHIFT) & 0xFFFF
+        if length < HEADER_BYTES or length & 7 or kind in (0, Kind.ROLL) or ts < last_ts:
+            break
+        if not event_kind or kind == Kind.BOOK_SNAPSHOT:
+            event_kind = kind
+        last_ts = ts
+        position += length
+        seen += 1
+        ended = bool(word & _LAST)
+        if ended:
+            events.append((event, first, event_kind))
+            event, first, event_kind = position, seen, 0
+    if not ended or position != size or seen != count:
+        raise RecordError(
+            "the bytes are not whole events",
+            offset=position,
+            expected=f"{count} records in order of ts_recv, F_LAST on the last",
+            found=f"{seen} records in {position} of {size} bytes",
+            hint="build them with EventBuilder and append what take() returns",
+        )
+    return events

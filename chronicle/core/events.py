@@ -1,7 +1,8 @@
-"""EventBuilder: the records of one venue message, packed side by side, ready to commit together.
+"""EventBuilder: the records of one frame, packed side by side, ready to commit together.
 
-An adapter calls the method of each record kind; the feed takes the bytes and appends them as one event. Times are
-ns UTC, prices and sizes int64 mantissas of the instrument's exponents.
+An adapter calls the method of each record kind; the feed takes the bytes and appends them. A frame is one event,
+unless it carries several venue messages (a datagram): then the adapter ends each event. Times are ns UTC, prices and
+sizes int64 mantissas of the instrument's exponents.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from typing import Any
 
 from chronicle.core import layout
 from chronicle.core.errors import RecordError
-from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, Flag, Kind, aligned
+from chronicle.core.layout import HEADER, HEADER_BYTES, NONE, OFFSET_FLAGS, Flag, Kind, aligned
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_details
 
 __all__ = ["EventBuilder"]
 
 _DELTA = struct.Struct("<IHBBqqqIHHqqqqq")
-_FLAGS_OFFSET = 6
 
 
 class EventBuilder:
@@ -33,11 +33,23 @@ class EventBuilder:
     (80, 1)
     """
 
-    __slots__ = ("_buffer", "_count", "_flags", "_last", "source", "source_index", "ts_recv")
+    __slots__ = (
+        "_buffer",
+        "_count",
+        "_ended_count",
+        "_ended_events",
+        "_flags",
+        "_last",
+        "source",
+        "source_index",
+        "ts_recv",
+    )
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._count = 0
+        self._ended_count = 0
+        self._ended_events = 0
         self._last = 0
         self._flags = 0
         self.ts_recv = 0
@@ -60,6 +72,7 @@ class EventBuilder:
         """
         self._buffer = bytearray()
         self._count = 0
+        self._ended_count = self._ended_events = 0
         self._flags = flags
         self.ts_recv = ts_recv
         self.source = source
@@ -69,16 +82,65 @@ class EventBuilder:
         """Number of records so far."""
         return self._count
 
-    def take(self) -> tuple[bytearray, int]:
-        """Return (bytes, record count) of the event, F_LAST set on its last record, and start anew.
+    @property
+    def events(self) -> int:
+        """Number of events so far, the one under way included."""
+        return self._ended_events + (self._count > self._ended_count)
 
-        An event without records gives ``(bytearray(), 0)``.
+    @property
+    def flags(self) -> int:
+        """Flags that every record of the frame carries."""
+        return self._flags
+
+    def end_event(self) -> None:
+        """End the event under way: what is added next is another one. Without records there is nothing to end."""
+        if self._count > self._ended_count:
+            self._buffer[self._last + OFFSET_FLAGS] |= Flag.LAST
+            self._ended_count = self._count
+            self._ended_events += 1
+
+    def take(self) -> tuple[bytearray, int]:
+        """Return (bytes, record count) of all events, F_LAST set on the last record of each, and start anew.
+
+        Nothing added gives ``(bytearray(), 0)``.
         """
+        self.end_event()
         data, count = self._buffer, self._count
-        if count:
-            data[self._last + _FLAGS_OFFSET] |= Flag.LAST
         self._buffer, self._count = bytearray(), 0
+        self._ended_count = self._ended_events = 0
         return data, count
+
+    def packed(self, data: bytes | bytearray | memoryview, *, count: int, events: int, last_offset: int) -> None:
+        """Add `events` whole events of together `count` records, as a kernel packed them.
+
+        Parameters
+        ----------
+        data : bytes
+            Records side by side, F_LAST on the last of each event.
+        count, events : int
+            How many there are; 0 adds nothing.
+        last_offset : int
+            Where in `data` the last record begins.
+
+        Raises
+        ------
+        RecordError
+            When a frame's records would exceed ``EVENT_BYTES_MAX``.
+        """
+        if not count:
+            return
+        self.end_event()
+        if len(self._buffer) + len(data) > layout.EVENT_BYTES_MAX:
+            raise RecordError(
+                "a frame gives more records than can be committed together",
+                expected=f"at most {layout.EVENT_BYTES_MAX} bytes",
+                found=len(self._buffer) + len(data),
+            )
+        self._last = len(self._buffer) + last_offset
+        self._buffer += data
+        self._count += count
+        self._ended_count = self._count
+        self._ended_events += events
 
     def record(
         self,

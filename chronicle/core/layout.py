@@ -178,11 +178,15 @@ class WireForm(IntEnum):
 
 
 class TradeType(IntEnum):
-    """PLAIN: one fill. AGGREGATE: several fills of one taker order at one price (ids ``trade_id..trade_id_last``)."""
+    """PLAIN: one fill. AGGREGATE: several fills of one taker order at one price (ids ``trade_id..trade_id_last``).
+
+    HIDDEN: against an order that the book does not show. CROSS: an auction's single price.
+    """
 
     PLAIN = 0
     AGGREGATE = 1
     HIDDEN = 2
+    CROSS = 3
 
 
 class CandleState(IntEnum):
@@ -206,6 +210,7 @@ HEADER: Final = struct.Struct("<IHBBqqqIHHq")
 """length u32, kind u16, flags u8, side u8, ts_recv, ts_event, source_index i64, instrument u32, source u16,
 ordinal u16, sequence i64."""
 
+OFFSET_FLAGS: Final = 6
 OFFSET_TS_RECV: Final = 8
 OFFSET_TS_EVENT: Final = 16
 OFFSET_SOURCE_INDEX: Final = 24

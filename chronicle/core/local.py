@@ -33,8 +33,12 @@ class LocalSource:
         self._opened: dict[str, tuple[tuple[int, int], Queue]] = {}
 
     def queues(self, prefix: str = "") -> list[str]:
-        """Return the names of the queues that start with `prefix`, sorted."""
+        """Return the names of the queues that start with `prefix`, sorted; only the folder it names is walked."""
         found: list[str] = []
+        folder = prefix.rpartition("/")[0]
+        if "/" in folder and folder.partition("/")[0] in QUEUE_ROOTS:
+            _collect(self.home / folder, folder, folder.count("/") + 1, found)
+            return sorted(name for name in found if name.startswith(prefix))
         for root in QUEUE_ROOTS:
             if prefix.startswith(f"{root}/") or f"{root}/".startswith(prefix):
                 _collect(self.home / root, root, 1, found)

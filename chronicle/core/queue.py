@@ -22,7 +22,15 @@ from chronicle.core.queue_settings import (
     load_settings,
     store_settings,
 )
-from chronicle.core.registry import TailerInfo, check_name, drop_tailer, list_tailers, load_position, store_position
+from chronicle.core.registry import (
+    TailerInfo,
+    TailerLock,
+    check_name,
+    drop_tailer,
+    list_tailers,
+    load_position,
+    store_position,
+)
 from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
 from chronicle.core.watermarks import Watermarks, mark_tiered, read_watermarks, wait_synced
 
@@ -239,6 +247,24 @@ class Queue(QueueFolder):
         check_name(name)
         if load_position(self.path, name) is None:
             store_position(self.path, name, self.first_index(), now_ns=None)
+
+    def place_tailer(self, name: str, index: int, *, clock: Clock | None = None) -> None:
+        """Put a tailer that is not open at `index`, whether or not that record is still on this host.
+
+        For readers that go through another source (all tiers, say) and only tell retention what they need.
+
+        Raises
+        ------
+        QueueLockedError
+            When a live tailer has the name.
+        """
+        check_name(name)
+        now_ns = (clock or SystemClock()).now_ns()
+        lock = TailerLock.acquire(self.path, name, opened_ns=now_ns)
+        try:
+            store_position(self.path, name, index, now_ns=now_ns)
+        finally:
+            lock.release()
 
     def drop_tailer(self, name: str) -> None:
         """Forget a tailer that is not open, so that retention no longer waits for it.

@@ -13,7 +13,7 @@ __all__ = ["NAMES", "WriterState", "offset_of"]
 
 NAMES = (
     *("ts_recv", "ts_event", "instrument", "source_index", "sequence", "source", "ordinal", "flags", "side", "body"),
-    *("_append_long", "_append_event_long", "_append_bytes_long"),
+    *("_append_long", "_append_event_long"),
 )
 """Names that compiled code compares arguments with or looks up; ``_names`` is the address of a table of the objects,
 with the types bytes and bytearray behind them."""

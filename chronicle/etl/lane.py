@@ -176,12 +176,10 @@ class LaneRunner:
     def _mark_kept(self, index: int) -> None:
         """Register as a tailer of the raw queue: retention leaves what a restart may read again."""
         try:
-            tailer = Queue.open(self.target / self.raw_queue, name=self.raw_queue).tailer(f"etl-{self.shard}")
+            raw = Queue.open(self.target / self.raw_queue, name=self.raw_queue)
         except NotFoundError:
             return  # the raw queue is elsewhere (a rebuild, an archive): nothing here retires it
-        tailer.index = index
-        tailer.commit()
-        tailer.close()
+        raw.place_tailer(f"etl-{self.shard}", index)
 
     def finish(self, *, seal: bool) -> None:
         """End a run: progress and checkpoint, and with `seal` all clean queues and progress sealed.

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
 import random
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from chronicle.core.clock import Clock
@@ -21,8 +18,9 @@ from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.backoff import FIRST_SECONDS, LAST_SECONDS, Backoff
 from chronicle.feed.dialects import Dialect
+from chronicle.feed.rest import RestClient
 
-__all__ = ["ConnectionSettings", "LiveConnection"]
+__all__ = ["ConnectionSettings", "LiveConnection", "Opener", "Socket", "open_websocket"]
 
 STABLE_SECONDS: Final = 10.0
 """A connection that held this long lets the backoff start anew; one that is closed at once does not."""
@@ -30,7 +28,6 @@ CLOSE_SECONDS: Final = 2.0
 LISTS_SECONDS: Final = 3600.0
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
-HTTP_BYTES_MAX: Final = 16 * 1024 * 1024
 RECEIVE_FRAMES_MAX: Final = 1024
 """Frames that wait in the WebSocket layer before it stops reading from the socket."""
 
@@ -45,6 +42,34 @@ class ConnectionSettings:
     http_deadline: float = 20.0
     backoff_first: float = FIRST_SECONDS
     backoff_last: float = LAST_SECONDS
+
+
+class Socket(Protocol):
+    """What is needed of a WebSocket."""
+
+    async def recv(self) -> str | bytes:
+        """Return the next message."""
+        ...
+
+    async def send(self, message: str) -> None:
+        """Send a text message."""
+        ...
+
+
+Opener = Callable[[str, ConnectionSettings], AbstractAsyncContextManager[Socket]]
+
+
+def open_websocket(url: str, settings: ConnectionSettings) -> AbstractAsyncContextManager[Socket]:
+    """Return the context of a connection to `url`, closed with it."""
+    return connect(
+        url,
+        open_timeout=settings.open_deadline,
+        close_timeout=CLOSE_SECONDS,
+        max_size=FRAME_BYTES_MAX,
+        max_queue=RECEIVE_FRAMES_MAX,
+        ping_interval=settings.read_deadline / 3,
+        ping_timeout=settings.read_deadline,
+    )
 
 
 class LiveConnection:
@@ -64,13 +89,21 @@ class LiveConnection:
         Deadlines and delays.
     jitter : random.Random
         For the backoff.
+    rest : RestClient
+        The venue's HTTP interface.
+    opener : callable, optional
+        Opens a WebSocket; default :func:`open_websocket`.
 
     Attributes
     ----------
     is_up : bool
         Whether the WebSocket is open now.
+    up_since_ns : int
+        Since when (wall time), 0 while it is not.
     connect_count, failure_count : int
         How often it was opened, and how often it failed or was lost.
+    frame_count, byte_count : int
+        What was received.
     last_frame_ts : int
         ts_recv of the last received frame, 0 before the first.
     last_error : str
@@ -85,34 +118,44 @@ class LiveConnection:
         clock: Clock,
         settings: ConnectionSettings,
         jitter: random.Random,
+        rest: RestClient,
+        opener: Opener = open_websocket,
     ) -> None:
         if not dialect.url.startswith(("ws://", "wss://")):
             raise ConfigError("a feed's address is no WebSocket", expected="ws:// or wss://", found=dialect.url)
         self.number = number
         self.dialect = dialect
+        self.rest = rest
         self.is_up = False
+        self.up_since_ns = 0
         self.connect_count = 0
         self.failure_count = 0
+        self.frame_count = 0
+        self.byte_count = 0
         self.last_frame_ts = 0
         self.last_error = ""
         self._sink = sink
         self._clock = clock
         self._settings = settings
         self._backoff = Backoff(jitter, first=settings.backoff_first, last=settings.backoff_last)
-        self._socket: ClientConnection | None = None
-        self._listed: float | None = None
-        self._loading: set[asyncio.Task[None]] = set()
+        self._opener = opener
+        self._socket: Socket | None = None
+        self._beside: set[asyncio.Task[None]] = set()
+        self.prepare: Callable[[], None] = lambda: None
+        """Called before each connection, once the venue's lists were asked for."""
+        self._receiver: asyncio.Task[None] | None = None
+        self._dropped = ""
 
     async def run(self) -> None:
         """Hold the line until cancelled. The end of the capture says that it went down then."""
         while True:
             try:
                 await self._connect()
-                reason = "closed by the venue"
+                reason = self._dropped or "closed by the venue"
             except TimeoutError as error:
                 reason = str(error) or "deadline passed"
             except (OSError, WebSocketException) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = self._dropped or f"{type(error).__name__}: {error}"
             self._lost(reason)
             await asyncio.sleep(self._backoff.next())
 
@@ -122,124 +165,173 @@ class LiveConnection:
 
     async def resync(self, symbol: str, channel: str) -> bool:
         """Ask for a new snapshot of one symbol; return False when the line is down (a reconnect brings one)."""
+        return await self._ask(self.dialect.resync(symbol, channel), symbol, channel)
+
+    async def renew(self, symbol: str, channel: str) -> bool:
+        """Subscribe to one stream anew, and ask for its snapshot; return False when the line is down."""
+        return await self._ask(self.dialect.renew(symbol, channel), symbol, channel)
+
+    def drop(self, reason: str) -> None:
+        """Give the line up, as if the venue had closed it: it comes back with fresh snapshots."""
+        if self._receiver is not None and not self._receiver.done():
+            self._dropped = reason
+            self._receiver.cancel()
+
+    async def _ask(self, texts: list[str], symbol: str, channel: str) -> bool:
         socket = self._socket
         if socket is None:
             return False
         try:
-            for text in self.dialect.resync(symbol, channel):
+            for text in texts:
                 await self._send(socket, text)
         except (OSError, TimeoutError, WebSocketException):
             return False  # the receiving side sees the same and reconnects
-        self._load(self.dialect.snapshots(symbol))
+        if channel == "book":
+            self._load(self.dialect.snapshots(symbol))
         return True
 
     def _lost(self, reason: str) -> None:
         self.failure_count += 1
         self.last_error = reason[:500]
+        self._dropped = ""
+        self.up_since_ns = 0
         if self.is_up:
             self.is_up = False
             self._put(WireForm.DISCONNECTED, self.last_error.encode("utf-8", "replace"))
 
     async def _connect(self) -> None:
-        settings = self._settings
         await self._fetch_lists()
-        async with connect(
-            self.dialect.url,
-            open_timeout=settings.open_deadline,
-            close_timeout=CLOSE_SECONDS,
-            max_size=FRAME_BYTES_MAX,
-            max_queue=RECEIVE_FRAMES_MAX,
-            ping_interval=settings.read_deadline / 3,
-            ping_timeout=settings.read_deadline,
-        ) as socket:
+        self.prepare()
+        self.dialect.begin()
+        url = await self._address()
+        async with self._opener(url, self._settings) as socket:
             self.is_up = True
+            self.up_since_ns = self._clock.now_ns()
             self.connect_count += 1
             self._put(WireForm.CONNECTED, b"")
             self._socket = socket
+            self._receiver = asyncio.create_task(self._receive(socket))
+            self._keep(self._keep_alive(socket))
             try:
-                for text in self.dialect.subscribe():
-                    await self._send(socket, text)
+                await self._subscribe(socket)
                 self._load(self.dialect.snapshots())
-                await self._receive(socket)
+                await self._receiver
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._dropped or (task is not None and task.cancelling()):
+                    raise
             finally:
                 self._socket = None
-                for task in self._loading:
+                for task in (self._receiver, *self._beside):
                     task.cancel()
+                await asyncio.gather(self._receiver, *self._beside, return_exceptions=True)
+                self._receiver = None
+
+    async def _address(self) -> str:
+        """Return where to connect to: the venue's address, or the one that it gives to those who ask."""
+        request = self.dialect.token_request()
+        if request is None:
+            return self.dialect.url
+        return self.dialect.address(await self.rest.fetch(request, method="POST"))
+
+    async def _subscribe(self, socket: Socket) -> None:
+        """Send the subscriptions at the venue's pace; the receiver runs beside it."""
+        assert self._receiver is not None
+        for number, text in enumerate(self.dialect.subscribe()):
+            if number and self.dialect.send_seconds:
+                await asyncio.sleep(self.dialect.send_seconds)
+            if self._receiver.done():
+                return
+            await self._send(socket, text)
+
+    async def _keep_alive(self, socket: Socket) -> None:
+        """Say what the venue wants to hear every so often, whether it talks or not."""
+        while (text := self.dialect.keep_alive) is not None:
+            await asyncio.sleep(min(self.dialect.keep_alive_seconds, self._settings.read_deadline / 3))
+            await self._send(socket, text)
 
     async def _fetch_lists(self) -> None:
-        """Ask for the venue's instrument lists: before the first connection, later at most once an hour."""
-        now = asyncio.get_running_loop().time()
-        if self._listed is not None and now - self._listed < LISTS_SECONDS:
-            return
-        for url in self.dialect.lists():
-            await self._fetch(url)
-        self._listed = now
+        """Ask for the venue's lists: before the first connection, later at most once an hour.
 
-    async def _receive(self, socket: ClientConnection) -> None:
+        A list that does not come keeps nobody from the market data: decimals are then those of the wire.
+        """
+        for url in self.dialect.lists():
+            if self.rest.list_is_due(url, LISTS_SECONDS):
+                try:
+                    await self._fetch(url)
+                    self.rest.note_list(url)
+                except OSError as error:
+                    self.last_error = f"no list from {url}: {error}"[:500]
+
+    async def _receive(self, socket: Socket) -> None:
         """Take frames until the venue closes or is silent for the read deadline."""
-        settings, dialect = self._settings, self.dialect
-        quiet = min(dialect.keep_alive_seconds, settings.read_deadline / 3)
-        loop = asyncio.get_running_loop()
-        silent_since = up_since = loop.time()
+        deadline, dialect = self._settings.read_deadline, self.dialect
+        steady = self._clock.monotonic_ns
+        up_since = steady()
+        stable = False
         while True:
             try:
-                async with asyncio.timeout(quiet):
+                async with asyncio.timeout(deadline):
                     message = await socket.recv()
             except TimeoutError:
-                if loop.time() - silent_since >= settings.read_deadline:
-                    raise TimeoutError(f"no frame in {settings.read_deadline:g} s") from None
-                if dialect.keep_alive is not None:
-                    await self._send(socket, dialect.keep_alive)
-                continue
+                raise TimeoutError(f"no frame in {deadline:g} s") from None
             ts_recv = self._clock.now_ns()
-            silent_since = loop.time()
             self.last_frame_ts = ts_recv
-            if silent_since - up_since >= STABLE_SECONDS:
+            self.frame_count += 1
+            self.byte_count += len(message)
+            if not stable and steady() - up_since >= STABLE_SECONDS * 1e9:
+                stable = True
                 self._backoff.reset()
             if isinstance(message, str):
-                frame = Frame(WireForm.TEXT, self.number, dialect.url, ts_recv, message.encode("utf-8"))
+                payload = message.encode("utf-8")
+                self._sink(Frame(WireForm.TEXT, self.number, dialect.url, ts_recv, payload))
+                for answer in dialect.hear(message):
+                    await self._send(socket, answer)
             else:
-                frame = Frame(WireForm.BINARY, self.number, dialect.url, ts_recv, message)
-            self._sink(frame)
+                self._sink(Frame(WireForm.BINARY, self.number, dialect.url, ts_recv, message))
 
-    async def _send(self, socket: ClientConnection, text: str) -> None:
+    async def _send(self, socket: Socket, text: str) -> None:
         self._put(WireForm.SENT, text.encode("utf-8"))  # before it is sent, so that it stands before the reply
-        async with asyncio.timeout(self._settings.write_deadline):
-            await socket.send(text)
+        try:
+            async with asyncio.timeout(self._settings.write_deadline):
+                await socket.send(text)
+        except TimeoutError:
+            raise TimeoutError(f"a message was not taken in {self._settings.write_deadline:g} s") from None
 
     def _put(self, form: WireForm, payload: bytes) -> None:
         self._sink(Frame(form, self.number, self.dialect.url, self._clock.now_ns(), payload))
 
     def _load(self, urls: list[str]) -> None:
-        """Fetch book snapshots beside the stream; what fails shows as a book without a start."""
+        """Fetch book snapshots beside the stream; what fails for good shows as a book without a start."""
         if urls:
-            task = asyncio.create_task(self._fetch_all(urls))
-            self._loading.add(task)
-            task.add_done_callback(self._loading.discard)
+            self._keep(self._fetch_all(urls))
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        """Run something beside the receiver; when it finds the line broken, the line is given up."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._beside.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and self._receiver is not None and not self._receiver.done():
+            self._dropped = self._dropped or str(error) or type(error).__name__
+            self._receiver.cancel()
 
     async def _fetch_all(self, urls: list[str]) -> None:
-        with contextlib.suppress(OSError):
-            for url in urls:
-                await self._fetch(url)
+        for url in urls:
+            try:
+                body = await self.rest.fetch_surely(url)
+            except OSError as error:
+                self.last_error = f"no snapshot from {url}: {error}"[:500]
+            else:
+                # A frame of this line: the snapshot starts its book, and goes stale with it.
+                self._sink(Frame(WireForm.HTTP, self.number, url, self._clock.now_ns(), body))
 
     async def _fetch(self, url: str) -> None:
         """Ask for `url` and hand over the answer as a frame of no line."""
-        body = await asyncio.to_thread(_get, url, self._settings.http_deadline)
+        body = await self.rest.fetch(url)
         self._sink(Frame(WireForm.HTTP, 0, url, self._clock.now_ns(), body))
-
-
-def _get(url: str, deadline: float) -> bytes:
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError("a list's address is no URL of HTTP", expected="http:// or https://", found=url)
-    request = urllib.request.Request(url, headers={"User-Agent": "chronicle"})  # noqa: S310 - checked above
-    try:
-        with urllib.request.urlopen(request, timeout=deadline) as response:  # noqa: S310
-            body: bytes = response.read(HTTP_BYTES_MAX + 1)
-    except (ValueError, http.client.HTTPException) as error:
-        raise OSError(f"cannot ask {url}: {error}") from error
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise
-    if len(body) > HTTP_BYTES_MAX:
-        raise OSError(f"the answer of {url} is larger than {HTTP_BYTES_MAX} bytes")
-    return body

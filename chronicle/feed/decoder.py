@@ -7,6 +7,7 @@ which is what makes an interrupted replay resumable and the raw queue rebuildabl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from chronicle.core import layout
@@ -16,12 +17,18 @@ from chronicle.core.layout import Kind, StatusCode, WireForm
 from chronicle.core.records import InstrumentFields, Record, pack_record
 from chronicle.feed.adapter import Adapter, Frame
 from chronicle.feed.captures.names import venue_of_address, venue_of_exchange
-from chronicle.feed.marks import DAMAGED, END, PREFIX, START, Line, read_lines, read_mark
+from chronicle.feed.marks import DAMAGED, END, PREFIX, SILENT, START, Line, read_lines, read_mark
 
 __all__ = ["DECODER_VERSION", "FrameDecoder"]
 
-DECODER_VERSION: Final = 1
+DECODER_VERSION: Final = 2
 """Written into prologues; it changes when the same frames would give other records."""
+
+_CHANNEL_OF_KIND: Final = {
+    **dict.fromkeys((Kind.BOOK_DELTA, Kind.BOOK_SNAPSHOT, Kind.ORDER, Kind.CHECK), "book"),
+    Kind.TRADE: "trade",
+    Kind.QUOTE: "quote",
+}
 
 _EXCERPT_CHARS: Final = 200
 _CONFIGURATION: Final = "configuration:"
@@ -30,12 +37,18 @@ _CONFIGURATION: Final = "configuration:"
 class _Builder(EventBuilder):
     """An event builder that remembers the event's definitions (for prologues) and whether it tells of an error."""
 
-    __slots__ = ("definitions", "told")
+    __slots__ = ("definitions", "lost", "told")
 
     def __init__(self) -> None:
         super().__init__()
         self.definitions: list[tuple[int, InstrumentFields]] = []
         self.told = False
+        self.lost = 0
+
+    @property
+    def last_offset(self) -> int:
+        """Where the event's last record begins."""
+        return self._last
 
     def begin(self, ts_recv: int, *, source_index: int = layout.NONE, source: int = 0, flags: int = 0) -> None:
         super().begin(ts_recv, source_index=source_index, source=source, flags=flags)
@@ -47,6 +60,7 @@ class _Builder(EventBuilder):
     ) -> None:
         super().status(code, details, instrument=instrument, ts_event=ts_event, ordinal=ordinal)
         self.told = self.told or code == StatusCode.DECODE_ERROR
+        self.lost += code == StatusCode.LOST
 
     def instrument(self, number: int, fields: InstrumentFields, *, ts_event: int = 0) -> None:
         super().instrument(number, fields, ts_event=ts_event)
@@ -67,10 +81,14 @@ class FrameDecoder:
         The connections of the present capture.
     connected : dict of int to bool
         The lines that are up.
-    streams : dict of (int, int) to int
-        ts_recv of the last event of each (connection, instrument): health is that of the oldest.
+    streams : dict of (int, int, str) to int
+        ts_recv of the last event of each (connection, instrument, channel): health is that of the oldest.
+    lag_ns : dict of int to int
+        How far the receipt of each connection's last event lies behind the venue's time of it.
     frames, decode_errors : int
         Counters since the decoder was made.
+    events : int
+        How many events the last frame gave.
     """
 
     def __init__(self, make_adapter: Callable[[str], Adapter]) -> None:
@@ -82,17 +100,31 @@ class FrameDecoder:
         self.lines: dict[int, Line] = {}
         self.connected: dict[int, bool] = {}
         self._defined: dict[int, bytes] = {}
-        self.streams: dict[tuple[int, int], int] = {}
+        self.streams: dict[tuple[int, int, str], int] = {}
+        self.lag_ns: dict[int, int] = {}
+        self.last_offset = 0
+        """Where the last record of the last event begins."""
         self.frames = 0
+        self.events = 0
         self.decode_errors = 0
 
+    @property
+    def lost(self) -> int:
+        """Holes in venues' counts over a connection."""
+        return self._out.lost
+
     def require(self, venues: Iterable[str]) -> None:
-        """Make the adapters of `venues`, so that an unknown one is refused before anything is written."""
-        for venue in venues:
-            self._adapter(venue)
+        """Make the adapters of `venues`, so that an unknown one is refused before anything is written.
+
+        An adapter that has something to load (kernels) does so now, before its frames come.
+        """
+        for venue in dict.fromkeys(venues):
+            prepare = getattr(self._adapter(venue), "prepare", None)
+            if prepare is not None:
+                prepare()
 
     def decode(self, frame: Frame, *, ts_recv: int, wire_index: int, flags: int = 0) -> tuple[bytearray, int]:
-        """Return (bytes, count) of the event that `frame` gives; count 0 when it carries nothing for us.
+        """Return (bytes, record count) of the events that `frame` gives; count 0 when it carries nothing for us.
 
         Never raises for what an exchange or a file sent: that becomes a STATUS DECODE_ERROR.
         """
@@ -124,12 +156,21 @@ class FrameDecoder:
                 source=frame.connection,
                 source_index=wire_index,
             )
+        self.events = out.events
+        last = self.last_offset = out.last_offset
         data, count = out.take()
-        if count:
-            instrument = int.from_bytes(data[layout.OFFSET_INSTRUMENT : layout.OFFSET_INSTRUMENT + 4], "little")
-            if instrument:
-                self.streams[frame.connection, instrument] = ts_recv
+        if count and frame.form != WireForm.HTTP:  # a snapshot that was asked for says nothing of the stream
+            self._note_stream(data, last, frame.connection, ts_recv)
         return data, count
+
+    def _note_stream(self, data: bytearray, last: int, connection: int, ts_recv: int) -> None:
+        """Note whose event this was by its last record: CHECKs and INSTRUMENTs stand beside what they are about."""
+        _, kind, _, _, _, ts_event, _, instrument, *_ = layout.HEADER.unpack_from(data, last)
+        channel = _CHANNEL_OF_KIND.get(kind)
+        if channel is not None and instrument:
+            self.streams[connection, instrument, channel] = ts_recv
+            if ts_event > 0:
+                self.lag_ns[connection] = ts_recv - ts_event
 
     def take_definitions(self) -> dict[int, bytes]:
         """Return the INSTRUMENT records made since the last call, by number (once they are committed)."""
@@ -143,6 +184,9 @@ class FrameDecoder:
             self._start(frame, out)
         elif frame.address == END:
             self._end(frame, out)
+        elif frame.address == SILENT:
+            details = {"line": self._line_name(frame.connection), "reason": frame.payload.decode("utf-8", "replace")}
+            out.status(StatusCode.HEARTBEAT_LOST, details)
         elif frame.address.startswith(DAMAGED):
             self._failed(frame, out, frame.address.removeprefix(DAMAGED))
         # Marks of later versions are skipped, as unknown record kinds are.
@@ -158,6 +202,7 @@ class FrameDecoder:
         self.streams.clear()
         self._adapters.clear()  # all earlier lines are gone, and with them what adapters knew of their channels
         details = {"capture": self._capture, "format": mark.get("format", ""), "files": mark.get("files", [])}
+        details["decoder"] = DECODER_VERSION
         out.status(StatusCode.CAPTURE_START, details)
         for line in lines:
             if not line.announced:
@@ -169,6 +214,11 @@ class FrameDecoder:
     def _end(self, frame: Frame, out: EventBuilder) -> None:
         mark = read_mark(frame)
         reason = str(mark.get("reason", ""))
+        for number, up in self.connected.items():  # adapters give what they held back, and forget the lines
+            if up and number in self.lines:
+                self._tell(
+                    replace(frame, form=WireForm.DISCONNECTED, connection=number), out, StatusCode.DISCONNECTED
+                )
         for number in sorted(number for number, up in self.connected.items() if up):
             out.source = number
             out.status(StatusCode.DISCONNECTED, {"line": self._line_name(number), "reason": reason})
@@ -196,13 +246,21 @@ class FrameDecoder:
     def _state_change(self, frame: Frame, out: EventBuilder, code: int, details: dict[str, Any]) -> None:
         """Write the line's status once; the adapter also sees the frame, to forget what belonged to the line."""
         out.status(code, details)
+        self._tell(frame, out, code)
+
+    def _tell(self, frame: Frame, out: EventBuilder, code: int) -> None:
+        """Show the adapter a frame that is about its line, and take what it gives but for a status of that `code`."""
         scratch = EventBuilder()
-        scratch.begin(out.ts_recv, source_index=out.source_index, source=out.source)
+        scratch.begin(out.ts_recv, source_index=out.source_index, source=frame.connection)
         self._venue_of(frame).decode(frame, scratch)
         data, _ = scratch.take()
         for record in _records(data):
             if not (record.kind == Kind.STATUS and record.fields()["code"] == code):
-                out.raw(record.data)
+                packed = bytearray(record.data)
+                packed[layout.OFFSET_FLAGS] &= ~layout.Flag.LAST & 0xFF
+                out.raw(packed)
+                if record.is_last:
+                    out.end_event()
 
     def _failed(self, frame: Frame, out: _Builder, message: str) -> None:
         """Say that the frame could not be read: once, so that one instrument's trouble is not that of its line."""

@@ -170,10 +170,22 @@ class InstrumentRegistry:
                     instrument.current = False
         return count
 
+    def is_listed(self, venue: str, venue_symbol: str) -> bool:
+        """Return whether the venue's list, as far as it was learned, has `venue_symbol`."""
+        return (venue, venue_symbol) in self._listings
+
+    def listed_names(self, venue: str) -> dict[str, str]:
+        """Return the venue's own spelling of each canonical name in its list; empty when none was learned."""
+        return {listing.symbol.name: own for (place, own), listing in self._listings.items() if place == venue}
+
     def current(self, venue: str, venue_symbol: str) -> Instrument | None:
         """Return the instrument when the stream already says all that is known of it, else None (then `use` it)."""
         instrument = self._instruments.get((venue, venue_symbol))
         return instrument if instrument is not None and instrument.current else None
+
+    def instruments(self) -> list[Instrument]:
+        """Return every instrument that was numbered, in the order of the numbers."""
+        return list(self._instruments.values())
 
     def definitions(self) -> dict[int, InstrumentFields]:
         """Return the last INSTRUMENT of each number, as a prologue needs them."""

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError, ConfigError
+from chronicle.core.queue import Queue
 from chronicle.feed.adapter import Frame
-from chronicle.feed.connection import ConnectionSettings, LiveConnection
-from chronicle.feed.dialects import FeedSpec, dialect_for
+from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener
+from chronicle.feed.dialects import FeedSpec
+from chronicle.feed.health import HealthSettings
+from chronicle.feed.http import Answer, StatusServer
 from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, open_lane, prepare_home
 from chronicle.feed.ledger import LIVE, Entry, Ledger
+from chronicle.feed.log import EventLog
 from chronicle.feed.marks import CaptureMark, Line, end_frame, start_frame
+from chronicle.feed.metrics import CONTENT_TYPE, problems, render_metrics
+from chronicle.feed.multicast import MulticastReceiver, MulticastSpec
+from chronicle.feed.rest import Get
 from chronicle.feed.resync import ResyncRequests
-from chronicle.feed.status import FeedStatus, LineStatus, write_status
+from chronicle.feed.session import LINES_MAX, LiveLines
+from chronicle.feed.status import FeedStatus, LineStatus, QueueStatus, write_status
 from chronicle.feed.symbology import venue_name
 from chronicle.feed.writer import FeedWriter
 
@@ -29,7 +37,6 @@ __all__ = ["FeedSession", "LiveReport", "run_feed"]
 TICK_SECONDS: Final = 0.05
 STATUS_TICKS: Final = 20
 SYNC_TICKS: Final = 100
-LINES_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,21 @@ class FeedSession:
     home : Path
         Where the queues are.
     feeds : sequence of FeedSpec
-        One connection each, numbered from 1 in this order.
+        Each gives one connection or more, numbered from 1 in this order.
+    multicast : sequence of MulticastSpec
+        Feeds that come by multicast, numbered behind them.
     clock : Clock, optional
         Stamps the frames.
     settings : ConnectionSettings, optional
         Deadlines and delays of the connections.
+    health : HealthSettings, optional
+        What counts as a stalled stream.
+    http : (str, int), optional
+        Where to serve ``/healthz``, ``/readyz`` and ``/metrics``; see :attr:`http_port`.
+    log : EventLog, optional
+        Is told what happens.
+    get, opener : callable, optional
+        How HTTP is asked and WebSockets are opened.
     segment_bytes, cycle_ns : int
         For queues that this session creates.
     name : str
@@ -79,31 +96,53 @@ class FeedSession:
         home: Path | str,
         feeds: Sequence[FeedSpec],
         *,
+        multicast: Sequence[MulticastSpec] = (),
         clock: Clock | None = None,
         settings: ConnectionSettings | None = None,
+        health: HealthSettings | None = None,
+        http: tuple[str, int] | None = None,
+        log: EventLog | None = None,
+        get: Get | None = None,
+        opener: Opener | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         cycle_ns: int = DAY_NS,
         name: str = "main",
     ) -> None:
-        if not 1 <= len(feeds) <= LINES_MAX:
-            raise ConfigError("a live feed needs connections", expected=f"1 to {LINES_MAX}", found=len(feeds))
+        count = len(feeds) + len(multicast)
+        if not 1 <= count <= LINES_MAX:
+            raise ConfigError("a live feed needs connections", expected=f"1 to {LINES_MAX}", found=count)
         self.home = Path(home)
         self.clock = clock or SystemClock()
         self.resync_count = 0
+        self.http_port = 0
+        self._http = http
+        self._log = log or EventLog(self.clock, lambda line: None, "off")
         self._failure: BaseException | None = None
         self._stop: asyncio.Event | None = None
         self._segment_bytes, self._cycle_ns, self._name = segment_bytes, cycle_ns, name
-        jitter = random.Random()  # noqa: S311 - spreads clients in time, nothing else
-        self._dialects = [dialect_for(feed) for feed in feeds]
-        self._lines = [
-            Line(number, dialect.url, venue_name(feed.venue))
-            for number, (feed, dialect) in enumerate(zip(feeds, self._dialects, strict=True), start=1)
+        self._lines = LiveLines(
+            feeds,
+            self._take,
+            self.clock,
+            settings or ConnectionSettings(),
+            health or HealthSettings(),
+            get=get,
+            opener=opener,
+        )
+        first = len(self._lines.lines) + 1
+        self.receivers = [
+            MulticastReceiver(number, spec, self._take, self.clock) for number, spec in enumerate(multicast, first)
         ]
-        self.connections = [
-            LiveConnection(line.number, dialect, self._take, self.clock, settings or ConnectionSettings(), jitter)
-            for line, dialect in zip(self._lines, self._dialects, strict=True)
+        self._receiver_lines = [
+            Line(receiver.number, receiver.spec.name, venue_name(receiver.spec.venue)) for receiver in self.receivers
         ]
+        self._said: dict[int, tuple[int, int]] = {}
         self._writer: FeedWriter | None = None
+
+    @property
+    def connections(self) -> list[LiveConnection]:
+        """All connections, in the order of their numbers."""
+        return [line.connection for line in self._lines.lines]
 
     async def run(self, stop: asyncio.Event) -> LiveReport:
         """Capture until `stop` is set, then end in order: intake stops, DISCONNECTED and CAPTURE_END are written,
@@ -125,21 +164,30 @@ class FeedSession:
             self.home, number, segment_bytes=self._segment_bytes, cycle_ns=self._cycle_ns, name=self._name
         )
         with FeedWriter(lane, self.home) as writer:
-            writer.decoder.require(line.venue for line in self._lines)
+            marks = (*(line.mark for line in self._lines.lines), *self._receiver_lines)
+            writer.decoder.require(mark.venue for mark in marks)
             starts = writer.wire.next_index, writer.raw.next_index
             entry = Entry(capture, capture, LIVE, [], number, *starts, LIVE, first_ts, feed=self._name)
             Ledger(self.home).add(entry)
             self._writer = writer
+            self._lines.bind(writer, self._log)
+            if self._lines.races:
+                writer.race = self._lines.race
             self._take(start_frame(self._mark(capture), first_ts))
+            writer.prefault()
             requests = ResyncRequests(self.home, self.clock)
-            tasks = [asyncio.create_task(connection.run()) for connection in self.connections]
+            self._log.event("capture_start", capture=capture, raw=lane.raw.name, lines=len(marks))
+            runners: list[LiveConnection | MulticastReceiver] = [*self.connections, *self.receivers]
+            tasks = [asyncio.create_task(runner.run()) for runner in runners]
             try:
-                await self._watch(stop, tasks, requests, capture)
+                async with self._served(capture, requests):
+                    await self._watch(stop, tasks, requests, capture)
             finally:
                 requests.close()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+            self._tell_of_lines()
             if self._failure is not None:
                 raise self._failure
             last_ts = max(self.clock.now_ns(), writer.last_ts + 1)
@@ -147,6 +195,7 @@ class FeedSession:
             writer.finish()
             self._report_status(capture, requests.dropped_count, ended=True)
             self._writer = None
+            self._log.event("capture_end", capture=capture, frames=writer.frames, records=writer.records)
             return LiveReport(
                 capture=capture,
                 lane=number,
@@ -156,8 +205,8 @@ class FeedSession:
                 records=writer.records,
                 events=writer.events,
                 decode_errors=writer.decoder.decode_errors,
-                connects=sum(connection.connect_count for connection in self.connections),
-                failures=sum(connection.failure_count for connection in self.connections),
+                connects=sum(runner.connect_count for runner in runners),
+                failures=sum(runner.failure_count for runner in runners),
                 resyncs=self.resync_count,
                 first_ts=first_ts,
                 last_ts=last_ts,
@@ -174,12 +223,32 @@ class FeedSession:
         return self._writer.records if self._writer is not None else 0
 
     def _mark(self, capture: str) -> CaptureMark:
-        addresses = {
-            url: line.venue
-            for line, dialect in zip(self._lines, self._dialects, strict=True)
-            for url in (*dialect.lists(), *dialect.snapshots())
+        marks = (*(line.mark for line in self._lines.lines), *self._receiver_lines)
+        return CaptureMark(capture, LIVE, (), marks, self._lines.addresses())
+
+    @asynccontextmanager
+    async def _served(self, capture: str, requests: ResyncRequests) -> AsyncIterator[None]:
+        """Serve the status over HTTP for as long as the session runs, where that is wanted."""
+        if self._http is None:
+            yield
+            return
+
+        def status() -> FeedStatus:
+            return self._status(capture, requests.dropped_count, ended=False)
+
+        def ready() -> Answer:
+            found = problems(status())
+            return (503 if found else 200), "text/plain; charset=utf-8", "\n".join(found or ["ready"]) + "\n"
+
+        routes = {
+            "/healthz": lambda: (200, "text/plain; charset=utf-8", "ok\n"),
+            "/readyz": ready,
+            "/metrics": lambda: (200, CONTENT_TYPE, render_metrics(status(), self.clock.now_ns())),
         }
-        return CaptureMark(capture, LIVE, (), tuple(self._lines), addresses)
+        async with StatusServer(*self._http, routes) as server:
+            self.http_port = server.port
+            self._log.event("http", host=server.host, port=server.port)
+            yield
 
     def _take(self, frame: Frame) -> None:
         """Write a frame; the first failure (a full disk) ends the session."""
@@ -202,8 +271,13 @@ class FeedSession:
                 if task.done():
                     task.result()
             for request in requests.poll():
-                await self._resync(request.venue, request.venue_symbol, request.channel)
+                count = await self._lines.resync(request)
+                self.resync_count += count
+                name = request.symbol or f"{request.venue}:{request.venue_symbol}"
+                self._log.event("resync", symbol=name, channel=request.channel, lines=count)
+            self._tell_of_lines()
             if ticks % STATUS_TICKS == 0:
+                await self._look_after()
                 self._report_status(capture, requests.dropped_count)
             if ticks % SYNC_TICKS == SYNC_TICKS - 1 and self._writer is not None:
                 self._writer.sync()
@@ -213,34 +287,43 @@ class FeedSession:
             except TimeoutError:
                 continue
 
-    async def _resync(self, venue: str, venue_symbol: str, channel: str) -> None:
-        for line, connection in zip(self._lines, self.connections, strict=True):
-            wanted = line.venue == venue and connection.carries(venue_symbol, channel)
-            if wanted and await connection.resync(venue_symbol, channel):
-                self.resync_count += 1
+    def _tell_of_lines(self) -> None:
+        """Log the lines that came or went since the last call."""
+        watched: list[tuple[Line, LiveConnection | MulticastReceiver]] = [
+            *((line.mark, line.connection) for line in self._lines.lines),
+            *zip(self._receiver_lines, self.receivers, strict=True),
+        ]
+        for mark, connection in watched:
+            number = mark.number
+            now = (connection.connect_count, connection.failure_count)
+            before = self._said.get(number, (0, 0))
+            if now[0] != before[0]:
+                self._log.event("connected", venue=mark.venue, line=number, address=mark.name, count=now[0])
+            if now[1] != before[1]:
+                self._log.event("lost", venue=mark.venue, line=number, reason=connection.last_error, count=now[1])
+            self._said[number] = now
+
+    async def _look_after(self) -> None:
+        """Do what stalled streams need."""
+        if self._writer is None:
+            return
+        for line, action in self._lines.stalled(self._writer):
+            reason = f"{action.symbol} {action.channel} was silent for {action.silent_seconds:.0f} s"
+            what = "reconnect" if action.reconnects else "renew"
+            self._log.event(what, venue=line.mark.venue, line=line.mark.number, reason=reason)
+            if action.reconnects:
+                line.connection.drop(f"{reason}, also when asked for a snapshot")
+            else:
+                await line.connection.renew(action.symbol, action.channel)
 
     def _report_status(self, capture: str, dropped: int, *, ended: bool = False) -> None:
+        if self._writer is not None:
+            write_status(self.home, self._status(capture, dropped, ended=ended), self._name)
+
+    def _status(self, capture: str, dropped: int, *, ended: bool) -> FeedStatus:
         writer = self._writer
-        if writer is None:
-            return
-        lines = []
-        for line, connection in zip(self._lines, self.connections, strict=True):
-            streams = [ts for (number, _), ts in writer.decoder.streams.items() if number == line.number]
-            lines.append(
-                LineStatus(
-                    number=line.number,
-                    venue=line.venue,
-                    address=line.name,
-                    is_up=connection.is_up and not ended,
-                    connect_count=connection.connect_count,
-                    failure_count=connection.failure_count,
-                    last_frame_ts=connection.last_frame_ts,
-                    last_error=connection.last_error,
-                    stream_count=len(streams),
-                    oldest_stream_ts=min(streams, default=0),
-                )
-            )
-        status = FeedStatus(
+        assert writer is not None
+        return FeedStatus(
             capture=capture,
             pid=os.getpid(),
             ts=self.clock.now_ns(),
@@ -252,9 +335,43 @@ class FeedSession:
             clamped=writer.clamped,
             resyncs=self.resync_count,
             resyncs_dropped=dropped,
-            lines=lines,
+            lines=[*self._lines.status(writer, ended=ended), *self._receiver_status(writer, ended=ended)],
+            lost=writer.decoder.lost,
+            rest=self._lines.rest_status(),
+            queues=[_queue_status(queue) for queue in (writer.lane.wire, writer.lane.raw)],
+            ended=ended,
         )
-        write_status(self.home, status, self._name)
+
+    def _receiver_status(self, writer: FeedWriter, *, ended: bool) -> list[LineStatus]:
+        """Return what each multicast feed says of itself."""
+        found = []
+        for line, receiver in zip(self._receiver_lines, self.receivers, strict=True):
+            seen = [ts for (number, _, _), ts in writer.decoder.streams.items() if number == line.number]
+            found.append(
+                LineStatus(
+                    number=line.number,
+                    venue=line.venue,
+                    address=line.name,
+                    is_up=receiver.is_up and not ended,
+                    connect_count=receiver.connect_count,
+                    failure_count=receiver.failure_count,
+                    last_frame_ts=receiver.last_frame_ts,
+                    last_error=receiver.last_error,
+                    stream_count=len(seen),
+                    oldest_stream_ts=min(seen, default=0),
+                    frames=receiver.frame_count,
+                    bytes=receiver.byte_count,
+                    lag_ns=writer.decoder.lag_ns.get(line.number, 0),
+                    multicast=receiver.status().to_dict(),
+                )
+            )
+        return found
+
+
+def _queue_status(queue: Queue) -> QueueStatus:
+    marks = queue.watermarks()
+    reads = [tailer.index for tailer in queue.tailers()]
+    return QueueStatus(queue.name, marks.committed, marks.synced, min(reads, default=-1))
 
 
 def run_feed(
@@ -262,8 +379,12 @@ def run_feed(
     feeds: Sequence[FeedSpec],
     stop: threading.Event,
     *,
+    multicast: Sequence[MulticastSpec] = (),
     clock: Clock | None = None,
     settings: ConnectionSettings | None = None,
+    health: HealthSettings | None = None,
+    http: tuple[str, int] | None = None,
+    log: EventLog | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     cycle_ns: int = DAY_NS,
     name: str = "main",
@@ -278,7 +399,17 @@ def run_feed(
         See :meth:`FeedSession.run`.
     """
     session = FeedSession(
-        home, feeds, clock=clock, settings=settings, segment_bytes=segment_bytes, cycle_ns=cycle_ns, name=name
+        home,
+        feeds,
+        multicast=multicast,
+        clock=clock,
+        settings=settings,
+        health=health,
+        http=http,
+        log=log,
+        segment_bytes=segment_bytes,
+        cycle_ns=cycle_ns,
+        name=name,
     )
     return asyncio.run(_until(session, stop))
 

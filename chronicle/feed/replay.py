@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from chronicle.feed.marks import END, START, CaptureMark, end_frame, start_frame
 from chronicle.feed.venues import adapter_for
 from chronicle.feed.writer import FeedWriter
 
-__all__ = ["ReplayReport", "replay_capture"]
+__all__ = ["ReplayReport", "replay_capture", "speed_factor"]
 
 PROGRESS_FRAMES = 1000
 """`progress` is called after so many frames."""
@@ -46,6 +47,8 @@ class ReplayReport:
     seconds: float
     damage: list[str] = field(default_factory=list)
     """Streams that ended before their end; what was read before is in the queues."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """What of the files gives no frame, by name: packets that are not UDP, second copies of a packet ..."""
 
     @property
     def exit_code(self) -> int:
@@ -64,6 +67,7 @@ def replay_capture(
     format: str | None = None,
     venue: str | None = None,
     speed: float | str = "max",
+    day: date | None = None,
     again: bool = False,
     clock: Clock | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -79,7 +83,7 @@ def replay_capture(
         The home; it may be empty or absent.
     paths : sequence of Path
         Files of one capture, in any order; they become one stream in the order of ``ts_recv``.
-    format, venue : str, optional
+    format, venue, day : optional
         See :func:`chronicle.feed.captures.open_capture`.
     speed : "max" or float
         ``max``: as fast as it goes; N: N times as fast as it was recorded.
@@ -111,10 +115,10 @@ def replay_capture(
         When an interrupted capture cannot be continued.
     """
     clock = clock or SystemClock()
-    pace = _speed(speed)
+    pace = speed_factor(speed)
     started = clock.monotonic_ns()
     home = Path(home)
-    capture = open_capture(paths, format, venue)
+    capture = open_capture(paths, format, venue, day)
     registry = InstrumentRegistry()
     for name in capture.venues:
         adapter_for(name, registry)  # an unknown venue is refused before anything is written
@@ -155,11 +159,18 @@ def replay_capture(
             resumed=resumed,
             seconds=(clock.monotonic_ns() - started) / 1e9,
             damage=[str(error) for error in capture.damage],
+            skipped=dict(capture.notes),
         )
 
 
-def _speed(speed: float | str) -> float | None:
-    """Return the factor of pacing, None for none."""
+def speed_factor(speed: float | str) -> float | None:
+    """Return the factor of pacing, None for none (``max``).
+
+    Raises
+    ------
+    ConfigError
+        When it is neither ``max`` nor a factor above 0.
+    """
     if speed == "max":
         return None
     try:

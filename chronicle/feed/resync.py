@@ -26,11 +26,12 @@ SYMBOLS_MAX: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
-    """Which book has to start anew, in the venue's spelling."""
+    """Which book has to start anew, in the venue's spelling; `symbol` is the canonical name, where it was said."""
 
     venue: str
     venue_symbol: str
     channel: str
+    symbol: str = ""
 
 
 class ResyncRequests:
@@ -95,7 +96,7 @@ class ResyncRequests:
         now = self._clock.monotonic_ns()
         self._tokens = min(float(BURST), self._tokens + (now - self._filled_ns) / REFILL_NS)
         self._filled_ns = now
-        key = request.venue, request.venue_symbol
+        key = request.venue, request.symbol or request.venue_symbol
         last = self._asked.get(key)
         if self._tokens < 1.0 or (last is not None and now - last < INTERVAL_NS):
             return False
@@ -121,4 +122,5 @@ def read_request(record: Record) -> ResyncRequest | None:
     channel = details.get("channel", "book")
     if not isinstance(venue, str) or not isinstance(symbol, str) or channel not in {"book", "trade", "quote"}:
         return None
-    return ResyncRequest(venue, symbol, channel)
+    name = details.get("symbol", "")
+    return ResyncRequest(venue, symbol, channel, name if isinstance(name, str) else "")

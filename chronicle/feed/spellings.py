@@ -314,5 +314,6 @@ _WRITERS: Final[dict[str, Callable[[Parts], str]]] = {
     "bitmex": _write_bitmex,
     "bybit": _write_bybit,
     "deribit": _write_deribit,
+    "gateio": lambda parts: f"{parts[0]}_{parts[1]}",
     "kraken-futures": _write_kraken_futures,
 }

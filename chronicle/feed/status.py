@@ -10,14 +10,19 @@ from typing import Any, Final
 
 from chronicle.core.durable import file_error, temporary_name
 
-__all__ = ["FeedStatus", "LineStatus", "read_status", "read_statuses", "write_status"]
+__all__ = ["FeedStatus", "LineStatus", "QueueStatus", "RestStatus", "read_status", "read_statuses", "write_status"]
 
 STATUS_NAME: Final = "control/feed.json"
 
 
 @dataclass(frozen=True, slots=True)
 class LineStatus:
-    """One connection. `oldest_stream_ts` is the ts_recv of the stream that was silent longest: health is its age."""
+    """One connection. `oldest_stream_ts` is the ts_recv of the stream that was silent longest: health is its age.
+
+    `line` counts redundant lines from 1; `first` and `missed` are the events that this line had before the others of
+    its group, and those of others that it never had (0 where there is only one). `lag_ns` is how far the receipt of
+    its last event lies behind the venue's time of it (negative: our clock is behind the venue's).
+    """
 
     number: int
     venue: str
@@ -29,6 +34,41 @@ class LineStatus:
     last_error: str
     stream_count: int
     oldest_stream_ts: int
+    line: int = 1
+    frames: int = 0
+    bytes: int = 0
+    oldest_stream: str = ""
+    stalled: int = 0
+    renewed: int = 0
+    first: int = 0
+    missed: int = 0
+    lag_ns: int = 0
+    multicast: dict[str, Any] = field(default_factory=dict)
+    """What a multicast feed says besides: who had what, holes, requests, what the kernel dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestStatus:
+    """The HTTP interface of a venue; `breaker` is closed, half_open or open."""
+
+    venue: str
+    breaker: str
+    requests: int
+    failures: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """A queue that the feed writes: indexes at which its records end, are safe from power loss, and were read up to.
+
+    `read` is the position of the slowest registered tailer, -1 where there is none.
+    """
+
+    name: str
+    committed: int
+    synced: int
+    read: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +87,11 @@ class FeedStatus:
     resyncs: int
     resyncs_dropped: int
     lines: list[LineStatus] = field(default_factory=list)
+    lost: int = 0
+    """Holes in venues' counts over a connection."""
+    rest: list[RestStatus] = field(default_factory=list)
+    queues: list[QueueStatus] = field(default_factory=list)
+    ended: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -88,6 +133,8 @@ def read_status(home: Path, name: str = "main") -> FeedStatus | None:
     try:
         values = json.loads((home / status_name(name)).read_bytes())
         lines = [LineStatus(**line) for line in values.pop("lines")]
-        return FeedStatus(**values, lines=lines)
+        rest = [RestStatus(**item) for item in values.pop("rest", [])]
+        queues = [QueueStatus(**item) for item in values.pop("queues", [])]
+        return FeedStatus(**values, lines=lines, rest=rest, queues=queues)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chronicle.core import layout
@@ -51,6 +52,8 @@ class FeedWriter:
 
     def __init__(self, lane: Lane, home: Any, *, wire_start: int | None = None, raw_start: int | None = None) -> None:
         self.lane = lane
+        self.race: Callable[[int, bytearray, int], None] | None = None
+        """Is told (connection, event, offset of its last record) of each event: for the counts of redundant lines."""
         self._mark: bytes = b""
         self._instruments: dict[int, bytes] = {}
         self.wire: Appender = lane.wire.appender(prologue=self._wire_prologue)
@@ -67,7 +70,7 @@ class FeedWriter:
             begin = self.raw.next_index if raw_start is None else raw_start
             self._raw_done = self._last_decoded(begin)
             known = load_instruments(home, lane.raw, begin)
-            registry = InstrumentRegistry()
+            registry = self.registry = InstrumentRegistry()
             for number, record in sorted(known.items()):
                 registry.restore(number, InstrumentFields.unpack(Record(record).body))
             self._instruments.update(known)
@@ -130,10 +133,17 @@ class FeedWriter:
             self._check_same(frame, index)
         self._next = index + 1
         data, count = self.decoder.decode(frame, ts_recv=ts_recv, wire_index=index, flags=flags)
+        if self.race is not None and count:
+            self.race(frame.connection, data, self.decoder.last_offset)
         if index > self._raw_done:
             self._commit(data, count)
         else:
             self._instruments.update(self.decoder.take_definitions())
+
+    def prefault(self) -> None:
+        """Have both queues' open segments and compiled code ready before the first frame comes."""
+        self.wire.prefault()
+        self.raw.prefault()
 
     def sync(self) -> None:
         """Make everything written so far survive a power cut, the wire queue first."""
@@ -166,11 +176,15 @@ class FeedWriter:
             self._commit(data, count)
 
     def _commit(self, data: bytearray, count: int) -> None:
-        """Append an event, and only then count its definitions as known."""
+        """Append a frame's events, all at once, and only then count their definitions as known."""
         if count:
-            self.raw.append_event(data, count)
+            events = self.decoder.events
+            if events > 1:
+                self.raw.append_events(data, count)
+            else:
+                self.raw.append_event(data, count)
             self.records += count
-            self.events += 1
+            self.events += events
             self._instruments.update(self.decoder.take_definitions())
 
     def _append_wire(self, frame: Frame, ts_recv: int, flags: int) -> None:

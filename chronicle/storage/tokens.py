@@ -7,6 +7,7 @@ process that looks up one block needs no compiler; :mod:`chronicle.storage.kerne
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -193,7 +194,7 @@ class Columns:
         if token_bytes != count:
             if zstandard.frame_content_size(packed) != count:
                 raise ValueError("a stream has another length than its entry says")
-            packed = zstandard.ZstdDecompressor().decompress(packed, max_output_size=count)
+            packed = _decompressor().decompress(packed, max_output_size=count)
         tokens = np.frombuffer(packed, dtype=np.uint8)
         start += token_bytes
         bit_bytes = _bit_bytes(bits)
@@ -204,6 +205,17 @@ class Columns:
         if self._needs(tokens, tables(k, m).widths) != (bits, escapes) or len(tokens) != count:
             raise ValueError(f"column {number} holds other bits than its tokens ask for")
         return Column(mode, k, m, count, base, unit, tokens, words, beside)
+
+
+_local = threading.local()
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """Return this thread's decompressor: to make one costs as much as a small stream."""
+    known: zstandard.ZstdDecompressor | None = getattr(_local, "zstd", None)
+    if known is None:
+        known = _local.zstd = zstandard.ZstdDecompressor()
+    return known
 
 
 def needs_of(tokens: NDArray[np.uint8], widths: NDArray[np.uint8]) -> tuple[int, int]:

@@ -73,6 +73,12 @@ EVERY = [
     (["diff", "0", "0"], 0),
     (["diff", "0", "7"], 3),
     (["diff", "0", "/nope"], 3),
+    (["audit"], 0),
+    (["sql", "from instruments"], 0),
+    (["sql", "selec"], 2),
+    (["export", "out", "--plan"], 0),
+    (["export", "out", "kraken:BTC-EUR"], 3),
+    (["import", "/nope"], 3),
     (["queue", "inspect"], 0),
     (["queue", "check", "raw/main"], 3),
     (["queue", "dump", "raw/main"], 3),
@@ -114,6 +120,48 @@ def test_a_home_that_is_a_file_or_absent_is_a_clear_error(arguments, code, tmp_p
         assert "Traceback" not in error
         assert "mistake of its own" not in error
     assert not (tmp_path / "absent").exists() or arguments[:2] == ["feed", "run"]
+
+
+def test_sql_answers_in_every_form(archived, tmp_path, capsys):
+    query = f"select symbol, price, ts_recv from trade where symbol = '{SYMBOL}' order by ts_recv"
+    assert run(["sql", query, "--home", str(archived)]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["symbol", "price", "ts_recv"]
+    assert run(["sql", query, "--json", "--home", str(archived)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert run(["sql", query, "--csv", "--exact", "--home", str(archived)]) == 0
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert len(rows) == len(lines) == len(table) - 1 > 0
+    assert [row["ts_recv"] for row in rows] == [line["ts_recv"] for line in lines]
+    assert [row["price"] for row in rows] == [float(line["price"]) for line in lines]
+    for name in ("a.csv", "a.jsonl", "a.parquet", "a.arrow"):
+        assert run(["sql", query, "-o", str(tmp_path / name), "--home", str(archived)]) == 0
+        assert f"{len(rows)} rows" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.arrow", "a.csv", "a.jsonl", "a.parquet"]
+    assert run(["sql", query, "-o", str(tmp_path / "a.xls"), "--home", str(archived)]) == 2
+    assert run(["sql", query, "--json", "--csv", "--home", str(archived)]) == 2
+    assert run(["sql", query, "--memory", "7 apples", "--home", str(archived)]) == 2
+    assert run(["sql", f"from book('{SYMBOL}', '{AT}', depth := 2)", "--home", str(archived)]) == 0
+
+
+def test_exported_records_make_the_same_home(archived, tmp_path, capsys):
+    copy, other = tmp_path / "copy", tmp_path / "other"
+    assert run(["export", str(copy), "--format", "records", "--json", "--home", str(archived)]) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert run(["import", str(copy), "--json", "--home", str(other)]) == 0
+    imported = json.loads(capsys.readouterr().out)
+    assert imported["records"] == exported["rows"] > 1_000
+    answers = []
+    for home in (archived, other):
+        assert run(["book", SYMBOL, "--at", AT, "--json", "--home", str(home)]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    for answer in answers:
+        del answer["source"]
+    assert answers[0] == answers[1]
+    assert run(["import", str(copy), "--home", str(other)]) == 2
+    assert "there already" in capsys.readouterr().err
+    assert run(["export", str(tmp_path / "rows"), SYMBOL, "--channel", "trade", "--home", str(archived)]) == 0
+    assert "1 files" in capsys.readouterr().out
 
 
 HOSTILE = [
@@ -254,6 +302,8 @@ def test_quality_gaps_verify_and_rebuild_agree(archived, tmp_path):
     assert json.loads(chronicle("gaps", "--json", "--home", str(archived)).stdout) == []
     verified = json.loads(chronicle("verify", "--deep", "--json", "--home", str(archived)).stdout)
     assert verified["ok"], verified["findings"]
+    assert len(verified["records"]["compared"]) > 5
+    assert verified["records"]["passed_over"] == []
     again = chronicle(
         "etl", "rebuild", "--into", str(tmp_path / "again"), "--verify", "--json", "--home", str(archived)
     )

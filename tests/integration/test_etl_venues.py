@@ -326,3 +326,36 @@ def test_bitmex_books_end_as_their_last_quotes(shared_data: Path, tmp_path: Path
             last = max(record.ts_recv for record in book_records if record.kind == Kind.BOOK_DELTA)
             assert last > quotes[-1].ts_recv, "the book changed after its last quote (quotes come once a second)"
     assert different == ["bitmex/trx_usdt_perp"]
+
+
+# --- Gate.io -----------------------------------------------------------------------------------------------------
+
+
+def test_gateio_books_join_their_snapshots_and_stay_in_sequence(shared_data: Path, tmp_path: Path) -> None:
+    replay = replay_capture(tmp_path, [shared_data / "cryptofeed-ws" / "jsonl" / "GATEIO.jsonl.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts.get("gaps", 0)) == (0, 0)
+    found = books(tmp_path)
+    assert len(found) == 10
+    assert all(words == ["unverified", "ok", "stale"] for words in found.values()), found
+    assert raw_kinds(tmp_path)["BOOK_SNAPSHOT"] == 10
+    _, trust = final(queue_records(tmp_path, "clean/gateio/neo_btc/book.q"))
+    assert trust.verified_by == VerifiedBy.SEQUENCE
+
+
+def test_gateio_without_one_message_is_in_gap(shared_data: Path, tmp_path: Path) -> None:
+    with zstandard.open(shared_data / "cryptofeed-ws" / "jsonl" / "GATEIO.jsonl.zst", "rt", encoding="utf-8") as file:
+        lines = file.readlines()
+    diffs = [
+        at
+        for at, line in enumerate(lines)
+        if "order_book_update" in line and "OMG_USDT" in line and '\\"U\\"' in line
+    ]
+    del lines[diffs[20]]
+    capture = tmp_path / "GATEIO.jsonl"
+    capture.write_text("".join(lines), encoding="utf-8")
+    home = tmp_path / "home"
+    replay_capture(home, [capture])
+    report = run_shard(home, drain=True)
+    assert report.counts["gaps"] == 1
+    assert books(home)["gateio/omg_usdt"] == ["unverified", "ok", "gap"]

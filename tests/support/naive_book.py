@@ -22,11 +22,13 @@ def records_of(data: bytes | bytearray) -> list[Record]:
 
 
 def taken(out: EventBuilder) -> list[Record]:
-    """Take the event out of `out` as records."""
+    """Take the events out of `out` as records."""
+    events = out.events
     data, count = out.take()
     found = records_of(data)
     assert len(found) == count
-    assert [record.is_last for record in found] == [False] * (count - 1) + [True] * bool(count)
+    assert sum(record.is_last for record in found) == events
+    assert not found or found[-1].is_last
     return found
 
 

@@ -45,7 +45,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.writer_state import NAMES as _NAMES
 
-__all__ = ["RecorderPlan", "append", "append_bytes", "append_event", "append_record", "put"]
+__all__ = ["RecorderPlan", "append", "append_event", "append_record", "put"]
 
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
 _ROLL = int(Kind.ROLL)
@@ -61,11 +61,11 @@ TYPE_OFFSET = 8
 _TS_RECV, _TS_EVENT, _INSTRUMENT, _SOURCE_INDEX, _SEQUENCE, _SOURCE, _ORDINAL, _FLAGS, _SIDE, _BODY = (
     8 * place for place in range(10)
 )
-_LONG_APPEND, _LONG_EVENT, _LONG_BYTES, _BYTES, _BYTEARRAY = (8 * place for place in range(10, 15))
+_LONG_APPEND, _LONG_EVENT, _BYTES, _BYTEARRAY = (8 * place for place in range(10, 14))
 assert _NAMES[:10] == (
     *("ts_recv", "ts_event", "instrument", "source_index", "sequence", "source", "ordinal", "flags", "side", "body"),
 )
-assert _NAMES[10:] == ("_append_long", "_append_event_long", "_append_bytes_long")
+assert _NAMES[10:] == ("_append_long", "_append_event_long")
 
 
 class RecorderPlan(ctypes.Structure):
@@ -346,15 +346,3 @@ def append_event(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     if index >= 0:
         return _from_long(index)
     return _long_way(self, state, _LONG_EVENT, arguments, count, keywords)
-
-
-@cfunc(_CALL, cache=True)
-def append_bytes(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
-    """``Appender.append_bytes(record)``."""
-    state = peek(self + OBJECT_BYTES)
-    index = _LONG_WAY
-    if keywords == 0 and count == 1:
-        index = _append_whole(state, peek(arguments), 1)
-    if index >= 0:
-        return _from_long(index)
-    return _long_way(self, state, _LONG_BYTES, arguments, count, keywords)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +16,10 @@ from chronicle.feed.captures.bybit import is_bybit, open_bybit
 from chronicle.feed.captures.cryptofeed import is_cryptofeed, open_cryptofeed
 from chronicle.feed.captures.dbn import is_dbn, open_dbn
 from chronicle.feed.captures.hftbacktest import is_hftbacktest, open_hftbacktest
+from chronicle.feed.captures.itch import is_itch, open_itch
 from chronicle.feed.captures.lobster import is_lobster, open_lobster
 from chronicle.feed.captures.merge import Stream, merge_streams
+from chronicle.feed.captures.pcap import is_pcap, open_pcap
 from chronicle.feed.captures.tardis import is_tardis, open_tardis
 from chronicle.feed.captures.text import first_lines
 from chronicle.feed.captures.wire import is_wire, open_wire
@@ -22,7 +27,7 @@ from chronicle.feed.marks import Line
 
 __all__ = ["FORMATS", "Capture", "detect_format", "open_capture"]
 
-FORMATS: Final = ("bybit", "cryptofeed", "dbn", "hftbacktest", "lobster", "tardis", "wire")
+FORMATS: Final = ("bybit", "cryptofeed", "dbn", "hftbacktest", "itch", "lobster", "pcap", "tardis", "wire")
 FILES_MAX: Final = 500
 """Files are open at the same time; more than this would exhaust descriptors."""
 
@@ -41,6 +46,8 @@ class Capture:
         The connections that the capture holds, numbered from 1.
     damage : list of DecodeError
         Filled while :meth:`frames` runs: streams that ended before their end (torn files).
+    notes : Counter
+        Filled while :meth:`frames` runs: what of the files gives no frame, by name (packets that are not UDP ...).
     """
 
     format: str
@@ -48,6 +55,7 @@ class Capture:
     lines: tuple[Line, ...]
     streams: tuple[Stream, ...]
     damage: list[DecodeError] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def venues(self) -> tuple[str, ...]:
@@ -66,6 +74,7 @@ class Capture:
         A line that cannot be read is a frame whose address starts with ``chronicle:damaged:``.
         """
         self.damage.clear()
+        self.notes.clear()
         return merge_streams(self.streams, self.damage)
 
 
@@ -86,12 +95,16 @@ def detect_format(path: Path) -> str:
         return "wire"
     if path.is_dir():
         raise DecodeError("this folder is no home with a wire queue", path=path, hint="give the capture's files")
+    if is_pcap(path):
+        return "pcap"
     if is_lobster(path):
         return "lobster"
     if is_bybit(path):
         return "bybit"
     if is_dbn(path):
         return "dbn"
+    if is_itch(path):
+        return "itch"
     head = first_lines(path, 20)
     if is_tardis(head):
         return "tardis"
@@ -108,7 +121,9 @@ def detect_format(path: Path) -> str:
     )
 
 
-def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: str | None = None) -> Capture:
+def open_capture(
+    paths: Sequence[Path | str], format: str | None = None, venue: str | None = None, day: date | None = None
+) -> Capture:
     """Open recorded files as one capture.
 
     Parameters
@@ -119,6 +134,8 @@ def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: 
         One of ``FORMATS``; told by the content when not given.
     venue : str, optional
         Overrides what files and connections are named for.
+    day : date, optional
+        For ``itch``: the day of the file, where its name tells none.
 
     Raises
     ------
@@ -140,12 +157,17 @@ def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: 
                 "the files are of several formats", found=", ".join(sorted(formats)), hint="replay each by itself"
             )
         format = formats.pop()
-    openers = {
+    if day is not None and format != "itch":
+        raise ConfigError("only itch files need a day: other captures carry whole times", found=f"format {format}")
+    notes: Counter[str] = Counter()
+    openers: dict[str, Callable[[list[Path], str | None], tuple[list[Line], list[Stream]]]] = {
         "bybit": open_bybit,
         "cryptofeed": open_cryptofeed,
         "dbn": open_dbn,
         "hftbacktest": open_hftbacktest,
+        "itch": partial(open_itch, day=day),
         "lobster": open_lobster,
+        "pcap": partial(open_pcap, notes=notes),
         "tardis": open_tardis,
         "wire": open_wire,
     }
@@ -153,4 +175,4 @@ def open_capture(paths: Sequence[Path | str], format: str | None = None, venue: 
     if opener is None:
         raise ConfigError(f"there is no capture format {format!r}", expected=", ".join(FORMATS), found=format)
     lines, streams = opener(files, venue)
-    return Capture(format, tuple(files), tuple(lines), tuple(streams))
+    return Capture(format, tuple(files), tuple(lines), tuple(streams), notes=notes)

@@ -25,6 +25,7 @@ EXCHANGES: Final = {
     "DERIBIT": "deribit",
     "BITFINEX": "bitfinex",
     "BITMEX": "bitmex",
+    "GATEIO": "gateio",
 }
 """The names that cryptofeed gives to exchanges; others are taken in lower case with ``-`` for ``_``."""
 
@@ -47,6 +48,7 @@ HOSTS: Final = {
     "deribit.com": "deribit",
     "bitfinex.com": "bitfinex",
     "bitmex.com": "bitmex",
+    "api.gateio.ws": "gateio",
 }
 """Host names, or ends of them, longest first."""
 

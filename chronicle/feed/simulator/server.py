@@ -1,14 +1,15 @@
-"""The WebSocket server of the simulated exchange, with faults on demand."""
+"""The WebSocket server of the simulated exchange: a seeded market in a venue's words, with faults on demand."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import random
-from dataclasses import dataclass, field
+import struct
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -16,22 +17,28 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from chronicle.core.clock import Clock, SystemClock
-from chronicle.feed.simulator import protocol
+from chronicle.core.errors import ConfigError
+from chronicle.feed.simulator.faults import CHECKSUM, FaultInjector
 from chronicle.feed.simulator.market import DEFAULT_PAIRS, Market, Pair, Step
+from chronicle.feed.simulator.sessions import Session
+from chronicle.feed.simulator.speakers import SPEAKERS
 
-__all__ = ["Faults", "SimulatedExchange"]
+__all__ = ["TRUTH_LEVELS", "Faults", "SimulatedExchange", "Truth", "pack_levels"]
 
-OUTBOX_MESSAGES_MAX: Final = 20_000
-"""A client that falls this far behind is disconnected, as exchanges do."""
 TICK_SECONDS: Final = 0.01
 HEARTBEAT_SECONDS: Final = 1.0
 BURST_MAX: Final = 2_000
 """Messages of one tick; a server that was stopped for a while does not make up for it."""
+TRUTHS_MAX: Final = 200_000
+TRUTH_LEVELS: Final = 10
+_LEVEL: Final = struct.Struct("<qq")
+_UNIT_NS: Final = 1_000
+"""Times rise by at least this: Kraken writes microseconds, and names the state of a book by nothing else."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong, each at every N-th market message (0 = never)."""
+    """What goes wrong in the market itself, each at every N-th market message (0 = never)."""
 
     drop_every: int = 0
     """A book update is not sent: the next checksum of that book fails."""
@@ -41,26 +48,26 @@ class Faults:
     """All connections are cut, without a close frame."""
 
 
-@dataclass(slots=True, eq=False)
-class _Session:
-    connection: ServerConnection
-    outbox: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(OUTBOX_MESSAGES_MAX))
-    channels: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(channel, pair) -> depth (0 where there is none)."""
-    lagging: bool = False
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The best ten levels of a book as the exchange had them, as :func:`pack_levels` packs them."""
 
-    def post(self, message: str) -> None:
-        if self.outbox.full():
-            self.lagging = True
-            return
-        self.outbox.put_nowait(message)
+    bids: bytes
+    asks: bytes
+
+
+def pack_levels(levels: Iterable[tuple[int, int]]) -> bytes:
+    """Return (price, size) pairs, in units of the pair's decimals and of 10**-8, as little-endian int64."""
+    return b"".join(_LEVEL.pack(*level) for level in levels)
 
 
 class SimulatedExchange:
-    """An exchange on loopback: systemStatus, subscriptions, book with CRC32, trade, ticker, heartbeat; AssetPairs.
+    """An exchange on loopback: subscriptions, books, trades, best prices, heartbeats, lists and snapshots by HTTP.
 
     Parameters
     ----------
+    venue : str
+        Whose protocol it speaks: kraken, okx or binance.
     seed : int
         The market's randomness; equal seeds give equal books after equal numbers of messages.
     pairs : sequence of Pair
@@ -72,9 +79,16 @@ class SimulatedExchange:
     host, port
         Where to listen; port 0 takes a free one (see :attr:`port` once started).
     faults : Faults, optional
-        What goes wrong.
+        What goes wrong in the market.
+    injector : FaultInjector, optional
+        What goes wrong on the lines.
     clock : Clock, optional
         For the times in messages.
+
+    Attributes
+    ----------
+    truth : dict of (str, int) to Truth
+        The book of (the venue's name, sequence or time of an update) after that update; the newest ones only.
 
     Examples
     --------
@@ -89,6 +103,7 @@ class SimulatedExchange:
     def __init__(
         self,
         *,
+        venue: str = "kraken",
         seed: int = 1,
         pairs: tuple[Pair, ...] = DEFAULT_PAIRS,
         rate: float = 200.0,
@@ -96,18 +111,29 @@ class SimulatedExchange:
         host: str = "127.0.0.1",
         port: int = 0,
         faults: Faults | None = None,
+        injector: FaultInjector | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if venue not in SPEAKERS:
+            raise ConfigError(
+                f"no simulated market speaks as {venue!r}",
+                expected=", ".join(SPEAKERS),
+                hint="a capture of any venue can be played",
+            )
         self.markets = {pair.name: Market(pair, seed, depth) for pair in pairs}
         self.rate = rate
         self.faults = faults or Faults()
+        self.injector = injector or FaultInjector()
         self.message_count = 0
         self.host = host
         self._port = port
         self._clock = clock or SystemClock()
         self._random = random.Random(f"{seed}:order")  # noqa: S311 - a market, not a secret
-        self._names = list(self.markets)
-        self._sessions: set[_Session] = set()
+        self._last_ns = 0
+        self.speaker = SPEAKERS[venue](self.markets, self._now)
+        self._names = list(self.speaker.markets)
+        self._sessions: set[Session] = set()
+        self.truth: OrderedDict[tuple[str, int], Truth] = OrderedDict()
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._drop = self._corrupt = False
@@ -152,6 +178,9 @@ class SimulatedExchange:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for session in list(self._sessions):
+            if session.frozen:  # nobody answers its closing
+                session.cut()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -169,10 +198,15 @@ class SimulatedExchange:
         """Send the next book update with a wrong checksum."""
         self._corrupt = True
 
+    def mute(self) -> None:
+        """Say nothing any more to those who are connected now, and stay connected."""
+        for session in self._sessions:
+            session.mute()
+
     def cut_connections(self) -> None:
         """Cut all connections without a close frame, as a network does."""
         for session in list(self._sessions):
-            session.connection.transport.abort()
+            session.cut()
 
     # --- the market ------------------------------------------------------------------------------------------
 
@@ -188,88 +222,88 @@ class SimulatedExchange:
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            for session in self._sessions:
-                if session.channels:
-                    session.post('{"event":"heartbeat"}')
+            beat = self.speaker.heartbeat()
+            if beat is not None:
+                for session in self._sessions:
+                    if session.channels.wanted:
+                        session.answer(beat)
+
+    def _now(self) -> int:
+        """Return the time, later than before by a unit that every venue can write."""
+        self._last_ns = max(self._clock.now_ns() // 1000 * 1000, self._last_ns + _UNIT_NS)
+        return self._last_ns
 
     def _step(self) -> None:
         self.message_count += 1
         count, faults = self.message_count, self.faults
         self._drop = self._drop or bool(faults.drop_every and count % faults.drop_every == 0)
         self._corrupt = self._corrupt or bool(faults.corrupt_every and count % faults.corrupt_every == 0)
-        market = self.markets[self._random.choice(self._names)]
-        name = market.pair.name
+        name = self._random.choice(self._names)
+        market = self.speaker.markets[name]
         watchers = [
             (session, depth)
             for session in self._sessions
-            if (depth := session.channels.get(("book", name), 0)) and not session.lagging
+            if (depth := session.channels.wanted.get(("book", name), 0)) and not session.lagging
         ]
         step = market.step({depth for _, depth in watchers})
-        self._publish(market, step, watchers)
+        self._publish(name, market, step, watchers)
         if faults.close_every and count % faults.close_every == 0:
             self.cut_connections()
 
-    def _publish(self, market: Market, step: Step, watchers: list[tuple[_Session, int]]) -> None:
-        name, now = market.pair.name, self._clock.now_ns()
-        texts: dict[int, str] = {}
-        if any(step.asks.values()) or any(step.bids.values()):
-            check = protocol.checksum(market)
+    def _publish(self, name: str, market: Market, step: Step, watchers: list[tuple[Session, int]]) -> None:
+        texts = {
+            depth: self.speaker.book(name, depth, step) for depth in step.asks if step.asks[depth] or step.bids[depth]
+        }
+        for depth, text in texts.items():
+            self._remember(name, market, text)
             if self._corrupt:
-                self._corrupt = False
-                check ^= 1
-            for depth in step.asks:
-                asks, bids = step.asks[depth], step.bids[depth]
-                if asks or bids:
-                    texts[depth] = protocol.book_update(
-                        market, self._channel_id(name, depth), depth, asks, bids, check, now
-                    )
-            if self._drop and texts:
+                texts[depth] = _with_wrong_checksum(text)
+        if texts:
+            self._corrupt = False
+            if self._drop:
                 self._drop = False
                 texts.clear()
         for session, depth in watchers:
             if depth in texts:
-                session.post(texts[depth])
+                session.tell(texts[depth])
         if step.fills:
-            trade = protocol.trades(market, self._channel_id(name, 1), step.fills, now)
-            ticker = protocol.ticker(market, self._channel_id(name, 2))
+            trades, quote = self.speaker.trades(name, step), self.speaker.quote(name)
             for session in self._sessions:
-                if ("trade", name) in session.channels:
-                    session.post(trade)
-                if ("ticker", name) in session.channels:
-                    session.post(ticker)
+                for trade in trades if ("trade", name) in session.channels.wanted else ():
+                    session.tell(trade)
+                if ("ticker", name) in session.channels.wanted:
+                    session.tell(quote)
 
-    def _channel_id(self, name: str, part: int) -> int:
-        return 64 + 2048 * self._names.index(name) + part
+    def _remember(self, name: str, market: Market, text: str) -> None:
+        bids, asks = (pack_levels(side.best(TRUTH_LEVELS)) for side in (market.bids, market.asks))
+        self.truth[name, self.speaker.key(text)] = Truth(bids, asks)
+        if len(self.truth) > TRUTHS_MAX:
+            self.truth.popitem(last=False)
 
     # --- connections -----------------------------------------------------------------------------------------
 
     def _http(self, connection: ServerConnection, request: Request) -> Response | None:
-        path = request.path.partition("?")[0]
-        if path != "/0/public/AssetPairs":
+        if "upgrade" in {name.lower() for name in request.headers}:
             return None
-        body = protocol.asset_pairs(market.pair for market in self.markets.values()).encode()
+        text = self.speaker.http(request.path)
+        status = HTTPStatus.NOT_FOUND if text is None else HTTPStatus.OK
+        body = (text if text is not None else "not found\n").encode()
         headers = Headers(
             {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
         )
-        return Response(HTTPStatus.OK, "OK", headers, body)
+        return Response(status, status.phrase, headers, body)
 
     async def _session(self, connection: ServerConnection) -> None:
-        session = _Session(connection)
-        session.post(
-            protocol.dumps(
-                {
-                    "connectionID": self._random.getrandbits(63),
-                    "event": "systemStatus",
-                    "status": "online",
-                    "version": "1.9.6",
-                }
-            )
-        )
+        session = Session(connection, self.injector)
+        for text in self.speaker.hello(self._random.getrandbits(63)):
+            session.answer(text)
         self._sessions.add(session)
-        sender = asyncio.create_task(self._send(session))
+        sender = asyncio.create_task(session.send())
         try:
-            async for text in connection:
-                self._request(session, text)
+            async for message in connection:
+                asked = message if isinstance(message, str) else message.decode("utf-8", "replace")
+                for answer in self.speaker.request(session.channels, asked):
+                    session.answer(answer)
         except ConnectionClosed:
             pass
         finally:
@@ -277,62 +311,6 @@ class SimulatedExchange:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
 
-    async def _send(self, session: _Session) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            while not session.lagging:
-                await session.connection.send(await session.outbox.get())
-            await session.connection.close(1008, "too slow")
 
-    def _request(self, session: _Session, text: str | bytes) -> None:
-        try:
-            request = json.loads(text)
-            event = request["event"]
-            if event == "ping":
-                session.post(protocol.dumps({"event": "pong"} | _reqid(request)))
-            elif event in ("subscribe", "unsubscribe"):
-                for name in request["pair"]:
-                    self._subscribe(session, request, str(name), wanted=event == "subscribe")
-            else:
-                raise ValueError("unknown event")  # noqa: TRY301
-        except (ValueError, KeyError, TypeError, AttributeError):
-            session.post(protocol.dumps({"errorMessage": "Malformed request", "event": "error"}))
-
-    def _subscribe(self, session: _Session, request: dict[str, Any], name: str, *, wanted: bool) -> None:
-        subscription = request["subscription"]
-        channel, depth = subscription["name"], subscription.get("depth", 10)
-        reply: dict[str, Any] = {"event": "subscriptionStatus", "pair": name, "subscription": dict(subscription)}
-        problem = None
-        if name not in self.markets:
-            problem = f"Currency pair not supported {name}"
-        elif channel not in protocol.CHANNELS:
-            problem = "Subscription name invalid"
-        elif channel == "book" and depth not in protocol.DEPTHS:
-            problem = "Subscription depth not supported"
-        elif not wanted and (channel, name) not in session.channels:
-            problem = "Subscription Not Found"
-        if problem is not None:
-            session.post(protocol.dumps(reply | {"status": "error", "errorMessage": problem} | _reqid(request)))
-            return
-        if channel == "book":
-            reply["subscription"]["depth"] = depth
-        part = depth if channel == "book" else protocol.CHANNELS.index(channel)
-        number = self._channel_id(name, part)
-        reply |= {
-            "channelID": number,
-            "channelName": f"book-{depth}" if channel == "book" else channel,
-            "status": "subscribed" if wanted else "unsubscribed",
-        }
-        session.post(protocol.dumps(reply | _reqid(request)))
-        if not wanted:
-            del session.channels[channel, name]
-            return
-        session.channels[channel, name] = depth if channel == "book" else 0
-        market = self.markets[name]
-        if channel == "book":
-            session.post(protocol.book_snapshot(market, number, depth, self._clock.now_ns()))
-        elif channel == "ticker":
-            session.post(protocol.ticker(market, number))
-
-
-def _reqid(request: dict[str, Any]) -> dict[str, Any]:
-    return {"reqid": request["reqid"]} if "reqid" in request else {}
+def _with_wrong_checksum(text: str) -> str:
+    return CHECKSUM.sub(lambda found: f"{found[1]}{int(found[2]) ^ 1}", text)

@@ -13,13 +13,15 @@ made it fall: nothing may be cut here, and a full side is known to its last leve
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, Origin, SequenceRule, Side, StatusCode
 from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
-from chronicle.feed.instruments import VenueRules
+from chronicle.feed.instruments import Listing, VenueRules
+from chronicle.feed.symbology import from_venue
 from chronicle.feed.venues.levels import Level, add_deltas, known
 from chronicle.feed.venues.messages import (
     UNREADABLE,
@@ -41,7 +43,7 @@ _CHANNELS_MAX: Final = 4096
 
 
 class BitfinexAdapter(MessageAdapter):
-    """Frames of ``api-pub.bitfinex.com/ws/2``."""
+    """Frames of ``api-pub.bitfinex.com/ws/2`` and of its lists of pairs."""
 
     venue = "bitfinex"
     rules = VenueRules(sequence_rule=SequenceRule.CONNECTION)
@@ -80,6 +82,14 @@ class BitfinexAdapter(MessageAdapter):
             self._trades(frame, out, symbol, message[1][::-1] if again else [message[2]], sequence, again=again)
         elif kind not in ("ticker", "candles", "status"):
             raise DecodeError("a Bitfinex message is of no known channel", found=str(kind)[:80])
+
+    def on_http(self, frame: Frame, out: EventBuilder) -> None:
+        """Keep the lists of pairs: they give names only, decimals are those of the wire."""
+        _, mark, name = urlsplit(frame.address).path.rpartition("/conf/")
+        if mark and name.startswith("pub:list:pair:"):
+            (names,) = json_value(frame.payload)
+            symbols = [f"t{name}" for name in names if type(name) is str]
+            self.registry.learn(self.venue, [Listing(name, from_venue(self.venue, name)) for name in symbols])
 
     def on_connection(self, frame: Frame) -> None:
         """Forget channels, flags and the count."""

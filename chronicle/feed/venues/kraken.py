@@ -1,4 +1,4 @@
-"""Kraken spot, WebSocket v1: book with CRC32, trade, ticker, spread; REST AssetPairs.
+"""Kraken spot, WebSocket v1: book with CRC32, trade, ticker, spread; REST AssetPairs. For v2 see `kraken_v2`.
 
 Sources: docs.kraken.com/api/docs/guides/spot-ws-book-v1 (levels, republished levels, checksum) and
 docs.kraken.com/api/docs/websocket-v1 (trade, ticker, spread, events).
@@ -6,6 +6,7 @@ docs.kraken.com/api/docs/websocket-v1 (trade, ticker, spread, events).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from chronicle.core.errors import DecodeError
@@ -14,8 +15,9 @@ from chronicle.core.layout import CheckRule, Origin, Side, StatusCode
 from chronicle.core.records import SnapshotFields
 from chronicle.core.times import decimal_seconds_ns
 from chronicle.feed.adapter import Frame
-from chronicle.feed.instruments import Listing, VenueRules
+from chronicle.feed.instruments import InstrumentRegistry, Listing, VenueRules
 from chronicle.feed.symbology import from_venue
+from chronicle.feed.venues.kraken_v2 import KrakenV2, is_v2
 from chronicle.feed.venues.levels import LevelReader, add_deltas, known, wire_decimals
 from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, whole
 
@@ -27,16 +29,23 @@ _MICROSECOND_CHARS: Final = 17
 
 
 class KrakenAdapter(MessageAdapter):
-    """Frames of ``wss://ws.kraken.com`` (v1) and of ``/0/public/AssetPairs``."""
+    """Frames of ``wss://ws.kraken.com`` (v1 and v2) and of ``/0/public/AssetPairs``."""
 
     venue = "kraken"
     rules = VenueRules(check_rule=CheckRule.KRAKEN_V1)
 
+    def __init__(self, registry: InstrumentRegistry) -> None:
+        super().__init__(registry)
+        self._v2 = KrakenV2(registry, self.reader, self.say)
+
     def on_message(self, frame: Frame, out: EventBuilder) -> None:
         """Translate a channel message (a list) or an event (a map)."""
-        message = json_value(frame.payload)
+        message = json_value(frame.payload, exact=frame.payload[:1] == b"{")
         if type(message) is dict:
-            self._event(message, out)
+            if is_v2(message):
+                self._v2.take(frame, out, message)
+            else:
+                self._event(message, out)
             return
         if type(message) is not list or len(message) < 4 or type(message[-2]) is not str:
             raise DecodeError("a Kraken message is neither an event nor of a channel", found=repr(message)[:120])
@@ -61,9 +70,8 @@ class KrakenAdapter(MessageAdapter):
         if answer["error"]:
             out.status(StatusCode.ERROR, {"address": frame.address, "error": str(answer["error"])[:500]})
             return
-        self.registry.learn(
-            self.venue, [_listing(entry) for entry in answer["result"].values() if entry.get("wsname")]
-        )
+        listings = [_listing(entry) for entry in answer["result"].values() if entry.get("wsname")]
+        self.registry.learn(self.venue, [*listings, *map(_as_v2, listings)])
 
     def _event(self, message: dict[str, Any], out: EventBuilder) -> None:
         event = message["event"]
@@ -161,6 +169,11 @@ def _listing(entry: dict[str, Any]) -> Listing:
     return Listing(
         name, from_venue("kraken", name), tick, _unit(whole(entry["lot_decimals"], "lot_decimals")), extras
     )
+
+
+def _as_v2(listing: Listing) -> Listing:
+    """Return the same pair under the name that v2 writes: BTC/USD where v1 has XBT/USD."""
+    return replace(listing, venue_symbol=f"{listing.symbol.base}/{listing.symbol.quote}")
 
 
 def _unit(places: int) -> str:

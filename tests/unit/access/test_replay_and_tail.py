@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import chronicle
-from chronicle.access.replay import replay, tail
+from chronicle.access.replay import Replay
+from chronicle.access.tail import tail
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import ConfigError
 from chronicle.storage.agent import run_once
@@ -46,7 +47,7 @@ def test_replay_keeps_the_pace_it_was_asked_for(tmp_path: Path) -> None:
     book.close()
     clock = FakeClock()
     with chronicle.open(tmp_path) as store:
-        seen = [clock.steady_ns for _ in replay(store._shelf, [SYMBOL], None, None, speed=2.0, clock=clock)]
+        seen = [clock.steady_ns for _ in Replay(store._shelf, [SYMBOL], None, None, speed=2.0, clock=clock)]
         assert seen == [0, 500, 1_000, 1_500, 2_000]
         with pytest.raises(ConfigError):
             store.replay(SYMBOL, speed=0)
@@ -83,11 +84,11 @@ def test_tail_goes_from_history_to_live_without_seam_while_segments_roll_and_mov
     write(500)
     clock = Writing([lambda: write(300), move, lambda: write(1_200), move, lambda: write(1)])
     with chronicle.open(tmp_path) as store:
-        events = list(tail(store._shelf.source, [SYMBOL], START, timeout_ns=20_000_000, clock=clock))
+        events = list(tail(store._shelf.source, lambda: [SYMBOL], START, timeout_ns=20_000_000, clock=clock))
         assert [event.ts_recv - START for event in events] == list(range(3_001))
         assert [event.records[0].index for event in events] == list(range(3_001))
         live = Writing([lambda: write(2)])
-        assert len(list(tail(store._shelf.source, [SYMBOL], None, timeout_ns=20_000_000, clock=live))) == 2
+        assert len(list(tail(store._shelf.source, lambda: [SYMBOL], None, timeout_ns=20_000_000, clock=live))) == 2
     book.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def test_every_help_teaches_with_examples_that_parse(words, capsys):
 def check_example(line: str) -> None:
     """Parse an example without running it: its commands, options and arguments must exist."""
     bare = re.split(r"\s{2,}|\s\|\s|\s>\s|`", line.strip())[0]
-    arguments = [part for part in bare.split() if "=" not in part or part.startswith("--")]
+    arguments = [part for part in shlex.split(bare) if not re.match(r"[A-Z_]+=", part)]
     assert arguments.pop(0) == "chronicle"
     command: click.Command = cli
     while isinstance(command, click.Group):

@@ -81,6 +81,8 @@ def test_shards_by_venue_and_hash():
         ("[[feeds]]\nvenue='kraken'", "needs a venue and symbols"),
         ("[[feeds]]\nvenue='kraken'\nsymbols=['BTC-USD']\nchannels=['boks']", "book, trade, quote"),
         ("[[feeds]]\nvenue='kraken'\nsymbols='BTC-USD'", "list of words"),
+        ("[[multicast]]\nvenue='nasdaq'", "needs a venue and groups"),
+        ("[[multicast]]\nvenue='nasdaq'\ngroups=['239.1.1.1:1']\nretry='soon'", "is not a duration"),
         ("[agent]\nraw_waits_for_etl = 'perhaps'", "true or false"),
         ("[agent]\ngrace = 'soon'", "is not a duration"),
         ("[[tiers]]\nname='hot'\npath='/x'\nclass='hot'", "the home itself"),
@@ -123,6 +125,7 @@ def test_template_is_the_defaults_and_its_comments_are_valid():
     assert (found.raw, found.etl, found.agent) == (Settings().raw, Settings().etl, Settings().agent)
     assert found.tiers == Settings().tiers
     assert found.feeds[0].symbols == ("BTC-USD", "ETH-USD")
+    assert found.multicast[0].groups == ("233.54.12.111:26477", "233.49.196.111:26477")
     assert found.policy == (PolicyRule(match=("clean/*",)),)
 
 

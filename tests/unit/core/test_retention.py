@@ -261,3 +261,21 @@ def test_asking_for_the_holder_never_costs_a_writer_or_a_tailer_its_lock(
         queue.appender().close()
         queue.tailer("name").close()
     assert refused == 3
+
+
+def test_a_tailer_can_be_placed_at_a_record_that_is_on_another_tier(tmp_path: Path) -> None:
+    """A shard reads raw through all tiers and tells the raw queue only what retention must leave."""
+    queue = small_queue(tmp_path)
+    with queue.appender() as appender:
+        for number in range(6):
+            appender.append(Kind.WIRE, bytes([number]) * 40_000, ts_recv=number)
+            appender.seal()
+    queue.register_tailer("etl-default")
+    for info in queue.segments()[:3]:
+        Path(info.location).unlink()  # the agent published them elsewhere
+    for index in (0, 2, 5):
+        queue.place_tailer("etl-default", index)
+        known = queue.tailers()[0]
+        assert (known.name, known.index, known.state) == ("etl-default", index, "parked")
+    with queue.tailer("etl-default"), pytest.raises(QueueLockedError):
+        queue.place_tailer("etl-default", 1)

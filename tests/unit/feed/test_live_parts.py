@@ -102,7 +102,7 @@ def test_resyncs_are_limited_per_symbol_and_over_all(tmp_path: Path) -> None:
         ask(appender, "B", channel="nonsense")
         ask(appender, "B", venue=7)
         appender.append(Kind.STATUS, b"", ts_recv=2)
-        assert requests.poll() == [ResyncRequest("kraken", "A", "book")]
+        assert requests.poll() == [ResyncRequest("kraken", "A", "book", "kraken:A")]
         clock.sleep_ns(INTERVAL_NS)
         for number in range(BURST + 5):
             ask(appender, f"S{number}")

@@ -195,7 +195,7 @@ def test_health_is_kept_per_stream(decoder: FrameDecoder) -> None:
     frames: list[Any] = [text(b"x", ts=10), text(b"x", ts=30)]
     for frame in frames:
         decode(decoder, frame)
-    assert decoder.streams == {(1, 1): 30}
+    assert decoder.streams == {(1, 1, "trade"): 30}
 
 
 def test_a_frame_whose_records_a_crash_prevented_is_decoded_by_the_next_writer(

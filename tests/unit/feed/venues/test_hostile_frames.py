@@ -38,6 +38,16 @@ GOOD: dict[str, list[Any]] = {
         {"event": "subscriptionStatus", "status": "subscribed", "pair": "XBT/EUR", "channelName": "book-10"}
         | {"subscription": {"name": "book", "depth": 10}},
         {"event": "systemStatus", "status": "online"},
+        {"channel": "trade", "type": "update"}
+        | {
+            "data": [
+                {"symbol": "BTC/USD", "side": "sell", "price": 1.5, "qty": 4.0, "trade_id": 3}
+                | {"timestamp": "2023-09-25T07:49:37.708706Z"}
+            ]
+        },
+        {"channel": "ticker", "type": "update"}
+        | {"data": [{"symbol": "BTC/USD", "bid": 1.5, "bid_qty": 1.0, "ask": 1.6, "ask_qty": 1}]},
+        {"method": "subscribe", "success": True, "result": {"channel": "book", "depth": 10, "symbol": "BTC/USD"}},
     ],
     "okx": [
         {"arg": {"channel": "books", "instId": "BTC-USDT"}, "action": "snapshot"}
@@ -63,6 +73,19 @@ GOOD: dict[str, list[Any]] = {
         | {"data": [{"askPx": "2", "askSz": "1", "bidPx": "", "bidSz": "", "ts": "1652459225464"}]},
         {"arg": {"channel": "books5", "instId": "BTC-USDT"}, "data": [{"asks": [["2", "1"]], "bids": [], "ts": "1"}]},
         {"event": "subscribe", "arg": {"channel": "books", "instId": "BTC-USDT"}},
+    ],
+    "gateio": [
+        {"time": 1, "channel": "spot.order_book_update", "event": "update"}
+        | {"result": {"t": 1, "s": "BTC_USDT", "U": 1, "u": 2, "b": [["1.0", "2.0"]], "a": []}},
+        {"time": 1, "channel": "spot.trades", "event": "update"}
+        | {
+            "result": {"id": 3, "create_time_ms": "1619093543708.2642", "side": "sell"}
+            | {"currency_pair": "BTC_USDT", "amount": "1.0", "price": "1"}
+        },
+        {"time": 1, "channel": "spot.book_ticker", "event": "update"}
+        | {"result": {"t": 1, "u": 2, "s": "BTC_USDT", "b": "1.0", "B": "1.0", "a": "2.0", "A": "1.0"}},
+        {"time": 1, "channel": "spot.trades", "event": "subscribe", "result": {"status": "success"}},
+        {"time": 1, "channel": "spot.pong", "event": "", "result": None},
     ],
     "binance": [
         {
@@ -355,6 +378,7 @@ def test_bad_size_marks_the_instrument_and_keeps_the_rest(venue: str, bad: str) 
             word in json.dumps(message)
             for word in (
                 "depthUpdate",
+                "order_book_update",
                 "books",
                 "book-10",
                 "orderbook",
@@ -376,7 +400,7 @@ def test_bad_size_marks_the_instrument_and_keeps_the_rest(venue: str, bad: str) 
     assert [record.fields()["code"] for record in marks] == [StatusCode.DECODE_ERROR]
     assert marks[0].instrument == 1
     assert marks[0].fields()["details"]["channel"] == "book"
-    if not venue.startswith("binance") and venue != "kucoin":
+    if not venue.startswith("binance") and venue not in ("gateio", "kucoin"):
         assert len([record for record in records if record.kind == Kind.BOOK_SNAPSHOT]) == 1
         position = [record.kind for record in records]
         assert position.index(Kind.BOOK_SNAPSHOT) < position.index(Kind.STATUS)

@@ -1,0 +1,8 @@
+"""Live multicast: sockets that join groups, redundant lines put in order, holes asked for from a server."""
+
+from __future__ import annotations
+
+from chronicle.feed.multicast.receiver import MulticastReceiver
+from chronicle.feed.multicast.spec import MulticastSpec, check_spec
+
+__all__ = ["MulticastReceiver", "MulticastSpec", "check_spec"]

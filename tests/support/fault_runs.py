@@ -1,0 +1,220 @@
+"""A live feed and its ETL against a simulated exchange with faults; every `ok` book is compared with the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chronicle.core.layout import GapState, Kind, Origin, StatusCode
+from chronicle.core.queue import Queue
+from chronicle.core.records import Record
+from chronicle.etl import run_shard
+from chronicle.etl.book import Book
+from chronicle.feed.connection import ConnectionSettings
+from chronicle.feed.dialects import FeedSpec
+from chronicle.feed.live import FeedSession, LiveReport
+from chronicle.feed.simulator import DEFAULT_PAIRS, FaultInjector, SimulatedExchange
+from chronicle.feed.simulator.market import SIZE_DECIMALS, Pair
+from chronicle.feed.simulator.server import TRUTH_LEVELS, pack_levels
+from tests.support.etl_streams import follow, queue_records, status_word
+
+SETTINGS = ConnectionSettings(read_deadline=1.0, write_deadline=2.0, backoff_first=0.02, backoff_last=0.2)
+PAIRS = DEFAULT_PAIRS[:2]
+KEYS_ARE_TIMES = frozenset({"kraken"})
+
+
+@dataclass
+class Outcome:
+    """What a run gave: faults by kind, gaps, and how many `ok` books were compared, with those that differ."""
+
+    report: LiveReport
+    faults: Counter[str]
+    gaps: int = 0
+    recovered: int = 0
+    snapshots: int = 0
+    disconnects: int = 0
+    compared: int = 0
+    wrong: list[str] = field(default_factory=list)
+    final: dict[str, str] = field(default_factory=dict)
+    resident: list[int] = field(default_factory=list)
+
+
+async def _until(condition: Callable[[], bool], what: str, seconds: float = 25.0) -> None:
+    for _ in range(int(seconds / 0.01)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{what} did not come to pass in {seconds:g} s")
+
+
+def run_with_faults(
+    home: Path,
+    venue: str,
+    rates: dict[str, float],
+    *,
+    seed: int,
+    steps: int,
+    limit: int = 0,
+    pairs: tuple[Pair, ...] = PAIRS,
+) -> Outcome:
+    """Pump `steps` market messages through exchange, faults, feed and ETL; then let it recover, and judge."""
+    injector = FaultInjector(rates, seed=seed, delay_seconds=0.1, giant_bytes=17 << 20, limit=limit)
+    stop_etl = threading.Event()
+    failures: list[BaseException] = []
+
+    def etl() -> None:
+        try:
+            run_shard(home, stop=stop_etl)
+        except BaseException as error:
+            failures.append(error)
+
+    resident: list[int] = []
+
+    async def play() -> tuple[LiveReport, SimulatedExchange]:
+        async with SimulatedExchange(venue=venue, seed=seed, pairs=pairs, rate=0, injector=injector) as exchange:
+            spec = FeedSpec(
+                venue,
+                exchange.url,
+                tuple(exchange.speaker.names),
+                ("book",),
+                depth=10 if venue == "kraken" else 100,
+                rest_url=f"http://127.0.0.1:{exchange.port}",
+            )
+            session = FeedSession(home, [spec], settings=SETTINGS)
+            stop = asyncio.Event()
+            task = asyncio.create_task(session.run(stop))
+            thread = threading.Thread(target=etl)
+            try:
+                await _until(lambda: exchange.session_count == 1 and session.frames > 6, "the subscriptions")
+                thread.start()
+                for step in range(steps):
+                    exchange.pump(4)
+                    await asyncio.sleep(0.005)
+                    if step % 200 == 0:
+                        resident.append(_resident())
+                injector.rates = {}
+                await _recover(home, exchange, session)
+            finally:
+                stop.set()
+                report = await task
+                stop_etl.set()
+                if thread.ident is not None:
+                    await asyncio.to_thread(thread.join, 30)
+            return report, exchange
+
+    report, exchange = asyncio.run(play())
+    assert not failures, failures
+    run_shard(home, drain=True)
+    outcome = Outcome(report, injector.counts, resident=resident)
+    _judge(home, exchange, venue, outcome)
+    return outcome
+
+
+def _resident() -> int:
+    """Return the bytes of memory that are this process' own: pages of mapped queues are the kernel's to reclaim."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+async def _recover(home: Path, exchange: SimulatedExchange, session: FeedSession) -> None:
+    """Go on without faults until every book is `ok` again, as the ETL sees it."""
+    queues = [_book_queue(home, exchange, name) for name in exchange.speaker.names]
+    for _ in range(40):
+        exchange.pump(3)
+        await asyncio.sleep(0.01)
+    seen = 0
+    for _ in range(400):
+        exchange.pump(2)
+        await asyncio.sleep(0.1)
+        if not session.connections[0].is_up:
+            seen = 0
+            continue
+        seen = seen or session.records
+        if all(_is_ok(queue, seen) for queue in queues):
+            return
+    raise AssertionError("a book did not recover in 40 s: no snapshot came, or it was not taken")
+
+
+def _book_queue(home: Path, exchange: SimulatedExchange, name: str) -> Path:
+    from chronicle.core.paths import clean_queue
+    from chronicle.feed.symbology import from_venue
+
+    return home / clean_queue(from_venue(exchange.speaker.venue, name).name, "book")
+
+
+def _is_ok(path: Path, raw_index: int) -> bool:
+    """Whether the clean book at `path` has come past `raw_index` and is `ok` there."""
+    if not (path / "queue.json").exists():
+        return False
+    last = Queue.open(path).last_record()
+    if last is None or last.source_index < raw_index:
+        return False
+    word = ""
+    for _, book, trust in follow([record.copy() for record in Queue.open(path).tailer().drain()]):
+        word = status_word(book, trust)
+    return word == "ok"
+
+
+def _judge(home: Path, exchange: SimulatedExchange, venue: str, outcome: Outcome) -> None:
+    for record in queue_records(home, "raw/main.q"):
+        if record.kind == Kind.STATUS and record.fields()["code"] == StatusCode.DISCONNECTED:
+            outcome.disconnects += 1
+    for name, market in exchange.speaker.markets.items():
+        folder = str(_book_queue(home, exchange, name).relative_to(home))
+        records = queue_records(home, folder)
+        keys = _keys(records, venue)
+        for record in records:
+            _count(record, outcome)
+        for record, book, trust in follow(records):
+            outcome.final[name] = word = status_word(book, trust)
+            truth = exchange.truth.get((name, keys.get(record.index, -1)))
+            if word != "ok" or truth is None:
+                continue
+            outcome.compared += 1
+            if _best(book, market.pair) != (truth.bids, truth.asks):
+                outcome.wrong.append(f"{name} at {keys[record.index]}")
+
+
+def _keys(records: list[Record], venue: str) -> dict[int, int]:
+    """Return what names the book's state after each event with changes, by the index of the event's last record."""
+    found: dict[int, int] = {}
+    key = -1
+    for record in records:
+        if record.kind == Kind.BOOK_DELTA:
+            key = record.ts_event if venue in KEYS_ARE_TIMES else record.sequence
+        if record.is_last:
+            if key >= 0:
+                found[record.index] = key
+            key = -1
+    return found
+
+
+def _count(record: Record, outcome: Outcome) -> None:
+    if record.kind == Kind.GAP:
+        state = record.fields()["state"]
+        outcome.gaps += state == GapState.OPEN
+        outcome.recovered += state != GapState.OPEN
+    elif record.kind == Kind.BOOK_SNAPSHOT and record.fields()["origin"] == Origin.VENUE:
+        outcome.snapshots += 1
+
+
+def _best(book: Book, pair: Pair) -> tuple[bytes, bytes]:
+    """Return the best levels as the exchange packs its own."""
+    bids, asks = (
+        pack_levels(
+            (_scaled(price, book.price_exponent, pair.decimals), _scaled(size, book.size_exponent, SIZE_DECIMALS))
+            for price, size in side
+        )
+        for side in book.depth(TRUTH_LEVELS)
+    )
+    return bids, asks
+
+
+def _scaled(value: int, exponent: int, wanted: int) -> int:
+    return value * 10 ** (wanted - exponent) if wanted >= exponent else value // 10 ** (exponent - wanted)
