@@ -253,7 +253,7 @@ class ArchivedSegment:
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
             if index is not None and Kind.BOOK_DELTA in kinds:
-                columns = self._columns(position, names, kinds, index, sides, end_ts)
+                columns = self._columns(position, names, kinds, index, sides, start_ts, end_ts)
             yield Stretch(block.raw_offset, end, columns)
 
     def _columns(
@@ -263,6 +263,7 @@ class ArchivedSegment:
         kinds: Collection[int],
         index: int,
         sides: tuple[int, int],
+        start_ts: int | None,
         end_ts: int | None,
     ) -> dict[str, NDArray[Any]] | None:
         block = self.footer.blocks[position]
@@ -275,7 +276,8 @@ class ArchivedSegment:
         stored = self._stored(block)
         _compare(stored, block.stored_checksum, block, self.path, "stored")
         with _naming(self.path, block):
-            return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides, end_ts=end_ts)
+            found = EventBlock(stored, block.raw_bytes)
+            return found.columns(names, index, sides=sides, start_ts=start_ts, end_ts=end_ts)
 
     def _block(self, position: int, start: int, end: int) -> memoryview:
         """Return the bytes [start, end) of a block."""

@@ -1,7 +1,6 @@
-"""Kernels of hybrid tokens: u64 words as one byte each, low bits in a side stream, the rest as escapes.
+"""Kernels that make hybrid tokens: u64 words as one byte each, low bits in a side stream, the rest as escapes.
 
-Arithmetic is modulo 2**64 throughout, so every int64 comes back. The callers (:mod:`chronicle.storage.tokens`) check
-shapes, and before decoding that the side streams hold exactly what the tokens ask for: these loops load unchecked.
+Arithmetic is modulo 2**64 throughout, so every int64 comes back; :mod:`chronicle.storage.kernels.rows` is the way back.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 __all__ = [
     "common_divisor",
     "gap_words",
-    "needs",
     "put_tokens",
-    "rebuild",
     "residuals",
     "step_bits",
-    "take_tokens",
     "words_of",
 ]
 
@@ -87,38 +83,6 @@ def put_tokens(words: Any, k: Any, m: Any, limit: Any, tokens: Any, bits: Any, e
 
 
 @numba.njit(cache=True, nogil=True)
-def take_tokens(tokens: Any, bases: Any, widths: Any, bits: Any, escapes: Any, out: Any) -> None:
-    """Undo :func:`put_tokens`: out u64[n] (the caller's, written).
-
-    bases u64[256] and widths u8[256] say what each token stands for. `bits` must hold two words more than its bits
-    fill. No branch but the one for escapes: 2 ns a word.
-    """
-    position, escaped = np.uint64(0), np.uint64(0)
-    one, six, low, top = np.uint64(1), np.uint64(6), np.uint64(63), np.uint64(63)
-    for number in range(len(tokens)):
-        token = np.uint64(tokens[number])
-        width = np.uint64(widths[token])
-        place, shift = position >> six, position & low
-        window = (bits[place] >> shift) | ((bits[place + one] << one) << (top - shift))
-        out[number] = bases[token] + (window & ((one << width) - one))
-        position += width
-        if token == np.uint64(ESCAPE):
-            out[number] = escapes[escaped]
-            escaped += one
-
-
-@numba.njit(cache=True, nogil=True)
-def needs(tokens: Any, widths: Any) -> Any:
-    """Return (bits, escapes) that tokens u8[n] ask for; widths u8[256]. Half a ns a token."""
-    bits, escapes = np.int64(0), np.int64(0)
-    for position in range(len(tokens)):
-        token = tokens[position]
-        bits += np.int64(widths[token])
-        escapes += np.int64(token == ESCAPE)
-    return bits, escapes
-
-
-@numba.njit(cache=True, nogil=True)
 def residuals(values: Any, reference: Any, mode: Any, base: Any, out: Any) -> None:
     """Write what a mode leaves of values int64[n]: out int64[n] (the caller's). `reference` int64[n] where used."""
     before = base
@@ -136,24 +100,6 @@ def residuals(values: Any, reference: Any, mode: Any, base: Any, out: Any) -> No
     else:
         for row in range(len(values)):
             out[row] = values[row] - base
-
-
-@numba.njit(cache=True, nogil=True)
-def rebuild(words: Any, reference: Any, mode: Any, base: Any, unit: Any, out: Any) -> None:
-    """Undo :func:`residuals` and :func:`words_of`: words u64[n] to out int64[n] (the caller's, written)."""
-    before = base
-    one = np.uint64(1)
-    for row in range(len(words)):
-        word = words[row]
-        if mode == 0:
-            out[row] = np.int64(word) * unit + base
-            continue
-        step = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
-        if mode == SAME:
-            out[row] = step + reference[row] + base
-        else:
-            out[row] = before + step
-            before = reference[row] if mode == BEFORE else out[row]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -22,7 +22,7 @@ from chronicle.storage.event_encode import encode_events
 from chronicle.storage.event_layout import HEAD_BYTES, LEVELS_COLUMNS, LEVELS_REPLAYED
 from chronicle.storage.kernels import tokens as kernel
 from chronicle.storage.snapshots import Book
-from chronicle.storage.tokens import ESCAPE, Column, needs_of, tables
+from chronicle.storage.tokens import ENTRY, ESCAPE, Columns, needs_of, tables
 from tests.support.naive_events import naive_bits, naive_columns, naive_limit, naive_tokens
 from tests.support.tiers import book_events
 
@@ -92,10 +92,16 @@ def test_tokens_are_those_of_the_slow_form_and_come_back(form: tuple[int, int], 
     assert tokens.tolist() == expected
     assert escapes[:escaped].tolist() == expected_escapes
     assert (used, bits[: (used + 63) // 64].tolist()) == naive_bits(lows)
-    assert needs_of(tokens, table.widths) == tuple(kernel.needs(tokens, table.widths)) == (used, escaped)
-    column = Column(0, *form, len(words), 0, 1, tokens, bits, escapes[:escaped])
-    for words_of in (event_arrays.words, event_kernels.words):
-        assert words_of(column, len(words)).tolist() == words
+    assert needs_of(tokens, table.widths) == (used, escaped)
+    stored = bits[: (used + 63) // 64].tobytes() + escapes[:escaped].tobytes()
+    entry = ENTRY.pack(0, *form, len(words), 0, 1, len(words), used, escaped)
+    columns = Columns(entry, 1, memoryview(tokens.tobytes() + stored), len(words))
+    expected_values = given_words.view(np.int64)
+    for arrays in FORMS:
+        assert arrays.values(columns, 0, len(words), None).tolist() == expected_values.tolist()
+        for begin, end in ((0, len(words) // 2), (len(words) // 3, len(words)), (len(words), len(words))):
+            part = arrays.values(columns, 0, len(words), None, (begin, end))
+            assert part.tolist() == expected_values[begin:end].tolist()
 
 
 @given(st.lists(int64, max_size=60), st.integers(1, 10**9))
@@ -216,18 +222,26 @@ def test_a_part_of_a_block_holds_what_was_asked_for(form: object, monkeypatch: p
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_columns_up_to_a_time_are_the_beginning_of_them(form: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_between_two_times_are_those_rows_of_them(form: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "arrays", lambda: form)
     data = b"".join(bytes(event) for event, _ in book_events(200))
     found = encode_events(data, 3)
     assert found is not None
     whole = EventBlock(found[0], len(data)).columns(COLUMN_NAMES)
     times = whole["ts_recv"]
-    for end_ts in (int(times[0]), int(times[len(times) // 2]), int(times[-1]) + 1):
-        part = EventBlock(found[0], len(data)).columns(COLUMN_NAMES, end_ts=end_ts)
-        rows = len(part["ts_recv"])
-        assert rows >= np.searchsorted(times, end_ts)
-        assert all(np.array_equal(values, whole[name][:rows]) for name, values in part.items())
+    moments = [
+        None,
+        int(times[0]) - 1,
+        *(int(times[len(times) * part // 7]) for part in range(7)),
+        int(times[-1]) + 1,
+    ]
+    for start_ts in moments:
+        for end_ts in moments:
+            part = EventBlock(found[0], len(data)).columns(COLUMN_NAMES, start_ts=start_ts, end_ts=end_ts)
+            low = 0 if start_ts is None else int(np.searchsorted(times, start_ts))
+            high = len(times) if end_ts is None else max(low, int(np.searchsorted(times, end_ts)))
+            for name, values in part.items():
+                assert values.tolist() == whole[name][low:high].tolist()
 
 
 @pytest.mark.parametrize("order", ["outward", "inward", "any"])
