@@ -1,7 +1,8 @@
 """Fresh arrays for columns that leave the library.
 
-New pages cost more than filling them: the kernel zeroes each at its first touch, 2.5 ns a row of int64 where a decoding
-loop takes 1.5. Where Arrow is loaded, its memory pool keeps what answers before have released, so columns come from it.
+New pages cost more than filling them: the system zeroes each at its first touch, 2.5 ns a row of int64 where a
+decoding loop takes 1.5. Where Arrow is loaded, its memory pool keeps what earlier answers have released: columns come
+from there.
 """
 
 from __future__ import annotations

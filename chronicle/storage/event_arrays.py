@@ -52,7 +52,7 @@ def cut(
     start: int = 0,
     end: int = 0,
 ) -> Cut:
-    """Check the groups' counts (`least` rows each), and return those with start <= times < end; without times, all."""
+    """Check the groups' counts (`least` rows each); return those with start <= times < end, without times all."""
     if int(min(bids.min(), asks.min())) < 0 or int(max(bids.max(), asks.max())) > rows:
         raise ValueError("a group has an absurd number of rows")
     sizes = bids + asks

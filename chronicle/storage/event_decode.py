@@ -231,18 +231,17 @@ class EventBlock:
             return self._row_prices(of)
         if name == "size":
             return self._row_sizes(of)
-        numbers = np.arange(of.above, of.stop)
         if name == "index":
             before = np.searchsorted(self._places, np.arange(of.low, of.high), side="right")
             found = self._arrays.spread(before.astype(np.int64), bids, asks, rows)
-            return np.asarray(found + numbers + base_index)
+            return np.asarray(found + np.arange(of.above + base_index, of.stop + base_index))
         place = _PLACES[name]
         values = self._group_values(place)[groups]
         if place == Place.LINE:
             values = (values >> 32) & 0xFFFF
         found = self._arrays.spread(values, bids, asks, rows)
         if place == Place.SOURCE_INDEX and self.head.steps & STEP_SOURCE:
-            found = found + numbers
+            found = found + np.arange(of.above, of.stop)
         return np.asarray(found.astype(np.int32) if place == Place.LINE else found)
 
     def _row_prices(self, of: Cut) -> Values:

@@ -1,7 +1,7 @@
 """The decoding loops of event blocks in compiled form. :mod:`chronicle.storage.event_arrays` has the plain one.
 
-Rows come straight from the block's streams. The loops stay inside the block whatever it says; what its tokens asked for
-is compared with what it holds as soon as a column was read to its end.
+Rows come straight from the block's streams. The loops stay inside the block whatever it says; what its tokens asked
+for is compared with what it holds as soon as a column was read to its end.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def cut(
     start: int = 0,
     end: int = 0,
 ) -> Cut:
-    """Check the groups' counts (`least` rows each), and return those with start <= times < end; without times, all."""
+    """Check the groups' counts (`least` rows each); return those with start <= times < end, without times all."""
     parts = len(edges) + 1
     found = np.empty(4 + 2 * parts, dtype=np.int64)
     known = _NO_VALUES if times is None else times

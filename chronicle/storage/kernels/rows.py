@@ -3,8 +3,8 @@
 They check as they go: no load leaves the block whatever its tokens ask for, and what was asked for is told to the
 caller, who compares it with what the block says. ``docs/format/archive.md`` (Event blocks) is the source.
 
-Common arguments: data u8[n] is the block's streams with 8 bytes behind them; bases u64[256] and widths u8[256] say what
-each token stands for (widths of 56 at most, so that one load of 8 bytes has all bits of a word).
+Common arguments: data u8[n] is the block's streams with 8 bytes behind them; bases u64[256] and widths u8[256] say
+what each token stands for (widths of 56 at most, so that one load of 8 bytes has all bits of a word).
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def take_values(
 ) -> Any:
     """Decode a column's values behind the first `skipped`: out int64[m] (the caller's, written).
 
-    tokens u8[n]; bit and escape are where its bits (in bits) and escapes (in bytes) begin in `data`. reference int64[m]
-    where the mode has one; a mode that counts from the row before needs skipped = 0. Returns (bits, escapes) that the
-    tokens so far asked for. 1.5 ns a value.
+    tokens u8[n]; bit and escape are where its bits (in bits) and escapes (in bytes) begin in `data`. reference
+    int64[m] where the mode has one; a mode that counts from the row before needs skipped = 0. Returns (bits, escapes)
+    that the tokens so far asked for. 1.5 ns a value.
     """
     one, three, low, eight = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8)
     last = np.uint64(len(data) - 8)

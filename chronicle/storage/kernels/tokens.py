@@ -1,6 +1,6 @@
 """Kernels that make hybrid tokens: u64 words as one byte each, low bits in a side stream, the rest as escapes.
 
-Arithmetic is modulo 2**64 throughout, so every int64 comes back; :mod:`chronicle.storage.kernels.rows` is the way back.
+Arithmetic is modulo 2**64 throughout, so that every int64 comes back by :mod:`chronicle.storage.kernels.rows`.
 """
 
 from __future__ import annotations
