@@ -137,9 +137,9 @@ def _edges(edges: tuple[int, ...]) -> Values:
 
 @cache
 def _stacked(forms: tuple[tuple[int, int], ...]) -> tuple[Any, Any]:
-    """Return the tables of several columns: bases u64[c, 256], widths u8[c, 256]."""
+    """Return the tables of several columns, one after the other."""
     found = [tables(*form) for form in forms]
-    return np.stack([form.bases for form in found]), np.stack([form.widths for form in found])
+    return np.concatenate([form.bases for form in found]), np.concatenate([form.widths for form in found])
 
 
 def spread(found: Values, bids: Values, asks: Values, rows: int) -> Values:

@@ -89,14 +89,16 @@ def take_values(
     bits, escapes = skip_tokens(tokens, 0, skipped, widths)
     first, begin = np.uint64(bit), np.uint64(escape)
     before = base
+    place = np.uint64(skipped)
     for row in range(len(out)):
-        token = tokens[skipped + row]
+        token = np.uint64(tokens[place])
+        place += one
         width = np.uint64(widths[token])
         at = first + bits
         window = load(data, min(at >> three, last)) >> (at & low)
         word = bases[token] + (window & ((one << width) - one))
         bits += width
-        if token == ESCAPE:
+        if token == np.uint64(ESCAPE):
             word = load(data, min(begin + eight * escapes, last))
             escapes += one
         if mode == 0:
@@ -183,18 +185,18 @@ def price_rows(
 
     tokens u8[n]: those of all price columns, firsts first. state u64[3, 1 + c] (the caller's, written): where each
     column's tokens begin (tokens), its bits (bits of `data`), its escapes (bytes of `data`); afterwards, where they
-    were read up to. bases u64[1 + c, 256] and widths u8[1 + c, 256]. skips int64[1 + c]: how many values of each
+    were read up to. bases u64[(1 + c) * 256] and widths u8 as many. skips int64[1 + c]: how many values of each
     column belong to groups before the first. Counts were checked by :func:`cut_groups`. forms int64[2] of bids and
     asks. Gaps are words of gap - 1, zigzag where the side's form is SIGNED. 3 ns a row.
     """
     one, three, low, eight = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8)
     last = np.uint64(len(data) - 8)
     for part in range(len(edges)):
-        bits, escapes = skip_tokens(tokens, np.int64(state[0, 1 + part]), skips[1 + part], widths[1 + part])
+        bits, escapes = skip_tokens(tokens, np.int64(state[0, 1 + part]), skips[1 + part], widths[256 * (1 + part) :])
         state[0, 1 + part] += np.uint64(skips[1 + part])
         state[1, 1 + part] += bits
         state[2, 1 + part] += eight * escapes
-    row = np.int64(0)
+    row = np.uint64(0)
     bid_first, ask_first = base, base
     place, bit, escape = state[0, 0], state[1, 0], state[2, 0]
     for group in range(groups[1]):
@@ -202,13 +204,13 @@ def price_rows(
             rows = bids[group] if half == 0 else asks[group]
             if rows == 0:
                 continue
-            token = tokens[place]
+            token = np.uint64(tokens[place])
             place += one
-            width = np.uint64(widths[0, token])
+            width = np.uint64(widths[token])
             window = load(data, min(bit >> three, last)) >> (bit & low)
-            word = bases[0, token] + (window & ((one << width) - one))
+            word = bases[token] + (window & ((one << width) - one))
             bit += width
-            if token == ESCAPE:
+            if token == np.uint64(ESCAPE):
                 word = load(data, min(escape, last))
                 escape += eight
             step = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
@@ -222,7 +224,8 @@ def price_rows(
                 continue
             form = forms[half]
             scale = -unit if form & DESCENDING else unit
-            at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
+            sign = one if form & SIGNED else np.uint64(0)
+            at, stride = (row + np.uint64(rows) - one, ~np.uint64(0)) if form & REVERSED else (row, one)
             out[at] = price
             left = rows - 1
             for part in range(len(edges) - 1, -1, -1):
@@ -230,25 +233,23 @@ def price_rows(
                 if count <= 0:
                     continue
                 left = edges[part]
-                column = part + 1
-                begin, gap_bit, gap_escape = np.int64(state[0, column]), state[1, column], state[2, column]
-                for number in range(begin, begin + count):
-                    token = tokens[number]
-                    width = np.uint64(widths[column, token])
+                table = np.uint64(256 * (part + 1))
+                gap_place, gap_bit, gap_escape = state[0, part + 1], state[1, part + 1], state[2, part + 1]
+                for _ in range(count):
+                    token = np.uint64(tokens[gap_place])
+                    gap_place += one
+                    width = np.uint64(widths[table + token])
                     window = load(data, min(gap_bit >> three, last)) >> (gap_bit & low)
-                    word = bases[column, token] + (window & ((one << width) - one))
+                    word = bases[table + token] + (window & ((one << width) - one))
                     gap_bit += width
-                    if token == ESCAPE:
+                    if token == np.uint64(ESCAPE):
                         word = load(data, min(gap_escape, last))
                         gap_escape += eight
-                    gap = np.int64(word)
-                    if form & SIGNED:
-                        gap = np.int64(word >> one) ^ -np.int64(word & one)
-                    price += (gap + 1) * scale
+                    price += ((np.int64(word >> sign) ^ -np.int64(word & sign)) + 1) * scale
                     at += stride
                     out[at] = price
-                state[0, column], state[1, column], state[2, column] = np.uint64(begin + count), gap_bit, gap_escape
-            row += rows
+                state[0, part + 1], state[1, part + 1], state[2, part + 1] = gap_place, gap_bit, gap_escape
+            row += np.uint64(rows)
     state[0, 0], state[1, 0], state[2, 0] = place, bit, escape
 
 
