@@ -45,6 +45,15 @@ class SeekTable:
     def __len__(self) -> int:
         return len(self.offset)
 
+    def follow(self, view: SegmentView) -> None:
+        """Take over what `view` has more."""
+        if len(self) or not isinstance(view, ArchivedSegment):
+            self.extend(view.seek_points())
+            return
+        index, offset, ts, kinds = view.seek_columns()
+        self.index, self.offset, self.ts = list(index), list(offset), list(ts)
+        self.snapshots = [position for position, kind in enumerate(kinds) if kind == Kind.BOOK_SNAPSHOT]
+
     def extend(self, points: Sequence[SeekPoint]) -> None:
         """Take over the points that were added since the last look."""
         for position in range(len(self), len(points)):
@@ -110,7 +119,7 @@ class Segment:
         """Return the seek index as of now."""
         with self._lock:
             if not len(self._seek) or self.info.state is not SegmentState.SEALED:
-                self._seek.extend(self._again(lambda view: view.seek_points()))
+                self._again(self._seek.follow)
             return self._seek
 
     def read(self, start: int, end: int, cost: Cost) -> memoryview:

@@ -7,9 +7,9 @@ matches that of the raw bytes too.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -105,6 +105,7 @@ class ArchivedSegment:
         self._cache: OrderedDict[int, tuple[int, bytes | memoryview]] = OrderedDict()
         self._kinds: dict[int, frozenset[int]] = {}
         self._seek: list[SeekPoint] | None = None
+        self._seek_columns: tuple[Sequence[int], ...] | None = None
         self._header: SegmentHeader | None = None
 
     def __enter__(self) -> ArchivedSegment:
@@ -147,10 +148,17 @@ class ArchivedSegment:
     def seek_points(self) -> list[SeekPoint]:
         """Return the sparse seek index."""
         if self._seek is None:
+            self._seek = [SeekPoint(*values) for values in zip(*self.seek_columns(), strict=True)]
+        return self._seek
+
+    def seek_columns(self) -> tuple[Sequence[int], ...]:
+        """Return the seek index as four columns: index, offset, ts_recv, kind. An object a point would cost more."""
+        if self._seek_columns is None:
             start = self.footer.footer_offset
             entries = self.view(start, start + self.header.seek_count * layout.SEEK_ENTRY_BYTES)
-            self._seek = [SeekPoint(*values) for values in layout.SEEK_ENTRY.iter_unpack(entries)]
-        return self._seek
+            words = entries.cast("q").tolist()
+            self._seek_columns = words[0::4], words[1::4], words[2::4], words[3::4]
+        return self._seek_columns
 
     def data_end(self) -> int:
         """Return the offset after the last record, the ROLL included."""
@@ -236,7 +244,7 @@ class ArchivedSegment:
         CorruptionError
             When a block is not what was stored.
         """
-        points = {point.offset: point for point in self.seek_points()}
+        indexes, offsets, times, _ = self.seek_columns()
         records = [
             position
             for position, block in enumerate(self.footer.blocks)
@@ -244,12 +252,14 @@ class ArchivedSegment:
         ]
         for position in records:
             block = self.footer.blocks[position]
-            point, following = points.get(block.raw_offset), points.get(block.raw_offset + block.raw_bytes)
-            if point is not None and end_ts is not None and point.ts_recv >= end_ts:
+            point, following = (
+                _at(offsets, place) for place in (block.raw_offset, block.raw_offset + block.raw_bytes)
+            )
+            if point is not None and end_ts is not None and times[point] >= end_ts:
                 return
-            if following is not None and start_ts is not None and following.ts_recv < start_ts:
+            if following is not None and start_ts is not None and times[following] < start_ts:
                 continue
-            index = self.footer.base_index if position == records[0] else None if point is None else point.index
+            index = self.footer.base_index if position == records[0] else None if point is None else indexes[point]
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
             if index is not None and Kind.BOOK_DELTA in kinds:
@@ -326,6 +336,12 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
+
+
+def _at(offsets: Sequence[int], offset: int) -> int | None:
+    """Return the place of `offset` in ascending offsets, None where it is not there."""
+    place = bisect_left(offsets, offset)
+    return place if place < len(offsets) and offsets[place] == offset else None
 
 
 def decode_stored(

@@ -56,7 +56,7 @@ from chronicle.storage.event_layout import (
     stepped,
 )
 from chronicle.storage.snapshots import Book, Replay, Stored, stored
-from chronicle.storage.tokens import ENTRY, PLAIN, SAME, Columns, Values
+from chronicle.storage.tokens import ENTRY, PLAIN, SAME, Columns, Values, decompressor
 
 __all__ = ["EventBlock", "Head"]
 
@@ -158,7 +158,7 @@ class EventBlock:
             packed = data[HEAD_BYTES:beside]
             if zstandard.frame_content_size(packed) != size:
                 raise ValueError("the descriptor has another length than the head says")
-            descriptor = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
+            descriptor = decompressor().decompress(packed, max_output_size=size)
             self._forms = list(descriptor[ENTRY.size * head.columns :])
             self._beside = data[beside:start]
             rows_max = max(head.rows, head.levels, head.others)
@@ -370,7 +370,7 @@ class EventBlock:
         elif method == BESIDE_ZSTD:
             if zstandard.frame_content_size(raw) != raw_bytes:
                 raise ValueError("the other records have another length than they say")
-            raw = zstandard.ZstdDecompressor().decompress(raw, max_output_size=raw_bytes)
+            raw = decompressor().decompress(raw, max_output_size=raw_bytes)
         elif method != BESIDE_STORED or len(raw) != raw_bytes:
             raise ValueError("the other records are stored in no known way")
         offsets = record_offsets(raw)

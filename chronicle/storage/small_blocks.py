@@ -18,7 +18,7 @@ from chronicle.storage import engine
 from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
 from chronicle.storage.event_layout import LEVEL_EDGES, LEVEL_FORMS, SIGNED, Price
 from chronicle.storage.snapshots import Book, Stored, stored
-from chronicle.storage.tokens import ENTRY, PLAIN, Columns
+from chronicle.storage.tokens import ENTRY, PLAIN, Columns, decompressor
 
 __all__ = ["book_in", "decode_prologue", "decode_seek", "encode_prologue", "encode_seek"]
 
@@ -202,4 +202,4 @@ def _unzstd(data: Any, bytes_max: int) -> bytes:
     size = zstandard.frame_content_size(data)
     if not 0 <= size <= bytes_max:
         raise ValueError("a frame has an absurd length")
-    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=max(1, size)))
+    return bytes(decompressor().decompress(data, max_output_size=max(1, size)))

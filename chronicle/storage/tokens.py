@@ -16,7 +16,18 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-__all__ = ["ENTRY", "Column", "Columns", "Stream", "Tables", "Words", "needs_of", "tables", "words_to_values"]
+__all__ = [
+    "ENTRY",
+    "Column",
+    "Columns",
+    "Stream",
+    "Tables",
+    "Words",
+    "decompressor",
+    "needs_of",
+    "tables",
+    "words_to_values",
+]
 
 Values = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -249,7 +260,7 @@ class Columns:
         if token_bytes != count:
             if zstandard.frame_content_size(packed) != count:
                 raise ValueError("a stream has another length than its entry says")
-            packed = _decompressor().decompress(packed, max_output_size=count)
+            packed = decompressor().decompress(packed, max_output_size=count)
         tokens = np.frombuffer(packed, dtype=np.uint8)
         if len(tokens) != count:
             raise ValueError(f"column {number} has another length than its entry says")
@@ -259,7 +270,7 @@ class Columns:
 _local = threading.local()
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
+def decompressor() -> zstandard.ZstdDecompressor:
     """Return this thread's decompressor: to make one costs as much as a small stream."""
     known: zstandard.ZstdDecompressor | None = getattr(_local, "zstd", None)
     if known is None:
