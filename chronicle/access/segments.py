@@ -157,6 +157,8 @@ class Segment:
             return known.found
 
     def _define_at_snapshots(self, known: Definitions) -> None:
+        if known.found and self._again(_defines_nothing):
+            return  # an archive's block table says so: not even its seek index is needed
         table = self.seek()
         positions = [0, *table.snapshots] if len(table) and table.snapshots[:1] != [0] else table.snapshots
         for position in positions[known.looked :]:
@@ -356,6 +358,11 @@ def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
     """Return what the view says where it is a :class:`chronicle.core.source.KindLookup`, else True."""
     look = getattr(view, "may_hold", None)  # isinstance of a protocol would cost more than the look
     return look is None or bool(look(kind, offset))
+
+
+def _defines_nothing(view: SegmentView) -> bool:
+    """Return whether a sealed segment is known to have no definition but the prologue's."""
+    return isinstance(view, ArchivedSegment) and not view.may_hold_anywhere(Kind.INSTRUMENT)
 
 
 def instrument_offsets(data: memoryview) -> list[int]:

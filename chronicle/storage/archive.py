@@ -202,6 +202,17 @@ class ArchivedSegment:
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
+    def may_hold_anywhere(self, kind: int) -> bool:
+        """Return whether some block holds a record of `kind`, as far as the block table tells (True: unknown)."""
+        bit = HOLDS_OF_KIND.get(kind, Holds.OTHERS)
+        return any(not block.holds & Holds.KNOWN or block.holds & bit for _, block in self._record_blocks())
+
+    def _record_blocks(self) -> Iterator[tuple[int, Block]]:
+        """Yield (position, block) of the blocks of records."""
+        for position, block in enumerate(self.footer.blocks):
+            if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
+                yield position, block
+
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
         position = bisect_right(self._starts, offset) - 1
@@ -244,14 +255,9 @@ class ArchivedSegment:
         CorruptionError
             When a block is not what was stored.
         """
-        indexes, offsets, times, _ = self.seek_columns()
-        records = [
-            position
-            for position, block in enumerate(self.footer.blocks)
-            if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset
-        ]
-        for position in records:
-            block = self.footer.blocks[position]
+        indexed = start_ts is not None or end_ts is not None or "index" in names
+        indexes, offsets, times, _ = self.seek_columns() if indexed else ((), (), (), ())
+        for position, block in self._record_blocks():
             point, following = (
                 _at(offsets, place) for place in (block.raw_offset, block.raw_offset + block.raw_bytes)
             )
@@ -259,7 +265,9 @@ class ArchivedSegment:
                 return
             if following is not None and start_ts is not None and times[following] < start_ts:
                 continue
-            index = self.footer.base_index if position == records[0] else None if point is None else indexes[point]
+            index = 0 if not indexed else None if point is None else indexes[point]
+            if block.raw_offset == self.footer.data_offset:
+                index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
             if index is not None and Kind.BOOK_DELTA in kinds:
