@@ -157,7 +157,8 @@ class Segment:
             return known.found
 
     def _define_at_snapshots(self, known: Definitions) -> None:
-        if known.found and self._again(_defines_nothing):
+        nothing_more: bool = self._again(_defines_nothing)
+        if known.found and nothing_more:
             return  # an archive's block table says so: not even its seek index is needed
         table = self.seek()
         positions = [0, *table.snapshots] if len(table) and table.snapshots[:1] != [0] else table.snapshots

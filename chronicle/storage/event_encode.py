@@ -321,7 +321,7 @@ def _packed(mode: int, form: tuple[int, int], base: int, unit: int, words: Any) 
     used, escaped = tokenizer.put_tokens(words, *form, table.limit, tokens, bits, escapes)
     if not tokens.any():
         return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
-    packed: Any = _compressor().compress(tokens)
+    packed: Any = _compressor().compress(tokens.data)
     if len(packed) >= len(tokens):
         packed = tokens.tobytes()
     entry = ENTRY.pack(mode, *form, len(words), base, unit, len(packed), used, escaped)

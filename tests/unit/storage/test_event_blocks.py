@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -15,13 +16,14 @@ from hypothesis import strategies as st
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import BOOK_DELTA_BODY, CHECK_BODY, INT64_MAX, INT64_MIN, Kind, Origin, Side
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
-from chronicle.storage import engine, event_arrays, event_kernels
+from chronicle.storage import engine, event_arrays, event_kernels, tokens
 from chronicle.storage.archive import COLUMN_NAMES
 from chronicle.storage.event_decode import EventBlock, Head
 from chronicle.storage.event_encode import encode_events
 from chronicle.storage.event_layout import HEAD_BYTES, LEVELS_COLUMNS, LEVELS_REPLAYED
 from chronicle.storage.kernels import tokens as kernel
-from chronicle.storage.snapshots import Book
+from chronicle.storage.kernels.levels import is_proper
+from chronicle.storage.snapshots import PRICE_MAX, Book, is_proper_side
 from chronicle.storage.tokens import ENTRY, ESCAPE, Columns, needs_of, tables
 from tests.support.naive_events import naive_bits, naive_columns, naive_limit, naive_tokens
 from tests.support.tiers import book_events
@@ -325,6 +327,66 @@ def test_no_flipped_bit_crashes_or_makes_more_than_was_asked_for(form: object) -
                 assert len(decoded(bytes(changed), size, form)) == size
             except CorruptionError:
                 continue
+
+
+def outcome(block: bytes, size: int, form: object, **limits: int) -> dict[str, list[int]] | None:
+    """Return the columns of a block by one form of decoding, None where it refuses the block."""
+    before = engine.arrays
+    engine.arrays = lambda: form  # type: ignore[assignment]
+    try:
+        found = EventBlock(block, size).columns(COLUMN_NAMES, **limits)
+    except CorruptionError:
+        return None
+    finally:
+        engine.arrays = before
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def test_both_forms_say_the_same_of_every_damaged_block() -> None:
+    block, size = small_block()
+    whole = outcome(block, size, event_arrays)
+    assert whole is not None
+    third, half = (whole["ts_recv"][len(whole["ts_recv"]) // part] for part in (3, 2))
+    refused = 0
+    for position in range(0, len(block), 2):
+        changed = bytearray(block)
+        changed[position] ^= 1 << position % 8
+        plain, compiled = (outcome(bytes(changed), size, form) for form in FORMS)
+        assert plain == compiled
+        refused += plain is None
+        # Of a part each form checks what it reads: one may refuse what the other does not look at.
+        limits = {"start_ts": third, "end_ts": half} if position % 4 else {"end_ts": half}
+        parts = [outcome(bytes(changed), size, form, **limits) for form in FORMS]
+        assert None in parts or parts[0] == parts[1]
+    assert refused
+
+
+def test_tokens_too_wide_for_one_load_are_decoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, size = small_block()
+    expected = outcome(block, size, event_kernels)
+    monkeypatch.setattr(tokens, "NARROW_BITS", 0)
+    assert outcome(block, size, event_kernels) == expected
+    assert decoded(block, size, event_kernels) == decoded(block, size, event_arrays)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.one_of(st.integers(-4, 12), int64), st.integers(0, 3)), max_size=8),
+    st.integers(0, 8),
+    st.booleans(),
+)
+def test_both_forms_agree_which_books_are_proper(drawn: list[tuple[int, int]], bids: int, ordered: bool) -> None:
+    bids = min(bids, len(drawn))
+    if ordered:
+        drawn = sorted(drawn[:bids], reverse=True) + sorted(drawn[bids:])
+    levels = np.array(drawn, dtype=np.int64).reshape(-1, 2)
+    expected = all(-PRICE_MAX <= price <= PRICE_MAX and size != 0 for price, size in drawn) and all(
+        sign * (after[0] - before[0]) > 0
+        for sign, side in ((-1, drawn[:bids]), (1, drawn[bids:]))
+        for before, after in itertools.pairwise(side)
+    )
+    assert bool(is_proper(levels, bids, PRICE_MAX)) == expected
+    assert (is_proper_side(levels[:bids], -1) and is_proper_side(levels[bids:], 1)) == expected
 
 
 @pytest.mark.parametrize("form", FORMS)
