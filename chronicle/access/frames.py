@@ -11,6 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, Literal
 
@@ -215,13 +216,14 @@ class Columnar(ABC):
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
             return arrow.FixedSizeListArray.from_arrays(inner, column.width)
         if column.role == "time":
-            return _over(arrow, arrow.timestamp("ns", tz="UTC"), values)
+            return _over(arrow, _time_type(), values)
         if column.role == "word":
             codes = fresh_array(len(values), np.int32)
             codes[:] = values
             codes = _over(arrow, arrow.int32(), codes)
-            words = arrow.array(list(column.words), type=arrow.string())
-            return arrow.DictionaryArray.from_arrays(codes, words, safe=False)  # the codes are ours
+            return arrow.DictionaryArray.from_arrays(
+                codes, _dictionary(column.words), safe=False
+            )  # the codes are ours
         if column.role in WIDE:
             exponent = self._exponent(column)
             if self.decimals == "float":
@@ -241,6 +243,18 @@ class Columnar(ABC):
         if self.decimals == "int":
             return arrow.array(values, mask=missing)
         return decimal_array(arrow, values, missing, exponent)
+
+
+@cache
+def _time_type() -> Any:
+    return library("pyarrow").timestamp("ns", tz="UTC")
+
+
+@lru_cache(maxsize=64)
+def _dictionary(words: tuple[str, ...]) -> Any:
+    """Return words as an Arrow array: every batch of an answer shares one."""
+    arrow = library("pyarrow")
+    return arrow.array(list(words), type=arrow.string())
 
 
 def divided(values: NDArray[np.int64], exponent: int) -> tuple[NDArray[np.float64], int]:
