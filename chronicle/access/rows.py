@@ -247,7 +247,6 @@ def lane_rows(
     kinds: frozenset[int],
     exponents: tuple[int, int],
     cost: Cost,
-    threads: int = 1,
 ) -> Iterator[Chunk]:
     """Yield the rows of `lane` with start <= ts_recv < end as chunks of `fields` (plus ``ts_recv``, ``flags``).
 
@@ -262,7 +261,7 @@ def lane_rows(
         if end is not None and info.ts_first >= end:
             return
         segment = shelf.open(info, cost)
-        stretches = _stretches(segment, start, end, fields, kinds, threads)
+        stretches = _stretches(segment, start, end, fields, kinds)
         if stretches is None:
             offset, index, stop = segment.span(start, end)
             spans: Iterator[tuple[int, int, int] | Chunk] = iter([(offset, index, stop)])
@@ -286,19 +285,13 @@ _COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}
 
 
 def _stretches(
-    segment: Segment,
-    start: int | None,
-    end: int | None,
-    fields: tuple[str, ...],
-    kinds: frozenset[int],
-    threads: int,
+    segment: Segment, start: int | None, end: int | None, fields: tuple[str, ...], kinds: frozenset[int]
 ) -> Iterator[Stretch] | None:
     """Return the blocks of an archived segment, where they can give all `fields`."""
     if not set(fields) <= _COLUMN_FIELDS:
         return None
     names = [name for name in fields if name in COLUMN_NAMES]
-    sides = SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")
-    return segment.stretches(start, end, names, kinds, sides, threads)
+    return segment.stretches(start, end, names, kinds, (SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")))
 
 
 def _spans(

@@ -112,10 +112,7 @@ class Scan(Columnar):
         lanes: Sequence[int] | None,
         decimals: Decimals,
         exponents: tuple[int, int] | None = None,
-        threads: int = 1,
     ) -> None:
-        if threads < 1:
-            raise ConfigError("a scan needs a thread", expected=">= 1", found=threads)
         names = tuple(columns) if columns is not None else columns_of(channel)
         known = {column.name: column for column in (*_CHANNELS[channel], *_ON_REQUEST.get(channel, ()))}
         unknown = [name for name in names if name not in known]
@@ -135,7 +132,6 @@ class Scan(Columnar):
         )
         """Symbols whose book is made of orders: these are their rows, unless others were asked for."""
         self.cost = Cost()
-        self._threads = threads
         self._shelf, self._lanes = shelf, None if lanes is None else frozenset(lanes)
         found = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols] if not exponents else []
         self.price_exponent, self.size_exponent = exponents or (
@@ -168,7 +164,6 @@ class Scan(Columnar):
                 kinds=self._kinds_of(self.symbols[number]),
                 exponents=(self.price_exponent, self.size_exponent),
                 cost=self.cost,
-                threads=self._threads,
             )
             streams.append(_named(rows, number) if "symbol" in wanted else rows)
         if streams:

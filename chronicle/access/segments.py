@@ -230,12 +230,11 @@ class Segment:
         names: Collection[str],
         kinds: Collection[int],
         sides: tuple[int, int],
-        threads: int = 1,
     ) -> Iterator[Stretch] | None:
         """Return the blocks of an archived segment as columns, or None where records must be read."""
         if not isinstance(self._view, ArchivedSegment):
             return None
-        return self._stretches(start, end, names, kinds, sides, threads)
+        return self._stretches(start, end, names, kinds, sides)
 
     def _stretches(
         self,
@@ -244,14 +243,13 @@ class Segment:
         names: Collection[str],
         kinds: Collection[int],
         sides: tuple[int, int],
-        threads: int,
     ) -> Iterator[Stretch]:
         """Yield the stretches; where the view was closed or its place is gone meanwhile, the rest as records."""
         done = 0
         view = self._view
         try:
             if isinstance(view, ArchivedSegment):
-                for stretch in view.stretches(start, end, names, kinds, sides=sides, threads=threads):
+                for stretch in view.stretches(start, end, names, kinds, sides=sides):
                     yield stretch
                     done = stretch.end
                 return

@@ -308,7 +308,6 @@ class Store:
         kinds: Sequence[str] | None = None,
         lanes: Sequence[int] | None = None,
         decimals: Decimals = "float",
-        threads: int = 1,
     ) -> Scan:
         """Return the records of `symbols` with ts_recv in [start, end), as columns in order of time.
 
@@ -327,8 +326,6 @@ class Store:
             Default every lane but redundant lines (1000 and up).
         decimals : "float", "int" or "decimal"
             How prices and sizes leave.
-        threads : int
-            How many blocks of an archived book are decoded at a time. One block more is in memory for each.
         """
         from chronicle.access.frames import check_decimals
         from chronicle.access.scan import Scan, columns_of
@@ -349,7 +346,6 @@ class Store:
             kinds=kinds,
             lanes=lanes,
             decimals=decimals,
-            threads=threads,
         )
 
     def partitions(

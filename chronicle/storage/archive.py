@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
@@ -206,12 +205,13 @@ class ArchivedSegment:
     def may_hold_anywhere(self, kind: int) -> bool:
         """Return whether some block holds a record of `kind`, as far as the block table tells (True: unknown)."""
         bit = HOLDS_OF_KIND.get(kind, Holds.OTHERS)
-        return any(not block.holds & Holds.KNOWN or block.holds & bit for block in self._record_blocks())
+        return any(not block.holds & Holds.KNOWN or block.holds & bit for _, block in self._record_blocks())
 
-    def _record_blocks(self) -> list[Block]:
-        """Return the blocks of records."""
-        footer = self.footer
-        return [block for block in footer.blocks if footer.data_offset <= block.raw_offset < footer.footer_offset]
+    def _record_blocks(self) -> Iterator[tuple[int, Block]]:
+        """Yield (position, block) of the blocks of records."""
+        for position, block in enumerate(self.footer.blocks):
+            if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
+                yield position, block
 
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
@@ -237,7 +237,6 @@ class ArchivedSegment:
         kinds: Collection[int],
         *,
         sides: tuple[int, int],
-        threads: int = 1,
     ) -> Iterator[Stretch]:
         """Yield the blocks that may hold records with start_ts <= ts_recv < end_ts, as columns where that is all.
 
@@ -250,29 +249,15 @@ class ArchivedSegment:
             of them and its instrument is not redefined in it; no record of it is built then.
         sides : (int, int)
             What ``side`` says of bids and of asks.
-        threads : int
-            How many blocks are decoded at a time, ahead of what was taken; they are read in the caller's thread.
 
         Raises
         ------
         CorruptionError
             When a block is not what was stored.
         """
-        from chronicle.storage.ahead import in_order
-
-        return in_order(self._stretches(start_ts, end_ts, names, kinds, sides), threads)
-
-    def _stretches(
-        self,
-        start_ts: int | None,
-        end_ts: int | None,
-        names: Collection[str],
-        kinds: Collection[int],
-        sides: tuple[int, int],
-    ) -> Iterator[Callable[[], Stretch]]:
         indexed = start_ts is not None or end_ts is not None or "index" in names
         indexes, offsets, times, _ = self.seek_columns() if indexed else ((), (), (), ())
-        for block in self._record_blocks():
+        for position, block in self._record_blocks():
             point, following = (
                 _at(offsets, place) for place in (block.raw_offset, block.raw_offset + block.raw_bytes)
             )
@@ -284,22 +269,33 @@ class ArchivedSegment:
             if block.raw_offset == self.footer.data_offset:
                 index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
-            if index is None or Kind.BOOK_DELTA not in kinds or not _is_columnar(block, kinds):
-                yield partial(Stretch, block.raw_offset, end, None)
-                continue
-            self.blocks_decoded += 1
-            stored, options = self._stored(block), {"sides": sides, "start_ts": start_ts, "end_ts": end_ts}
-            yield partial(self._decoded_stretch, block, end, stored, names, index, options)
+            columns = None
+            if index is not None and Kind.BOOK_DELTA in kinds:
+                columns = self._columns(position, names, kinds, index, sides, start_ts, end_ts)
+            yield Stretch(block.raw_offset, end, columns)
 
-    def _decoded_stretch(
-        self, block: Block, end: int, stored: bytes, names: Collection[str], index: int, options: dict[str, Any]
-    ) -> Stretch:
+    def _columns(
+        self,
+        position: int,
+        names: Collection[str],
+        kinds: Collection[int],
+        index: int,
+        sides: tuple[int, int],
+        start_ts: int | None,
+        end_ts: int | None,
+    ) -> dict[str, NDArray[Any]] | None:
+        block = self.footer.blocks[position]
+        redefined = block.method != Method.EVENTS or block.holds & Holds.INSTRUMENTS or not block.holds
+        if redefined or (Kind.BOOK_SNAPSHOT in kinds and block.holds & Holds.VENUE_SNAPSHOTS):
+            return None
         from chronicle.storage.event_decode import EventBlock
 
+        self.blocks_decoded += 1
+        stored = self._stored(block)
         _compare(stored, block.stored_checksum, block, self.path, "stored")
         with _naming(self.path, block):
-            columns = EventBlock(stored, block.raw_bytes).columns(names, index, **options)
-        return Stretch(block.raw_offset, end, columns)
+            found = EventBlock(stored, block.raw_bytes)
+            return found.columns(names, index, sides=sides, start_ts=start_ts, end_ts=end_ts)
 
     def _block(self, position: int, start: int, end: int) -> memoryview:
         """Return the bytes [start, end) of a block."""
@@ -348,12 +344,6 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
-
-
-def _is_columnar(block: Block, kinds: Collection[int]) -> bool:
-    """Return whether the deltas of an event block are all there is of `kinds`, with no new definition between."""
-    redefined = block.method != Method.EVENTS or block.holds & Holds.INSTRUMENTS or not block.holds
-    return not redefined and not (Kind.BOOK_SNAPSHOT in kinds and block.holds & Holds.VENUE_SNAPSHOTS)
 
 
 def _at(offsets: Sequence[int], offset: int) -> int | None:

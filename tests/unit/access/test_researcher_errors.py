@@ -83,8 +83,6 @@ def test_a_naive_time_means_utc_and_an_empty_range_holds_nothing(home: Path) -> 
         assert store.book(SYMBOL, at=naive).at == store.book(SYMBOL, at=aware).at
         assert len(store.scan(SYMBOL, start=START, end=START).to_numpy()["ts_recv"]) == 0
         assert len(store.scan(SYMBOL, start=START + 10**9).to_numpy()["ts_recv"]) == 0
-        with pytest.raises(ConfigError, match="a scan needs a thread"):
-            store.scan(SYMBOL, threads=0)
 
 
 def test_the_command_line_says_what_is_covered_where_nothing_is(home: Path, capsys) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ from chronicle.core.errors import (
     VersionError,
 )
 from chronicle.core.layout import Kind
-from chronicle.storage.ahead import in_order
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import BLOCK, FOOTER, HEADER, TRAILER, ArchiveFooter, pack_trailer
 from chronicle.storage.encode import EncodeOptions, encode_segment
@@ -246,72 +243,3 @@ def test_stretches_go_on_as_records_where_the_view_was_closed(tmp_path: Path) ->
     assert found[0].offset == segment.data_offset
     assert found[-1].end == whole
     shelf.close()
-
-
-NAMES = ("ts_recv", "side", "price", "size", "index")
-KINDS = {int(Kind.BOOK_DELTA)}
-
-
-def test_threads_change_nothing_but_the_time(tmp_path: Path) -> None:
-    book_home(tmp_path, 1, per_segment=3000)
-    with first_sealed(tmp_path) as local:
-        store, name = archived(tmp_path, local, block_bytes=32768)
-    with ArchivedSegment(store, name) as segment:
-        times = segment.seek_columns()[2]
-        for start, end in ((None, None), (times[len(times) // 4], times[len(times) // 2])):
-            alone, *others = (
-                list(segment.stretches(start, end, NAMES, KINDS, sides=(1, 2), threads=threads))
-                for threads in (1, 2, 5)
-            )
-            assert len(alone) > 2
-            assert sum(stretch.columns is not None for stretch in alone) > 1
-            for other in others:
-                assert [(one.offset, one.end) for one in other] == [(one.offset, one.end) for one in alone]
-                for one, same in zip(other, alone, strict=True):
-                    assert (one.columns is None) == (same.columns is None)
-                    for column, values in (one.columns or {}).items():
-                        assert values.tolist() == (same.columns or {})[column].tolist()
-
-
-def test_a_damaged_block_is_told_in_its_place_by_threads_too(tmp_path: Path) -> None:
-    book_home(tmp_path, 1, per_segment=3000)
-    with first_sealed(tmp_path) as local:
-        store, name = archived(tmp_path, local, block_bytes=32768)
-    with ArchivedSegment(store, name) as segment:
-        blocks = [block for block in segment.footer.blocks if block.raw_offset >= segment.data_offset]
-    data = bytearray(store.path(name).read_bytes())
-    data[blocks[2].object_offset + 100] ^= 1
-    store.path(name).write_bytes(data)
-    for threads in (1, 3):
-        with ArchivedSegment(store, name) as segment:
-            stretches = segment.stretches(None, None, NAMES, KINDS, sides=(1, 2), threads=threads)
-            assert [next(stretches).offset for _ in range(2)] == [block.raw_offset for block in blocks[:2]]
-            with pytest.raises(CorruptionError, match="stored"):
-                next(stretches)
-
-
-def test_results_come_in_order_and_little_is_done_ahead() -> None:
-    begun: list[int] = []
-
-    def task(number: int) -> int:
-        if number == 7:
-            raise CorruptionError("seven")
-        return number
-
-    def tasks() -> Iterator[Callable[[], int]]:
-        for number in range(20):
-            begun.append(number)
-            yield partial(task, number)
-
-    for threads in (1, 3):
-        begun.clear()
-        results = in_order(tasks(), threads)
-        assert [next(results) for _ in range(5)] == list(range(5))
-        assert len(begun) <= 5 + threads
-        assert [next(results) for _ in range(2)] == [5, 6]
-        with pytest.raises(CorruptionError, match="seven"):
-            next(results)
-        assert len(begun) <= 8 + threads
-        early = in_order(tasks(), threads)
-        next(early)
-        early.close()  # type: ignore[attr-defined]
