@@ -7,9 +7,11 @@ short list. How numbers leave is the caller's choice: ``float`` (the nearest flo
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.decimals import to_decimal
 from chronicle.core.errors import ConfigError
+from chronicle.core.fresh import fresh_array
 from chronicle.core.layout import INT64_MIN
 
 __all__ = ["Column", "Columnar", "Decimals", "library"]
@@ -213,11 +216,14 @@ class Columnar(ABC):
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
             return arrow.FixedSizeListArray.from_arrays(inner, column.width)
         if column.role == "time":
-            return _over(arrow, arrow.timestamp("ns", tz="UTC"), values)
+            return _over(arrow, _time_type(), values)
         if column.role == "word":
-            codes = _over(arrow, arrow.int32(), values.astype(np.int32))
-            words = arrow.array(list(column.words), type=arrow.string())
-            return arrow.DictionaryArray.from_arrays(codes, words, safe=False)  # the codes are ours
+            codes = fresh_array(len(values), np.int32)
+            codes[:] = values
+            codes = _over(arrow, arrow.int32(), codes)
+            return arrow.DictionaryArray.from_arrays(
+                codes, _dictionary(column.words), safe=False
+            )  # the codes are ours
         if column.role in WIDE:
             exponent = self._exponent(column)
             if self.decimals == "float":
@@ -227,26 +233,48 @@ class Columnar(ABC):
             return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(low_first.tobytes())])
         if column.role not in ("price", "size"):
             return arrow.array(values)
+        exponent = self._exponent(column)
+        if self.decimals == "float":
+            out, count = divided(values, exponent)
+            if not count:
+                return _over(arrow, arrow.float64(), out)
+            return arrow.array(floats(values, exponent), mask=values == INT64_MIN)
         missing = values == INT64_MIN if values.size and values.min() == INT64_MIN else None
         if self.decimals == "int":
             return arrow.array(values, mask=missing)
-        exponent = self._exponent(column)
-        if self.decimals == "float":
-            if missing is None:
-                return _over(arrow, arrow.float64(), quotients(values, exponent))
-            return arrow.array(floats(values, exponent), mask=missing)
         return decimal_array(arrow, values, missing, exponent)
 
 
-def quotients(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
-    """Return mantissas, none of them missing, as the nearest float64."""
-    return values.astype(np.float64) if not exponent else np.true_divide(values, 10.0**exponent)
+@cache
+def _time_type() -> Any:
+    return library("pyarrow").timestamp("ns", tz="UTC")
+
+
+@lru_cache(maxsize=64)
+def _dictionary(words: tuple[str, ...]) -> Any:
+    """Return words as an Arrow array: every batch of an answer shares one."""
+    arrow = library("pyarrow")
+    return arrow.array(list(words), type=arrow.string())
+
+
+def divided(values: NDArray[np.int64], exponent: int) -> tuple[NDArray[np.float64], int]:
+    """Return mantissas as the nearest float64, and how many of them are INT64_MIN (none).
+
+    Exact division, not a product with 0.1**n. A process that has the compiler loaded divides in its own loop.
+    """
+    out: NDArray[np.float64] = fresh_array(values.size, np.float64).reshape(values.shape)
+    if "numba" in sys.modules and values.ndim == 1:
+        from chronicle.access.kernels.floats import divide
+
+        return out, int(divide(values, 10.0**exponent, out))
+    np.true_divide(values, 10.0**exponent, out=out)
+    return out, int(np.count_nonzero(values == INT64_MIN))
 
 
 def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
-    """Return mantissas as the nearest float64; INT64_MIN gives NaN. Exact division, not a product with 0.1**n."""
-    out = quotients(values, exponent)
-    if values.size and values.min() == INT64_MIN:
+    """Return mantissas as the nearest float64; INT64_MIN gives NaN."""
+    out, missing = divided(values, exponent)
+    if missing:
         out[values == INT64_MIN] = np.nan
     return out
 

@@ -305,10 +305,9 @@ def _spans(
     cost: Cost,
 ) -> Iterator[tuple[int, int, int] | Chunk]:
     """Yield the rows of blocks that came as columns, and (offset, index, end) of the others."""
-    low, _, high = segment.span(start, end)
-    table = segment.seek()
     for stretch in stretches:
         if stretch.columns is None:
+            table, (low, _, high) = segment.seek(), segment.span(start, end)
             offset, stop = max(low, stretch.offset), min(high, stretch.end)
             if offset < stop:
                 yield offset, table.index[bisect_left(table.offset, offset)], stop

@@ -46,6 +46,15 @@ class SeekTable:
     def __len__(self) -> int:
         return len(self.offset)
 
+    def follow(self, view: SegmentView) -> None:
+        """Take over what `view` has more."""
+        if len(self) or not isinstance(view, ArchivedSegment):
+            self.extend(view.seek_points())
+            return
+        index, offset, ts, kinds = view.seek_columns()
+        self.index, self.offset, self.ts = list(index), list(offset), list(ts)
+        self.snapshots = [position for position, kind in enumerate(kinds) if kind == Kind.BOOK_SNAPSHOT]
+
     def extend(self, points: Sequence[SeekPoint]) -> None:
         """Take over the points that were added since the last look."""
         for position in range(len(self), len(points)):
@@ -111,7 +120,7 @@ class Segment:
         """Return the seek index as of now."""
         with self._lock:
             if not len(self._seek) or self.info.state is not SegmentState.SEALED:
-                self._seek.extend(self._again(lambda view: view.seek_points()))
+                self._again(self._seek.follow)
             return self._seek
 
     def read(self, start: int, end: int, cost: Cost) -> memoryview:
@@ -152,6 +161,9 @@ class Segment:
             return known.found
 
     def _define_at_snapshots(self, known: Definitions) -> None:
+        nothing_more: bool = self._again(_defines_nothing)
+        if known.found and nothing_more:
+            return  # an archive's block table says so: not even its seek index is needed
         table = self.seek()
         positions = [0, *table.snapshots] if len(table) and table.snapshots[:1] != [0] else table.snapshots
         for position in positions[known.looked :]:
@@ -363,6 +375,11 @@ def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
     """Return what the view says where it is a :class:`chronicle.core.source.KindLookup`, else True."""
     look = getattr(view, "may_hold", None)  # isinstance of a protocol would cost more than the look
     return look is None or bool(look(kind, offset))
+
+
+def _defines_nothing(view: SegmentView) -> bool:
+    """Return whether a sealed segment is known to have no definition but the prologue's."""
+    return isinstance(view, ArchivedSegment) and not view.may_hold_anywhere(Kind.INSTRUMENT)
 
 
 def instrument_offsets(data: memoryview) -> list[int]:

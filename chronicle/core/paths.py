@@ -6,6 +6,7 @@ A queue's name is its path relative to the home, as ``clean/kraken/btc_eur/book.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from chronicle.core.errors import ConfigError, SymbolError
@@ -139,6 +140,7 @@ def lane_of(queue: str) -> int:
     return int(lane) if mark and lane.isdigit() else 0
 
 
+@lru_cache(maxsize=4096)
 def channel_of(queue: str) -> str:
     """Return the channel in a clean queue's name."""
     return Path(queue).name.removesuffix(QUEUE_SUFFIX).split("@")[0]

@@ -7,9 +7,9 @@ matches that of the raw bytes too.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -126,6 +126,7 @@ class ArchivedSegment:
         self._cache: OrderedDict[int, tuple[int, bytes | memoryview]] = OrderedDict()
         self._kinds: dict[int, frozenset[int]] = {}
         self._seek: list[SeekPoint] | None = None
+        self._seek_columns: tuple[Sequence[int], ...] | None = None
         self._header: SegmentHeader | None = None
 
     def __enter__(self) -> ArchivedSegment:
@@ -168,10 +169,17 @@ class ArchivedSegment:
     def seek_points(self) -> list[SeekPoint]:
         """Return the sparse seek index."""
         if self._seek is None:
+            self._seek = [SeekPoint(*values) for values in zip(*self.seek_columns(), strict=True)]
+        return self._seek
+
+    def seek_columns(self) -> tuple[Sequence[int], ...]:
+        """Return the seek index as four columns: index, offset, ts_recv, kind. An object a point would cost more."""
+        if self._seek_columns is None:
             start = self.footer.footer_offset
             entries = self.view(start, start + self.header.seek_count * layout.SEEK_ENTRY_BYTES)
-            self._seek = [SeekPoint(*values) for values in layout.SEEK_ENTRY.iter_unpack(entries)]
-        return self._seek
+            words = entries.cast("q").tolist()
+            self._seek_columns = words[0::4], words[1::4], words[2::4], words[3::4]
+        return self._seek_columns
 
     def data_end(self) -> int:
         """Return the offset after the last record, the ROLL included."""
@@ -215,6 +223,17 @@ class ArchivedSegment:
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
+    def may_hold_anywhere(self, kind: int) -> bool:
+        """Return whether some block holds a record of `kind`, as far as the block table tells (True: unknown)."""
+        bit = HOLDS_OF_KIND.get(kind, Holds.OTHERS)
+        return any(not block.holds & Holds.KNOWN or block.holds & bit for _, block in self._record_blocks())
+
+    def _record_blocks(self) -> Iterator[tuple[int, Block]]:
+        """Yield (position, block) of the blocks of records."""
+        for position, block in enumerate(self.footer.blocks):
+            if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
+                yield position, block
+
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
         position = bisect_right(self._starts, offset) - 1
@@ -257,24 +276,23 @@ class ArchivedSegment:
         CorruptionError
             When a block is not what was stored.
         """
-        points = {point.offset: point for point in self.seek_points()}
-        records = [
-            position
-            for position, block in enumerate(self.footer.blocks)
-            if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset
-        ]
-        for position in records:
-            block = self.footer.blocks[position]
-            point, following = points.get(block.raw_offset), points.get(block.raw_offset + block.raw_bytes)
-            if point is not None and end_ts is not None and point.ts_recv >= end_ts:
+        indexed = start_ts is not None or end_ts is not None or "index" in names
+        indexes, offsets, times, _ = self.seek_columns() if indexed else ((), (), (), ())
+        for position, block in self._record_blocks():
+            point, following = (
+                _at(offsets, place) for place in (block.raw_offset, block.raw_offset + block.raw_bytes)
+            )
+            if point is not None and end_ts is not None and times[point] >= end_ts:
                 return
-            if following is not None and start_ts is not None and following.ts_recv < start_ts:
+            if following is not None and start_ts is not None and times[following] < start_ts:
                 continue
-            index = self.footer.base_index if position == records[0] else None if point is None else point.index
+            index = 0 if not indexed else None if point is None else indexes[point]
+            if block.raw_offset == self.footer.data_offset:
+                index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
             if index is not None and Kind.BOOK_DELTA in kinds:
-                columns = self._columns(position, names, kinds, index, sides, end_ts)
+                columns = self._columns(position, names, kinds, index, sides, start_ts, end_ts)
             yield Stretch(block.raw_offset, end, columns)
 
     def _columns(
@@ -284,6 +302,7 @@ class ArchivedSegment:
         kinds: Collection[int],
         index: int,
         sides: tuple[int, int],
+        start_ts: int | None,
         end_ts: int | None,
     ) -> dict[str, NDArray[Any]] | None:
         block = self.footer.blocks[position]
@@ -296,7 +315,8 @@ class ArchivedSegment:
         stored = self._stored(block)
         compare(stored, block.stored_checksum, block, self.path, "stored")
         with naming(self.path, block):
-            return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides, end_ts=end_ts)
+            found = EventBlock(stored, block.raw_bytes)
+            return found.columns(names, index, sides=sides, start_ts=start_ts, end_ts=end_ts)
 
     def _block(self, position: int, start: int, end: int) -> memoryview:
         """Return the bytes [start, end) of a block."""
@@ -345,6 +365,12 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
+
+
+def _at(offsets: Sequence[int], offset: int) -> int | None:
+    """Return the place of `offset` in ascending offsets, None where it is not there."""
+    place = bisect_left(offsets, offset)
+    return place if place < len(offsets) and offsets[place] == offset else None
 
 
 def check_archived(store: Readable, name: str, *, offset: int = 0, length: int | None = None) -> ArchiveFooter:

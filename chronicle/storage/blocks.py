@@ -66,7 +66,7 @@ def record_offsets(data: bytes | memoryview) -> Values | None:
     return np.array(found, dtype=np.int64) * 4 if position == end else None
 
 
-def encode_block(data: bytes, level: int) -> bytes | None:
+def encode_block(data: bytes | memoryview, level: int) -> bytes | None:
     """Return `data` (whole events) as a columns block, or None when it is not made of records."""
     offsets = record_offsets(data)
     if offsets is None or not len(offsets):

@@ -154,13 +154,15 @@ class _Coder:
 
     def encode(self, start: int, end: int, position: int) -> tuple[bytes, Block]:
         """Return the stored bytes of [start, end) and their entry in the block table."""
-        raw = bytes(self._segment.view(start, end))
-        stored, method = raw, Method.STORED
+        raw = self._segment.view(start, end)
+        stored, method = b"", Method.STORED
         holds = 0
         for packed, its_method, its_holds in self._candidates(raw, start):
-            if packed is not None and len(packed) < len(stored):
+            if packed is not None and len(packed) < len(raw):
                 stored, method, holds = packed, its_method, its_holds
                 break
+        else:
+            stored = bytes(raw)
         block = Block(
             raw_offset=start,
             raw_bytes=len(raw),
@@ -173,7 +175,7 @@ class _Coder:
         )
         return stored, block
 
-    def _candidates(self, raw: bytes, start: int) -> Iterator[tuple[bytes | None, Method, int]]:
+    def _candidates(self, raw: memoryview, start: int) -> Iterator[tuple[bytes | None, Method, int]]:
         """Yield (packed, method, what it holds), best first: the first that is smaller than `raw` counts."""
         header, level = self._segment.header, self._options.level
         is_records = header.data_offset <= start < header.footer_offset
@@ -188,11 +190,11 @@ class _Coder:
         elif self._options.columns and start == 0 and self._book_place is not None:
             from chronicle.storage.small_blocks import encode_prologue
 
-            yield encode_prologue(raw, *self._book_place), Method.PROLOGUE, 0
+            yield encode_prologue(bytes(raw), *self._book_place), Method.PROLOGUE, 0
         elif self._options.columns and start == header.footer_offset:
             from chronicle.storage.small_blocks import encode_seek
 
-            yield encode_seek(raw, header.seek_count), Method.SEEK, 0
+            yield encode_seek(bytes(raw), header.seek_count), Method.SEEK, 0
         import zstandard
 
         yield zstandard.ZstdCompressor(level=level if is_records else 9).compress(raw), Method.ZSTD, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-__all__ = ["arrays"]
+__all__ = ["arrays", "arrays_now"]
 
 PLAIN_BLOCKS: Final = 3
 """A process decodes so many blocks in plain NumPy (some 10 ms each) before it loads the kernels (some 300 ms)."""
@@ -21,6 +21,17 @@ def arrays() -> Any:
     global _blocks
     _blocks += 1
     if _blocks > PLAIN_BLOCKS or "numba" in sys.modules:
+        from chronicle.storage import event_kernels
+
+        return event_kernels
+    from chronicle.storage import event_arrays
+
+    return event_arrays
+
+
+def arrays_now() -> Any:
+    """Return the module of decoding loops without counting: the compiled form only where it is loaded already."""
+    if "chronicle.storage.event_kernels" in sys.modules:
         from chronicle.storage import event_kernels
 
         return event_kernels

@@ -17,43 +17,69 @@ from chronicle.storage.event_layout import (
     REVERSED,
     SIGNED,
     STEP_ORDINAL,
+    Cut,
     Place,
     Price,
+    price_counts,
 )
-from chronicle.storage.tokens import Column, Values, Words, needs_of, unzigzag, words_to_values
+from chronicle.storage.tokens import Columns, Values, unzigzag, words_to_values
 
-__all__ = ["assemble", "flags", "needs", "prices", "sides", "spread", "values", "words"]
+__all__ = ["assemble", "cut", "flags", "prices", "sides", "spread", "values"]
 
 COMPILED: Final = False
 DELTA_WORDS: Final = 10
 TILE_ROWS: Final = 2048
 LENGTH_MASK: Final = 0xFFFFFFFF
 
-needs = needs_of
+
+def values(
+    columns: Columns, number: int, rows: int, reference: Values | None, part: tuple[int, int] | None = None
+) -> Values:
+    """Return a column's values, or those of rows [begin, end) of a column of mode PLAIN."""
+    begin, end = part or (0, rows)
+    column = columns.take(number, rows).first(end)
+    return words_to_values(column.words(end), column.mode, column.base, column.unit, reference)[begin:]
 
 
-def words(column: Column, rows: int) -> Words:
-    """Return a column's words."""
-    return column.words(rows)
-
-
-def values(column: Column, rows: int, reference: Values | None) -> Values:
-    """Return a column's values."""
-    return words_to_values(column.words(rows), column.mode, column.base, column.unit, reference)
+def cut(
+    bids: Values,
+    asks: Values,
+    rows: int,
+    edges: tuple[int, ...],
+    *,
+    least: int = 1,
+    times: Values | None = None,
+    start: int = 0,
+    end: int = 0,
+) -> Cut:
+    """Check the groups' counts (`least` rows each); return those with start <= times < end, without times all."""
+    if int(min(bids.min(), asks.min())) < 0 or int(max(bids.max(), asks.max())) > rows:
+        raise ValueError("a group has an absurd number of rows")
+    sizes = bids + asks
+    if int(bids.sum()) + int(asks.sum()) != rows or int(sizes.min()) < least:
+        raise ValueError("the groups do not make the block's rows")
+    inside = np.arange(len(bids)) if times is None else np.flatnonzero((times >= start) & (times < end))
+    low, high = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+    return Cut(
+        low,
+        high,
+        int(sizes[:low].sum()),
+        int(sizes[:high].sum()),
+        price_counts(bids[:low], asks[:low], edges),
+        price_counts(bids, asks, edges),
+    )
 
 
 def prices(
-    columns: list[Column],
-    sizes: list[int],
-    bids: Values,
-    asks: Values,
-    price: Price,
-    edges: tuple[int, ...],
-    rows: int,
+    columns: Columns, first: int, bids: Values, asks: Values, price: Price, edges: tuple[int, ...], of: Cut
 ) -> Values:
-    """Return the price of every row, from the column of first prices and those of gaps."""
+    """Return the prices of the rows of a cut; `first` is the column of first prices, those of gaps follow."""
+    bids, asks = bids[: of.high], asks[: of.high]
+    rows, parts = of.stop, []
+    for number, (all_rows, count) in enumerate(zip(of.counts, price_counts(bids, asks, edges), strict=True)):
+        parts.append(columns.take(first + number, all_rows).first(count).words(count))
+    firsts, *parts = parts
     base, unit, forms = price
-    firsts, *parts = [column.words(size) for column, size in zip(columns, sizes, strict=True)]
     gaps = np.concatenate(parts)
     counts = np.stack((bids, asks), axis=1).reshape(-1)
     half = np.tile(np.array([0, 1]), len(bids))[counts > 0]
@@ -76,12 +102,12 @@ def prices(
     running += np.repeat(heads - running[starts], counts)
     turned = np.array([form & REVERSED != 0 for form in forms])[half]
     if not turned.any():
-        return running
+        return running[of.above :]
     walk = np.arange(rows)
     mirrored = np.repeat(2 * starts + counts - 1, counts) - walk
     out = np.empty(rows, dtype=np.int64)
     out[np.where(np.repeat(turned, counts), mirrored, walk)] = running
-    return out
+    return out[of.above :]
 
 
 def spread(found: Values, bids: Values, asks: Values, rows: int) -> Values:

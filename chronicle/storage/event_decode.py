@@ -16,7 +16,16 @@ import zstandard
 from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
-from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Side
+from chronicle.core.fresh import fresh_array
+from chronicle.core.layout import (
+    BOOK_DELTA_BYTES,
+    HEADER_BYTES,
+    INT64_MAX,
+    INT64_MIN,
+    SNAPSHOT_LEVELS_OFFSET,
+    Kind,
+    Side,
+)
 from chronicle.storage import engine
 from chronicle.storage.blocks import BLOCK_BYTES_MAX, decode_block, record_offsets
 from chronicle.storage.event_layout import (
@@ -40,14 +49,14 @@ from chronicle.storage.event_layout import (
     STEP_SOURCE,
     STEPS,
     VERSION,
+    Cut,
     Place,
     Price,
     expected_headers,
-    gap_counts,
     stepped,
 )
 from chronicle.storage.snapshots import Book, Replay, Stored, stored
-from chronicle.storage.tokens import ENTRY, PLAIN, SAME, Columns, Values
+from chronicle.storage.tokens import ENTRY, PLAIN, SAME, Columns, Values, decompressor
 
 __all__ = ["EventBlock", "Head"]
 
@@ -149,22 +158,31 @@ class EventBlock:
             packed = data[HEAD_BYTES:beside]
             if zstandard.frame_content_size(packed) != size:
                 raise ValueError("the descriptor has another length than the head says")
-            descriptor = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
+            descriptor = decompressor().decompress(packed, max_output_size=size)
             self._forms = list(descriptor[ENTRY.size * head.columns :])
             self._beside = data[beside:start]
             rows_max = max(head.rows, head.levels, head.others)
-            self._columns = Columns(descriptor, head.columns, data[start:], rows_max, self._arrays.needs)
+            self._columns = Columns(descriptor, head.columns, data[start:], rows_max)
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
     @cached_property
     def _counts(self) -> tuple[Values, Values]:
         """Bids and asks of each group, which make the block's rows."""
-        bids, asks = self._values(Place.BIDS), self._values(Place.ASKS)
-        _check_counts(bids, asks, self.head.rows)
-        if int((bids + asks).min()) < 1:
-            raise ValueError("a group without rows")
-        return bids, asks
+        return self._values(Place.BIDS), self._values(Place.ASKS)
+
+    @cached_property
+    def _whole(self) -> Cut:
+        """All groups, their counts checked."""
+        return self._cut(None, None)
+
+    def _cut(self, start_ts: int | None, end_ts: int | None) -> Cut:
+        """Return the groups with start_ts <= ts_recv < end_ts."""
+        timed = start_ts is not None or end_ts is not None
+        times = self._group_values(Place.TS_RECV) if timed else None
+        start, end = INT64_MIN if start_ts is None else start_ts, INT64_MAX if end_ts is None else end_ts
+        found: Cut = self._arrays.cut(*self._counts, self.head.rows, GAP_EDGES, times=times, start=start, end=end)
+        return found
 
     def columns(
         self,
@@ -172,6 +190,7 @@ class EventBlock:
         base_index: int = 0,
         *,
         sides: tuple[int, int] = (Side.BID, Side.ASK),
+        start_ts: int | None = None,
         end_ts: int | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the block's BOOK_DELTA rows, in the order of the queue.
@@ -185,8 +204,8 @@ class EventBlock:
             Index of the block's first record, for ``index``.
         sides : (int, int)
             What ``side`` says of bids and of asks.
-        end_ts : int, optional
-            Rows of this ts_recv or later are not needed and, but for a few, left out.
+        start_ts, end_ts : int, optional
+            Only the rows from the first to the last with start_ts <= ts_recv < end_ts.
 
         Returns
         -------
@@ -194,50 +213,49 @@ class EventBlock:
             int64; ``side`` and ``flags`` are uint8, ``source`` int32.
         """
         try:
-            groups = self.head.groups
-            if end_ts is not None:
-                groups = max(1, int(np.searchsorted(self._group_values(Place.TS_RECV), end_ts, side="left")))
-            return {name: self._column(name, base_index, sides, groups) for name in names}
+            of = self._whole if start_ts is None and end_ts is None else self._cut(start_ts, end_ts)
+            return {name: self._column(name, base_index, sides, of) for name in names}
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
-    def _column(self, name: str, base_index: int, sides: tuple[int, int], groups: int) -> NDArray[Any]:
-        """Return a column of the rows of the first `groups` groups."""
-        bids, asks = (counts[:groups] for counts in self._counts)
-        rows = int(bids.sum() + asks.sum())
+    def _column(self, name: str, base_index: int, sides: tuple[int, int], of: Cut) -> NDArray[Any]:
+        """Return a column of the rows of a cut."""
+        groups = slice(of.low, of.high)
+        bids, asks = (counts[groups] for counts in self._counts)
+        rows = of.stop - of.above
         if name == "side":
             return np.asarray(self._arrays.sides(bids, asks, int(sides[0]), int(sides[1]), rows))
         if name == "flags":
-            return np.asarray(self._arrays.flags(self._group_values(Place.MARKS)[:groups], bids, asks, rows))
+            return np.asarray(self._arrays.flags(self._group_values(Place.MARKS)[groups], bids, asks, rows))
         if name == "price":
-            return self._row_prices(groups)
+            return self._row_prices(of)
         if name == "size":
-            return self._row_sizes(rows)
+            return self._row_sizes(of)
         if name == "index":
-            before = np.searchsorted(self._places, np.arange(groups), side="right")
+            before = np.searchsorted(self._places, np.arange(of.low, of.high), side="right")
             found = self._arrays.spread(before.astype(np.int64), bids, asks, rows)
-            return np.asarray(found + np.arange(base_index, base_index + rows))
+            return np.asarray(found + np.arange(of.above + base_index, of.stop + base_index))
         place = _PLACES[name]
-        values = self._group_values(place)[:groups]
+        values = self._group_values(place)[groups]
         if place == Place.LINE:
             values = (values >> 32) & 0xFFFF
         found = self._arrays.spread(values, bids, asks, rows)
         if place == Place.SOURCE_INDEX and self.head.steps & STEP_SOURCE:
-            found = found + np.arange(rows)
+            found = found + np.arange(of.above, of.stop)
         return np.asarray(found.astype(np.int32) if place == Place.LINE else found)
 
-    def _row_prices(self, groups: int) -> Values:
-        """Return the prices of the rows of the first `groups` groups."""
-        head, (bids, asks) = self.head, self._counts
+    def _row_prices(self, of: Cut) -> Values:
+        """Return the prices of the rows of a cut."""
+        head = self.head
         price = Price(head.price_base, head.price_unit, head.forms)
-        return self._priced(Place.PRICE_FIRST, bids, asks, price, groups)
+        return self._priced(Place.PRICE_FIRST, *self._counts, price, of)
 
-    def _row_sizes(self, rows: int) -> Values:
-        """Return the sizes of the first `rows` rows."""
-        column = self._columns.take(Place.SIZE, self.head.rows)
-        if column.mode >= SAME:
-            raise ValueError("a column refers to another where there is none")
-        return np.asarray(self._arrays.values(column.first(rows), rows, None))
+    def _row_sizes(self, of: Cut) -> Values:
+        """Return the sizes of the rows of a cut."""
+        if self._columns.mode(Place.SIZE) != PLAIN:
+            return self._values(Place.SIZE)[of.above : of.stop]
+        part = of.above, of.stop
+        return np.asarray(self._arrays.values(self._columns, Place.SIZE, self.head.rows, None, part))
 
     @cached_property
     def _places(self) -> Values:
@@ -248,22 +266,15 @@ class EventBlock:
             raise ValueError("records stand where there is no group")
         return places
 
-    def _priced(self, first: Place, bids: Values, asks: Values, price: Price, groups: int) -> Values:
-        """Return the row prices of the first `groups` groups, from the columns of first prices and gaps."""
+    def _priced(self, first: Place, bids: Values, asks: Values, price: Price, of: Cut) -> Values:
+        """Return the row prices of a cut, from the columns of first prices and gaps."""
         edges = GAP_EDGES if first == Place.PRICE_FIRST else LEVEL_EDGES
         modes = {self._columns.mode(first + 1 + number) for number in range(len(edges))}
         if len(modes) != 1:
             raise ValueError("the gaps of a block have two modes")
         if modes != {PLAIN}:
             price = Price(price.base, price.unit, (price.forms[0] | SIGNED, price.forms[1] | SIGNED))
-        whole = [_firsts(bids, asks), *gap_counts(bids, asks, edges)]
-        bids, asks = bids[:groups], asks[:groups]
-        counts = [_firsts(bids, asks), *gap_counts(bids, asks, edges)]
-        columns = [
-            self._columns.take(first + number, all_rows).first(rows)
-            for number, (all_rows, rows) in enumerate(zip(whole, counts, strict=True))
-        ]
-        return np.asarray(self._arrays.prices(columns, counts, bids, asks, price, edges, sum(counts)))
+        return np.asarray(self._arrays.prices(self._columns, first, bids, asks, price, edges, of))
 
     def _rows_of(self, place: Place) -> int:
         if place <= Place.SEQUENCE_PREVIOUS:
@@ -273,11 +284,9 @@ class EventBlock:
         return self.head.levels if place == Place.LEVEL_SIZE else self.head.rows
 
     def _values(self, place: Place, reference: Values | None = None) -> Values:
-        rows = self._rows_of(place)
-        column = self._columns.take(place, rows)
-        if column.mode >= SAME and reference is None:
+        if self._columns.mode(place) >= SAME and reference is None:
             raise ValueError("a column refers to another where there is none")
-        return np.asarray(self._arrays.values(column, rows, reference))
+        return np.asarray(self._arrays.values(self._columns, place, self._rows_of(place), reference))
 
     def _group_values(self, place: Place) -> Values:
         """Return a group column; where source indexes step, those are as stored."""
@@ -308,6 +317,7 @@ class EventBlock:
     def _part(self, begin: int, end: int, book: Callable[[], Book] | None) -> tuple[int, memoryview]:
         head = self.head
         bids, asks = self._counts
+        whole = self._whole
         columns = [bids, asks, *(self._group_values(Place(place)) for place in range(2, 10))]
         groups = stepped(np.stack(columns), head.steps, 1)
         words, starts = self._other_words(groups)
@@ -329,11 +339,12 @@ class EventBlock:
             high = max(low + 1, min(high, int(np.searchsorted(begins, end, side="left"))))
         first, last = (int(np.searchsorted(places, group)) for group in (low, high))
         last = len(places) if high == head.groups else last
-        prices = self._row_prices(high)
-        sizes = self._row_sizes(len(prices))
+        if high < head.groups:
+            whole = whole._replace(high=high, stop=int(row_starts[high]))
+        prices, sizes = self._row_prices(whole), self._row_sizes(whole)
         offset, row = int(begins[low]), int(row_starts[low])
         stop = BOOK_DELTA_BYTES * len(prices) + 8 * int(beside[last])
-        out = np.empty((stop - offset) // 8, dtype=np.int64)
+        out = fresh_array((stop - offset) // 8, np.int64)
         mine = groups[:, low:high]
         others = starts[first : last + 1], places[first:last] - low, lengths[first:last]
         self._arrays.assemble(mine, prices[row:], sizes[row:], head.steps, words, *others, out)
@@ -359,7 +370,7 @@ class EventBlock:
         elif method == BESIDE_ZSTD:
             if zstandard.frame_content_size(raw) != raw_bytes:
                 raise ValueError("the other records have another length than they say")
-            raw = zstandard.ZstdDecompressor().decompress(raw, max_output_size=raw_bytes)
+            raw = decompressor().decompress(raw, max_output_size=raw_bytes)
         elif method != BESIDE_STORED or len(raw) != raw_bytes:
             raise ValueError("the other records are stored in no known way")
         offsets = record_offsets(raw)
@@ -426,20 +437,11 @@ class EventBlock:
         if int(counts.sum()) != head.levels:
             raise ValueError("the levels do not add up")
         price = Price(head.level_base, head.level_unit, LEVEL_FORMS)
-        prices = self._priced(Place.LEVEL_FIRST, counts[0], counts[1], price, counts.shape[1])
+        if not head.levels:
+            return np.zeros((0, 2), dtype=np.int64)
+        whole = self._arrays.cut(counts[0], counts[1], head.levels, LEVEL_EDGES, least=0)
+        prices = self._priced(Place.LEVEL_FIRST, counts[0], counts[1], price, whole)
         return np.stack((prices, self._values(Place.LEVEL_SIZE)), axis=1)
-
-
-def _firsts(bids: Values, asks: Values) -> int:
-    """Return how many first prices groups have: one for each side that is there."""
-    return int(np.count_nonzero(bids)) + int(np.count_nonzero(asks))
-
-
-def _check_counts(bids: Values, asks: Values, rows: int) -> None:
-    if int(min(bids.min(), asks.min())) < 0 or int(max(bids.max(), asks.max())) > rows:
-        raise ValueError("a group has an absurd number of rows")
-    if int(bids.sum()) + int(asks.sum()) != rows:
-        raise ValueError("the groups do not make the block's rows")
 
 
 def _corrupt(error: Exception) -> CorruptionError:

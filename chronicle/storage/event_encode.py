@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -314,24 +315,29 @@ def _exact(unit: int) -> tuple[int, np.uint64]:
 
 def _packed(mode: int, form: tuple[int, int], base: int, unit: int, words: Any) -> tuple[bytes, bytes]:
     """Return (entry, streams) of a column's words; a column of zeros has no streams."""
-    if not len(words) or not words.any():
-        return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
     table = tables(*form)
     tokens = np.empty(len(words), dtype=np.uint8)
-    bits = np.zeros(len(words) + 2, dtype=np.uint64)
-    escapes = np.empty(len(words), dtype=np.uint64)
+    bits, escapes = np.empty(len(words) + 2, dtype=np.uint64), np.empty(len(words), dtype=np.uint64)
     used, escaped = tokenizer.put_tokens(words, *form, table.limit, tokens, bits, escapes)
-    raw = tokens.tobytes()
-    packed = _compressor().compress(raw)
-    if len(packed) >= len(raw):
-        packed = raw
+    if not tokens.any():
+        return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
+    packed: Any = _compressor().compress(tokens.data)
+    if len(packed) >= len(tokens):
+        packed = tokens.tobytes()
     entry = ENTRY.pack(mode, *form, len(words), base, unit, len(packed), used, escaped)
-    return entry, packed + bits[: (used + 63) // 64].tobytes() + escapes[:escaped].tobytes()
+    return entry, b"".join((packed, bits[: (used + 63) // 64].data, escapes[:escaped].data))
+
+
+_local = threading.local()
 
 
 def _compressor() -> zstandard.ZstdCompressor:
-    parameters = zstandard.ZstdCompressionParameters.from_level(1, min_match=7, write_content_size=True)
-    return zstandard.ZstdCompressor(compression_params=parameters)
+    """Return this thread's compressor of tokens."""
+    known: zstandard.ZstdCompressor | None = getattr(_local, "zstd", None)
+    if known is None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(1, min_match=7, write_content_size=True)
+        known = _local.zstd = zstandard.ZstdCompressor(compression_params=parameters)
+    return known
 
 
 def _wrapped(value: int) -> int:

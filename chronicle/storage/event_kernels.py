@@ -1,100 +1,164 @@
 """The decoding loops of event blocks in compiled form. :mod:`chronicle.storage.event_arrays` has the plain one.
 
-Counts were checked before: bids and asks are not negative and add up to the rows, words have the lengths they need.
+Rows come straight from the block's streams. The loops stay inside the block whatever it says; what its tokens asked
+for is compared with what it holds as soon as a column was read to its end.
 """
 
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
-from chronicle.storage.event_layout import Price
+from chronicle.core.fresh import fresh_array
+from chronicle.storage import event_arrays
+from chronicle.storage.event_layout import Cut, Price
 from chronicle.storage.kernels import groups as kernel
-from chronicle.storage.kernels.tokens import needs, rebuild, take_tokens
-from chronicle.storage.tokens import PLAIN, Column, Values, Words, tables
+from chronicle.storage.kernels import rows as row_kernel
+from chronicle.storage.tokens import Columns, Stream, Values, tables
 
-__all__ = ["assemble", "flags", "needs", "prices", "sides", "spread", "values", "words"]
+__all__ = ["assemble", "cut", "flags", "prices", "sides", "spread", "values"]
 
 COMPILED: Final = True
+_NO_VALUES: Final[Values] = np.empty(0, dtype=np.int64)
+_NO_SIDES: Final = np.empty(0, dtype=np.uint8)
 _local = threading.local()
 
 
-def words(column: Column, rows: int) -> Words:
-    """Return a column's words."""
-    out = np.empty(rows, dtype=np.uint64)
-    _take(column, out)
+def values(
+    columns: Columns, number: int, rows: int, reference: Values | None, part: tuple[int, int] | None = None
+) -> Values:
+    """Return a column's values, or those of rows [begin, end) of a column of mode PLAIN."""
+    stream = columns.stream(number, rows)
+    if not stream.is_narrow:
+        return event_arrays.values(columns, number, rows, reference, part)
+    begin, end = part or (0, rows)
+    out = fresh_array(end - begin, np.int64)
+    form = tables(*stream.form)
+    used = row_kernel.take_values(
+        stream.tokens,
+        begin,
+        columns.padded,
+        stream.bit,
+        stream.escape,
+        form.bases,
+        form.widths,
+        stream.mode,
+        stream.base,
+        stream.unit,
+        _NO_VALUES if reference is None else reference,
+        out,
+    )
+    if end == rows:
+        _check(used, stream)
     return out
 
 
-def _take(column: Column, out: Words) -> None:
-    if not len(column.tokens):
-        out[:] = 0
-        return
-    form = tables(column.k, column.m)
-    take_tokens(column.tokens, form.bases, form.widths, column.bits, column.escapes, out)
-
-
-def values(column: Column, rows: int, reference: Values | None) -> Values:
-    """Return a column's values."""
-    found = words(column, rows)
-    out = found.view(np.int64)
-    if (
-        column.mode != PLAIN or column.unit != 1 or column.base != 0
-    ):  # in place: each word is read before it is written
-        rebuild(found, out if reference is None else reference, column.mode, column.base, column.unit, out)
-    return out
+def cut(
+    bids: Values,
+    asks: Values,
+    rows: int,
+    edges: tuple[int, ...],
+    *,
+    least: int = 1,
+    times: Values | None = None,
+    start: int = 0,
+    end: int = 0,
+) -> Cut:
+    """Check the groups' counts (`least` rows each); return those with start <= times < end, without times all."""
+    parts = len(edges) + 1
+    found = np.empty(4 + 2 * parts, dtype=np.int64)
+    known = _NO_VALUES if times is None else times
+    if not row_kernel.cut_groups(bids, asks, known, start, end, rows, least, _edges(edges), found):
+        raise ValueError("the groups do not make the block's rows")
+    low, high, above, stop, *counts = found.tolist()
+    return Cut(low, high, above, stop, tuple(counts[:parts]), tuple(counts[parts:]))
 
 
 def prices(
-    columns: list[Column],
-    counts: list[int],
-    bids: Values,
-    asks: Values,
-    price: Price,
-    edges: tuple[int, ...],
-    rows: int,
+    columns: Columns, first: int, bids: Values, asks: Values, price: Price, edges: tuple[int, ...], of: Cut
 ) -> Values:
-    """Return the price of every row, from the column of first prices and those of gaps."""
-    ends = np.cumsum(counts)
-    scratch = _scratch(int(ends[-1]))
-    for column, count, end in zip(columns, counts, ends.tolist(), strict=True):
-        _take(column, scratch[end - count : end])
-    out = np.empty(rows, dtype=np.int64)
-    firsts, gaps = scratch[: counts[0]], scratch[counts[0] :]
-    places = ends[:-1] - counts[0]
-    forms, parts = np.array(price.forms, dtype=np.int64), np.array(edges, dtype=np.int64)
-    kernel.price_values(firsts, gaps, bids, asks, forms, price.base, price.unit, parts, places, out)
+    """Return the prices of the rows of a cut; `first` is the column of first prices, those of gaps follow."""
+    streams = [columns.stream(first + number, count) for number, count in enumerate(of.counts)]
+    if not all(stream.is_narrow for stream in streams):
+        return event_arrays.prices(columns, first, bids, asks, price, edges, of)
+    tokens, place = _tokens(sum(of.counts)), 0
+    state = np.empty((3, len(streams)), dtype=np.uint64)
+    for number, stream in enumerate(streams):
+        end = place + len(stream.tokens)
+        tokens[place:end] = stream.tokens
+        state[:, number] = place, stream.bit, stream.escape
+        place = end
+    before = state.copy()
+    bases, widths = _stacked(tuple(stream.form for stream in streams))
+    out = fresh_array(of.stop - of.above, np.int64)
+    row_kernel.price_rows(
+        tokens,
+        state,
+        columns.padded,
+        bases,
+        widths,
+        bids,
+        asks,
+        np.array((of.low, of.high)),
+        np.array(of.skips),
+        np.array(price.forms),
+        price.base,
+        price.unit,
+        _edges(edges),
+        out,
+    )
+    if of.high == len(bids):
+        used = (state - before)[1:].T.tolist()
+        for (bits, escape_bytes), stream in zip(used, streams, strict=True):
+            _check((bits, escape_bytes // 8), stream)
     return out
 
 
-def _scratch(rows: int) -> Words:
-    """Return this thread's buffer: fresh memory costs a page fault every 512 words, as much as the loop itself."""
-    known: Words | None = getattr(_local, "words", None)
-    if known is None or len(known) < rows:
-        known = np.empty(rows + rows // 4, dtype=np.uint64)
-        _local.words = known
-    return known[:rows]
+def _check(used: tuple[int, int], stream: Stream) -> None:
+    if (int(used[0]), int(used[1])) != stream.needs:
+        raise ValueError("a column holds other bits than its tokens ask for")
+
+
+def _tokens(count: int) -> Any:
+    """Return this thread's buffer of tokens."""
+    known = getattr(_local, "tokens", None)
+    if known is None or len(known) < count:
+        known = _local.tokens = np.empty(count + count // 4, dtype=np.uint8)
+    return known[:count]
+
+
+@cache
+def _edges(edges: tuple[int, ...]) -> Values:
+    return np.array(edges, dtype=np.int64)
+
+
+@cache
+def _stacked(forms: tuple[tuple[int, int], ...]) -> tuple[Any, Any]:
+    """Return the tables of several columns, one after the other."""
+    found = [tables(*form) for form in forms]
+    return np.concatenate([form.bases for form in found]), np.concatenate([form.widths for form in found])
 
 
 def spread(found: Values, bids: Values, asks: Values, rows: int) -> Values:
     """Return each group's value at all its rows."""
-    out = np.empty(rows, dtype=np.int64)
-    kernel.spread(found, bids, asks, out)
+    out = fresh_array(rows, np.int64)
+    row_kernel.spread_rows(found, bids, asks, 0, 0, out, _NO_SIDES)
     return out
 
 
 def sides(bids: Values, asks: Values, bid: int, ask: int, rows: int) -> Any:
     """Return `bid` or `ask` for every row, uint8."""
-    out = np.empty(rows, dtype=np.uint8)
-    kernel.expand_sides(bids, asks, bid, ask, out)
+    out = fresh_array(rows, np.uint8)
+    row_kernel.spread_rows(_NO_VALUES, bids, asks, bid, ask, _NO_VALUES, out)
     return out
 
 
 def flags(marks: Values, bids: Values, asks: Values, rows: int) -> Any:
     """Return every row's flags, uint8, F_LAST on the last row of each event."""
-    out = np.empty(rows, dtype=np.uint8)
+    out = fresh_array(rows, np.uint8)
     kernel.expand_flags(marks, bids, asks, out)
     return out
 

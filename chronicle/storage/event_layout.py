@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.layout import BOOK_DELTA_BYTES, CHECK_BYTES, Kind
 
-__all__ = ["HEAD", "Place", "Price", "expected_headers", "gap_counts", "stepped"]
+__all__ = ["HEAD", "Cut", "Place", "Price", "expected_headers", "gap_counts", "price_counts", "stepped"]
 
 Values = NDArray[np.int64]
 
@@ -86,6 +86,21 @@ class Price(NamedTuple):
     forms: tuple[int, int]
 
 
+class Cut(NamedTuple):
+    """Groups [low, high) of a block, whose rows are [above, stop).
+
+    For the column of first prices and each of gaps: how many values belong to groups before (`skips`), and how many
+    to all groups (`counts`).
+    """
+
+    low: int
+    high: int
+    above: int
+    stop: int
+    skips: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
 COLUMNS: Final = 21
 GAP_EDGES: Final = (0, 1, 4, 16, 64)
 """Gaps of rows are five columns: a gap that so many gaps of its group's side follow in walking order, or more, is in
@@ -98,6 +113,12 @@ def gap_counts(bids: Values, asks: Values, edges: tuple[int, ...]) -> list[int]:
     gaps = np.maximum(np.concatenate((bids, asks)) - 1, 0)
     above = [int(np.maximum(gaps - edge, 0).sum()) for edge in edges] + [0]
     return [above[number] - above[number + 1] for number in range(len(edges))]
+
+
+def price_counts(bids: Values, asks: Values, edges: tuple[int, ...]) -> tuple[int, ...]:
+    """Return how many first prices groups have (one for each side that is there), and gaps in each column."""
+    firsts = int(np.count_nonzero(bids)) + int(np.count_nonzero(asks))
+    return firsts, *gap_counts(bids, asks, edges)
 
 
 REFERENCES: Final = {

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SEEK_ENTRY_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
-from chronicle.storage import event_arrays
+from chronicle.storage import engine
 from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
 from chronicle.storage.event_layout import LEVEL_EDGES, LEVEL_FORMS, SIGNED, Price
 from chronicle.storage.snapshots import Book, Stored, stored
-from chronicle.storage.tokens import ENTRY, PLAIN, Columns
+from chronicle.storage.tokens import ENTRY, PLAIN, Columns, decompressor
 
 __all__ = ["book_in", "decode_prologue", "decode_seek", "encode_prologue", "encode_seek"]
 
@@ -150,20 +150,14 @@ def _unpack_levels(data: memoryview, bids: int, asks: int) -> Values:
     start = LEVELS_HEAD.size + 3 * ENTRY.size
     rows = bids + asks
     columns = Columns(bytes(data[LEVELS_HEAD.size : start]), 3, data[start:], rows)
-    firsts = (bids > 0) + (asks > 0)
     forms = LEVEL_FORMS
     if columns.mode(1) != PLAIN:
         forms = forms[0] | SIGNED, forms[1] | SIGNED
-    prices = event_arrays.prices(
-        [columns.take(0, firsts), columns.take(1, rows - firsts)],
-        [firsts, rows - firsts],
-        np.array([bids], dtype=np.int64),
-        np.array([asks], dtype=np.int64),
-        Price(base, unit, forms),
-        LEVEL_EDGES,
-        rows,
-    )
-    return np.stack((prices, event_arrays.values(columns.take(2, rows), rows, None)), axis=1)
+    arrays = engine.arrays_now()
+    counts = np.array([bids], dtype=np.int64), np.array([asks], dtype=np.int64)
+    whole = arrays.cut(*counts, rows, LEVEL_EDGES, least=0)
+    prices = arrays.prices(columns, 0, *counts, Price(base, unit, forms), LEVEL_EDGES, whole)
+    return np.stack((prices, arrays.values(columns, 2, rows, None)), axis=1)
 
 
 def _one_event(rows: int) -> Events:
@@ -208,4 +202,4 @@ def _unzstd(data: Any, bytes_max: int) -> bytes:
     size = zstandard.frame_content_size(data)
     if not 0 <= size <= bytes_max:
         raise ValueError("a frame has an absurd length")
-    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=max(1, size)))
+    return bytes(decompressor().decompress(data, max_output_size=max(1, size)))

@@ -102,8 +102,15 @@ class Replay:
 
     def remember(self, instrument: int, place: int, bids: int, levels: Values) -> None:
         """Make levels that hold before group `place` the base of the next snapshot."""
-        proper = instrument == self._instrument and _is_proper(levels[:bids], -1) and _is_proper(levels[bids:], 1)
+        proper = instrument == self._instrument and self._is_proper(bids, levels)
         self._before = (place, bids, levels) if proper else None
+
+    def _is_proper(self, bids: int, levels: Values) -> bool:
+        if self._compiled:
+            from chronicle.storage.kernels.levels import is_proper
+
+            return bool(is_proper(levels, bids, PRICE_MAX))
+        return is_proper_side(levels[:bids], -1) and is_proper_side(levels[bids:], 1)
 
     def levels(self, snapshot: Stored, place: int) -> Values | None:
         """Return the levels int64[bids + asks, 2] that a snapshot before group `place` must have, or None."""
@@ -153,7 +160,7 @@ def _row_bits(rows: int) -> int:
     return max(1, rows.bit_length())
 
 
-def _is_proper(levels: Values, sign: int) -> bool:
+def is_proper_side(levels: Values, sign: int) -> bool:
     """Tell whether a side is strictly ordered, without a size of 0 and within bounds: both forms of replay agree."""
     if not len(levels):
         return True

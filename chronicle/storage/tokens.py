@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Final
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-__all__ = ["ENTRY", "Column", "Columns", "Tables", "Words", "needs_of", "tables", "words_to_values"]
+__all__ = [
+    "ENTRY",
+    "Column",
+    "Columns",
+    "Stream",
+    "Tables",
+    "Words",
+    "decompressor",
+    "needs_of",
+    "tables",
+    "words_to_values",
+]
 
 Values = NDArray[np.int64]
 Words = NDArray[np.uint64]
-Needs = Callable[[NDArray[np.uint8], NDArray[np.uint8]], tuple[int, int]]
 
 PLAIN: Final = 0
 """Words of (value - base) / unit, as they are."""
@@ -34,6 +43,7 @@ BEFORE: Final = 3
 MODES: Final = 4
 
 ESCAPE: Final = 255
+NARROW_BITS: Final = 57
 SPARE_WORDS: Final = 2
 """Words a reader may load behind the bits."""
 
@@ -72,6 +82,29 @@ def tables(k: int, m: int) -> Tables:
         token += 1 << m
         limit += 1
     return Tables(np.array(bases, dtype=np.uint64), np.array(widths, dtype=np.uint8), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A column whose tokens are unpacked and whose bits and escapes still stand in the block, not yet checked.
+
+    `bit` is where its bits begin in the block's streams (in bits), `escape` where its escapes do (in bytes); `needs`
+    is (bits, escapes) that are there.
+    """
+
+    mode: int
+    form: tuple[int, int]
+    base: int
+    unit: int
+    tokens: NDArray[np.uint8]
+    bit: int
+    escape: int
+    needs: tuple[int, int]
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the low bits of every token fit one load of 8 bytes from the byte in which they begin."""
+        return tables(*self.form).limit <= NARROW_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +180,6 @@ class Columns:
         Their streams, one after the other: tokens, bits, escapes.
     rows_max : int
         No column may have more rows: that much is allocated at most.
-    needs : callable, optional
-        Gives (bits, escapes) that tokens ask for, from tokens and widths.
 
     Raises
     ------
@@ -156,11 +187,8 @@ class Columns:
         When the streams do not fill `data`.
     """
 
-    def __init__(
-        self, descriptor: bytes, count: int, data: memoryview, rows_max: int, needs: Needs | None = None
-    ) -> None:
+    def __init__(self, descriptor: bytes, count: int, data: memoryview, rows_max: int) -> None:
         self._data = data
-        self._needs = needs or needs_of
         self._entries: list[tuple[int, ...]] = []
         self._starts: list[int] = []
         position = 0
@@ -187,30 +215,62 @@ class Columns:
         ValueError, zstandard.ZstdError
         """
         mode, k, m, count, base, unit, token_bytes, bits, escapes = self._entries[number]
-        if count not in (0, rows):
-            raise ValueError(f"column {number} has {count} rows where there are {rows}")
-        start = self._starts[number]
-        packed: bytes | memoryview = self._data[start : start + token_bytes]
-        if token_bytes != count:
-            if zstandard.frame_content_size(packed) != count:
-                raise ValueError("a stream has another length than its entry says")
-            packed = _decompressor().decompress(packed, max_output_size=count)
-        tokens = np.frombuffer(packed, dtype=np.uint8)
-        start += token_bytes
+        tokens = self._tokens(number, rows)
+        start = self._starts[number] + token_bytes
         bit_bytes = _bit_bytes(bits)
         words = np.zeros(bit_bytes // 8 + SPARE_WORDS, dtype=np.uint64)
         words.view(np.uint8)[:bit_bytes] = self._data[start : start + bit_bytes]
         start += bit_bytes
         beside = np.frombuffer(bytes(self._data[start : start + 8 * escapes]), dtype=np.uint64)
-        if self._needs(tokens, tables(k, m).widths) != (bits, escapes) or len(tokens) != count:
+        if needs_of(tokens, tables(k, m).widths) != (bits, escapes):
             raise ValueError(f"column {number} holds other bits than its tokens ask for")
         return Column(mode, k, m, count, base, unit, tokens, words, beside)
+
+    def stream(self, number: int, rows: int) -> Stream:
+        """Return a column that must have `rows` rows, unchecked: who decodes it compares what its tokens ask for.
+
+        Raises
+        ------
+        ValueError, zstandard.ZstdError
+        """
+        mode, k, m, count, base, unit, token_bytes, bits, escapes = self._entries[number]
+        tokens = self._tokens(number, rows)
+        start = self._starts[number] + token_bytes
+        if not count:
+            tokens = np.zeros(rows, dtype=np.uint8)
+        return Stream(mode, (k, m), base, unit, tokens, 8 * start, start + _bit_bytes(bits), (bits, escapes))
+
+    @cached_property
+    def padded(self) -> NDArray[np.uint8]:
+        """The streams of all columns, and behind them 8 bytes that a reader may load."""
+        out = np.zeros(len(self._data) + 8, dtype=np.uint8)
+        out[:-8] = self._data
+        return out
+
+    def _tokens(self, number: int, rows: int) -> NDArray[np.uint8]:
+        """Return a column's tokens, none where every word is 0."""
+        _, k, m, count, _, _, token_bytes, bits, escapes = self._entries[number]
+        if count not in (0, rows):
+            raise ValueError(f"column {number} has {count} rows where there are {rows}")
+        if not count and (token_bytes or bits or escapes):
+            raise ValueError(f"column {number} has streams and no rows")
+        tables(k, m)
+        start = self._starts[number]
+        packed: bytes | memoryview = self._data[start : start + token_bytes]
+        if token_bytes != count:
+            if zstandard.frame_content_size(packed) != count:
+                raise ValueError("a stream has another length than its entry says")
+            packed = decompressor().decompress(packed, max_output_size=count)
+        tokens = np.frombuffer(packed, dtype=np.uint8)
+        if len(tokens) != count:
+            raise ValueError(f"column {number} has another length than its entry says")
+        return tokens
 
 
 _local = threading.local()
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
+def decompressor() -> zstandard.ZstdDecompressor:
     """Return this thread's decompressor: to make one costs as much as a small stream."""
     known: zstandard.ZstdDecompressor | None = getattr(_local, "zstd", None)
     if known is None:

@@ -69,8 +69,9 @@ def _archive(market: Market) -> Iterator[Figure]:
     def decode_columns() -> None:
         for number in range(len(objects)):
             with ArchivedSegment(store, f"{number}.czst") as segment:
-                for _ in segment.stretches(None, None, COLUMNS, {int(Kind.BOOK_DELTA)}, sides=(1, 2)):
-                    pass
+                for stretch in segment.stretches(None, None, COLUMNS, {int(Kind.BOOK_DELTA)}, sides=(1, 2)):
+                    if stretch.columns is None:
+                        segment.view(stretch.offset, stretch.end)
 
     decode_ns = best_ns(decode, REPEATS) / len(data)
     columns_ns = best_ns(decode_columns, REPEATS) / len(data)

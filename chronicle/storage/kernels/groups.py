@@ -13,8 +13,7 @@ import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["assemble", "expand_flags", "expand_sides", "gather_others", "price_steps", "price_values", "scan_groups"]
-__all__ += ["spread"]
+__all__ = ["assemble", "expand_flags", "gather_others", "price_steps", "scan_groups"]
 
 DELTA_WORDS = 10
 DELTA_HEAD = 80 | 32 << 32
@@ -163,82 +162,6 @@ def price_steps(
                 left = min(left, edges[part])
             row += rows
     return first_count
-
-
-@numba.njit(cache=True, nogil=True)
-def price_values(
-    firsts: Any, gaps: Any, bids: Any, asks: Any, forms: Any, base: Any, unit: Any, edges: Any, places: Any, out: Any
-) -> None:
-    """Undo :func:`price_steps` over words: firsts and gaps u64, out int64[n] (the caller's, written).
-
-    The counts must add up to the words and to `out`; places int64[c] (written) is where each part of the gaps begins.
-    Gaps are words of gap - 1, zigzag where the side's form is SIGNED.
-    """
-    row, first_count = np.int64(0), np.int64(0)
-    bid_first, ask_first = base, base
-    one = np.uint64(1)
-    for group in range(len(bids)):
-        for half in range(2):
-            rows = bids[group] if half == 0 else asks[group]
-            if rows == 0:
-                continue
-            form = forms[half]
-            word = firsts[first_count]
-            first_count += 1
-            step = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
-            if half == 0:
-                bid_first += step
-                price = bid_first
-            else:
-                ask_first += step
-                price = ask_first
-            at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
-            out[at] = price
-            scale = -unit if form & DESCENDING else unit
-            left = rows - 1
-            for part in range(len(edges) - 1, -1, -1):
-                count = left - edges[part]
-                if count <= 0:
-                    continue
-                place = places[part]
-                if form & SIGNED:
-                    for number in range(count):
-                        word = gaps[place + number]
-                        price += ((np.int64(word >> one) ^ -np.int64(word & one)) + 1) * scale
-                        at += stride
-                        out[at] = price
-                else:
-                    for number in range(count):
-                        price += (np.int64(gaps[place + number]) + 1) * scale
-                        at += stride
-                        out[at] = price
-                places[part] = place + count
-                left = edges[part]
-            row += rows
-
-
-@numba.njit(cache=True, nogil=True)
-def spread(values: Any, bids: Any, asks: Any, out: Any) -> None:
-    """Write each group's value to all its rows: out int64[n] (the caller's)."""
-    row = 0
-    for group in range(len(bids)):
-        value = values[group]
-        for _ in range(bids[group] + asks[group]):
-            out[row] = value
-            row += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def expand_sides(bids: Any, asks: Any, bid: Any, ask: Any, out: Any) -> None:
-    """Write `bid` or `ask` for every row: out u8[n] (the caller's)."""
-    row = 0
-    for group in range(len(bids)):
-        for _ in range(bids[group]):
-            out[row] = bid
-            row += 1
-        for _ in range(asks[group]):
-            out[row] = ask
-            row += 1
 
 
 @numba.njit(cache=True, nogil=True)

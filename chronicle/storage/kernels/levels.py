@@ -9,7 +9,7 @@ import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["merge_changes", "pack_changes"]
+__all__ = ["is_proper", "merge_changes", "pack_changes"]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -62,3 +62,19 @@ def merge_changes(base: Any, changes: Any, sizes: Any, sign: Any, start: Any, lo
             out[count, 1] = size
             count += 1
     return count
+
+
+@numba.njit(cache=True, nogil=True)
+def is_proper(levels: Any, bids: Any, bound: Any) -> Any:
+    """Tell whether levels int64[n, 2], bids first, are strictly ordered by side, within bounds, with no size of 0."""
+    before = np.int64(0)
+    for row in range(len(levels)):
+        price = levels[row, 0]
+        if price < -bound or price > bound or levels[row, 1] == 0:
+            return False
+        if 0 < row < bids and price >= before:
+            return False
+        if row > bids and price <= before:
+            return False
+        before = price
+    return True

@@ -1,7 +1,6 @@
-"""Kernels of hybrid tokens: u64 words as one byte each, low bits in a side stream, the rest as escapes.
+"""Kernels that make hybrid tokens: u64 words as one byte each, low bits in a side stream, the rest as escapes.
 
-Arithmetic is modulo 2**64 throughout, so every int64 comes back. The callers (:mod:`chronicle.storage.tokens`) check
-shapes, and before decoding that the side streams hold exactly what the tokens ask for: these loops load unchecked.
+Arithmetic is modulo 2**64 throughout, so that every int64 comes back by :mod:`chronicle.storage.kernels.rows`.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 __all__ = [
     "common_divisor",
     "gap_words",
-    "needs",
     "put_tokens",
-    "rebuild",
     "residuals",
     "step_bits",
-    "take_tokens",
     "words_of",
 ]
 
@@ -58,64 +54,33 @@ bit_length = _bit_length if numba.config.DISABLE_JIT else _bit_length_compiled
 def put_tokens(words: Any, k: Any, m: Any, limit: Any, tokens: Any, bits: Any, escapes: Any) -> Any:
     """Write words u64[n] as tokens u8[n]; return (bits, escapes) used.
 
-    bits u64[n + 2] and escapes u64[n] are the caller's, zero and written. A word below 2**k is its own token; one of
-    less than `limit` bits gives exponent and top m bits, its other low bits go to `bits`, lowest first; any other is
-    ESCAPE and goes to `escapes`. Some 3 ns a word.
+    bits u64[n + 2] and escapes u64[n] are the caller's, written. A word below 2**k is its own token; one of less than
+    `limit` bits gives exponent and top m bits, its other low bits go to `bits`, lowest first; any other is ESCAPE and
+    goes to `escapes`. No branch but the one for escapes: some 2 ns a word.
     """
     used, escaped = np.int64(0), np.int64(0)
-    small = np.uint64(1) << np.uint64(k)
+    one, top, six, sixty = np.uint64(1), np.uint64(63), np.uint64(6), np.uint64(63)
+    small = one << np.uint64(k)
+    bits[0] = 0
     for position in range(len(words)):
         word = words[position]
-        if word < small:
-            tokens[position] = word
-            continue
         length = bit_length(word)
         if length > limit:
             tokens[position] = ESCAPE
             escapes[escaped] = word
             escaped += 1
             continue
-        low = length - 1 - m
-        top = np.int64(word >> np.uint64(low)) - (np.int64(1) << m)
-        tokens[position] = (np.int64(1) << k) + ((length - 1 - k) << m) + top
-        rest = word & ((np.uint64(1) << np.uint64(low)) - np.uint64(1))
-        place, shift = used >> 6, np.uint64(used & 63)
+        is_small = word < small
+        low = np.uint64(0 if is_small else length - 1 - m)
+        exponent = np.uint64(0 if is_small else (length - 1 - k) << m)
+        first = np.uint64(0 if is_small else (np.int64(1) << k) - (np.int64(1) << m))
+        tokens[position] = first + exponent + (word >> low)
+        rest = word & ((one << low) - one)
+        place, shift = np.uint64(used) >> six, np.uint64(used) & sixty
         bits[place] |= rest << shift
-        bits[place + 1] |= (rest >> np.uint64(1)) >> (np.uint64(63) - shift)
-        used += low
+        bits[place + one] = (rest >> one) >> (top - shift)
+        used += np.int64(low)
     return used, escaped
-
-
-@numba.njit(cache=True, nogil=True)
-def take_tokens(tokens: Any, bases: Any, widths: Any, bits: Any, escapes: Any, out: Any) -> None:
-    """Undo :func:`put_tokens`: out u64[n] (the caller's, written).
-
-    bases u64[256] and widths u8[256] say what each token stands for. `bits` must hold two words more than its bits
-    fill. No branch but the one for escapes: 2 ns a word.
-    """
-    position, escaped = np.uint64(0), np.uint64(0)
-    one, six, low, top = np.uint64(1), np.uint64(6), np.uint64(63), np.uint64(63)
-    for number in range(len(tokens)):
-        token = np.uint64(tokens[number])
-        width = np.uint64(widths[token])
-        place, shift = position >> six, position & low
-        window = (bits[place] >> shift) | ((bits[place + one] << one) << (top - shift))
-        out[number] = bases[token] + (window & ((one << width) - one))
-        position += width
-        if token == np.uint64(ESCAPE):
-            out[number] = escapes[escaped]
-            escaped += one
-
-
-@numba.njit(cache=True, nogil=True)
-def needs(tokens: Any, widths: Any) -> Any:
-    """Return (bits, escapes) that tokens u8[n] ask for; widths u8[256]. Half a ns a token."""
-    bits, escapes = np.int64(0), np.int64(0)
-    for position in range(len(tokens)):
-        token = tokens[position]
-        bits += np.int64(widths[token])
-        escapes += np.int64(token == ESCAPE)
-    return bits, escapes
 
 
 @numba.njit(cache=True, nogil=True)
@@ -136,24 +101,6 @@ def residuals(values: Any, reference: Any, mode: Any, base: Any, out: Any) -> No
     else:
         for row in range(len(values)):
             out[row] = values[row] - base
-
-
-@numba.njit(cache=True, nogil=True)
-def rebuild(words: Any, reference: Any, mode: Any, base: Any, unit: Any, out: Any) -> None:
-    """Undo :func:`residuals` and :func:`words_of`: words u64[n] to out int64[n] (the caller's, written)."""
-    before = base
-    one = np.uint64(1)
-    for row in range(len(words)):
-        word = words[row]
-        if mode == 0:
-            out[row] = np.int64(word) * unit + base
-            continue
-        step = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
-        if mode == SAME:
-            out[row] = step + reference[row] + base
-        else:
-            out[row] = before + step
-            before = reference[row] if mode == BEFORE else out[row]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import chronicle
 from chronicle.access import rows as rows_module
 from chronicle.access import sampling
+from chronicle.access.frames import floats
 from chronicle.core.errors import ConfigError, NotFoundError, RangeError
 from chronicle.core.layout import INT64_MIN, Cause, StatusCode, Verdict
 from tests.support.home_builder import CleanQueue, definition, progress
@@ -365,3 +367,20 @@ def test_scan_of_archived_blocks_as_columns_is_the_scan_of_their_records(tmp_pat
                 assert {name: values.tolist() for name, values in got.items()} == {
                     name: values.tolist() for name, values in expected.items()
                 }
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 8, 18])
+def test_floats_are_the_nearest_with_and_without_the_compiler(exponent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(exponent)
+    drawn = [0, 1, -1, 2**53 + 1, INT64_MIN + 1, 2**63 - 1, *(rng.randrange(-(10**15), 10**15) for _ in range(500))]
+    for holes in (False, True):
+        values = np.array([*drawn, *([INT64_MIN] * 3 if holes else [])], dtype=np.int64)
+        compiled = floats(values, exponent)
+        with monkeypatch.context() as without:
+            without.delitem(sys.modules, "numba", raising=False)
+            plain = floats(values, exponent)
+        expected = [
+            float("nan") if value == INT64_MIN else float(value) / 10.0**exponent for value in values.tolist()
+        ]
+        assert np.array_equal(compiled, expected, equal_nan=True)
+        assert np.array_equal(plain, expected, equal_nan=True)

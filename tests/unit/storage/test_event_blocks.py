@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -15,14 +16,15 @@ from hypothesis import strategies as st
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import BOOK_DELTA_BODY, CHECK_BODY, INT64_MAX, INT64_MIN, Kind, Origin, Side
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
-from chronicle.storage import engine, event_arrays, event_kernels
+from chronicle.storage import engine, event_arrays, event_kernels, tokens
 from chronicle.storage.archive import COLUMN_NAMES
 from chronicle.storage.event_decode import EventBlock, Head
 from chronicle.storage.event_encode import encode_events
 from chronicle.storage.event_layout import HEAD_BYTES, LEVELS_COLUMNS, LEVELS_REPLAYED
 from chronicle.storage.kernels import tokens as kernel
-from chronicle.storage.snapshots import Book
-from chronicle.storage.tokens import ESCAPE, Column, needs_of, tables
+from chronicle.storage.kernels.levels import is_proper
+from chronicle.storage.snapshots import PRICE_MAX, Book, is_proper_side
+from chronicle.storage.tokens import ENTRY, ESCAPE, Columns, needs_of, tables
 from tests.support.naive_events import naive_bits, naive_columns, naive_limit, naive_tokens
 from tests.support.tiers import book_events
 
@@ -92,10 +94,16 @@ def test_tokens_are_those_of_the_slow_form_and_come_back(form: tuple[int, int], 
     assert tokens.tolist() == expected
     assert escapes[:escaped].tolist() == expected_escapes
     assert (used, bits[: (used + 63) // 64].tolist()) == naive_bits(lows)
-    assert needs_of(tokens, table.widths) == tuple(kernel.needs(tokens, table.widths)) == (used, escaped)
-    column = Column(0, *form, len(words), 0, 1, tokens, bits, escapes[:escaped])
-    for words_of in (event_arrays.words, event_kernels.words):
-        assert words_of(column, len(words)).tolist() == words
+    assert needs_of(tokens, table.widths) == (used, escaped)
+    stored = bits[: (used + 63) // 64].tobytes() + escapes[:escaped].tobytes()
+    entry = ENTRY.pack(0, *form, len(words), 0, 1, len(words), used, escaped)
+    columns = Columns(entry, 1, memoryview(tokens.tobytes() + stored), len(words))
+    expected_values = given_words.view(np.int64)
+    for arrays in FORMS:
+        assert arrays.values(columns, 0, len(words), None).tolist() == expected_values.tolist()
+        for begin, end in ((0, len(words) // 2), (len(words) // 3, len(words)), (len(words), len(words))):
+            part = arrays.values(columns, 0, len(words), None, (begin, end))
+            assert part.tolist() == expected_values[begin:end].tolist()
 
 
 @given(st.lists(int64, max_size=60), st.integers(1, 10**9))
@@ -216,18 +224,26 @@ def test_a_part_of_a_block_holds_what_was_asked_for(form: object, monkeypatch: p
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_columns_up_to_a_time_are_the_beginning_of_them(form: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_between_two_times_are_those_rows_of_them(form: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "arrays", lambda: form)
     data = b"".join(bytes(event) for event, _ in book_events(200))
     found = encode_events(data, 3)
     assert found is not None
     whole = EventBlock(found[0], len(data)).columns(COLUMN_NAMES)
     times = whole["ts_recv"]
-    for end_ts in (int(times[0]), int(times[len(times) // 2]), int(times[-1]) + 1):
-        part = EventBlock(found[0], len(data)).columns(COLUMN_NAMES, end_ts=end_ts)
-        rows = len(part["ts_recv"])
-        assert rows >= np.searchsorted(times, end_ts)
-        assert all(np.array_equal(values, whole[name][:rows]) for name, values in part.items())
+    moments = [
+        None,
+        int(times[0]) - 1,
+        *(int(times[len(times) * part // 7]) for part in range(7)),
+        int(times[-1]) + 1,
+    ]
+    for start_ts in moments:
+        for end_ts in moments:
+            part = EventBlock(found[0], len(data)).columns(COLUMN_NAMES, start_ts=start_ts, end_ts=end_ts)
+            low = 0 if start_ts is None else int(np.searchsorted(times, start_ts))
+            high = len(times) if end_ts is None else max(low, int(np.searchsorted(times, end_ts)))
+            for name, values in part.items():
+                assert values.tolist() == whole[name][low:high].tolist()
 
 
 @pytest.mark.parametrize("order", ["outward", "inward", "any"])
@@ -311,6 +327,66 @@ def test_no_flipped_bit_crashes_or_makes_more_than_was_asked_for(form: object) -
                 assert len(decoded(bytes(changed), size, form)) == size
             except CorruptionError:
                 continue
+
+
+def outcome(block: bytes, size: int, form: object, **limits: int) -> dict[str, list[int]] | None:
+    """Return the columns of a block by one form of decoding, None where it refuses the block."""
+    before = engine.arrays
+    engine.arrays = lambda: form  # type: ignore[assignment]
+    try:
+        found = EventBlock(block, size).columns(COLUMN_NAMES, **limits)
+    except CorruptionError:
+        return None
+    finally:
+        engine.arrays = before
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def test_both_forms_say_the_same_of_every_damaged_block() -> None:
+    block, size = small_block()
+    whole = outcome(block, size, event_arrays)
+    assert whole is not None
+    third, half = (whole["ts_recv"][len(whole["ts_recv"]) // part] for part in (3, 2))
+    refused = 0
+    for position in range(0, len(block), 2):
+        changed = bytearray(block)
+        changed[position] ^= 1 << position % 8
+        plain, compiled = (outcome(bytes(changed), size, form) for form in FORMS)
+        assert plain == compiled
+        refused += plain is None
+        # Of a part each form checks what it reads: one may refuse what the other does not look at.
+        limits = {"start_ts": third, "end_ts": half} if position % 4 else {"end_ts": half}
+        parts = [outcome(bytes(changed), size, form, **limits) for form in FORMS]
+        assert None in parts or parts[0] == parts[1]
+    assert refused
+
+
+def test_tokens_too_wide_for_one_load_are_decoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, size = small_block()
+    expected = outcome(block, size, event_kernels)
+    monkeypatch.setattr(tokens, "NARROW_BITS", 0)
+    assert outcome(block, size, event_kernels) == expected
+    assert decoded(block, size, event_kernels) == decoded(block, size, event_arrays)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.one_of(st.integers(-4, 12), int64), st.integers(0, 3)), max_size=8),
+    st.integers(0, 8),
+    st.booleans(),
+)
+def test_both_forms_agree_which_books_are_proper(drawn: list[tuple[int, int]], bids: int, ordered: bool) -> None:
+    bids = min(bids, len(drawn))
+    if ordered:
+        drawn = sorted(drawn[:bids], reverse=True) + sorted(drawn[bids:])
+    levels = np.array(drawn, dtype=np.int64).reshape(-1, 2)
+    expected = all(-PRICE_MAX <= price <= PRICE_MAX and size != 0 for price, size in drawn) and all(
+        sign * (after[0] - before[0]) > 0
+        for sign, side in ((-1, drawn[:bids]), (1, drawn[bids:]))
+        for before, after in itertools.pairwise(side)
+    )
+    assert bool(is_proper(levels, bids, PRICE_MAX)) == expected
+    assert (is_proper_side(levels[:bids], -1) and is_proper_side(levels[bids:], 1)) == expected
 
 
 @pytest.mark.parametrize("form", FORMS)
