@@ -116,7 +116,7 @@ class EventBuilder:
         Parameters
         ----------
         data : bytes
-            Records side by side, F_LAST on the last of each event.
+            Records side by side, F_LAST on the last of each event. A bytearray is the builder's from then on.
         count, events : int
             How many there are; 0 adds nothing.
         last_offset : int
@@ -137,7 +137,10 @@ class EventBuilder:
                 found=len(self._buffer) + len(data),
             )
         self._last = len(self._buffer) + last_offset
-        self._buffer += data
+        if self._count or type(data) is not bytearray:
+            self._buffer += data
+        else:
+            self._buffer = data
         self._count += count
         self._ended_count = self._count
         self._ended_events += events
