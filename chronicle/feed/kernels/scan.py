@@ -52,7 +52,9 @@ _ENTRY_ROLE, _ENTRY_TEXT = offset_in(NameEntry, "role"), offset_in(NameEntry, "t
 _ENTRY_LENGTH, _ENTRY_INSTRUMENT = offset_in(NameEntry, "length"), offset_in(NameEntry, "instrument")
 _ENTRY_LIMIT = offset_in(NameEntry, "limit")
 _WANT_INSTRUMENT, _WANT_CHANGES, _WANT_WHOLE = int(Want.INSTRUMENT), int(Want.CHANGES), int(Want.WHOLE)
-_OPEN, _CLOSE, _COMMA, _QUOTE, _POINT = 0x5B, 0x5D, 0x2C, 0x22, 0x2E
+_OPEN, _CLOSE, _COMMA, _QUOTE = 0x5B, 0x5D, 0x2C, 0x22
+_THREE, _FIVE = 0xFFFFFF, 0xFFFFFFFFFF
+_BETWEEN, _OPENING, _NEXT_ROW = (int.from_bytes(text, "little") for text in (b'","', b',["', b'"],["'))
 _SECONDS_CHARS = 17
 _ID_DIGITS_MAX = 18
 
@@ -140,50 +142,62 @@ def _levels(at: Any, end: Any, rows: Any, timed: Any) -> Any:
     newest = 0
     if at + 2 > end or byte_at(at) != _OPEN:
         return 0, 0, newest
-    at += 1
-    if byte_at(at) == _CLOSE:
-        return at + 1, 0, newest
+    if byte_at(at + 1) == _CLOSE:
+        return at + 2, 0, newest
+    if at + 8 > end or byte_at(at + 1) != _OPEN or byte_at(at + 2) != _QUOTE:
+        return 0, 0, newest
+    at += 3
     row = rows
     stop_row = rows + ROWS_MAX * ROW_BYTES
     while row < stop_row:
-        if at + 8 > end or byte_at(at) != _OPEN or byte_at(at + 1) != _QUOTE:
-            break
-        at, price, price_places = number(at + 2, end)
-        if at == 0 or at + 4 > end:
-            break
-        if byte_at(at) != _QUOTE or byte_at(at + 1) != _COMMA or byte_at(at + 2) != _QUOTE:
+        at, price, price_places = number(at, end)
+        if at == 0 or at + 8 > end or peek(at) & _THREE != _BETWEEN:
             break
         at, size, size_places = number(at + 3, end)
-        if at == 0 or at + 3 > end or byte_at(at) != _QUOTE:
-            break
-        at += 1
-        if timed:
-            if byte_at(at) != _COMMA or byte_at(at + 1) != _QUOTE:
-                break
-            at, time = _seconds(at + 2, end)
-            if at == 0 or at + 3 > end or byte_at(at) != _QUOTE:
-                break
-            at += 1
-            newest = max(newest, time)
-        while at + 2 < end and byte_at(at) == _COMMA:
-            at = text_end(at + 2, end) if byte_at(at + 1) == _QUOTE else 0
-            if at == 0:
-                break
-            at += 1
-        if at == 0 or at + 2 > end or byte_at(at) != _CLOSE:
+        if at == 0:
             break
         poke(row, price)
         poke(row + 8, price_places)
         poke(row + 16, size)
         poke(row + 24, size_places)
         row += ROW_BYTES
-        behind = byte_at(at + 1)
-        at += 2
-        if behind == _CLOSE:
-            return at, (row - rows) // ROW_BYTES, newest
-        if behind != _COMMA:
+        if at + 8 <= end and not timed and peek(at) & _FIVE == _NEXT_ROW:
+            at += 5
+            continue
+        at, time = _row_end(at, end, timed)
+        newest = max(newest, time)
+        if at == 0 or at + 2 > end:
             break
+        if byte_at(at) == _CLOSE:
+            return at + 1, (row - rows) // ROW_BYTES, newest
+        if at + 8 > end or peek(at) & _THREE != _OPENING:
+            break
+        at += 3
     return 0, 0, newest
+
+
+@njit(cache=True, nogil=True)
+def _row_end(at: Any, end: Any, timed: Any) -> Any:
+    """Return (place behind a level, its time) from the quote that ends its size: past what stands behind the size."""
+    time = 0
+    if at + 2 > end or byte_at(at) != _QUOTE:
+        return 0, time
+    at += 1
+    if timed:
+        if at + 2 > end or byte_at(at) != _COMMA or byte_at(at + 1) != _QUOTE:
+            return 0, time
+        at, time = _seconds(at + 2, end)
+        if at == 0 or at + 2 > end or byte_at(at) != _QUOTE:
+            return 0, time
+        at += 1
+    while at + 2 <= end and byte_at(at) == _COMMA:
+        at = text_end(at + 2, end) if byte_at(at + 1) == _QUOTE else 0
+        if at == 0:
+            return 0, time
+        at += 1
+    if at >= end or byte_at(at) != _CLOSE:
+        return 0, time
+    return at + 1, time
 
 
 @njit(cache=True, nogil=True)

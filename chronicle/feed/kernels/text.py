@@ -112,8 +112,23 @@ def number(at: Any, end: Any) -> Any:
     """Return (place after it, digits as one integer, decimals) of a plain decimal text: ``61837.630`` gives 61837630, 3.
 
     The first place is 0 for anything but digits with at most one point behind at least one of them, DIGITS_MAX at
-    most: signs, exponents, NaN.
+    most: signs, exponents, NaN. Cost of the common number, up to seven digits, a point, up to eight decimals: two
+    loads and no loop.
     """
+    if at + 17 <= end:
+        values = peek(at) ^ _ZEROS
+        count = _lowest_bit(((values + _NINES) | values) & _HIGH) >> 3
+        if 0 < count < 8 and byte_at(at + count) == _POINT:
+            behind = at + count + 1
+            decimals = peek(behind) ^ _ZEROS
+            places = _lowest_bit(((decimals + _NINES) | decimals) & _HIGH) >> 3
+            whole = _eight(values << (64 - 8 * count))
+            if places == 8:
+                char = byte_at(behind + 8)
+                if char < _ZERO or char > _ZERO + 9:
+                    return behind + 8, whole * 100_000_000 + _eight(decimals), places
+            elif places > 0:
+                return behind + places, whole * POWERS[places] + _eight(decimals << (64 - 8 * places)), places
     at, value, count = digits(at, end)
     if count == 0 or count > DIGITS_MAX:
         return 0, 0, 0
