@@ -38,8 +38,8 @@ class EventBuilder:
         "_count",
         "_ended_count",
         "_ended_events",
-        "_flags",
         "_last",
+        "flags",
         "source",
         "source_index",
         "ts_recv",
@@ -51,7 +51,7 @@ class EventBuilder:
         self._ended_count = 0
         self._ended_events = 0
         self._last = 0
-        self._flags = 0
+        self.flags = 0
         self.ts_recv = 0
         self.source = 0
         self.source_index = NONE
@@ -73,7 +73,7 @@ class EventBuilder:
         self._buffer = bytearray()
         self._count = 0
         self._ended_count = self._ended_events = 0
-        self._flags = flags
+        self.flags = flags
         self.ts_recv = ts_recv
         self.source = source
         self.source_index = source_index
@@ -86,11 +86,6 @@ class EventBuilder:
     def events(self) -> int:
         """Number of events so far, the one under way included."""
         return self._ended_events + (self._count > self._ended_count)
-
-    @property
-    def flags(self) -> int:
-        """Flags that every record of the frame carries."""
-        return self._flags
 
     def end_event(self) -> None:
         """End the event under way: what is added next is another one. Without records there is nothing to end."""
@@ -116,7 +111,7 @@ class EventBuilder:
         Parameters
         ----------
         data : bytes
-            Records side by side, F_LAST on the last of each event. A bytearray is the builder's from then on.
+            Records side by side, F_LAST on the last of each event.
         count, events : int
             How many there are; 0 adds nothing.
         last_offset : int
@@ -137,13 +132,20 @@ class EventBuilder:
                 found=len(self._buffer) + len(data),
             )
         self._last = len(self._buffer) + last_offset
-        if self._count or type(data) is not bytearray:
-            self._buffer += data
-        else:
-            self._buffer = data
+        self._buffer += data
         self._count += count
         self._ended_count = self._count
         self._ended_events += events
+
+    def adopt(self, event: bytearray, count: int, last_offset: int) -> None:
+        """Add one whole event as a kernel packed it; the bytes are the builder's from then on. See :meth:`packed`."""
+        if self._count:
+            self.packed(event, count=count, events=1, last_offset=last_offset)
+            return
+        self._buffer = event
+        self._last = last_offset
+        self._count = self._ended_count = count
+        self._ended_events = 1
 
     def record(
         self,
@@ -175,7 +177,7 @@ class EventBuilder:
         header = HEADER.pack(
             length,
             kind,
-            flags | self._flags,
+            flags | self.flags,
             side,
             self.ts_recv,
             ts_event,
@@ -215,7 +217,7 @@ class EventBuilder:
         packed = _DELTA.pack(
             layout.BOOK_DELTA_BYTES,
             Kind.BOOK_DELTA,
-            flags | self._flags,
+            flags | self.flags,
             side,
             self.ts_recv,
             ts_event,

@@ -8,6 +8,7 @@ depth, what an adapter notes of a connection) happens there.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 from chronicle.core.compiled import bind_function, is_possible
@@ -23,7 +24,8 @@ __all__ = ["ScanningAdapter"]
 PLAIN_FIRST: Final = 256
 """So many messages are read plainly before the kernels are loaded, unless `prepare` did: a short replay needs none."""
 CONNECTIONS_MAX: Final = 1 << 12
-_TEXT, _BINARY = int(WireForm.TEXT), int(WireForm.BINARY)
+_MESSAGES: Final = frozenset({WireForm.TEXT, WireForm.BINARY})
+_KERNELS: Final = "chronicle.feed.kernels.scan_call"
 
 
 class ScanningAdapter:
@@ -45,9 +47,10 @@ class ScanningAdapter:
     def __init__(self, plain: MessageAdapter, *, plain_first: int = PLAIN_FIRST) -> None:
         self.plain = plain
         self.venue = plain.venue
-        self._wait = plain_first
+        self._wait = 0 if _KERNELS in sys.modules else plain_first
         self._tables: dict[int, NameTable] = {}
         self._shapes: CompiledShapes | None = None
+        self._plan: Any = None
         self._scan: Any = None
 
     @property
@@ -67,24 +70,24 @@ class ScanningAdapter:
             from chronicle.feed.kernels.scan_call import scan_bytes
 
             self._shapes = CompiledShapes(self.plain.shapes)
-            self._scan = bind_function("scan", scan_bytes, self._shapes.plan)
+            self._plan = self._shapes.plan
+            self._scan = bind_function("scan", scan_bytes, self._plan)
 
     def decode(self, frame: Frame, out: EventBuilder) -> None:
         """Add the records of `frame` to `out`; see :meth:`chronicle.feed.adapter.Adapter.decode`."""
-        form = frame.form
-        if form != _TEXT and form != _BINARY:
-            if form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
+        if frame.form not in _MESSAGES:
+            if frame.form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
                 self._tables.pop(frame.connection, None)
             self.plain.decode(frame, out)
             return
         scan, table = self._scan, self._tables.get(frame.connection)
-        if scan is None or table is None or table.source != frame.address or len(out):
+        if scan is None or table is None or table.source != frame.address:
             self._first(frame, out)
             return
+        plan = self._plan
         event = scan(frame.payload, table.address, out.ts_recv, out.source_index, out.source, out.flags)
         if event:
-            plan = self._shapes.plan  # type: ignore[union-attr]
-            out.packed(event, count=plan.count, events=1, last_offset=plan.last_offset)
+            out.adopt(event, plan.count, plan.last_offset)
             return
         self.plain.decode(frame, out)
         self._learn(frame, table)
@@ -104,7 +107,7 @@ class ScanningAdapter:
 
     def _learn(self, frame: Frame, table: NameTable) -> None:
         """Let the name that stopped the scan stand for what the plain adapter took it for."""
-        plan = self._shapes.plan  # type: ignore[union-attr]
+        plan = self._plan
         if plan.name_length:
             start = plan.name_offset
             text = frame.payload[start : start + plan.name_length]
