@@ -280,7 +280,9 @@ def _write_quote(at: Any, shape: Any, slots: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def write(at: Any, size: Any, shape: Any, plan: Any, ts_recv: Any, source_index: Any, source: Any, flags: Any) -> None:
+def write(
+    at: Any, size: Any, shape: Any, plan: Any, ts_recv: Any, source_index: Any, source: Any, flags: Any
+) -> None:
     """Write the event of `size` bytes (see :func:`prepare`) at `at`, F_LAST on its last record."""
     slots, rows = peek(plan + _SLOTS), peek(plan + _ROWS)
     owner = peek(peek(slots + _CELLS) + _NUMBER) | (source << 32)
@@ -294,15 +296,11 @@ def write(at: Any, size: Any, shape: Any, plan: Any, ts_recv: Any, source_index:
         count = levels
         if levels > 0:
             if peek(shape + _ASKS_FIRST) != 0:
-                at = _write_deltas(
-                    at, rows + _ASK_ROWS, asks, _ASK, flags, ts_recv, source_index, owner, slots
-                )
+                at = _write_deltas(at, rows + _ASK_ROWS, asks, _ASK, flags, ts_recv, source_index, owner, slots)
                 at = _write_deltas(at, rows, bids, _BID, flags, ts_recv, source_index, owner, slots)
             else:
                 at = _write_deltas(at, rows, bids, _BID, flags, ts_recv, source_index, owner, slots)
-                at = _write_deltas(
-                    at, rows + _ASK_ROWS, asks, _ASK, flags, ts_recv, source_index, owner, slots
-                )
+                at = _write_deltas(at, rows + _ASK_ROWS, asks, _ASK, flags, ts_recv, source_index, owner, slots)
         elif _says_empty(shape, slots):
             poke(rows, 0)
             poke(rows + 16, 0)

@@ -52,30 +52,31 @@ BINANCE: Final = (
             hollow_rule=1,
         ),
         Shape(
-            text='{"e":"depthUpdate","E":<int:time>,"s":"<name:symbol>","U":<int:first>,"u":<int:sequence>,' + _BID_ASK,
+            text='{"e":"depthUpdate","E":<int:time>,"s":"<name:symbol>","U":<int:first>,"u":<int:sequence>,'
+            + _BID_ASK,
             record=Record.DELTAS,
             empty_rule=1,
         ),
         Shape(
             text='{"e":"trade","E":<int:ignored>,"s":"<name:symbol>","t":<int:trade_id>,'
-            + f'{_FILL},"T":<int:time>,"m":{_MAKER},"M":{_MATCH}}}',
+            f'{_FILL},"T":<int:time>,"m":{_MAKER},"M":{_MATCH}}}',
             record=Record.TRADE,
         ),
         Shape(
             text='{"e":"aggTrade","E":<int:ignored>,"s":"<name:symbol>","a":<int:sequence>,'
-            + f'{_FILL},{_RANGE},"M":{_MATCH}}}',
+            f'{_FILL},{_RANGE},"M":{_MATCH}}}',
             record=Record.TRADE,
             trade_type=_AGGREGATE,
         ),
         Shape(  # until 2023 with the order ids of both sides
             text='{"e":"trade","E":<int:ignored>,"s":"<name:symbol>","t":<int:trade_id>,'
-            + f'{_FILL},"b":<int:ignored>,"a":<int:ignored>,"T":<int:time>,"m":{_MAKER},"M":{_MATCH}}}',
+            f'{_FILL},"b":<int:ignored>,"a":<int:ignored>,"T":<int:time>,"m":{_MAKER},"M":{_MATCH}}}',
             record=Record.TRADE,
         ),
     ),
     Shape(
         text='{"stream":"<whole:stream>","data":{"lastUpdateId":<int:sequence>,'
-        + '"bids":<levels:bids>,"asks":<levels:asks>}}',
+        '"bids":<levels:bids>,"asks":<levels:asks>}}',
         record=Record.SNAPSHOT,
         cut_rule=1,
     ),
@@ -190,13 +191,13 @@ KRAKEN: Final = (
     ),
     Shape(
         text='[<int:ignored>,[["<number:price>","<number:size>","<seconds:newest>","<choice:side:b=66|s=65>",'
-        + '"<text>","<text>"]],"trade","<name:symbol>"]',
+        '"<text>","<text>"]],"trade","<name:symbol>"]',
         record=Record.TRADE,
         timed=True,
     ),
     Shape(
         text='[<int:ignored>,["<number:price>","<number:ask_price>","<seconds:newest>","<number:size>",'
-        + '"<number:ask_size>"],"spread","<name:symbol>"]',
+        '"<number:ask_size>"],"spread","<name:symbol>"]',
         record=Record.QUOTE,
         timed=True,
     ),
@@ -205,9 +206,7 @@ KRAKEN: Final = (
 # --- Bybit v5 ----------------------------------------------------------------------------------------------------
 
 _BYBIT_HEADS: Final = ('"type":"%s","ts":<int:ignored>', '"ts":<int:ignored>,"type":"%s"')
-_BYBIT_BOOK: Final = (
-    '"data":{"s":"<text>","b":<levels:bids>,"a":<levels:asks>,"u":<int:sequence>,"seq":<int:ignored>},"cts":<int:time>}'
-)
+_BYBIT_BOOK: Final = '"data":{"s":"<text>","b":<levels:bids>,"a":<levels:asks>,"u":<int:sequence>,"seq":<int:ignored>},"cts":<int:time>}'
 _FLAG: Final = "<choice:ignored:false=0|true=1>"
 _BYBIT_TRADES: Final = (
     '{"T":<int:time>,"s":"<text>","S":"<choice:side:Buy=66|Sell=65>","v":"<number:size>","p":"<number:price>",'
