@@ -54,7 +54,7 @@ class NameTable:
         return [text for kind, text in self._names if kind == role]
 
     def learn(self, role: int, text: bytes, instrument: Instrument | None, limit: int) -> None:
-        """Let `text` stand for an instrument, or for none, and a stream of whole books of `limit` levels (0: none)."""
+        """Let `text` stand for an instrument, or for none, and a stream of whole books of `limit` levels (0: no)."""
         if len(self._names) >= NAMES_MAX or not 0 < len(text) <= NAME_BYTES_MAX:
             return
         known = (role, text) in self._names

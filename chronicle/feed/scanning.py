@@ -22,7 +22,7 @@ from chronicle.feed.venues.messages import MessageAdapter
 __all__ = ["ScanningAdapter"]
 
 PLAIN_FIRST: Final = 256
-"""So many messages are read plainly before the kernels are loaded, unless `prepare` did: a short replay needs none."""
+"""So many messages are read plainly before the kernels are loaded, unless `prepare` did: short replays need none."""
 CONNECTIONS_MAX: Final = 1 << 12
 _MESSAGES: Final = frozenset({WireForm.TEXT, WireForm.BINARY})
 _KERNELS: Final = "chronicle.feed.kernels.scan_call"

@@ -56,7 +56,7 @@ _DIGITS_MAX: Final = 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """One way in which a venue writes a kind of message, and what it becomes; see :class:`ShapeHead` for the rules."""
+    """One way in which a venue writes a kind of message, and what it becomes; the rules are those of `ShapeHead`."""
 
     text: str
     record: Record

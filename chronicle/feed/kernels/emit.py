@@ -144,7 +144,7 @@ def prepare(shape: Any, plan: Any) -> Any:
     record = peek(shape + _RECORD)
     most = peek(cells + _PRICE_MOST), peek(cells + _SIZE_MOST)
     bids, asks = peek(slots + _BIDS), peek(slots + _ASKS)
-    if record == _DELTAS or record == _SNAPSHOT:
+    if record in (_DELTAS, _SNAPSHOT):
         if peek(shape + _CHECK_DECIMALS) != 0 and not _shows_check_decimals(
             slots, rows, cells, peek(shape + _ASKS_FIRST) != 0
         ):
@@ -321,7 +321,7 @@ def write(
         _header(at, QUOTE_BYTES, _KIND_QUOTE, flags, 0, ts_recv, ts_event, source_index, owner)
         poke(at + 40, sequence)
         _write_quote(at, shape, slots)
-    if (record == _DELTAS or record == _SNAPSHOT) and _has_check(shape, slots):
+    if (record in (_DELTAS, _SNAPSHOT)) and _has_check(shape, slots):
         _header(at, CHECK_BYTES, _KIND_CHECK, flags, 0, ts_recv, ts_event, source_index, owner)
         poke(at + 40, sequence)
         poke(at + 48, peek(shape + _CHECK_RULE))

@@ -214,7 +214,7 @@ def _trade_id(at: Any, end: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _choice(at: Any, end: Any, count: Any, table: Any) -> Any:
-    """Return (place after it, value) of the first of `count` alternatives (text, length, value) that stands at `at`."""
+    """Return (place after it, value) of the first of `count` alternatives (text, length, value) that is at `at`."""
     for _ in range(count):
         length = peek(table + 8)
         if _is_at(at, end, peek(table), length):
@@ -247,7 +247,7 @@ def matches(shape: Any, plan: Any, table: Any, start: Any, end: Any) -> Any:
             at, value, newest = _levels(at, end, rows, second != 0)
             poke(slots + _BIDS + 8 * first, value)
             poke(slots + _NEWEST, max(newest, peek(slots + _NEWEST)))
-        elif kind == _INTEGER or kind == _SIGNED:
+        elif kind in (_INTEGER, _SIGNED):
             at, value = integer(at, end, kind == _SIGNED)
             poke(slots + 8 * first, value)
         elif kind == _TEXT:

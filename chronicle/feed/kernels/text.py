@@ -109,7 +109,7 @@ def digits(at: Any, end: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def number(at: Any, end: Any) -> Any:
-    """Return (place after it, digits as one integer, decimals) of a plain decimal text: ``61837.630`` gives 61837630, 3.
+    """Return (place after it, digits as one integer, decimals) of a decimal text: ``61837.630`` gives 61837630, 3.
 
     The first place is 0 for anything but digits with at most one point behind at least one of them, DIGITS_MAX at
     most: signs, exponents, NaN. Cost of the common number, up to seven digits, a point, up to eight decimals: two

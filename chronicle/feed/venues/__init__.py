@@ -208,6 +208,9 @@ def venues() -> list[Venue]:
 def adapter_for(venue: str, registry: InstrumentRegistry, *, scanning: bool = True) -> Adapter:
     """Return a new adapter of `venue` (any case; OKEX is okx) that numbers its instruments in `registry`.
 
+    With `scanning`, the messages of a venue that declares shapes are scanned by kernels first; the records are the
+    same without.
+
     Raises
     ------
     ConfigError
@@ -218,11 +221,11 @@ def adapter_for(venue: str, registry: InstrumentRegistry, *, scanning: bool = Tr
         if known.name == wanted:
             module, _, name = known.adapter.partition(":")
             adapter: Adapter = getattr(import_module(f"chronicle.feed.venues.{module}"), name)(registry)
-            if scanning and getattr(adapter, "shapes", ()):
-                from chronicle.feed.scanning import ScanningAdapter
+            if not scanning or not getattr(adapter, "shapes", None):
+                return adapter
+            from chronicle.feed.scanning import ScanningAdapter
 
-                return ScanningAdapter(cast("MessageAdapter", adapter))
-            return adapter
+            return ScanningAdapter(cast("MessageAdapter", adapter))
     names = ", ".join(known.name for known in _VENUES)
     raise ConfigError(
         f"no adapter reads the venue {venue!r}", expected=names, hint="`chronicle feed venues` lists them"

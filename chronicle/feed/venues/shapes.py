@@ -19,9 +19,7 @@ __all__ = ["BINANCE", "BINANCE_COINM", "BINANCE_USDM", "BYBIT", "KRAKEN", "OKX"]
 _MAKER: Final = "<choice:side:true=65|false=66>"
 """``m``: the buyer was the maker, so the aggressor sold."""
 _MATCH: Final = "<choice:ignored:true=1|false=0>"
-_BEST: Final = (
-    '"b":"<number:price>","B":"<number:size>","a":"<number:ask_price>","A":"<number:ask_size>"'  # fmt: skip
-)
+_BEST: Final = '"b":"<number:price>","B":"<number:size>","a":"<number:ask_price>","A":"<number:ask_size>"'
 _BID_ASK: Final = '"b":<levels:bids>,"a":<levels:asks>}'
 _FILL: Final = '"p":"<number:price>","q":"<number:size>"'
 _RANGE: Final = '"f":<int:trade_id>,"l":<int:trade_last>,"T":<int:time>,"m":' + _MAKER
@@ -84,7 +82,7 @@ BINANCE: Final = (
 
 
 def _futures(pair: str, quote_head: str) -> tuple[Shape, ...]:
-    """Return the shapes of a futures market. `pair`: what follows the symbol; a stream's name tells a partial book."""
+    """Return a futures market's shapes. `pair`: what follows the symbol; a stream's name tells a partial book."""
     symbol = f'"s":"<name:symbol>",{pair}'
     times = '"T":<int:ignored>,"E":<int:time>}}'
     changes = '{"stream":"<changes:stream>","data":'
@@ -206,15 +204,24 @@ KRAKEN: Final = (
 # --- Bybit v5 ----------------------------------------------------------------------------------------------------
 
 _BYBIT_HEADS: Final = ('"type":"%s","ts":<int:ignored>', '"ts":<int:ignored>,"type":"%s"')
-_BYBIT_BOOK: Final = '"data":{"s":"<text>","b":<levels:bids>,"a":<levels:asks>,"u":<int:sequence>,"seq":<int:ignored>},"cts":<int:time>}'
+_BYBIT_BOOK: Final = (
+    '"data":{"s":"<text>","b":<levels:bids>,"a":<levels:asks>,'
+    + '"u":<int:sequence>,"seq":<int:ignored>},"cts":<int:time>}'
+)
 _FLAG: Final = "<choice:ignored:false=0|true=1>"
 _BYBIT_TRADES: Final = (
-    '{"T":<int:time>,"s":"<text>","S":"<choice:side:Buy=66|Sell=65>","v":"<number:size>","p":"<number:price>",'
-    f'"L":"<text>","i":"<id:trade_id>","BT":{_FLAG},"RPI":{_FLAG},"seq":<int:sequence>}}',
-    '{"i":"<id:trade_id>","T":<int:time>,"p":"<number:price>","v":"<number:size>",'
-    f'"S":"<choice:side:Buy=66|Sell=65>","seq":<int:sequence>,"s":"<text>","BT":{_FLAG},"RPI":{_FLAG}}}',
-    '{"T":<int:time>,"s":"<text>","S":"<choice:side:Buy=66|Sell=65>","v":"<number:size>","p":"<number:price>",'
-    f'"L":"<text>","i":"<id:trade_id>","BT":{_FLAG}}}',
+    (
+        '{"T":<int:time>,"s":"<text>","S":"<choice:side:Buy=66|Sell=65>","v":"<number:size>","p":"<number:price>",'
+        f'"L":"<text>","i":"<id:trade_id>","BT":{_FLAG},"RPI":{_FLAG},"seq":<int:sequence>}}'
+    ),
+    (
+        '{"i":"<id:trade_id>","T":<int:time>,"p":"<number:price>","v":"<number:size>",'
+        f'"S":"<choice:side:Buy=66|Sell=65>","seq":<int:sequence>,"s":"<text>","BT":{_FLAG},"RPI":{_FLAG}}}'
+    ),
+    (
+        '{"T":<int:time>,"s":"<text>","S":"<choice:side:Buy=66|Sell=65>","v":"<number:size>","p":"<number:price>",'
+        f'"L":"<text>","i":"<id:trade_id>","BT":{_FLAG}}}'
+    ),
 )
 
 BYBIT: Final = (
