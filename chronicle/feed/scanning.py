@@ -12,6 +12,7 @@ import sys
 from typing import Any, Final
 
 from chronicle.core.compiled import bind_function, is_possible
+from chronicle.core.errors import ChronicleError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
@@ -111,6 +112,9 @@ class ScanningAdapter:
         if plan.name_length:
             start = plan.name_offset
             text = frame.payload[start : start + plan.name_length]
-            found = self.plain.stands_for(plan.name_role, text.decode("ascii"), frame, table)
+            try:
+                found = self.plain.stands_for(plan.name_role, text.decode("ascii"), frame, table)
+            except ChronicleError:
+                return  # the message was read; its name stands for nothing that a scan could use
             if found is not None:
                 table.learn(plan.name_role, text, *found)

@@ -122,10 +122,8 @@ class BybitAdapter(MessageAdapter):
             if self._deepest.get(key) != depth:
                 return None  # a deeper topic is the book
             for other in table.names(role):
-                if (
-                    other.partition(b".")[2] == name.encode()
-                    and whole(other.partition(b".")[0].decode(), "") != depth
-                ):
+                shallower, _, same = other.decode().partition(".")
+                if same == name and whole(shallower, "depth") != depth:
                     table.forget(role, other)
         elif role != ROLES["trade"]:
             return None

@@ -206,7 +206,7 @@ KRAKEN: Final = (
 _BYBIT_HEADS: Final = ('"type":"%s","ts":<int:ignored>', '"ts":<int:ignored>,"type":"%s"')
 _BYBIT_BOOK: Final = (
     '"data":{"s":"<text>","b":<levels:bids>,"a":<levels:asks>,'
-    + '"u":<int:sequence>,"seq":<int:ignored>},"cts":<int:time>}'
+    '"u":<int:sequence>,"seq":<int:ignored>},"cts":<int:time>}'
 )
 _FLAG: Final = "<choice:ignored:false=0|true=1>"
 _BYBIT_TRADES: Final = (
