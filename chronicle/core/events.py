@@ -8,6 +8,7 @@ sizes int64 mantissas of the instrument's exponents.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from chronicle.core import layout
@@ -234,6 +235,35 @@ class EventBuilder:
         self._last = len(buffer)
         buffer += packed
         self._count += 1
+
+    def deltas(
+        self,
+        instrument: int,
+        side: int,
+        levels: Iterable[tuple[int, int] | None],
+        *,
+        ts_event: int,
+        sequence: int = NONE,
+        sequence_first: int = NONE,
+        sequence_previous: int = NONE,
+    ) -> None:
+        """Add a BOOK_DELTA for each (price, size) of `levels` that is not None; see :meth:`delta`."""
+        pack, length, kind = _DELTA.pack, layout.BOOK_DELTA_BYTES, int(Kind.BOOK_DELTA)
+        flags, ts_recv, source_index, source = self.flags, self.ts_recv, self.source_index, self.source
+        packed = [
+            pack(
+                *(length, kind, flags, side, ts_recv, ts_event, source_index, instrument, source, 0, sequence),
+                *level,
+                sequence_first,
+                sequence_previous,
+            )
+            for level in levels
+            if level is not None
+        ]
+        if packed:
+            self._last = len(self._buffer) + length * (len(packed) - 1)
+            self._buffer += b"".join(packed)
+            self._count += len(packed)
 
     def snapshot(
         self,
