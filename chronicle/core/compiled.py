@@ -19,7 +19,7 @@ from chronicle.core.writer_state import NAMES, WriterState
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender
 
-__all__ = ["bind_recorder", "install", "is_possible", "names_address"]
+__all__ = ["bind_function", "bind_recorder", "install", "is_possible", "names_address"]
 
 _METH_FASTCALL_KEYWORDS = 0x0080 | 0x0002
 _METHODS = ("append", "append_event")
@@ -38,6 +38,7 @@ class _MethodDefinition(ctypes.Structure):
 
 _kept: list[Any] = []
 _definitions: dict[str, _MethodDefinition] = {}
+_bound: dict[str, _MethodDefinition] = {}
 
 
 def is_possible() -> bool:
@@ -81,6 +82,21 @@ def bind_recorder(appender: Appender, plan: tuple[int, int, int, int], long_way:
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     return make(ctypes.addressof(_definitions["put"]), (appender, RecorderPlan(*plan), long_way), None)
+
+
+def bind_function(name: str, function: Any, self_object: ctypes.Structure) -> Any:
+    """Return a compiled function (a numba cfunc of the FASTCALL convention) as a builtin bound to `self_object`.
+
+    Its address and definition live as long as the process; call it only where :func:`is_possible`.
+    """
+    definition = _bound.get(name)
+    if definition is None:
+        definition = _MethodDefinition(name.encode(), function.address, _METH_FASTCALL_KEYWORDS, None)
+        _kept.append((function, definition))
+        _bound[name] = definition
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+    return make(ctypes.addressof(definition), self_object, None)
 
 
 def names_address() -> int:

@@ -8,6 +8,7 @@ sizes int64 mantissas of the instrument's exponents.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from chronicle.core import layout
@@ -38,8 +39,8 @@ class EventBuilder:
         "_count",
         "_ended_count",
         "_ended_events",
-        "_flags",
         "_last",
+        "flags",
         "source",
         "source_index",
         "ts_recv",
@@ -51,7 +52,7 @@ class EventBuilder:
         self._ended_count = 0
         self._ended_events = 0
         self._last = 0
-        self._flags = 0
+        self.flags = 0
         self.ts_recv = 0
         self.source = 0
         self.source_index = NONE
@@ -73,7 +74,7 @@ class EventBuilder:
         self._buffer = bytearray()
         self._count = 0
         self._ended_count = self._ended_events = 0
-        self._flags = flags
+        self.flags = flags
         self.ts_recv = ts_recv
         self.source = source
         self.source_index = source_index
@@ -86,11 +87,6 @@ class EventBuilder:
     def events(self) -> int:
         """Number of events so far, the one under way included."""
         return self._ended_events + (self._count > self._ended_count)
-
-    @property
-    def flags(self) -> int:
-        """Flags that every record of the frame carries."""
-        return self._flags
 
     def end_event(self) -> None:
         """End the event under way: what is added next is another one. Without records there is nothing to end."""
@@ -142,6 +138,16 @@ class EventBuilder:
         self._ended_count = self._count
         self._ended_events += events
 
+    def adopt(self, event: bytearray, count: int, last_offset: int) -> None:
+        """Add one whole event as a kernel packed it; the bytes are the builder's from then on. See :meth:`packed`."""
+        if self._count:
+            self.packed(event, count=count, events=1, last_offset=last_offset)
+            return
+        self._buffer = event
+        self._last = last_offset
+        self._count = self._ended_count = count
+        self._ended_events = 1
+
     def record(
         self,
         kind: int,
@@ -172,7 +178,7 @@ class EventBuilder:
         header = HEADER.pack(
             length,
             kind,
-            flags | self._flags,
+            flags | self.flags,
             side,
             self.ts_recv,
             ts_event,
@@ -212,7 +218,7 @@ class EventBuilder:
         packed = _DELTA.pack(
             layout.BOOK_DELTA_BYTES,
             Kind.BOOK_DELTA,
-            flags | self._flags,
+            flags | self.flags,
             side,
             self.ts_recv,
             ts_event,
@@ -229,6 +235,35 @@ class EventBuilder:
         self._last = len(buffer)
         buffer += packed
         self._count += 1
+
+    def deltas(
+        self,
+        instrument: int,
+        side: int,
+        levels: Iterable[tuple[int, int] | None],
+        *,
+        ts_event: int,
+        sequence: int = NONE,
+        sequence_first: int = NONE,
+        sequence_previous: int = NONE,
+    ) -> None:
+        """Add a BOOK_DELTA for each (price, size) of `levels` that is not None; see :meth:`delta`."""
+        pack, length, kind = _DELTA.pack, layout.BOOK_DELTA_BYTES, int(Kind.BOOK_DELTA)
+        flags, ts_recv, source_index, source = self.flags, self.ts_recv, self.source_index, self.source
+        packed = [
+            pack(
+                *(length, kind, flags, side, ts_recv, ts_event, source_index, instrument, source, 0, sequence),
+                *level,
+                sequence_first,
+                sequence_previous,
+            )
+            for level in levels
+            if level is not None
+        ]
+        if packed:
+            self._last = len(self._buffer) + length * (len(packed) - 1)
+            self._buffer += b"".join(packed)
+            self._count += len(packed)
 
     def snapshot(
         self,

@@ -6,6 +6,7 @@ which is what makes an interrupted replay resumable and the raw queue rebuildabl
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
@@ -30,6 +31,10 @@ _CHANNEL_OF_KIND: Final = {
     Kind.QUOTE: "quote",
 }
 
+_MESSAGES: Final = frozenset({WireForm.TEXT, WireForm.BINARY})
+_STREAM_FIELDS: Final = struct.Struct("<4xH10xq8xI")
+"""Kind, ts_event and instrument of a record's header."""
+
 _EXCERPT_CHARS: Final = 200
 _CONFIGURATION: Final = "configuration:"
 
@@ -52,7 +57,8 @@ class _Builder(EventBuilder):
 
     def begin(self, ts_recv: int, *, source_index: int = layout.NONE, source: int = 0, flags: int = 0) -> None:
         super().begin(ts_recv, source_index=source_index, source=source, flags=flags)
-        self.definitions.clear()
+        if self.definitions:
+            self.definitions.clear()
         self.told = False
 
     def status(
@@ -94,6 +100,7 @@ class FrameDecoder:
     def __init__(self, make_adapter: Callable[[str], Adapter]) -> None:
         self._make_adapter = make_adapter
         self._adapters: dict[str, Adapter] = {}
+        self._of_line: dict[int, Adapter] = {}
         self._addresses: dict[str, str] = {}
         self._out = _Builder()
         self._capture = ""
@@ -132,7 +139,14 @@ class FrameDecoder:
         out.begin(ts_recv, source_index=wire_index, source=frame.connection, flags=flags)
         self.frames += 1
         try:
-            if frame.form == WireForm.CONFIG and frame.address.startswith(PREFIX):
+            if frame.form in _MESSAGES:
+                adapter = self._of_line.get(frame.connection)
+                if adapter is None:
+                    adapter = self._venue_of(frame)
+                    if frame.connection in self.lines:
+                        self._of_line[frame.connection] = adapter
+                adapter.decode(frame, out)
+            elif frame.form == WireForm.CONFIG and frame.address.startswith(PREFIX):
                 self._mark(frame, out)
             elif frame.form == WireForm.CONNECTED:
                 self._connected(frame, out)
@@ -165,12 +179,17 @@ class FrameDecoder:
 
     def _note_stream(self, data: bytearray, last: int, connection: int, ts_recv: int) -> None:
         """Note whose event this was by its last record: CHECKs and INSTRUMENTs stand beside what they are about."""
-        _, kind, _, _, _, ts_event, _, instrument, *_ = layout.HEADER.unpack_from(data, last)
+        kind, ts_event, instrument = _STREAM_FIELDS.unpack_from(data, last)
         channel = _CHANNEL_OF_KIND.get(kind)
         if channel is not None and instrument:
             self.streams[connection, instrument, channel] = ts_recv
             if ts_event > 0:
                 self.lag_ns[connection] = ts_recv - ts_event
+
+    @property
+    def has_definitions(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._defined)
 
     def take_definitions(self) -> dict[int, bytes]:
         """Return the INSTRUMENT records made since the last call, by number (once they are committed)."""
@@ -200,6 +219,7 @@ class FrameDecoder:
         self.lines = {line.number: line for line in lines}
         self.connected = {}
         self.streams.clear()
+        self._of_line.clear()
         self._adapters.clear()  # all earlier lines are gone, and with them what adapters knew of their channels
         details = {"capture": self._capture, "format": mark.get("format", ""), "files": mark.get("files", [])}
         details["decoder"] = DECODER_VERSION

@@ -7,11 +7,12 @@ Exponents only grow: what was stored at four decimals stays exact at five.
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from chronicle.core import decimals
 from chronicle.core.errors import DecodeError
@@ -20,7 +21,7 @@ from chronicle.core.layout import INT64_MAX, NONE, CheckRule, Kind, SequenceRule
 from chronicle.core.records import InstrumentFields
 from chronicle.feed.symbology import Symbol, from_venue
 
-__all__ = ["Instrument", "InstrumentRegistry", "Listing", "VenueRules"]
+__all__ = ["Instrument", "InstrumentRegistry", "InstrumentState", "Listing", "VenueRules"]
 
 INSTRUMENTS_MAX: Final = 1 << 20
 """Bound on instruments and on listings of a registry: a hostile feed must not eat the memory."""
@@ -51,49 +52,62 @@ class Listing:
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Instrument:
-    """One instrument as the stream knows it now; `number` never changes."""
+class InstrumentState(ctypes.Structure):
+    """The numbers of an instrument as 64-bit words in memory: Python reads them as attributes, the kernels that scan
+    messages by their address. There is one copy, so that neither side can be behind the other.
 
-    __slots__ = (
-        "book_depth",
-        "check_price_decimals",
-        "check_size_decimals",
-        "current",
-        "details",
-        "fields",
-        "lot",
-        "number",
-        "price_exponent",
-        "price_most",
-        "rules",
-        "size_exponent",
-        "size_most",
-        "tick",
-        "venue",
-        "venue_symbol",
+    Attributes
+    ----------
+    price_most, size_most : int
+        Greatest mantissas seen: an exponent does not grow past what they can follow.
+    current : int
+        Whether the stream says all that is known (0 or 1).
+    """
+
+    __slots__ = ()
+    _fields_ = (
+        ("number", ctypes.c_int64),
+        ("price_exponent", ctypes.c_int64),
+        ("size_exponent", ctypes.c_int64),
+        ("price_most", ctypes.c_int64),
+        ("size_most", ctypes.c_int64),
+        ("book_depth", ctypes.c_int64),
+        ("check_price_decimals", ctypes.c_int64),
+        ("check_size_decimals", ctypes.c_int64),
+        ("current", ctypes.c_int64),
     )
 
+    if TYPE_CHECKING:
+        number: int
+        price_exponent: int
+        size_exponent: int
+        price_most: int
+        size_most: int
+        book_depth: int
+        check_price_decimals: int
+        check_size_decimals: int
+        current: int
+
+
+class Instrument(InstrumentState):
+    """One instrument as the stream knows it now; `number` never changes."""
+
+    __slots__ = ("details", "fields", "lot", "rules", "tick", "venue", "venue_symbol")
+
     def __init__(self, number: int, venue: str, venue_symbol: str, details: dict[str, Any]) -> None:
+        super().__init__()
         self.number = number
         self.venue = venue
         self.venue_symbol = venue_symbol
         self.details = details
-        self.price_exponent = 0
-        self.size_exponent = 0
-        self.book_depth = 0
         self.check_price_decimals = NONE
         self.check_size_decimals = NONE
         self.tick = Decimal(0)
         self.lot = Decimal(0)
         self.fields: InstrumentFields | None = None
         """What the last INSTRUMENT record said."""
-        self.current = False
-        """Whether the stream says all that is known."""
         self.rules: VenueRules | None = None
         """Its own, where the capture differs from the venue's other feeds."""
-        self.price_most = 0
-        self.size_most = 0
-        """Greatest mantissas seen: an exponent does not grow past what they can follow."""
 
     @property
     def symbol(self) -> str:
@@ -125,7 +139,7 @@ class InstrumentRegistry:
         self._rules[venue] = rules
         for instrument in self._instruments.values():
             if instrument.venue == venue and not _follows(instrument, rules):
-                instrument.current = False
+                instrument.current = 0
 
     def restore(self, number: int, fields: InstrumentFields) -> None:
         """Take back what an earlier writer of the same raw queue declared (its last INSTRUMENT of `number`)."""
@@ -144,7 +158,10 @@ class InstrumentRegistry:
         listing = self._listings.get((venue, venue_symbol))
         if listing is not None:
             _adopt(instrument, listing)
-        instrument.current = listing is None and _follows(instrument, self._rules.get(venue))
+        instrument.current = int(listing is None and _follows(instrument, self._rules.get(venue)))
+        replaced = self._instruments.get((venue, venue_symbol))
+        if replaced is not None:
+            replaced.current = 0  # who still holds it must ask again
         self._instruments[venue, venue_symbol] = instrument
         self._next = max(self._next, number + 1)
 
@@ -167,7 +184,7 @@ class InstrumentRegistry:
                 instrument = self._instruments.get(key)
                 if instrument is not None:
                     _adopt(instrument, listing)
-                    instrument.current = False
+                    instrument.current = 0
         return count
 
     def is_listed(self, venue: str, venue_symbol: str) -> bool:
@@ -243,7 +260,7 @@ class InstrumentRegistry:
         if fields != instrument.fields:
             out.instrument(instrument.number, fields)
             instrument.fields = fields
-        instrument.current = True
+        instrument.current = 1
         return instrument
 
     def _add(self, venue: str, venue_symbol: str) -> Instrument:

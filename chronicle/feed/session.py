@@ -11,11 +11,12 @@ from typing import Final
 from chronicle.core.clock import Clock
 from chronicle.core.errors import ConfigError
 from chronicle.feed.adapter import Frame
-from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener, open_websocket
+from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener
 from chronicle.feed.dialects import Dialect, FeedSpec, dialects_for
 from chronicle.feed.health import Action, HealthSettings, StreamWatch
 from chronicle.feed.log import EventLog
 from chronicle.feed.marks import Line
+from chronicle.feed.openers import default_opener
 from chronicle.feed.race import LineRace
 from chronicle.feed.rest import Get, RestClient
 from chronicle.feed.resync import ResyncRequest
@@ -86,7 +87,7 @@ class LiveLines:
                 number = len(self.lines) + 1
                 name = dialect.url if line == 1 else f"{dialect.url}#{line}"
                 connection = LiveConnection(
-                    number, dialect, sink, clock, settings, jitter, rest, opener or open_websocket
+                    number, dialect, sink, clock, settings, jitter, rest, opener or default_opener()
                 )
                 watch = StreamWatch(dialect.streams(), health, answers=dialect.starts_on_stream)
                 mark = Line(number, name, venue_name(dialect.venue))

@@ -20,6 +20,8 @@ from chronicle.feed.venues import adapter_for
 
 __all__ = ["FeedWriter"]
 
+_WIRE_FIXED = layout.WIRE_BODY.pack
+_WIRE = int(Kind.WIRE)
 FRAME_BYTES_MAX = layout.RECORD_BYTES_MAX - layout.HEADER_BYTES - layout.WIRE_BODY.size - layout.PAGE_BYTES // 2
 """Payload and address of a frame fit a WIRE record up to this size; a larger one is refused, and said so."""
 
@@ -55,6 +57,7 @@ class FeedWriter:
         self.race: Callable[[int, bytearray, int], None] | None = None
         """Is told (connection, event, offset of its last record) of each event: for the counts of redundant lines."""
         self._mark: bytes = b""
+        self._address, self._address_bytes = "", b""
         self._instruments: dict[int, bytes] = {}
         self.wire: Appender = lane.wire.appender(prologue=self._wire_prologue)
         try:
@@ -185,13 +188,15 @@ class FeedWriter:
                 self.raw.append_event(data, count)
             self.records += count
             self.events += events
-            self._instruments.update(self.decoder.take_definitions())
+            if self.decoder.has_definitions:
+                self._instruments.update(self.decoder.take_definitions())
 
     def _append_wire(self, frame: Frame, ts_recv: int, flags: int) -> None:
-        address = frame.address.encode("utf-8", "backslashreplace")
-        fixed = layout.WIRE_BODY.pack(frame.form, 0, len(address), len(frame.payload))
-        body = fixed + address + frame.payload
-        self.wire.append(Kind.WIRE, body, ts_recv=ts_recv, flags=flags, source=frame.connection)
+        if frame.address != self._address:
+            self._address, self._address_bytes = frame.address, frame.address.encode("utf-8", "backslashreplace")
+        address = self._address_bytes
+        body = _WIRE_FIXED(frame.form, 0, len(address), len(frame.payload)) + address + frame.payload
+        self.wire.append(_WIRE, body, ts_recv=ts_recv, flags=flags, source=frame.connection)
         self.frames += 1
 
     def _check_same(self, frame: Frame, index: int) -> None:

@@ -122,6 +122,55 @@ def depth_payloads(count: int, levels: int = 20, seed: int = 3) -> list[bytes]:
     return out
 
 
+def venue_payloads(venue: str, count: int, levels: int = 20, seed: int = 4) -> tuple[list[bytes], list[bytes]]:
+    """Return (what comes first on a connection, `count` seeded book changes of `levels` levels a side) of a venue."""
+    chance = random.Random(seed)
+    first: list[bytes] = []
+    out = []
+    for number in range(count):
+        best = 6_183_700 + chance.randrange(-5_000, 5_000)
+        sides = [
+            [
+                [f"{(best + sign * level) / 100:.2f}", f"{chance.randrange(1, 10**6) / 1000:.3f}"]
+                for level in range(levels)
+            ]
+            for sign in (-1, 1)
+        ]
+        message: object
+        if venue == "binance":
+            texts = [[[price + "000000", size + "00000"] for price, size in side] for side in sides]
+            message = {"stream": "btcusdt@depth@100ms", "data": _update(number, texts)}
+        elif venue == "binance-usdm":
+            data = _update(number, sides)
+            ids = {"T": data["E"], "s": data["s"], "U": data["U"], "u": data["u"], "pu": number}
+            data = {"e": data["e"], "E": data["E"], **ids, "b": data["b"], "a": data["a"]}
+            message = {"stream": "btcusdt@depth@100ms", "data": data}
+        elif venue == "okx":
+            rows = [[[*row, "0", "3"] for row in side] for side in sides]
+            entry = {"asks": rows[1], "bids": rows[0], "ts": str(START_NS // 10**6), "checksum": -number - 1}
+            entry |= {"prevSeqId": number, "seqId": number + 1}
+            arg = {"channel": "books", "instId": "BTC-USDT"}
+            message = {"arg": arg, "action": "update", "data": [entry]}
+            first = [json.dumps({"event": "subscribe", "arg": arg}).encode()]
+        elif venue == "kraken":
+            stamp = f"{START_NS // 10**9}.{number % 10**6:06d}"
+            rows = [[[*row, stamp] for row in side] for side in sides]
+            message = [0, {"a": rows[1]}, {"b": rows[0], "c": str(number)}, "book-1000", "XBT/USD"]
+            told = {"event": "subscriptionStatus", "status": "subscribed", "pair": "XBT/USD"}
+            first = [json.dumps(told | {"subscription": {"name": "book", "depth": 1000}}).encode()]
+        else:
+            data = {"s": "BTCUSDT", "b": sides[0], "a": sides[1], "u": number, "seq": number}
+            message = {"topic": "orderbook.200.BTCUSDT", "type": "delta", "ts": START_NS // 10**6, "data": data}
+            message |= {"cts": START_NS // 10**6}
+        out.append(json.dumps(message, separators=(",", ":")).encode())
+    return first, out
+
+
+def _update(number: int, sides: list[list[list[str]]]) -> dict[str, object]:
+    data = {"e": "depthUpdate", "E": START_NS // 10**6, "s": "BTCUSDT", "U": number, "u": number}
+    return data | {"b": sides[0], "a": sides[1]}
+
+
 def _synthetic_capture(path: Path, *, events: int = SYNTHETIC_EVENTS, seed: int = 1) -> Path:
     """Write the synthetic market's lines; the file's name tells the symbol, as in the real captures."""
     path.parent.mkdir()

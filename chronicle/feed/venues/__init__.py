@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from chronicle.core.errors import ConfigError
 from chronicle.feed.symbology import venue_name
@@ -15,6 +15,7 @@ from chronicle.feed.symbology import venue_name
 if TYPE_CHECKING:
     from chronicle.feed.adapter import Adapter
     from chronicle.feed.instruments import InstrumentRegistry
+    from chronicle.feed.venues.messages import MessageAdapter
 
 __all__ = ["Venue", "adapter_for", "venues"]
 
@@ -204,8 +205,11 @@ def venues() -> list[Venue]:
     return list(_VENUES)
 
 
-def adapter_for(venue: str, registry: InstrumentRegistry) -> Adapter:
+def adapter_for(venue: str, registry: InstrumentRegistry, *, scanning: bool = True) -> Adapter:
     """Return a new adapter of `venue` (any case; OKEX is okx) that numbers its instruments in `registry`.
+
+    With `scanning`, the messages of a venue that declares shapes are scanned by kernels first; the records are the
+    same without.
 
     Raises
     ------
@@ -217,7 +221,11 @@ def adapter_for(venue: str, registry: InstrumentRegistry) -> Adapter:
         if known.name == wanted:
             module, _, name = known.adapter.partition(":")
             adapter: Adapter = getattr(import_module(f"chronicle.feed.venues.{module}"), name)(registry)
-            return adapter
+            if not scanning or not getattr(adapter, "shapes", None):
+                return adapter
+            from chronicle.feed.scanning import ScanningAdapter
+
+            return ScanningAdapter(cast("MessageAdapter", adapter))
     names = ", ".join(known.name for known in _VENUES)
     raise ConfigError(
         f"no adapter reads the venue {venue!r}", expected=names, hint="`chronicle feed venues` lists them"

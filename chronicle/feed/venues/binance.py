@@ -16,8 +16,11 @@ from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, Origin, SequenceRule, Side, StatusCode, TradeType
 from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
-from chronicle.feed.instruments import Listing, VenueRules
+from chronicle.feed.instruments import Instrument, Listing, VenueRules
+from chronicle.feed.names import NameTable
+from chronicle.feed.shapes import ROLES
 from chronicle.feed.symbology import Symbol
+from chronicle.feed.venues import shapes
 from chronicle.feed.venues.levels import add_deltas, known
 from chronicle.feed.venues.messages import MessageAdapter, json_value, stamp_ns, whole
 
@@ -46,6 +49,7 @@ class BinanceAdapter(MessageAdapter):
 
     venue = "binance"
     rules = VenueRules(sequence_rule=SequenceRule.BINANCE_SPOT)
+    shapes = shapes.BINANCE
     ignored: frozenset[Any] = _IGNORED
     """Events of streams that carry nothing for us."""
 
@@ -105,6 +109,16 @@ class BinanceAdapter(MessageAdapter):
     def on_connection(self, frame: Frame) -> None:
         """Forget requests that the connection before never answered."""
         self._sent.pop(frame.connection, None)
+
+    def stands_for(
+        self, role: int, name: str, frame: Frame, table: NameTable
+    ) -> tuple[Instrument | None, int] | None:
+        """Return the instrument of a symbol, or of a partial depth stream with its levels."""
+        if role != ROLES["stream"]:
+            return super().stands_for(role, name, frame, table)
+        symbol, limit = self._snapshot_of(frame, name)
+        instrument = self.registry.current(self.venue, symbol)
+        return (instrument, limit) if instrument is not None and limit > 0 else None
 
     def listing(self, entry: dict[str, Any]) -> Listing:
         """Return what the venue's list says of one symbol."""

@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import SequenceRule
 from chronicle.feed.adapter import Frame
-from chronicle.feed.instruments import Listing, VenueRules
+from chronicle.feed.instruments import Instrument, Listing, VenueRules
+from chronicle.feed.names import NameTable
+from chronicle.feed.shapes import ROLES
 from chronicle.feed.symbology import Symbol
+from chronicle.feed.venues import shapes
 from chronicle.feed.venues.binance import BinanceAdapter, tick_and_lot
 from chronicle.feed.venues.messages import stamp_ns, whole
 
@@ -34,7 +37,16 @@ class BinanceUsdAdapter(BinanceAdapter):
 
     venue = "binance-usdm"
     rules = VenueRules(sequence_rule=SequenceRule.BINANCE_FUTURES)
+    shapes = shapes.BINANCE_USDM
     ignored = _IGNORED
+
+    def stands_for(
+        self, role: int, name: str, frame: Frame, table: NameTable
+    ) -> tuple[Instrument | None, int] | None:
+        """Return the instrument of a symbol; a stream stands for changes unless its name says that it is partial."""
+        if role != ROLES["stream"]:
+            return super().stands_for(role, name, frame, table)
+        return None if not name or _PARTIAL.fullmatch(name) else (None, 0)
 
     def listing(self, entry: dict[str, Any]) -> Listing:
         """Return what the venue's list says of one contract: perpetual, or dated by the end of its name."""
@@ -66,3 +78,4 @@ class BinanceCoinAdapter(BinanceUsdAdapter):
     """Frames of ``dstream.binance.com`` and of ``/dapi/v1``."""
 
     venue = "binance-coinm"
+    shapes = shapes.BINANCE_COINM

@@ -18,8 +18,11 @@ from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MIN, NONE, Origin, SequenceRule, Side, StatusCode
 from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
-from chronicle.feed.instruments import Listing, VenueRules
+from chronicle.feed.instruments import Instrument, Listing, VenueRules
+from chronicle.feed.names import NameTable
+from chronicle.feed.shapes import ROLES
 from chronicle.feed.symbology import Symbol, from_venue
+from chronicle.feed.venues import shapes
 from chronicle.feed.venues.levels import Level, add_deltas, known
 from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, stamp_ns, whole
 
@@ -50,6 +53,7 @@ class BybitAdapter(MessageAdapter):
 
     venue = "bybit"
     rules = VenueRules(sequence_rule=SequenceRule.COUNT)
+    shapes = shapes.BYBIT
 
     def __init__(self, registry: Any) -> None:
         super().__init__(registry)
@@ -105,6 +109,26 @@ class BybitAdapter(MessageAdapter):
         for state in (self._tickers, self._deepest):
             for key in [key for key in state if key[0] == frame.connection]:
                 del state[key]
+
+    def stands_for(
+        self, role: int, name: str, frame: Frame, table: NameTable
+    ) -> tuple[Instrument | None, int] | None:
+        """Return the instrument of a topic's name (``200.BTCUSDT``, with its depth, or ``BTCUSDT`` of trades)."""
+        depth = 0
+        if role == ROLES["stream"]:
+            levels, _, name = name.partition(".")
+            depth = whole(levels, "depth")
+            key = frame.connection, self._symbol(frame, name)
+            if self._deepest.get(key) != depth:
+                return None  # a deeper topic is the book
+            for other in table.names(role):
+                shallower, _, same = other.decode().partition(".")
+                if same == name and whole(shallower, "depth") != depth:
+                    table.forget(role, other)
+        elif role != ROLES["trade"]:
+            return None
+        instrument = self.registry.current(self.venue, self._symbol(frame, name))
+        return None if instrument is None else (instrument, depth)
 
     def _symbol(self, frame: Frame, name: str) -> str:
         """Return the instrument's name with its market, which the connection's address tells.

@@ -17,6 +17,7 @@ from chronicle.core.times import decimal_seconds_ns
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry, Listing, VenueRules
 from chronicle.feed.symbology import from_venue
+from chronicle.feed.venues import shapes
 from chronicle.feed.venues.kraken_v2 import KrakenV2, is_v2
 from chronicle.feed.venues.levels import LevelReader, add_deltas, known, wire_decimals
 from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, whole
@@ -33,6 +34,7 @@ class KrakenAdapter(MessageAdapter):
 
     venue = "kraken"
     rules = VenueRules(check_rule=CheckRule.KRAKEN_V1)
+    shapes = shapes.KRAKEN
 
     def __init__(self, registry: InstrumentRegistry) -> None:
         super().__init__(registry)

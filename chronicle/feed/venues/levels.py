@@ -218,18 +218,15 @@ def add_deltas(
     sequence_previous: int = -1,
 ) -> None:
     """Add a BOOK_DELTA for each level that could be read."""
-    for level in levels:
-        if level is not None:
-            out.delta(
-                number,
-                side,
-                level[0],
-                level[1],
-                ts_event=ts_event,
-                sequence=sequence,
-                sequence_first=sequence_first,
-                sequence_previous=sequence_previous,
-            )
+    out.deltas(
+        number,
+        side,
+        levels,
+        ts_event=ts_event,
+        sequence=sequence,
+        sequence_first=sequence_first,
+        sequence_previous=sequence_previous,
+    )
 
 
 def wire_decimals(rows: Sequence[Any], before: tuple[int, int] | None) -> tuple[int, int] | None:

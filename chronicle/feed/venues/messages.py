@@ -12,7 +12,9 @@ from chronicle.core.errors import ChronicleError, DecodeError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MAX, INT64_MIN, StatusCode, WireForm
 from chronicle.feed.adapter import Frame
-from chronicle.feed.instruments import InstrumentRegistry, VenueRules
+from chronicle.feed.instruments import Instrument, InstrumentRegistry, VenueRules
+from chronicle.feed.names import NameTable
+from chronicle.feed.shapes import ROLES, Shape
 from chronicle.feed.venues.levels import LevelReader
 
 __all__ = [
@@ -152,6 +154,8 @@ class MessageAdapter(ABC):
 
     venue: str = ""
     rules: VenueRules = VenueRules()
+    shapes: tuple[Shape, ...] = ()
+    """How the venue writes what compiled scans may read before this adapter; see :mod:`chronicle.feed.shapes`."""
 
     def __init__(self, registry: InstrumentRegistry) -> None:
         self.registry = registry
@@ -204,6 +208,16 @@ class MessageAdapter(ABC):
     @abstractmethod
     def on_message(self, frame: Frame, out: EventBuilder) -> None:
         """Translate what the venue sent on a connection."""
+
+    def stands_for(
+        self, role: int, name: str, frame: Frame, table: NameTable
+    ) -> tuple[Instrument | None, int] | None:
+        """Return what a name in `frame` stands for, which was just read: an instrument, or a stream and its levels.
+
+        From then on scans take messages with it. None: it stands for nothing that a scan may take.
+        """
+        instrument = self.registry.current(self.venue, name) if role == ROLES["symbol"] else None
+        return None if instrument is None else (instrument, 0)
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Translate an HTTP response; others than the venue's lists and snapshots carry nothing for us."""

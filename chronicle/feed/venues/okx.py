@@ -27,6 +27,7 @@ from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol
+from chronicle.feed.venues import shapes
 from chronicle.feed.venues.levels import Level, add_deltas, known
 from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, stamp_ns, whole
 
@@ -54,6 +55,7 @@ class OkxAdapter(MessageAdapter):
 
     venue = "okx"
     rules = VenueRules(check_rule=CheckRule.OKX_V5, sequence_rule=SequenceRule.OKX_V5)
+    shapes = shapes.OKX
 
     def on_message(self, frame: Frame, out: EventBuilder) -> None:
         """Translate a push of a channel, or an event."""

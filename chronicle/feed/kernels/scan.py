@@ -1,0 +1,280 @@
+"""Scanning a message along the shapes in which its venue writes: one pass, no object, any deviation a refusal.
+
+A scan takes only what the venue's JSON reader and plain adapter read the same way: literals exactly as the shape has
+them (so no key is missing, double or in another order), plain ASCII texts without escapes, integers and decimals of
+at most 18 digits. It looks at no byte outside the message; a message that ends early does not match.
+
+Addresses everywhere; the caller keeps what they point to. Cost: one operation after the other, about 5 ns for a
+number of a level.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
+from chronicle.core.kernels.memory import peek, poke
+from chronicle.core.layout import NONE
+from chronicle.feed.kernels.text import byte_at, digits, integer, mixed_hash, number, text_end
+from chronicle.feed.scan_state import (
+    NAME_BYTES_MAX,
+    ROW_BYTES,
+    ROWS_MAX,
+    SLOT_COUNT,
+    UNSET_COUNT,
+    NameEntry,
+    Operation,
+    Plan,
+    ShapeHead,
+    Slot,
+    Want,
+    offset_in,
+)
+
+__all__ = ["matches"]
+
+_LITERAL, _INTEGER, _SIGNED, _DIGITS, _TEXT, _NAME, _LEVELS, _NUMBER, _CHOICE, _SECONDS, _TRADE_ID = map(
+    int, Operation
+)
+_INSTRUMENT = 8 * int(Slot.INSTRUMENT)
+_NEWEST = 8 * int(Slot.NEWEST)
+_LIMIT = 8 * int(Slot.LIMIT)
+_BIDS = 8 * int(Slot.BIDS)
+_UNSET = int(UNSET_COUNT)
+_SLOTS, _ROWS = offset_in(Plan, "slots"), offset_in(Plan, "rows")
+_NAME_ROLE, _NAME_OFFSET = offset_in(Plan, "name_role"), offset_in(Plan, "name_offset")
+_NAME_LENGTH = offset_in(Plan, "name_length")
+_OPERATIONS, _OPERATION_COUNT = offset_in(ShapeHead, "operations"), offset_in(ShapeHead, "operation_count")
+_ENTRY_BYTES = 8 * 6
+_ENTRY_ROLE, _ENTRY_TEXT = offset_in(NameEntry, "role"), offset_in(NameEntry, "text")
+_ENTRY_LENGTH, _ENTRY_INSTRUMENT = offset_in(NameEntry, "length"), offset_in(NameEntry, "instrument")
+_ENTRY_LIMIT = offset_in(NameEntry, "limit")
+_WANT_INSTRUMENT, _WANT_CHANGES, _WANT_WHOLE = int(Want.INSTRUMENT), int(Want.CHANGES), int(Want.WHOLE)
+_OPEN, _CLOSE, _COMMA, _QUOTE = 0x5B, 0x5D, 0x2C, 0x22
+_THREE, _FIVE = 0xFFFFFF, 0xFFFFFFFFFF
+_BETWEEN, _OPENING, _NEXT_ROW = (int.from_bytes(text, "little") for text in (b'","', b',["', b'"],["'))
+_SECONDS_CHARS = 17
+_ID_DIGITS_MAX = 18
+
+
+@njit(cache=True, nogil=True)
+def _is_at(at: Any, end: Any, text: Any, length: Any) -> Any:
+    """Whether the `length` bytes at address `text` stand at `at`."""
+    if at + length > end:
+        return False
+    place = 0
+    while place + 8 <= length:
+        if peek(at + place) != peek(text + place):
+            return False
+        place += 8
+    while place < length:
+        if byte_at(at + place) != byte_at(text + place):
+            return False
+        place += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _entry(table: Any, role: Any, at: Any, length: Any) -> Any:
+    """Return the address of a name's entry in `table` (mask, then entries), 0 when it has none. Open addressing."""
+    mask = peek(table)
+    hashed = mixed_hash(at, length)
+    place = hashed & mask
+    while True:
+        entry = table + 8 + place * _ENTRY_BYTES
+        text = peek(entry + _ENTRY_TEXT)
+        if text == 0:
+            return text
+        if (
+            peek(entry) == hashed
+            and peek(entry + _ENTRY_ROLE) == role
+            and peek(entry + _ENTRY_LENGTH) == length
+            and _is_at(at, at + length, text, length)
+        ):
+            return entry
+        place = (place + 1) & mask
+
+
+@njit(cache=True, nogil=True)
+def _name(at: Any, end: Any, table: Any, plan: Any, start: Any, role: Any, want: Any) -> Any:
+    """Return the place of the quote behind a name, 0 when it is no plain text or stands for something else.
+
+    A name that no table has is told in the plan; the scan goes on, to see whether it is worth learning.
+    """
+    stop = text_end(at, end)
+    length = stop - at
+    if stop == 0 or length == 0 or length > NAME_BYTES_MAX:
+        return 0
+    entry = _entry(table, role, at, length)
+    if entry == 0:
+        poke(plan + _NAME_ROLE, role)
+        poke(plan + _NAME_OFFSET, at - start)
+        poke(plan + _NAME_LENGTH, length)
+        return stop
+    slots = peek(plan + _SLOTS)
+    limit = peek(entry + _ENTRY_LIMIT)
+    if (want == _WANT_CHANGES and limit != 0) or (want == _WANT_WHOLE and limit == 0):
+        return 0
+    if want != _WANT_CHANGES:
+        poke(slots + _INSTRUMENT, peek(entry + _ENTRY_INSTRUMENT))
+        if limit != 0:
+            poke(slots + _LIMIT, limit)
+    return stop
+
+
+@njit(cache=True, nogil=True)
+def _seconds(at: Any, end: Any) -> Any:
+    """Return (place after it, ns) of decimal seconds of ten digits, a point and six digits."""
+    stop, value, places = number(at, end)
+    if stop - at != _SECONDS_CHARS or places != 6:
+        return 0, 0
+    return stop, value * 1_000
+
+
+@njit(cache=True, nogil=True)
+def _levels(at: Any, end: Any, rows: Any, timed: Any) -> Any:
+    """Return (place after it, count, newest ns) of a list of levels: ``[["1.0","2",...],...]``.
+
+    rows: address of ROWS_MAX rows. Texts behind price and size are passed over; when `timed`, the first is a time.
+    """
+    newest = 0
+    if at + 2 > end or byte_at(at) != _OPEN:
+        return 0, 0, newest
+    if byte_at(at + 1) == _CLOSE:
+        return at + 2, 0, newest
+    if at + 8 > end or byte_at(at + 1) != _OPEN or byte_at(at + 2) != _QUOTE:
+        return 0, 0, newest
+    at += 3
+    row = rows
+    stop_row = rows + ROWS_MAX * ROW_BYTES
+    while row < stop_row:
+        at, price, price_places = number(at, end)
+        if at == 0 or at + 8 > end or peek(at) & _THREE != _BETWEEN:
+            break
+        at, size, size_places = number(at + 3, end)
+        if at == 0:
+            break
+        poke(row, price)
+        poke(row + 8, price_places)
+        poke(row + 16, size)
+        poke(row + 24, size_places)
+        row += ROW_BYTES
+        if at + 8 <= end and not timed and peek(at) & _FIVE == _NEXT_ROW:
+            at += 5
+            continue
+        at, time = _row_end(at, end, timed)
+        newest = max(newest, time)
+        if at == 0 or at + 2 > end:
+            break
+        if byte_at(at) == _CLOSE:
+            return at + 1, (row - rows) // ROW_BYTES, newest
+        if at + 8 > end or peek(at) & _THREE != _OPENING:
+            break
+        at += 3
+    return 0, 0, newest
+
+
+@njit(cache=True, nogil=True)
+def _row_end(at: Any, end: Any, timed: Any) -> Any:
+    """Return (place behind a level, its time) from the quote that ends its size: past what stands behind the size."""
+    time = 0
+    if at + 2 > end or byte_at(at) != _QUOTE:
+        return 0, time
+    at += 1
+    if timed:
+        if at + 2 > end or byte_at(at) != _COMMA or byte_at(at + 1) != _QUOTE:
+            return 0, time
+        at, time = _seconds(at + 2, end)
+        if at == 0 or at + 2 > end or byte_at(at) != _QUOTE:
+            return 0, time
+        at += 1
+    while at + 2 <= end and byte_at(at) == _COMMA:
+        at = text_end(at + 2, end) if byte_at(at + 1) == _QUOTE else 0
+        if at == 0:
+            return 0, time
+        at += 1
+    if at >= end or byte_at(at) != _CLOSE:
+        return 0, time
+    return at + 1, time
+
+
+@njit(cache=True, nogil=True)
+def _trade_id(at: Any, end: Any) -> Any:
+    """Return (place of the quote behind it, id): a text that is no number of up to 18 digits has none."""
+    stop = text_end(at, end)
+    if stop == 0:
+        return 0, NONE
+    after, value, count = digits(at, stop)
+    if after != stop or count == 0 or count > _ID_DIGITS_MAX:
+        return stop, NONE
+    return stop, value
+
+
+@njit(cache=True, nogil=True)
+def _choice(at: Any, end: Any, count: Any, table: Any) -> Any:
+    """Return (place after it, value) of the first of `count` alternatives (text, length, value) that is at `at`."""
+    for _ in range(count):
+        length = peek(table + 8)
+        if _is_at(at, end, peek(table), length):
+            return at + length, peek(table + 16)
+        table += 24
+    return 0, 0
+
+
+@njit(cache=True, nogil=True)
+def matches(shape: Any, plan: Any, table: Any, start: Any, end: Any) -> Any:
+    """Whether the message from `start` to `end` is wholly of `shape`; then its values are in the plan's slots.
+
+    shape: address of a ShapeHead; plan: of a Plan; table: of the connection's names.
+    """
+    slots = peek(plan + _SLOTS)
+    for slot in range(_UNSET):
+        poke(slots + 8 * slot, NONE)
+    for slot in range(_UNSET, SLOT_COUNT):
+        poke(slots + 8 * slot, 0)
+    poke(plan + _NAME_LENGTH, 0)
+    operation = peek(shape + _OPERATIONS)
+    at = start
+    for _ in range(peek(shape + _OPERATION_COUNT)):
+        kind, first, second = peek(operation), peek(operation + 8), peek(operation + 16)
+        value = 0
+        if kind == _LITERAL:
+            at = at + second if _is_at(at, end, first, second) else 0
+        elif kind == _LEVELS:
+            rows = peek(plan + _ROWS) + first * (ROWS_MAX * ROW_BYTES)
+            at, value, newest = _levels(at, end, rows, second != 0)
+            poke(slots + _BIDS + 8 * first, value)
+            poke(slots + _NEWEST, max(newest, peek(slots + _NEWEST)))
+        elif kind in (_INTEGER, _SIGNED):
+            at, value = integer(at, end, kind == _SIGNED)
+            poke(slots + 8 * first, value)
+        elif kind == _TEXT:
+            at = text_end(at, end)
+        elif kind == _NAME:
+            at = _name(at, end, table, plan, start, first, second)
+        elif kind == _NUMBER:
+            at, value, places = number(at, end)
+            poke(slots + 8 * first, value)
+            poke(slots + 8 * first + 8, places)
+        elif kind == _DIGITS:
+            at, value, count = digits(at, end)
+            if count == 0 or count > second:
+                at = 0
+            poke(slots + 8 * first, value)
+        elif kind == _CHOICE:
+            at, value = _choice(at, end, second, peek(operation + 24))
+            poke(slots + 8 * first, value)
+        elif kind == _SECONDS:
+            at, value = _seconds(at, end)
+            poke(slots + 8 * first, value)
+        elif kind == _TRADE_ID:
+            at, value = _trade_id(at, end)
+            poke(slots + 8 * first, value)
+        else:
+            return False
+        if at == 0:
+            return False
+        operation += 32
+    return at == end

@@ -1,0 +1,172 @@
+"""What compiled scanning of messages shares with Python: words in memory, with the places where kernels find them.
+
+A shape is the one way in which a venue writes a message, as a list of operations (`chronicle.feed.shapes` compiles
+them from the venue's text). The numbers here are between the two sides of one process; nothing of them is stored.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from chronicle.feed.instruments import InstrumentState
+
+__all__ = ["NameEntry", "Operation", "Plan", "Record", "ShapeHead", "Slot", "Want", "offset_in"]
+
+ROWS_MAX: Final = 5_000
+"""Levels of one side that a scan takes; a message of more is for the plain adapter."""
+ROW_BYTES: Final = 32
+"""A level as it stands in the text: price digits, price decimals, size digits, size decimals."""
+NAME_BYTES_MAX: Final = 96
+
+
+class Operation(IntEnum):
+    """What comes next in a message. Each takes three words."""
+
+    LITERAL = 1
+    INTEGER = 2
+    SIGNED = 3
+    DIGITS = 4
+    TEXT = 5
+    NAME = 6
+    LEVELS = 7
+    NUMBER = 8
+    CHOICE = 9
+    SECONDS = 10
+    TRADE_ID = 11
+
+
+class Want(IntEnum):
+    """What a name must stand for: an instrument, a stream of changes, a stream of whole books of so many levels."""
+
+    INSTRUMENT = 0
+    CHANGES = 1
+    WHOLE = 2
+
+
+class Record(IntEnum):
+    """What a message becomes."""
+
+    DELTAS = 1
+    SNAPSHOT = 2
+    TRADE = 3
+    QUOTE = 4
+
+
+class Slot(IntEnum):
+    """Where the values of a message are kept; those that it does not have are NONE, times and counts 0."""
+
+    SEQUENCE = 0
+    FIRST = 1
+    PREVIOUS = 2
+    TRADE_ID = 3
+    TRADE_LAST = 4
+    SIDE = 5
+    CHECK = 6
+    DEPTH = 7
+    IGNORED = 8
+    INSTRUMENT = 9
+    TIME = 10
+    NEWEST = 11
+    LIMIT = 12
+    FILLS = 13
+    BIDS = 14
+    ASKS = 15
+    PRICE = 16
+    SIZE = 18
+    ASK_PRICE = 20
+    ASK_SIZE = 22
+
+
+SLOT_COUNT: Final = 24
+UNSET_COUNT: Final = Slot.TIME
+"""Slots before this one start as NONE, the others as 0. A number takes two: its digits, its decimals."""
+
+
+class ShapeHead(ctypes.Structure):
+    """One shape. `timed`: the event's time is the newest of the levels, else TIME."""
+
+    _fields_ = (
+        ("operations", ctypes.c_int64),  # address of four words each: operation, a, b, c
+        ("operation_count", ctypes.c_int64),
+        ("record", ctypes.c_int64),
+        ("timed", ctypes.c_int64),
+        ("depth_rule", ctypes.c_int64),  # 0: any; 1: the instrument's depth is DEPTH; 2: it is LIMIT
+        ("empty_rule", ctypes.c_int64),  # a diff without levels: 0 nothing; 1 one record; 2 one if SEQUENCE moved
+        ("cut_rule", ctypes.c_int64),  # 1: a whole book of LIMIT levels a side goes on beyond them
+        ("check_rule", ctypes.c_int64),
+        ("check_zero", ctypes.c_int64),  # whether a checksum of 0 is one
+        ("check_decimals", ctypes.c_int64),  # whether the first level must show no more decimals than the check's
+        ("asks_first", ctypes.c_int64),
+        ("hollow_rule", ctypes.c_int64),  # 1: a quote's side of size 0 is no side
+        ("trade_type", ctypes.c_int64),
+    )
+
+
+class NameEntry(ctypes.Structure):
+    """One name of a table: what it stands for. Tables are powers of two; an unused entry has no text."""
+
+    _fields_ = (
+        ("hash", ctypes.c_int64),
+        ("role", ctypes.c_int64),
+        ("text", ctypes.c_int64),
+        ("length", ctypes.c_int64),
+        ("instrument", ctypes.c_int64),
+        ("limit", ctypes.c_int64),
+    )
+
+
+class Plan(ctypes.Structure):
+    """The shapes of an adapter and the state of its scans; the object that a compiled scan is bound to.
+
+    Attributes
+    ----------
+    count, last_offset : int
+        Of the event that the last scan gave: its records, and where the last one begins.
+    name_role, name_offset, name_length : int
+        The name in the last message that no table has; length 0 when there was none.
+    scanned, declined : int
+        Messages that a scan took, and that it left to the plain adapter.
+    """
+
+    _fields_ = (
+        ("shapes", ctypes.c_int64),
+        ("shape_count", ctypes.c_int64),
+        ("last_shape", ctypes.c_int64),
+        ("slots", ctypes.c_int64),
+        ("rows", ctypes.c_int64),
+        ("bytes_type", ctypes.c_int64),
+        ("count", ctypes.c_int64),
+        ("last_offset", ctypes.c_int64),
+        ("name_role", ctypes.c_int64),
+        ("name_offset", ctypes.c_int64),
+        ("name_length", ctypes.c_int64),
+        ("scanned", ctypes.c_int64),
+        ("declined", ctypes.c_int64),
+    )
+
+    if TYPE_CHECKING:
+        shapes: int
+        shape_count: int
+        last_shape: int
+        slots: int
+        rows: int
+        bytes_type: int
+        count: int
+        last_offset: int
+        name_role: int
+        name_offset: int
+        name_length: int
+        scanned: int
+        declined: int
+
+
+def offset_in(owner: type[ctypes.Structure], name: str) -> int:
+    """Return where a field stands, for compiled code."""
+    offset: int = getattr(owner, name).offset
+    return offset
+
+
+INSTRUMENT: Final = {name: offset_in(InstrumentState, name) for name, _ in InstrumentState._fields_}
+"""Where the words of an instrument stand."""

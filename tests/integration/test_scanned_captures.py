@@ -1,0 +1,41 @@
+"""Every captured frame of the scanned venues, through scans and through plain adapters alone: equal records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chronicle.core.layout import WireForm
+from chronicle.feed.captures.capture import open_capture
+from tests.support.scanning import CAN_SCAN, Pair
+
+pytestmark = [pytest.mark.data, pytest.mark.skipif(not CAN_SCAN, reason="this interpreter runs no compiled scans")]
+
+CAPTURES = {
+    "hftbacktest-binance/spot/btcusdt_20240808.gz": 0.99,
+    "hftbacktest-binance/spot/btcusdt_20240809.gz": 0.99,
+    "hftbacktest-binance/usdm/btcusdt_20240808.gz": 0.99,
+    "hftbacktest-binance/cm/btcusd_perp_20240808.gz": 0.99,
+    "hftbacktest-binance/cm/btcusd_perp_20240809.gz": 0.99,
+    "cryptofeed-ws/jsonl/BINANCE.jsonl.zst": 0.9,
+    "cryptofeed-ws/jsonl/BINANCE_US.jsonl.zst": 0.9,
+    "cryptofeed-ws/jsonl/BINANCE_FUTURES.jsonl.zst": 0.9,
+    "cryptofeed-ws/jsonl/BINANCE_DELIVERY.jsonl.zst": 0.9,
+    "cryptofeed-ws/jsonl/OKX.jsonl.zst": 0.8,
+    "cryptofeed-ws/jsonl/KRAKEN.jsonl.zst": 0.9,
+    "cryptofeed-ws/jsonl/BYBIT.jsonl.zst": 0.6,  # its tickers say what changed only: they are for the plain adapter
+    "bybit-ob500/xrpusdt-ob500.data.zip": 0.9,
+}
+"""The share of received messages that scans must take."""
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_captured_frames_give_the_same_records_with_and_without_scans(shared_data: Path, name: str) -> None:
+    capture = open_capture([shared_data / name], None, None)
+    pair = Pair(capture.lines, ts_recv=0)
+    received = 0
+    for frame in capture.frames():
+        pair.feed(frame)
+        received += frame.form == WireForm.TEXT
+    assert pair.scanned >= CAPTURES[name] * received
