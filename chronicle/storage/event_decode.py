@@ -123,6 +123,7 @@ class Head:
             and self.steps <= STEPS
             and max(self.forms) < SIGNED
             and self.flags <= ON_PROLOGUE
+            and min(self.price_unit, self.level_unit) >= 1
         )
         if not plausible:
             raise CorruptionError("an event block claims what cannot be", found=values)

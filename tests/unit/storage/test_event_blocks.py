@@ -401,6 +401,14 @@ def test_no_word_of_the_head_can_be_replaced_by_an_absurd_one(form: object) -> N
                 continue
 
 
+@pytest.mark.parametrize("place", [28, 44])
+@pytest.mark.parametrize("unit", [0, -1, INT64_MIN])
+def test_prices_without_a_unit_are_refused_in_both_forms(place: int, unit: int) -> None:
+    block, size = small_block()
+    changed = block[:place] + unit.to_bytes(8, "little", signed=True) + block[place + 8 :]
+    assert [outcome(changed, size, form) for form in FORMS] == [None, None]
+
+
 def test_every_cut_of_a_block_is_an_error() -> None:
     block, size = small_block()
     for end in range(0, len(block), 5):
