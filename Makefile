@@ -32,10 +32,14 @@ lint: setup ## Check style, types and layers
 test: lint ## Run the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not soak"
 
-test-tools: ## Install what some tests use when it is there (Debian, as root): strace; never fails
+test-tools: ## Install what some tests use when it is there: strace (Debian, as root), versitygw (Go); never fails
 	@command -v strace >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null; } || \
 		echo "strace was not installed; the tests that use it are skipped" >&2
+
+	@command -v versitygw >/dev/null || test -x "$$HOME/go/bin/versitygw" || { command -v go >/dev/null && \
+		go install github.com/versity/versitygw/cmd/versitygw@latest >/dev/null 2>&1; } || \
+		echo "versitygw was not installed; the tests on it are skipped" >&2
 
 bench-peers: setup ## Install what the queue is measured beside (Debian, as root; PyPI); never fails
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "redis>=5" "nats-py>=2.6" || \

@@ -28,7 +28,7 @@ T = TypeVar("T")
 EVENTS_PER_STEP = 256
 
 
-async def aopen(places: Location | Sequence[Location]) -> AsyncStore:
+async def aopen(places: Location | Sequence[Location], *, options: Mapping[str, Any] | None = None) -> AsyncStore:
     """Open a store for use in an event loop; see :func:`chronicle.open`.
 
     Examples
@@ -36,7 +36,7 @@ async def aopen(places: Location | Sequence[Location]) -> AsyncStore:
     >>> store = await chronicle.aopen("chronicle-data")                     # doctest: +SKIP
     >>> book = await store.book("kraken:BTC-EUR", depth=5)                  # doctest: +SKIP
     """
-    return AsyncStore(await asyncio.to_thread(Store, places))
+    return AsyncStore(await asyncio.to_thread(Store, places, options=options))
 
 
 class AsyncStore:

@@ -11,7 +11,9 @@ from chronicle.access.lanes import lanes_of
 from chronicle.access.segments import Shelf
 from chronicle.access.symbols import Directory
 from chronicle.core.decimals import to_decimal
+from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import NONE
+from chronicle.core.source import SegmentInfo
 
 __all__ = ["Coverage", "CoveredSegment", "Instrument", "coverage_of", "instruments_of"]
 
@@ -138,9 +140,20 @@ def coverage_of(shelf: Shelf, directory: Directory, symbol: str, channel: str | 
                 )
                 for info in infos
             ]
-            shard = (shelf.open(infos[-1]).prologue().get("etl") or {}).get("shard") if infos else None
+            shard = _shard(shelf, infos)
             if shard:
                 reached = frontier(shelf, str(shard), lane.raw_lane)
                 if reached.ts > reached_ts:
                     reached_ts, reached_index = reached.ts, reached.index
     return Coverage(symbol, tuple(rows), reached_ts, reached_index)
+
+
+def _shard(shelf: Shelf, infos: list[SegmentInfo]) -> str | None:
+    """Return the shard that wrote a lane, from its newest segment that can be read."""
+    for info in reversed(infos):
+        try:
+            found = (shelf.open(info).prologue().get("etl") or {}).get("shard")
+        except (CorruptionError, NotFoundError):
+            continue  # what is covered is told of a damaged segment as well
+        return None if found is None else str(found)
+    return None

@@ -23,6 +23,7 @@ from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, NONE, BookStatus, GapState, Kind, Verdict, VerifiedBy
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentInfo
+from chronicle.storage.requests import requests_made
 
 __all__ = ["book_at"]
 
@@ -67,10 +68,11 @@ def book_at(shelf: Shelf, symbol: str, at: int | None, depth: int | None) -> Boo
     What the shelf remembers is enough for an answer that is ``ok`` and has a later event behind it; any other is
     looked up afresh, so that a segment or lane that appeared since is not missed.
     """
-    cost = Cost()
+    cost, asked = Cost(), requests_made()
     best = _best(shelf, symbol, at, cost, fresh=False) if at is not None else None
     if best is None or best.status != BookStatus.OK or not best.followed:
         best = _best(shelf, symbol, at, cost, fresh=True)
+    cost.requests = requests_made() - asked
     if best is None:
         return _no_book(symbol, at, cost)
     return _answer(symbol, best, best.last_ts if at is None else at, depth, cost)
@@ -104,8 +106,8 @@ def _judged_by_frontier(shelf: Shelf, answer: LaneBook, at: int, cost: Cost) -> 
 
 def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh: bool) -> LaneBook | None:
     """Return what `lane` says, None when its first record comes after `at`."""
-    infos = shelf.segments(lane.queue, fresh=fresh)
     target = INT64_MAX if at is None else at
+    infos = shelf.segments_near(lane.queue, target, fresh=fresh)
     position = bisect_right(infos, target, key=lambda info: info.ts_first) - 1
     if position < 0:
         return None

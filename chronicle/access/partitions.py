@@ -42,6 +42,8 @@ class Partition:
         About how many records and sealed bytes lie in it.
     options : tuple of (str, value)
         How :meth:`scan` reads: columns, kinds, decimals.
+    stores : tuple of (str, value)
+        The options of the stores behind URLs, as ``chronicle.open`` takes them.
     """
 
     places: tuple[str, ...]
@@ -52,16 +54,21 @@ class Partition:
     records: int
     bytes: int
     options: tuple[tuple[str, Any], ...] = ()
+    stores: tuple[tuple[str, Any], ...] = ()
+
+    def opened(self) -> Store:
+        """Return this process' store of the unit's places."""
+        return _opened(self.places, self.stores, getpid())
 
     def scan(self) -> Scan:
         """Return the records, as :meth:`Store.scan` gives them."""
         start = None if self.start == INT64_MIN else self.start
         end = None if self.end == INT64_MAX else self.end
-        return _opened(self.places, getpid()).scan(self.symbol, self.channel, start, end, **dict(self.options))
+        return self.opened().scan(self.symbol, self.channel, start, end, **dict(self.options))
 
     def books(self, **options: Any) -> Books:
         """Return books over the unit's time, as :meth:`Store.books` samples them (``every`` or ``on``, ``depth``)."""
-        return _opened(self.places, getpid()).books(self.symbol, self.start, self.end, **options)
+        return self.opened().books(self.symbol, self.start, self.end, **options)
 
     def to_arrow(self) -> Any:
         """Return the records as a pyarrow.Table."""
@@ -73,12 +80,12 @@ class Partition:
 
 
 @cache
-def _opened(places: tuple[str, ...], process: int) -> Store:
+def _opened(places: tuple[str, ...], stores: tuple[tuple[str, Any], ...], process: int) -> Store:
     """Return this process' store of these places; it stays open for the units that follow."""
     del process  # part of the key: a fork's copy is not its own
     from chronicle.access.store import Store
 
-    return Store(places[0] if len(places) == 1 else list(places))
+    return Store(places[0] if len(places) == 1 else list(places), options=dict(stores))
 
 
 def cut(
@@ -91,6 +98,7 @@ def cut(
     *,
     records: int,
     options: tuple[tuple[str, Any], ...],
+    stores: tuple[tuple[str, Any], ...],
 ) -> Iterator[Partition]:
     """Yield the units of `symbol` in order of time, of about `records` records each.
 
@@ -113,11 +121,13 @@ def cut(
     first, held, size = INT64_MIN if start is None else start, 0, 0
     for ts, count, share in marks:
         if held >= records and ts > first and (end is None or ts < end):
-            yield Partition(places, symbol, channel, first, ts, held, size, options)
+            yield Partition(places, symbol, channel, first, ts, held, size, options, stores)
             first, held, size = ts, 0, 0
         held, size = held + count, size + share
     if held:
-        yield Partition(places, symbol, channel, first, INT64_MAX if end is None else end, held, size, options)
+        yield Partition(
+            places, symbol, channel, first, INT64_MAX if end is None else end, held, size, options, stores
+        )
 
 
 def to_dask(partitions: list[Partition]) -> Any:
@@ -147,7 +157,7 @@ class _Reader:
 
 def _meta(unit: Partition, symbols: list[str]) -> Any:
     start = None if unit.start == INT64_MIN else unit.start
-    scan = _opened(unit.places, getpid()).scan(unit.symbol, unit.channel, start, start, **dict(unit.options))
+    scan = unit.opened().scan(unit.symbol, unit.channel, start, start, **dict(unit.options))
     return _same_symbols(scan.to_pandas().iloc[:0], symbols)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
-from pathlib import Path
+from typing import Any
 
 from chronicle.core.errors import ConfigError, NotFoundError, RetiredError
 from chronicle.core.layout import SegmentState
 from chronicle.core.source import SegmentInfo, SegmentSource, SegmentView
+from chronicle.storage.opening import is_url, local_folder
 from chronicle.storage.source import open_source
 
 __all__ = ["Joined", "Location", "open_places"]
@@ -68,8 +69,13 @@ class Joined:
         raise failure or NotFoundError(f"segment {number} of {queue} is at none of the places of this store")
 
 
-def open_places(places: Location | Sequence[Location]) -> SegmentSource:
-    """Return the source of a home directory, an archive root, or a list of them.
+def open_places(places: Location | Sequence[Location], options: Mapping[str, Any] | None = None) -> SegmentSource:
+    """Return the source of a home directory, an archive root (a folder or a URL), or a list of them.
+
+    Parameters
+    ----------
+    options : mapping, optional
+        For the stores behind URLs, as ``endpoint_url``.
 
     Raises
     ------
@@ -79,19 +85,21 @@ def open_places(places: Location | Sequence[Location]) -> SegmentSource:
         When the list is empty.
     """
     if isinstance(places, str | PathLike) or not isinstance(places, Sequence):
-        return _source(places)
+        return _source(places, options)
     if not places:
         raise ConfigError(
             "a store needs at least one place", expected="a path or a list of paths", found="an empty list"
         )
-    sources = [_source(place) for place in places]
+    sources = [_source(place, options) for place in places]
     return sources[0] if len(sources) == 1 else Joined(sources)
 
 
-def _source(place: Location) -> SegmentSource:
+def _source(place: Location, options: Mapping[str, Any] | None) -> SegmentSource:
     if not isinstance(place, str | PathLike) or not fspath(place):
         raise ConfigError("a store is named by a path", expected="a home directory or an archive root", found=place)
-    path = Path(fspath(place)).expanduser()
+    if is_url(fspath(place)):
+        return open_source(fspath(place), options)
+    path = local_folder(fspath(place))
     if not path.is_dir():
         raise NotFoundError(
             "there is no store" if not path.exists() else "a store is a directory, not a file",

@@ -22,6 +22,7 @@ from chronicle.core.paths import channel_of
 from chronicle.core.records import InstrumentFields, Record
 from chronicle.core.source import SeekPoint, SegmentInfo, SegmentSource, SegmentView
 from chronicle.storage.archive import ArchivedSegment, Stretch
+from chronicle.storage.requests import requests_made
 
 __all__ = ["SeekTable", "Segment", "Shelf", "iter_records"]
 
@@ -118,7 +119,10 @@ class Segment:
         if end <= start:
             return memoryview(b"")
         cost.bytes_read += end - start
-        return self._again(lambda view: view.view(start, end))
+        asked = requests_made()
+        data = self._again(lambda view: view.view(start, end))
+        cost.requests += requests_made() - asked
+        return data
 
     def _again(self, look: Callable[[SegmentView], T]) -> T:
         """Look at the view; where it was closed or its place is gone, find the segment again first."""
@@ -297,6 +301,15 @@ class Shelf:
             self._cut[queue] = end > (found[-1].end_index if found else 0)
         return found
 
+    def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
+        """Return the segments of `queue` around a moment where the source can tell them apart, else all of them."""
+        look = getattr(self.source, "segments_near", None)  # chronicle.core.source.NearLookup
+        with self._lock:
+            known = self._infos.get(queue)
+        if look is None or (known is not None and not fresh):
+            return self.segments(queue, fresh=fresh)
+        return [info for info in look(queue, ts, fresh=fresh) if info.record_count > 0]
+
     def is_cut(self, queue: str) -> bool:
         """Return whether the last segments of `queue` were missing when :meth:`segments` looked last."""
         with self._lock:
@@ -314,7 +327,10 @@ class Shelf:
                     segment.info = info
                 self._opened.move_to_end(key)
                 return segment
+            asked = requests_made()
             segment = Segment(self, info, self.source.open(info.queue, info.number))
+            if cost is not None:
+                cost.requests += requests_made() - asked
             self._opened[key] = segment
             while len(self._opened) > self._capacity:
                 self._opened.popitem(last=False)[1].close()

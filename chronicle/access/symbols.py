@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from chronicle.access.segments import Shelf
-from chronicle.core.errors import SymbolError
+from chronicle.core.errors import CorruptionError, NotFoundError, SymbolError
 from chronicle.core.paths import split_symbol, symbol_of
 from chronicle.core.records import InstrumentFields
 
@@ -70,13 +70,19 @@ class Directory:
         return list(found)
 
     def definition(self, symbol: str) -> InstrumentFields | None:
-        """Return the newest definition of a canonical symbol."""
+        """Return the newest definition of a canonical symbol that can be read.
+
+        A segment that is missing or damaged is passed over: a question about another time needs none of it.
+        """
         from chronicle.access.lanes import lanes_of
 
         for channel in ("book", "trade", "quote"):
             for lane in lanes_of(self._shelf, symbol, channel):
                 for info in reversed(self._shelf.segments(lane.queue, fresh=True)):
-                    definitions = self._shelf.open(info).definitions()
+                    try:
+                        definitions = self._shelf.open(info).definitions()
+                    except (CorruptionError, NotFoundError):
+                        continue
                     if definitions:
                         return definitions[-1][1]
         return None

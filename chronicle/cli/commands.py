@@ -52,6 +52,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "plan": (_BASE + "tier_plan:command", "What would move, why, and what it costs."),
         "apply": (_BASE + "tier_apply:command", "Move what is due, once."),
         "status": (_BASE + "tier_status:command", "What each tier holds."),
+        "log": (_BASE + "tier_log:command", "Who moved what when, and proof that nobody changed it."),
+        "repair": (_BASE + "tier_repair:command", "Damaged objects from whole copies; quarantine."),
         "rebuild": (_BASE + "tier_rebuild:command", "The manifest again, from the segments alone."),
     },
     "queue": {

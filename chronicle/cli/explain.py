@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, home_option, json_option, need_home
+from chronicle.cli.options import TIME, json_option, need_place, place_option
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,17 +39,17 @@ INDEX is the record's index in its clean queue, as `scan` and `queue dump` print
 @click.option("--index", type=click.IntRange(min=0), help="The record's index in the clean queue.")
 @click.option("--lane", type=click.IntRange(min=0), default=0, help="Its lane, where there are several.")
 @click.option("--at", type=TIME, help="Instead of --index: the last event of the book at this time.")
-@home_option
+@place_option
 @json_option
 def command(
-    symbol: str, channel: str, index: int | None, lane: int, at: int | None, home: Path, as_json: bool
+    symbol: str, channel: str, index: int | None, lane: int, at: int | None, home: Path | str, as_json: bool
 ) -> None:
     """Show where a record came from: the clean record, the raw record, the frame as the venue sent it."""
     import chronicle
 
     if (index is None) == (at is None):
         raise ConfigError("which record? give --index or --at", hint="chronicle scan prints the index of each row")
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         if at is not None:
             explanation = store.explain(store.book(symbol, at=at, depth=1))
         else:

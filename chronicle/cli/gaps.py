@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, home_option, json_option, need_home
+from chronicle.cli.options import TIME, json_option, need_place, place_option
 
 if TYPE_CHECKING:
     from chronicle.access import Gap
@@ -29,13 +29,13 @@ explained in docs/operations.md.
 @click.argument("symbol", required=False)
 @click.option("--start", type=TIME, help="Only holes that reach past this time.")
 @click.option("--end", type=TIME, help="Only holes that begin before this time.")
-@home_option
+@place_option
 @json_option
-def command(symbol: str | None, start: int | None, end: int | None, home: Path, as_json: bool) -> None:
+def command(symbol: str | None, start: int | None, end: int | None, home: Path | str, as_json: bool) -> None:
     """List the holes in the books of SYMBOL, or of every instrument."""
     import chronicle
 
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         gaps = store.gaps(symbol, start=start, end=end)
     if as_json:
         show.echo_json([gap.to_dict() for gap in gaps])

@@ -130,4 +130,5 @@ def _trust(book: Mapping[str, Any]) -> list[Span]:
     cost = book.get("cost")
     if isinstance(cost, Mapping):
         parts.append(f"{cost.get('deltas_replayed', 0):,} deltas replayed")
+        parts += [f"{cost['requests']} requests"] if cost.get("requests") else []
     return [(f"  {status}: " + " · ".join(parts), STATUS_STYLES.get(status, "").removeprefix("bold ") or "")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import home_option, json_option, need_home
+from chronicle.cli.options import json_option, need_place, place_option
 from chronicle.core.errors import ChronicleError
 from chronicle.core.layout import INT64_MIN, NONE
 
@@ -51,16 +51,16 @@ class QueueRow:
 @click.command("ls", epilog=_EPILOG)
 @click.argument("pattern", default="*")
 @click.option("--raw", is_flag=True, help="Also list raw, wire and progress queues.")
-@home_option
+@place_option
 @json_option
-def command(pattern: str, raw: bool, home: Path, as_json: bool) -> None:
+def command(pattern: str, raw: bool, home: Path | str, as_json: bool) -> None:
     """List instruments and their channels: records, time range, bytes, place.
 
     PATTERN is a shell pattern over symbols, as kraken:*.
     """
     from chronicle.cli.sources import open_source
 
-    source = open_source(need_home(home))
+    source = open_source(need_place(home))
     rows = [row_of(source, name) for name in source.queues("clean/")]
     rows = [row for row in rows if fnmatch.fnmatchcase(row.symbol.lower(), pattern.lower())]
     others = [row_of(source, name) for name in source.queues("") if not name.startswith("clean/")] if raw else []

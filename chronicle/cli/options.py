@@ -12,7 +12,7 @@ import click
 from chronicle.core.errors import NotFoundError, RangeError
 from chronicle.core.times import parse_time
 
-__all__ = ["SIZE", "TIME", "home_option", "json_option", "need_home", "resolve_home"]
+__all__ = ["SIZE", "TIME", "home_option", "json_option", "need_home", "need_place", "place_option", "resolve_home"]
 
 DEFAULT_HOME = "chronicle-data"
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,6 +61,10 @@ def resolve_home(value: str | None) -> Path:
     text = value if value is not None else os.environ.get("CHRONICLE_HOME") or DEFAULT_HOME
     if not text or "\0" in text:
         raise click.BadParameter("the home's name is empty", param_hint="--home")
+    if "://" in text:
+        raise click.BadParameter(
+            "this command works on a home of this host; a URL is for those that only read", param_hint="--home"
+        )
     return Path(text).expanduser()
 
 
@@ -74,6 +78,28 @@ def home_option(command: Command) -> Command:
         help="The home; default $CHRONICLE_HOME, else ./chronicle-data.",
     )
     return option(command)
+
+
+def place_option(command: Command) -> Command:
+    """Add ``--home`` to a command that only reads: a home, an archive root, or the URL of one."""
+    option = click.option(
+        "--home",
+        metavar="DIR|URL",
+        default=None,
+        callback=_place_callback,
+        help="The home, or an archive's root or URL; default $CHRONICLE_HOME, else ./chronicle-data.",
+    )
+    return option(command)
+
+
+def _place_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | str:
+    found = value if value is not None else os.environ.get("CHRONICLE_HOME") or ""
+    return found if "://" in found else resolve_home(value)
+
+
+def need_place(place: Path | str) -> Path | str:
+    """Return `place` if it is a URL or a folder (see :func:`need_home`)."""
+    return place if isinstance(place, str) else need_home(place)
 
 
 def json_option(command: Command) -> Command:

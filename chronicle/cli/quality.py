@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, home_option, json_option, need_home
+from chronicle.cli.options import TIME, json_option, need_place, place_option
 from chronicle.cli.rows import publish_text
 from chronicle.core.errors import ConfigError
 
@@ -29,17 +29,17 @@ of time and checks; D: more, or a hole that is still open. Latency is our clock 
 @click.option("--start", type=TIME, help="From this time on.")
 @click.option("--end", type=TIME, help="Up to, but not at, this time.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report of SYMBOL with plots.")
-@home_option
+@place_option
 @json_option
 def command(
-    symbol: str | None, start: int | None, end: int | None, html: Path | None, home: Path, as_json: bool
+    symbol: str | None, start: int | None, end: int | None, html: Path | None, home: Path | str, as_json: bool
 ) -> None:
     """Count records, checks and gaps of SYMBOL, or of every instrument."""
     import chronicle
 
     if html is not None and symbol is None:
         raise ConfigError("a report is of one instrument", hint="chronicle quality SYMBOL --html FILE")
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         if html is not None and symbol is not None:
             publish_text(html, store.quality_html(symbol, start, end))
             show.note(f"the quality of {symbol} to {html}")

@@ -8,7 +8,7 @@ import click
 
 from chronicle.cli import show
 from chronicle.cli.formats import FORMATS, TEXT_FORMATS, format_of
-from chronicle.cli.options import TIME, home_option, need_home
+from chronicle.cli.options import TIME, need_place, place_option
 from chronicle.core.errors import ConfigError
 
 _EPILOG = """\
@@ -48,7 +48,7 @@ unless --decimals says otherwise. A range is [start, end) on ts_recv.
 )
 @click.option("--iso", is_flag=True, help="Times as ISO 8601 text (csv and jsonl).")
 @click.option("--limit", type=click.IntRange(min=0), help="Stop after this many rows.")
-@home_option
+@place_option
 def command(
     symbols: tuple[str, ...],
     channel: str,
@@ -60,7 +60,7 @@ def command(
     decimals: str,
     iso: bool,
     limit: int | None,
-    home: Path,
+    home: Path | str,
 ) -> None:
     """Write the records of SYMBOLs as rows: csv, jsonl, parquet or arrow."""
     import chronicle
@@ -71,7 +71,7 @@ def command(
         raise ConfigError(f"{chosen} is written to a file", hint="give -o FILE, or --format csv")
     names = [part.strip() for part in columns.split(",")] if columns is not None else None
     text = chosen in TEXT_FORMATS
-    with chronicle.open(need_home(home)) as store:
+    with chronicle.open(need_place(home)) as store:
         scan = store.scan(
             symbols,
             channel=channel,

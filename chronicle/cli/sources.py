@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["open_source"]
 
 
-def open_source(home: Path) -> SegmentSource:
+def open_source(home: Path | str) -> SegmentSource:
     """Return the segments of `home` in all of its tiers."""
     from chronicle.storage.source import open_source as open_tiers
 

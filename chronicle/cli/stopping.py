@@ -16,9 +16,10 @@ INTERRUPTED = 130
 class Stopper:
     """Says when to stop, and why."""
 
-    def __init__(self) -> None:
+    def __init__(self, wake: threading.Event | None = None) -> None:
         self.event = threading.Event()
         self.signal = 0
+        self._wake = wake
 
     @property
     def exit_code(self) -> int:
@@ -30,12 +31,17 @@ class Stopper:
             raise KeyboardInterrupt
         self.signal = number
         self.event.set()
+        if self._wake is not None:
+            self._wake.set()
 
 
 @contextmanager
-def stopping() -> Iterator[Stopper]:
-    """Yield a :class:`Stopper` that SIGINT and SIGTERM trigger; the old handlers come back at the end."""
-    stopper = Stopper()
+def stopping(wake: threading.Event | None = None) -> Iterator[Stopper]:
+    """Yield a :class:`Stopper` that SIGINT and SIGTERM trigger; the old handlers come back at the end.
+
+    `wake` is set as well: what the command waits on when it waits for other things too.
+    """
+    stopper = Stopper(wake)
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, stopper._note) for number in numbers]
     try:

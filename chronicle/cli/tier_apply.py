@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from chronicle.cli import show
+from chronicle.cli.bar import Bar
 from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
-    from chronicle.storage.agent import Report
-    from chronicle.storage.policy import Move
+    from chronicle.storage.report import Report
 
 _EPILOG = """\
 \b
@@ -33,19 +33,23 @@ step leaves every segment readable at one place; the next run finishes or undoes
 @click.option("--queues", "prefix", default="", metavar="PREFIX", help="Only queues whose names start so.")
 @home_option
 @json_option
-def command(everything: bool, prefix: str, home: Path, as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, everything: bool, prefix: str, home: Path, as_json: bool) -> None:
     """Move the segments that are due to their next tier."""
-    from chronicle.cli.tiering import policy_of
+    from chronicle.cli.stopping import stopping
+    from chronicle.cli.tiering import options_of, policy_of
     from chronicle.config import load_settings
     from chronicle.storage.agent import apply_plan, make_plan
 
-    policy = policy_of(load_settings(need_home(home), os.environ), home)
+    settings = load_settings(need_home(home), os.environ)
+    policy = policy_of(settings, home)
     plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
-    progress = _progress if sys.stderr.isatty() else None
-    report = apply_plan(home, plan, policy, progress=progress)
-    if report.finished or report.undone:  # what a killed run left is settled: its segments may be due now
-        plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
-        report.add(apply_plan(home, plan, policy, progress=progress))
+    with stopping() as stopper, Bar(sys.stderr) as bar:
+        options = options_of(settings, stopper.event.is_set)
+        report = apply_plan(home, plan, policy, progress=bar.progress, options=options)
+        if report.finished or report.undone:  # what a killed run left is settled: its segments may be due now
+            plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
+            report.add(apply_plan(home, plan, policy, progress=bar.progress, options=options))
     if as_json:
         held = [
             {"queue": item.segment.queue, "number": item.segment.number, "reason": item.reason} for item in plan.held
@@ -58,6 +62,8 @@ def command(everything: bool, prefix: str, home: Path, as_json: bool) -> None:
     report.raise_for_failures()
     if errors:
         raise errors[0]
+    if stopper.event.is_set():
+        ctx.exit(stopper.exit_code)
 
 
 def print_report(report: Report) -> None:
@@ -69,6 +75,8 @@ def print_report(report: Report) -> None:
         f"moved {len(report.moved)} segments: {format_bytes(report.source_bytes)} became "
         f"{format_bytes(report.target_bytes)}{settled}"
     )
+    if report.expired:
+        click.echo(f"removed {len(report.expired)} segments for good, as the policy says")
     if report.retired_pending:
         click.echo(f"{report.retired_pending} sources wait for their grace period to end")
     for entry in report.broken:
@@ -77,9 +85,3 @@ def print_report(report: Report) -> None:
         click.echo(
             f"not moved: segment {failure.move.segment.number} of {failure.move.segment.queue}: {failure.error}"
         )
-
-
-def _progress(done: int, planned: int, move: Move) -> None:
-    end = "\n" if done == planned else "\r"
-    sys.stderr.write(f"{done}/{planned} {move.segment.queue[:60]:<60}{end}")
-    sys.stderr.flush()

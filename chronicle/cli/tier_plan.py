@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from chronicle.cli import show
 from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
-    from chronicle.storage.policy import Plan
+    from chronicle.storage.planning import Plan
 
 _EPILOG = """\
 \b
@@ -21,7 +21,8 @@ Examples:
   chronicle tier plan --all --home demo                      every sealed segment, to its next tier
   chronicle tier plan --queues clean/kraken/ --json --home demo
 \b
-Nothing is written. Bytes to write are an estimate from what the tier holds already.
+Nothing is written. Bytes to write are an estimate from what the tier holds already, requests and cost
+follow from them (price_* of [[tiers]]). Each decision has its reason; what is due and held back, too.
 """
 
 
@@ -39,24 +40,11 @@ def command(everything: bool, prefix: str, home: Path, as_json: bool) -> None:
     policy = policy_of(load_settings(need_home(home), os.environ), home)
     plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
     if as_json:
-        show.echo_json(to_dict(plan) | {"errors": [error.to_dict() for error in errors]})
+        show.echo_json(plan.to_dict() | {"errors": [error.to_dict() for error in errors]})
         return
     print_plan(plan)
     for error in errors:
         click.echo(f"unreadable: {error}")
-
-
-def to_dict(plan: Plan) -> dict[str, Any]:
-    """Return a plan as plain values."""
-    from dataclasses import asdict
-
-    return {
-        "moves": [asdict(move) for move in plan.moves],
-        "held": [asdict(item) for item in plan.held],
-        "source_bytes": plan.source_bytes,
-        "target_bytes": plan.target_bytes,
-        "requests": plan.requests,
-    }
 
 
 def print_plan(plan: Plan) -> None:
@@ -83,3 +71,7 @@ def print_plan(plan: Plan) -> None:
         f"{len(plan.moves)} segments to move, {format_bytes(plan.source_bytes)} to read, about "
         f"{format_bytes(plan.target_bytes)} to write in {plan.requests} requests; {len(plan.held)} held back"
     )
+    if plan.cost or plan.month:
+        click.echo(
+            f"the requests cost {plan.cost:.4f}, keeping it {plan.month:+.4f} a month, at the prices of [[tiers]]"
+        )

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chronicle.cli import show
+from chronicle.cli.bar import Bar
 from chronicle.cli.options import home_option, json_option, need_home
+
+if TYPE_CHECKING:
+    from chronicle.storage.policy import Policy
+
+SETTLE_NS = 500_000_000
 
 _EPILOG = """\
 \b
@@ -33,11 +42,12 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
     """
     from chronicle.cli.stopping import stopping
     from chronicle.cli.tier_apply import print_report
-    from chronicle.cli.tiering import policy_of
+    from chronicle.cli.tiering import options_of, policy_of
     from chronicle.config import load_settings
     from chronicle.config.units import parse_duration
     from chronicle.core.errors import ChronicleError, ConfigError
     from chronicle.storage.agent import run_once
+    from chronicle.storage.watching import SealWatch
 
     settings = load_settings(need_home(home), os.environ)
     try:
@@ -45,12 +55,16 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
     except ValueError as error:
         raise ConfigError(f"cannot use --interval: {error}") from error
     policy = policy_of(settings, home)
-    with stopping() as stopper:
+    wake = threading.Event()
+    with stopping(wake) as stopper, SealWatch(home, wake) as watch, Bar(sys.stderr) as bar:
         if not as_json:
-            click.echo(f"agent of {home}: looking every {pause_ns / 1e9:g} s")
+            woken = f" ({watch.failure})" if watch.failure else ", and when a segment was sealed"
+            click.echo(f"agent of {home}: looking every {pause_ns / 1e9:g} s{woken}")
+        options = options_of(settings, stopper.event.is_set)
         while not stopper.event.is_set():
-            report = run_once(home, policy)
-            if report.moved or report.finished or report.undone or report.failures:
+            wake.clear()
+            report = run_once(home, policy, progress=bar.progress, options=options)
+            if report.moved or report.expired or report.finished or report.undone or report.failures:
                 if as_json:
                     click.echo(show.json_line(report.to_dict()))
                 else:
@@ -59,5 +73,21 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
                 report.raise_for_failures()
             except ChronicleError as error:
                 show.note(f"chronicle: {error}; tried again in {pause_ns / 1e9:g} s")
-            stopper.event.wait(pause_ns / 1e9)
+            if settings.agent.scrub_ns and not stopper.event.is_set():
+                _scrub(home, policy, settings.agent.scrub_ns, pause_ns)
+            if not stopper.event.is_set():
+                wake.wait(pause_ns / 1e9)
+            stopper.event.wait(min(pause_ns, SETTLE_NS) / 1e9)  # segments are sealed several at once
     ctx.exit(stopper.exit_code)
+
+
+def _scrub(home: Path, policy: Policy, period_ns: int, pause_ns: int) -> None:
+    """Prove the next objects; say what was damaged."""
+    from chronicle.storage.repair import scrub, scrub_budget
+    from chronicle.storage.status import tier_status
+
+    stored = sum(row.stored_bytes for row in tier_status(home, policy).tiers[1:])
+    report = scrub(home, policy, budget_bytes=scrub_budget(stored, period_ns, pause_ns))
+    for item in report.damaged:
+        outcome = f"replaced by {item.copy}" if item.copy else "no whole copy was found"
+        show.note(f"chronicle: segment {item.entry.number} of {item.entry.queue}: {item.error}; {outcome}")

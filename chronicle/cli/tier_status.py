@@ -16,9 +16,13 @@ Examples:
   chronicle tier status --home demo
   chronicle tier status --json --home demo
 \b
-Stored is what sealed segments take where they are, raw what they hold. A move that was interrupted is
+Stored is what sealed segments take where they are, raw what they hold; "a month" what that costs at the
+prices of [[tiers]]. A move that was interrupted is
 finished or undone by the next `tier apply` or `tier run`.
 """
+
+
+FAILED_SHOWN = 10
 
 
 @click.command("status", epilog=_EPILOG)
@@ -45,13 +49,26 @@ def command(home: Path, as_json: bool) -> None:
             "-" if row.ratio is None else f"{row.ratio:.1%}",
             show.second(row.ts_first),
             show.second(row.ts_last),
+            show.second(row.sealed_first_ns),
+            f"{row.cost_month:.4f}" if row.cost_month else "-",
             "-" if row.free_bytes is None else format_bytes(row.free_bytes),
             row.path,
         )
         for row in status.tiers
     ]
-    columns = ("tier", "sealed", "open", "stored", "raw", "ratio", "first ts_recv", "last ts_recv", "free", "path")
-    show.echo_table(columns, rows, right=("sealed", "open", "stored", "raw", "ratio", "free"))
+    times = ("first ts_recv", "last ts_recv", "oldest sealed")
+    columns = ("tier", "sealed", "open", "stored", "raw", "ratio", *times, "a month", "free", "path")
+    show.echo_table(columns, rows, right=("sealed", "open", "stored", "raw", "ratio", "a month", "free"))
+    pending = status.pending
+    if pending.moves or pending.held:
+        size = format_bytes(pending.source_bytes)
+        click.echo(f"due: {len(pending.moves)} segments, {size}; {len(pending.held)} held back (chronicle tier plan)")
+    for failed in status.failed[-FAILED_SHOWN:]:
+        click.echo(
+            f"failed: segment {failed['number']} of {failed['queue']} to {failed['target']}: {failed['error']}"
+        )
+    for damaged in status.damaged:
+        click.echo(f"damaged: segment {damaged['number']} of {damaged['queue']}: {damaged['error']}")
     for entry in status.interrupted:
         click.echo(f"interrupted: segment {entry.number} of {entry.queue}, published in {entry.place}")
     if status.retired_copies:

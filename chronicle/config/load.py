@@ -11,6 +11,7 @@ from chronicle.config.settings import (
     AgentSettings,
     EtlSettings,
     FeedSettings,
+    HoldSettings,
     HomeSettings,
     LiveSettings,
     MulticastSettings,
@@ -38,6 +39,7 @@ SECTIONS: dict[str, type[Any]] = {
 LISTS: dict[str, type[Any]] = {
     "tiers": TierSettings,
     "policy": PolicyRule,
+    "holds": HoldSettings,
     "feeds": FeedSettings,
     "multicast": MulticastSettings,
 }
@@ -166,6 +168,14 @@ def _check_tiers(settings: Settings, *, policy_given: bool, path: Path | None) -
         return
     for at, rule in enumerate(settings.policy, 1):
         for label, tier_name in (("from", rule.source), ("to", rule.target)):
+            if (label, tier_name) == ("to", "delete"):
+                if rule.source == "hot":
+                    raise ConfigError(
+                        f"[[policy]] number {at} deletes from hot",
+                        path=path,
+                        hint="chronicle queue retain does that; a policy deletes from tiers below hot",
+                    )
+                continue
             if tier_name not in names:
                 raise ConfigError(
                     f"[[policy]] number {at} {label} names a tier that is not there",

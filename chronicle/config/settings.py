@@ -10,14 +10,18 @@ import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any
 
 from chronicle.config.units import parse_bytes, parse_duration
+from chronicle.core.errors import RangeError
+from chronicle.core.times import parse_time
 
 __all__ = [
     "AgentSettings",
     "EtlSettings",
     "FeedSettings",
+    "HoldSettings",
     "HomeSettings",
     "MulticastSettings",
     "PolicyRule",
@@ -34,6 +38,7 @@ CHANNELS = ("book", "trade", "quote")
 MEMORY = ("auto", "shm", "home")
 SEGMENT_BYTES_MIN = 64 * 1024
 SEGMENT_BYTES_MAX = 16 * 2**30
+SECRET_OPTIONS = ("key", "secret", "token", "password", "account_key", "sas_token", "connection_string")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 Reader = Callable[[object], Any]
@@ -129,6 +134,35 @@ def some_of(*known: str) -> Reader:
         return found
 
     return read
+
+
+def price(value: object) -> float:
+    """Read a price."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(f"{value!r} is not a price")
+    return float(value)
+
+
+def moment(value: object) -> int:
+    """Read a time: text (ISO 8601, naive means UTC), a date of TOML, or ns."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = value.isoformat()
+    if isinstance(value, bool) or not isinstance(value, str | int | datetime):
+        raise ValueError(f"{value!r} is not a time")  # noqa: TRY004 - as above
+    try:
+        return parse_time(value)
+    except RangeError as error:
+        raise ValueError(error.message) from error
+
+
+def options(value: object) -> tuple[tuple[str, Any], ...]:
+    """Read a table of options: words, numbers and switches."""
+    if not isinstance(value, dict) or not all(isinstance(item, str | int | float | bool) for item in value.values()):
+        raise ValueError(f'{value!r} is not a table of options such as {{ region = "eu-central-1" }}')
+    secret = [key for key in value if key in SECRET_OPTIONS]
+    if secret:
+        raise ValueError(f"{secret[0]} has no place in this file; use the environment or a profile")
+    return tuple(sorted(value.items()))
 
 
 def globs(value: object) -> tuple[str, ...]:
@@ -228,6 +262,17 @@ class AgentSettings:
         True, "A raw segment stays hot until every ETL shard that reads it is past it.", switch
     )
     keep: tuple[str, ...] = setting(("etl/*", "control/*"), "Queues that never move, as patterns.", globs)
+    at_once: int = setting(2, "How many moves are made at once.", number(1, 64))
+    scrub_ns: int = setting(
+        0,
+        "Read and prove every object below hot once in this time, a little at each look; 0s: never.",
+        parse_duration,
+        key="scrub",
+        example='"0s"',
+    )
+    bandwidth: int = setting(
+        0, "Bytes a second that moves read back and write, at most; 0: as they come.", size(0), example='"0"'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +282,7 @@ class TierSettings:
     name: str = setting("", "The tier's name, as policies and `tier status` use it.", name)
     path: str = setting(
         "",
-        "Its folder; relative paths start at the home. The hot tier's is the home.",
+        "Its folder (relative paths start at the home) or URL, as s3://bucket/prefix. The hot tier's is the home.",
         text,
         example='"archive"',
     )
@@ -248,6 +293,48 @@ class TierSettings:
         "zstd", "How segments are stored there: none (as sealed) or zstd (compressed columns).", one_of(*ENCODINGS)
     )
     level: int = setting(3, "The level of zstd: higher is smaller and slower to write.", number(1, 19))
+    bytes_max: int = setting(
+        0, "Above so many stored bytes its oldest segments go on, whatever their age. 0: no bound.", size(0)
+    )
+    free_min: int = setting(0, "With less free space than this its oldest segments go on. 0: no bound.", size(0))
+    free_target: int = setting(0, "They go until so much is free (at least free_min).", size(0))
+    pack: int = setting(
+        8 * 2**20,
+        "At a URL, segments smaller than this go together into objects of this size or more. 0: each by itself.",
+        size(0, 2**30),
+        example='"8 MiB"',
+    )
+    pack_wait_ns: int = setting(
+        6 * 3600 * 10**9,
+        "How long small segments wait for others at most.",
+        parse_duration,
+        key="pack_wait",
+        example='"6h"',
+    )
+    price_gb_month: float = setting(0.0, "What a GB costs a month here; `tier plan` and `status` add up.", price)
+    price_puts: float = setting(0.0, "What 1,000 puts cost.", price)
+    price_gets: float = setting(0.0, "What 1,000 gets cost.", price)
+    options: tuple[tuple[str, Any], ...] = setting(
+        (),
+        "Options of a URL's store, as endpoint_url, region, profile, sse. Never credentials.",
+        options,
+        example="{ }",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSettings:
+    """[[holds]]: segments that stay, whatever the policy says."""
+
+    kind: str = setting(
+        "pin", "pin: they stay in their tier. legal: they move, and are never deleted.", one_of("pin", "legal")
+    )
+    match: tuple[str, ...] = setting(("*",), "Patterns over queue names.", globs, example='["clean/kraken/*"]')
+    start_ts: int | None = setting(
+        None, "Only with records at or after this (ts_recv, ISO 8601).", moment, key="start", example='"2026-03-01"'
+    )
+    end_ts: int | None = setting(None, "Only with records before this.", moment, key="end", example='"2026-04-01"')
+    reason: str = setting("", "Why; `tier plan` says it.", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +345,7 @@ class PolicyRule:
         ("*",), "Patterns over queue names, as clean/kraken/*/book.q.", globs, example='["clean/*"]'
     )
     source: str = setting("hot", "The tier to move from.", name, key="from")
-    target: str = setting("warm", "The tier to move to.", name, key="to")
+    target: str = setting("warm", "The tier to move to; delete removes segments for good.", name, key="to")
     after_ns: int = setting(
         2 * 3600 * 10**9, "Age since sealing at which a segment is due.", parse_duration, key="after", example='"2h"'
     )
@@ -366,5 +453,6 @@ class Settings:
     agent: AgentSettings = AgentSettings()
     tiers: tuple[TierSettings, ...] = DEFAULT_TIERS
     policy: tuple[PolicyRule, ...] = DEFAULT_POLICY
+    holds: tuple[HoldSettings, ...] = ()
     feeds: tuple[FeedSettings, ...] = ()
     multicast: tuple[MulticastSettings, ...] = ()

@@ -60,7 +60,8 @@ def _tiers() -> str:
     for tier in DEFAULT_TIERS:
         lines.append("# [[tiers]]")
         for key, item in keys_of(TierSettings).items():
-            lines.append(f"# {key} = {_toml(getattr(tier, item.name))}")
+            value, example = getattr(tier, item.name), item.metadata.get("example")
+            lines.append(f"# {key} = {example if example and value == item.default else _toml(value)}")
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from chronicle.core.errors import CapacityError, StoreError
 
 __all__ = [
     "file_errors",
+    "make_folder",
     "publish_bytes",
     "publish_file",
     "remove_file",
@@ -35,6 +37,22 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_FOLDERS = threading.Lock()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and the ones above it, so that their names survive power loss too."""
+    if folder.is_dir():
+        return
+    with _FOLDERS:  # who finds it there relies on its being synced
+        missing = [folder]
+        while not missing[-1].parent.is_dir() and missing[-1].parent != missing[-1]:
+            missing.append(missing[-1].parent)
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in reversed(missing):
+            sync_folder(made.parent)
 
 
 def publish_file(temporary: Path, path: Path) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "StoreError",
     "SymbolError",
     "TornSegmentError",
+    "UnavailableError",
     "VersionError",
 ]
 
@@ -194,6 +195,12 @@ class StoreError(ChronicleError):
 
     kind = "store"
     exit_code = 10
+
+
+class UnavailableError(StoreError):
+    """A store that did not answer, or asked to be asked later; nothing says that it refused."""
+
+    kind = "unavailable"
 
 
 class SqlError(ChronicleError):

@@ -101,6 +101,18 @@ class KindLookup(Protocol):
         ...
 
 
+class NearLookup(Protocol):
+    """What a source may offer besides: the segments around a moment, for less than listing all of a queue's."""
+
+    def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
+        """Return segments of `queue` in order, without a hole that is not there, from around `ts` (ns).
+
+        The last segment that begins at or before `ts` is among them, where there is one, and so is the one after
+        it, where that begins within a day; what lies farther away may be left out.
+        """
+        ...
+
+
 class SegmentSource(Protocol):
     """Finds and opens segments of queues in any tier."""
 

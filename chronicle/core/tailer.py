@@ -190,8 +190,12 @@ class Tailer:
         return Record(pack_record(Kind.GAP, body, ts_recv=ts_recv, flags=Flag.LAST), NONE)
 
     def _continue_at(self, index: int) -> None:
-        """Go where the stored position says, also when that was retired: the first event is then the GAP."""
-        if index < self.cursor.index and self._retired_end() > index:
+        """Go where the stored position says, also when that is no longer here.
+
+        What was retired is told by a GAP, the first event then. What moved to another tier is not read from here:
+        the reader may still say how far it came (an ETL shard that read it there does); reading it is a RangeError.
+        """
+        if index < self.cursor.index:
             self.cursor.skip_to(index)
             self.index = index
         else:

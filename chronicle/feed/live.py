@@ -170,6 +170,7 @@ class FeedSession:
             if self._lines.races:
                 writer.race = self._lines.race
             self._take(start_frame(self._mark(capture), first_ts))
+            writer.prefault()
             requests = ResyncRequests(self.home, self.clock)
             self._log.event("capture_start", capture=capture, raw=lane.raw.name, lines=len(marks))
             runners: list[LiveConnection | MulticastReceiver] = [*self.connections, *self.receivers]

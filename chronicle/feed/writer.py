@@ -143,6 +143,11 @@ class FeedWriter:
         else:
             self._instruments.update(self.decoder.take_definitions())
 
+    def prefault(self) -> None:
+        """Have both queues' open segments and compiled code ready before the first frame comes."""
+        self.wire.prefault()
+        self.raw.prefault()
+
     def sync(self) -> None:
         """Make everything written so far survive a power cut, the wire queue first."""
         self.wire.sync()

@@ -9,28 +9,22 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from chronicle.storage.agent import Failure, Report, agent_lock, apply_plan, make_plan, run_once
+    from chronicle.storage.agent import AgentOptions, agent_lock, apply_plan, make_plan, run_once
     from chronicle.storage.archive import ArchivedSegment
     from chronicle.storage.encode import EncodeOptions, encode_segment
-    from chronicle.storage.manifest import Entry, Manifest
-    from chronicle.storage.policy import (
-        Held,
-        Move,
-        Plan,
-        Policy,
-        Rule,
-        TierPolicy,
-        default_policy,
-        plan,
-        policy_from_mapping,
-    )
+    from chronicle.storage.entry import Entry
+    from chronicle.storage.manifest import Manifest
+    from chronicle.storage.planning import Held, Move, Plan, plan
+    from chronicle.storage.policy import Hold, Limits, Policy, Prices, Rule, TierPolicy, default_policy
     from chronicle.storage.rebuild import RebuildReport, rebuild_manifest
+    from chronicle.storage.report import Failure, Report
     from chronicle.storage.source import ArchiveSource, TieredSource, open_source
     from chronicle.storage.status import TierRow, TierStatus, tier_status
     from chronicle.storage.stores import LocalStore, Store
     from chronicle.storage.verify import Finding, VerifyReport
 
 __all__ = [
+    "AgentOptions",
     "ArchiveSource",
     "ArchivedSegment",
     "EncodeOptions",
@@ -38,11 +32,14 @@ __all__ = [
     "Failure",
     "Finding",
     "Held",
+    "Hold",
+    "Limits",
     "LocalStore",
     "Manifest",
     "Move",
     "Plan",
     "Policy",
+    "Prices",
     "RebuildReport",
     "Report",
     "Rule",
@@ -59,27 +56,30 @@ __all__ = [
     "make_plan",
     "open_source",
     "plan",
-    "policy_from_mapping",
     "rebuild_manifest",
     "run_once",
     "tier_status",
 ]
 
 _HOMES = {
+    "AgentOptions": "agent",
     "ArchiveSource": "source",
     "ArchivedSegment": "archive",
     "EncodeOptions": "encode",
-    "Entry": "manifest",
-    "Failure": "agent",
+    "Entry": "entry",
+    "Failure": "report",
     "Finding": "verify",
-    "Held": "policy",
+    "Held": "planning",
+    "Hold": "policy",
+    "Limits": "policy",
     "LocalStore": "stores",
     "Manifest": "manifest",
-    "Move": "policy",
-    "Plan": "policy",
+    "Move": "planning",
+    "Plan": "planning",
     "Policy": "policy",
+    "Prices": "policy",
     "RebuildReport": "rebuild",
-    "Report": "agent",
+    "Report": "report",
     "Rule": "policy",
     "Store": "stores",
     "TierPolicy": "policy",
@@ -93,8 +93,7 @@ _HOMES = {
     "encode_segment": "encode",
     "make_plan": "agent",
     "open_source": "source",
-    "plan": "policy",
-    "policy_from_mapping": "policy",
+    "plan": "planning",
     "rebuild_manifest": "rebuild",
     "run_once": "agent",
     "tier_status": "status",

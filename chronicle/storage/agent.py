@@ -7,27 +7,35 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.durable import file_error
-from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError
+from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError, UnavailableError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.local import LocalSource
-from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog
-from chronicle.storage.manifest import MANIFEST_FOLDER, Entry, Manifest
+from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog, sweep_parts
+from chronicle.storage.entry import Entry
+from chronicle.storage.manifest import MANIFEST_FOLDER, Manifest
 from chronicle.storage.moves import Hook, Mover, no_hook
-from chronicle.storage.policy import HOT, Move, Plan, Policy
-from chronicle.storage.policy import plan as plan_moves
+from chronicle.storage.opening import is_url, local_folder
+from chronicle.storage.planning import Move, Plan, packs
+from chronicle.storage.planning import plan as plan_moves
+from chronicle.storage.policy import DELETE, HOT, Policy
+from chronicle.storage.report import Failure, Report
 from chronicle.storage.state import gather, hot_entries, merge_hot
+from chronicle.storage.throttle import Throttle
 
-__all__ = ["Failure", "Report", "agent_lock", "apply_plan", "make_plan", "run_once"]
+__all__ = ["AgentOptions", "agent_lock", "apply_plan", "make_plan", "run_once"]
 
 LOCK_NAME: Final = "agent.lock"
 BATCH_MOVES: Final = 64
+FAILURES_KEPT: Final = 100
 BATCH_BYTES: Final = 256 * 1024 * 1024
 """After so many moves or source bytes catalogs are published and sources deleted, so that space comes free."""
 
@@ -36,65 +44,15 @@ Progress = Callable[[int, int, Move], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A move that was not made, and the error."""
+class AgentOptions:
+    """How a plan is performed: so many moves at once, at most so many bytes a second (0: as they come).
 
-    move: Move
-    error: ChronicleError
+    `stop` is asked before each move; one that was begun is finished.
+    """
 
-
-@dataclass(slots=True)
-class Report:
-    """What a run did. `paused` names tiers that refused for lack of space; nothing more was tried there."""
-
-    moved: list[Entry] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    paused: dict[str, CapacityError] = field(default_factory=dict)
-    finished: int = 0
-    undone: int = 0
-    broken: list[Entry] = field(default_factory=list)
-    deleted: int = 0
-    retired_pending: int = 0
-    source_bytes: int = 0
-    target_bytes: int = 0
-
-    def add(self, other: Report) -> None:
-        """Take in what a further run did."""
-        self.moved += other.moved
-        self.failures += other.failures
-        self.paused |= other.paused
-        self.finished += other.finished
-        self.undone += other.undone
-        self.broken = other.broken
-        self.deleted += other.deleted
-        self.retired_pending = other.retired_pending
-        self.source_bytes += other.source_bytes
-        self.target_bytes += other.target_bytes
-
-    def raise_for_failures(self) -> None:
-        """Raise the first error, if there was one."""
-        for error in self.paused.values():
-            raise error
-        for failure in self.failures:
-            raise failure.error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for ``--json``."""
-        return {
-            "moved": len(self.moved),
-            "source_bytes": self.source_bytes,
-            "target_bytes": self.target_bytes,
-            "finished": self.finished,
-            "undone": self.undone,
-            "broken": [list(entry.key) for entry in self.broken],
-            "deleted": self.deleted,
-            "retired_pending": self.retired_pending,
-            "paused": {tier: error.to_dict() for tier, error in self.paused.items()},
-            "failures": [
-                {"queue": item.move.segment.queue, "number": item.move.segment.number} | item.error.to_dict()
-                for item in self.failures
-            ],
-        }
+    at_once: int = 1
+    bandwidth_bytes: int = 0
+    stop: Callable[[], bool] = lambda: False
 
 
 def make_plan(
@@ -102,7 +60,7 @@ def make_plan(
 ) -> tuple[Plan, list[ChronicleError]]:
     """Return what the policy would move now, and segments that could not be read. Nothing is written."""
     now_ns = (clock or SystemClock()).now_ns()
-    state, errors = gather(home, now_ns=now_ns)
+    state, errors = gather(home, policy, now_ns=now_ns)
     return plan_moves(state, policy, now_ns, everything=everything, prefix=prefix), errors
 
 
@@ -114,6 +72,7 @@ def apply_plan(
     clock: Clock | None = None,
     progress: Progress | None = None,
     hook: Hook = no_hook,
+    options: AgentOptions | None = None,
 ) -> Report:
     """Perform a plan: settle interrupted moves first, then move, publish catalogs, delete due sources.
 
@@ -131,7 +90,7 @@ def apply_plan(
     with agent_lock(home, now_ns=clock.now_ns()):
         manifest = Manifest.open(home, create=True)
         assert manifest is not None
-        agent = _Agent(home, manifest, policy, clock, hook)
+        agent = _Agent(home, manifest, policy, clock, hook, options or AgentOptions())
         agent.settle()
         agent.perform(plan, progress)
         return agent.report
@@ -145,11 +104,12 @@ def run_once(
     prefix: str = "",
     clock: Clock | None = None,
     progress: Progress | None = None,
+    options: AgentOptions | None = None,
 ) -> Report:
     """Plan and apply: one duty cycle of ``chronicle tier run``."""
     clock = clock or SystemClock()
     plan, _ = make_plan(home, policy, everything=everything, prefix=prefix, clock=clock)
-    return apply_plan(home, plan, policy, clock=clock, progress=progress)
+    return apply_plan(home, plan, policy, clock=clock, progress=progress, options=options)
 
 
 @contextlib.contextmanager
@@ -194,23 +154,27 @@ def _holder(file: IO[bytes]) -> str:
 class _Agent:
     """One run over one home."""
 
-    def __init__(self, home: Path, manifest: Manifest, policy: Policy, clock: Clock, hook: Hook) -> None:
+    def __init__(
+        self, home: Path, manifest: Manifest, policy: Policy, clock: Clock, hook: Hook, options: AgentOptions
+    ) -> None:
         self.home = home
         self.manifest = manifest
         self.policy = policy
         self.clock = clock
-        self.mover = Mover(home, manifest, policy, hook)
+        self.options = options
+        throttle = Throttle(options.bandwidth_bytes, clock)
+        self.mover = Mover(home, manifest, policy, hook, agent_name(), throttle)
         self.hook = hook
         self.report = Report()
         self._entries: dict[tuple[str, int, int], Entry] = {}
+        self._touched: set[str] = set()
 
     def settle(self) -> None:
         """Record what is new, remember the tiers, finish or undo what was interrupted, delete what is due."""
-        tiers = {
-            tier.name: {"path": _relative(tier.path, self.home), "encoding": tier.encoding}
-            for tier in self.policy.tiers
-        }
-        self.manifest.set_tiers(self.manifest.tiers() | tiers)
+        self.manifest.set_tiers(self.manifest.tiers() | tier_places(self.policy, self.home))
+        for tier in self.manifest.dirty():
+            with self._pausing(tier):
+                sweep_parts(self.mover.store(tier))
         now_ns = self.clock.now_ns()
         recorded = {entry.key: entry for entry in self.manifest.entries()}
         found, _ = hot_entries(self.home, now_ns=now_ns)
@@ -218,7 +182,12 @@ class _Agent:
         self.manifest.put(entry for key, entry in merged.items() if recorded.get(key) != entry)
         self.manifest.remove(recorded.keys() - merged.keys())
         for entry in [entry for entry in merged.values() if entry.intent]:
-            merged[entry.key], outcome = self.mover.settle(entry, now_ns)
+            assert entry.intent is not None
+            outcome = "waits"
+            with self._pausing(entry.intent.tier):
+                merged[entry.key], outcome = self.mover.settle(entry, now_ns)
+            if outcome == "waits":
+                continue  # the store does not answer; the intent stays for the next run
             if outcome == "broken":
                 self.report.broken.append(entry)
             elif outcome == "finished":
@@ -226,61 +195,176 @@ class _Agent:
             else:
                 self.report.undone += 1
         self._entries = merged
+        behind = self.manifest.dirty()
+        self._touched = {entry.queue for entry in merged.values() if entry.retired or entry.place in behind}
         self._close_batch()
 
     def perform(self, plan: Plan, progress: Progress | None) -> None:
         """Make the plan's moves, batch by batch."""
-        for tier in sorted({move.target for move in plan.moves}):
-            check_owner(self.mover.store(tier), self.manifest.home_id())
+        for tier in sorted({move.target for move in plan.moves} - {DELETE}):
+            with self._pausing(tier):
+                check_owner(self.mover.store(tier), self.manifest.home_id())
         self._sync_outputs(plan)
-        moves, size = 0, 0
-        for position, move in enumerate(plan.moves):
-            if move.target not in self.report.paused:
-                self._move(move)
-            moves, size = moves + 1, size + move.source_bytes
-            if moves >= BATCH_MOVES or size >= BATCH_BYTES:
+        done = 0
+        with ThreadPoolExecutor(self.options.at_once, thread_name_prefix="tier") as pool:
+            for batch in _batches(packs(plan.moves, self.policy)):
+                outcomes = map(self._try, batch) if self.options.at_once == 1 else pool.map(self._try, batch)
+                for group, outcome in zip(batch, outcomes, strict=True):
+                    for position, move in enumerate(group):
+                        self._take(move, outcome[position] if isinstance(outcome, list) else outcome)
+                        done += 1
+                        if progress is not None:
+                            progress(done, len(plan.moves), move)
                 self._close_batch()
-                moves, size = 0, 0
-            if progress is not None:
-                progress(position + 1, len(plan.moves), move)
-        self._close_batch()
+        self._remember_failures()
 
-    def _move(self, move: Move) -> None:
-        row = move.segment
-        entry = self._entries.get((row.queue, row.generation, row.number))
-        if entry is None or entry.place != move.source or entry.intent:
-            return  # the plan is older than the state: somebody else moved or removed it
+    def _remember_failures(self) -> None:
+        """Keep what could not be done where ``tier status`` finds it; what went well since is no failure any more."""
+        now_ns = self.clock.now_ns()
+        fresh = [
+            {
+                "queue": failure.move.segment.queue,
+                "number": failure.move.segment.number,
+                "target": failure.move.target,
+                "error": str(failure.error),
+                "ts_ns": now_ns,
+            }
+            for failure in self.report.failures[-FAILURES_KEPT:]
+        ]
+        done = {(entry.queue, entry.number) for entry in (*self.report.moved, *self.report.expired)}
+        told = done | {(row["queue"], row["number"]) for row in fresh}
+        there = {(entry.queue, entry.number) for entry in self._entries.values()}
+        kept = [row for row in self.manifest.failures() if (row["queue"], row["number"]) in there - told]
+        self.manifest.set_failures([*kept, *fresh][-FAILURES_KEPT:])
+
+    def _try(self, group: list[Move]) -> list[Entry | None] | ChronicleError | None:
+        """Make the moves of a group, in a thread of its own where several are made at once; None: none was begun."""
+        target = group[0].target
+        if target in self.report.paused or self.options.stop():
+            return None
+        found = [
+            self._entries.get((move.segment.queue, move.segment.generation, move.segment.number)) for move in group
+        ]
+        # Where the plan is older than the state somebody else moved or removed the segment.
+        entries = [
+            entry if entry and entry.place == move.source and not entry.intent else None
+            for entry, move in zip(found, group, strict=True)
+        ]
+        chosen = [entry for entry in entries if entry is not None]
+        if not chosen:
+            return None
+        now_ns, reason = self.clock.now_ns(), group[0].reason
         try:
-            published = self.mover.move(entry, move.target, self.clock.now_ns())
-        except CapacityError as error:
-            self.report.paused[move.target] = error
-            self.report.failures.append(Failure(move, error))
+            if target == DELETE:
+                moved = [self.mover.expire(chosen[0], now_ns, reason)]
+            elif len(chosen) == 1:
+                moved = [self.mover.move(chosen[0], target, now_ns, reason)]
+            else:
+                moved = self.mover.move_together(chosen, target, now_ns, reason)
+        except (CapacityError, UnavailableError) as error:
+            self.report.paused[target] = error
+            return error
         except ChronicleError as error:
-            self.report.failures.append(Failure(move, error))
-        else:
-            self._entries[entry.key] = published
-            self.report.moved.append(published)
-            self.report.source_bytes += entry.length
-            self.report.target_bytes += published.length
+            return error
+        done = iter(moved)
+        return [None if entry is None else next(done) for entry in entries]
+
+    def _take(self, move: Move, outcome: Entry | ChronicleError | None) -> None:
+        """Put the outcome of a move into the state and the report."""
+        row = move.segment
+        key = row.queue, row.generation, row.number
+        if isinstance(outcome, ChronicleError):
+            self.report.failures.append(Failure(move, outcome))
+            self._entries[key] = self.manifest.get(key) or self._entries[key]  # its intent may stand
+        elif outcome is not None:
+            before, self._entries[key] = self._entries[key], outcome
+            self._touched.add(outcome.queue)
+            if move.target == DELETE:
+                self.report.expired.append(outcome)
+                return
+            self.report.moved.append(outcome)
+            self.report.source_bytes += before.length
+            self.report.target_bytes += outcome.length
 
     def _close_batch(self) -> None:
-        """Publish the catalogs that are behind; only then delete sources."""
+        """Publish the catalogs that are behind; only then delete sources, of tiers whose catalogs are not behind."""
         for tier in self.manifest.dirty():
-            encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
-            catalog = catalog_of(self.manifest.home_id(), tier, encoding, self._entries.values())
-            publish_catalog(self.mover.store(tier), catalog)
-            self.manifest.clear_dirty(tier)
-            for entry in self._entries.values():
-                if entry.retired and entry.place == tier:
-                    self.hook("cataloged", entry)
+            with self._pausing(tier):
+                self._publish(tier)
+        behind = set(self.manifest.dirty())
+        self._mark_tiered(behind)
         now_ns = self.clock.now_ns()
         self.report.retired_pending = 0
         for key, entry in list(self._entries.items()):
-            if entry.retired:
-                settled = self.mover.discard(entry, now_ns)
-                self.report.deleted += len(entry.retired) - len(settled.retired)
-                self.report.retired_pending += len(settled.retired)
-                self._entries[key] = settled
+            if not entry.retired:
+                continue
+            settled = entry
+            if not behind & {entry.place, *(copy.tier for copy in entry.retired)}:
+                with self._pausing(entry.retired[0].tier):
+                    settled = self.mover.discard(entry, now_ns, partial(self._in_use, key))
+            self.report.deleted += len(entry.retired) - len(settled.retired)
+            self.report.retired_pending += len(settled.retired)
+            self._entries[key] = settled
+
+    def _in_use(self, key: tuple[str, int, int], tier: str, name: str) -> bool:
+        """Return whether a pack holds another segment that is published there, or whose copy is still kept there."""
+        return any(
+            (entry.place, entry.object) == (tier, name)
+            or any((copy.tier, copy.object) == (tier, name) for copy in entry.retired)
+            for other, entry in self._entries.items()
+            if other != key
+        )
+
+    def _mark_tiered(self, behind: set[str]) -> None:
+        """Raise the queues' tiered watermarks to the end of what is published below hot, without a hole.
+
+        They are lower bounds: where a control page cannot be written, or the queue is gone, nothing is said.
+        """
+        if not self._touched:
+            return
+        rows: dict[str, list[Entry]] = {}
+        for entry in self._entries.values():
+            if entry.queue in self._touched:
+                rows.setdefault(entry.queue, []).append(entry)
+        source = LocalSource(self.home)
+        for queue, entries in rows.items():
+            with contextlib.suppress(ChronicleError):
+                found = source.queue(queue)
+                generation = found.settings.generation
+                end = None
+                for entry in sorted(entries, key=lambda entry: entry.number):
+                    if entry.generation != generation:
+                        continue
+                    if entry.place == HOT or entry.place in behind or (end is not None and entry.base_index != end):
+                        break
+                    end = entry.end_index
+                if end is not None:
+                    found.mark_tiered(end)
+        self._touched -= {queue for queue, entries in rows.items() if not behind & {entry.place for entry in entries}}
+
+    @contextlib.contextmanager
+    def _pausing(self, tier: str) -> Iterator[None]:
+        """Pause a tier that has no space or does not answer, instead of ending the run."""
+        try:
+            yield
+        except (CapacityError, UnavailableError) as error:
+            self.report.paused[tier] = error
+
+    def _publish(self, tier: str) -> None:
+        """Publish a tier's catalog."""
+        encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
+        catalog = catalog_of(self.manifest.home_id(), tier, encoding, self._entries.values())
+        publish_catalog(
+            self.mover.store(tier),
+            catalog,
+            days=self.manifest.dirty_days(tier),
+            now_ns=self.clock.now_ns(),
+            history=self.manifest.history_head(),
+        )
+        self.manifest.clear_dirty(tier)
+        for entry in self._entries.values():
+            if entry.retired and entry.place == tier:
+                self.hook("cataloged", entry)
 
     def _sync_outputs(self, plan: Plan) -> None:
         """Before raw leaves hot, make all that the ETL has written durable: what it read raw for must survive."""
@@ -291,6 +375,20 @@ class _Agent:
             for number, path in source.queue(name).segment_files().items():
                 if path.suffix == SEGMENT_OPEN_SUFFIX:
                     _sync_file(path, number)
+
+
+def _batches(groups: Sequence[list[Move]]) -> Iterator[list[list[Move]]]:
+    """Yield the groups of moves in the batches after which catalogs are published."""
+    batch: list[list[Move]] = []
+    size = 0
+    for group in groups:
+        batch.append(group)
+        size += sum(move.source_bytes for move in group)
+        if len(batch) >= BATCH_MOVES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _sync_file(path: Path, number: int) -> None:
@@ -306,7 +404,21 @@ def _sync_file(path: Path, number: int) -> None:
         os.close(descriptor)
 
 
-def _relative(path: Path, home: Path) -> str:
-    """Return a tier's root as the manifest keeps it: relative while inside the home, so that homes can be moved."""
-    absolute, base = path.absolute(), home.absolute()
-    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+def agent_name() -> str:
+    """Return what the history calls this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def tier_places(policy: Policy, home: Path) -> dict[str, dict[str, Any]]:
+    """Return where a policy's tiers are as the manifest keeps it, so that readers need no configuration.
+
+    Folders inside the home are relative to it, so that homes can be moved.
+    """
+    places: dict[str, dict[str, Any]] = {}
+    for tier in policy.tiers:
+        root = str(tier.root)
+        if not is_url(root):
+            absolute, base = local_folder(root).absolute(), home.absolute()
+            root = str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+        places[tier.name] = {"path": root, "encoding": tier.encoding, "options": dict(tier.options)}
+    return places

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,31 +17,30 @@ import xxhash
 
 from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError, NotFoundError
-from chronicle.core.layout import Kind, SegmentState
+from chronicle.core.layout import Kind
 from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.archive_layout import (
-    FOOTER,
     HEADER_BYTES,
     HOLDS_OF_KIND,
     TAIL_READ_BYTES,
-    TRAILER_BYTES,
     ArchiveFooter,
     Block,
     Holds,
     Method,
     check_header,
-    unpack_trailer,
 )
-from chronicle.storage.stores import ObjectReader, Store
+from chronicle.storage.decode import compare, decode_stored, naming
+from chronicle.storage.footers import footer_info, read_footer
+from chronicle.storage.stores import ObjectReader, Readable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chronicle.storage.snapshots import Book
 
-__all__ = ["COLUMN_NAMES", "ArchivedSegment", "Stretch", "check_archived", "read_archive_footer"]
+__all__ = ["COLUMN_NAMES", "ArchivedSegment", "Stretch", "check_archived"]
 
 COLUMN_NAMES: Final = (
     "ts_recv",
@@ -65,8 +63,10 @@ PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
 PART_AHEAD_BYTES: Final = 768 * 1024
 """So much more than asked for: a lookup reads on from a snapshot, 8,192 deltas at most."""
-RAW_BYTES_MAX: Final = 96 << 20
-FOOTER_BYTES_MAX: Final = 64 << 20
+AHEAD_SHARE: Final = 1.25
+"""Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
+AHEAD_BYTES_MAX: Final = 2 << 20
+CHECK_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +83,45 @@ class ArchivedSegment:
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     name : str
         The object.
     place : str
         Name of the tier, for answers.
+    offset : int
+        Where in the object the segment begins (segments may be packed together).
+    length : int, optional
+        Its stored bytes, where they are known; else the rest of the object.
+    block_bytes : int, optional
+        What a block of records takes about, where that can be guessed: the last one comes with the footer then.
     """
 
-    def __init__(self, store: Store, name: str, *, place: str = "warm") -> None:
+    def __init__(
+        self,
+        store: Readable,
+        name: str,
+        *,
+        place: str = "warm",
+        offset: int = 0,
+        length: int | None = None,
+        block_bytes: int = 0,
+    ) -> None:
         self.path = f"{store.location}/{name}"
         self._place = place
-        self._reader: ObjectReader | None = store.reader(name)
+        self._reader: ObjectReader | None = store.reader(name, offset=offset, size=length)
         self.blocks_decoded = 0
         self.bytes_read = 0
+        tail_bytes = TAIL_READ_BYTES
+        if store.is_remote:
+            tail_bytes += min(AHEAD_BYTES_MAX, int(block_bytes * AHEAD_SHARE))
         try:
-            self.footer, self._tail, self._tail_offset = _read_footer(self._reader, self.path)
+            self.footer, self._tail, self._tail_offset = read_footer(self._reader, self.path, tail_bytes)
         except ChronicleError:
             self.close()
             raise
+        if store.is_remote:
+            largest = max(block.object_bytes for block in self.footer.blocks)
+            self._reader.ahead = min(AHEAD_BYTES_MAX, int(largest * AHEAD_SHARE))
         self._starts = [block.raw_offset for block in self.footer.blocks]
         self._cache: OrderedDict[int, tuple[int, bytes | memoryview]] = OrderedDict()
         self._kinds: dict[int, frozenset[int]] = {}
@@ -206,7 +227,7 @@ class ArchivedSegment:
             from chronicle.storage.blocks import kinds_of
 
             stored = self._stored(block)
-            _compare(stored, block.stored_checksum, block, self.path, "stored")
+            compare(stored, block.stored_checksum, block, self.path, "stored")
             self._kinds[position] = kinds_of(stored, block.raw_bytes)
         return kind in self._kinds[position]
 
@@ -273,8 +294,8 @@ class ArchivedSegment:
 
         self.blocks_decoded += 1
         stored = self._stored(block)
-        _compare(stored, block.stored_checksum, block, self.path, "stored")
-        with _naming(self.path, block):
+        compare(stored, block.stored_checksum, block, self.path, "stored")
+        with naming(self.path, block):
             return EventBlock(stored, block.raw_bytes).columns(names, index, sides=sides, end_ts=end_ts)
 
     def _block(self, position: int, start: int, end: int) -> memoryview:
@@ -301,8 +322,8 @@ class ArchivedSegment:
             return 0, decode_stored(stored, block, self.path, self._book)
         from chronicle.storage.event_decode import EventBlock
 
-        _compare(stored, block.stored_checksum, block, self.path, "stored")
-        with _naming(self.path, block):
+        compare(stored, block.stored_checksum, block, self.path, "stored")
+        with naming(self.path, block):
             return EventBlock(stored, block.raw_bytes).part(start, ahead, self._book)
 
     def _book(self) -> Book:
@@ -326,135 +347,23 @@ class ArchivedSegment:
         return self._reader.read(block.object_offset, block.object_bytes)
 
 
-def decode_stored(
-    stored: bytes,
-    block: Block,
-    path: object,
-    book: Callable[[], Book] | None = None,
-) -> bytes | memoryview:
-    """Return a block's raw bytes, checked before and after decoding.
+def check_archived(store: Readable, name: str, *, offset: int = 0, length: int | None = None) -> ArchiveFooter:
+    """Read and decode all of an archive object (or of the part of one that holds a segment) and return its footer.
 
-    Parameters
-    ----------
-    book : callable, optional
-        Gives the book in the segment's prologue to a block that begins with it.
-    Raises
-    ------
-    CorruptionError
-        When either checksum or the decoding fails.
-    """
-    _compare(stored, block.stored_checksum, block, path, "stored")
-    if block.raw_bytes > RAW_BYTES_MAX:
-        raise CorruptionError("a block claims to be larger than blocks can be", path=path, found=block.raw_bytes)
-    if block.method == Method.STORED:
-        raw: bytes | memoryview = stored
-    elif block.method == Method.ZSTD:
-        raw = _decompress(stored, block, path)
-    elif block.method in (Method.COLUMNS, Method.EVENTS, Method.PROLOGUE, Method.SEEK):
-        with _naming(path, block):
-            raw = _decode_columns(stored, block, book)
-    else:
-        raise CorruptionError(
-            "a block has an unknown method", path=path, offset=block.object_offset, found=block.method
-        )
-    _compare(raw, block.raw_checksum, block, path, "decoded")
-    return raw
-
-
-@contextmanager
-def _naming(path: object, block: Block) -> Iterator[None]:
-    """Say in a CorruptionError where the block is."""
-    try:
-        yield
-    except CorruptionError as error:
-        error.path, error.offset = str(path), block.object_offset
-        raise
-
-
-def _decode_columns(stored: bytes, block: Block, book: Callable[[], Book] | None) -> bytes | memoryview:
-    """Decode a block of one of the methods that need NumPy, loaded only now."""
-    if block.method == Method.COLUMNS:
-        from chronicle.storage.blocks import decode_block
-
-        return decode_block(stored, block.raw_bytes)
-    if block.method == Method.EVENTS:
-        from chronicle.storage.event_decode import EventBlock
-
-        return EventBlock(stored, block.raw_bytes).raw(book)
-    from chronicle.storage import small_blocks
-
-    decode = small_blocks.decode_prologue if block.method == Method.PROLOGUE else small_blocks.decode_seek
-    return decode(stored, block.raw_bytes)
-
-
-def _decompress(stored: bytes, block: Block, path: object) -> bytes:
-    import zstandard
-
-    try:
-        if zstandard.frame_content_size(stored) != block.raw_bytes:
-            raise zstandard.ZstdError("the frame has another length than the table")  # noqa: TRY301
-        return bytes(zstandard.ZstdDecompressor().decompress(stored, max_output_size=block.raw_bytes))
-    except zstandard.ZstdError as error:
-        raise CorruptionError(
-            f"a block does not decompress: {error}", path=path, offset=block.object_offset
-        ) from error
-
-
-def _compare(data: bytes | memoryview, expected: int, block: Block, path: object, what: str) -> None:
-    found = xxhash.xxh3_64_intdigest(data)
-    if found != expected:
-        raise CorruptionError(
-            f"the {what} bytes of an archived block do not match their checksum",
-            path=path,
-            offset=block.object_offset,
-            expected=hex(expected),
-            found=hex(found),
-            hint="restore the object from another tier; chronicle verify lists all damage",
-        )
-
-
-def read_archive_footer(store: Store, name: str) -> tuple[ArchiveFooter, int]:
-    """Return an object's footer and its bytes, without decoding a block."""
-    reader = store.reader(name)
-    try:
-        return _read_footer(reader, f"{store.location}/{name}")[0], reader.size
-    finally:
-        reader.close()
-
-
-def footer_info(footer: ArchiveFooter, size: int, place: str, location: str) -> SegmentInfo:
-    """Return a footer as the SegmentInfo of its segment."""
-    return SegmentInfo(
-        queue=footer.queue,
-        number=footer.number,
-        generation=footer.generation,
-        base_index=footer.base_index,
-        record_count=footer.record_count,
-        ts_first=footer.ts_first,
-        ts_last=footer.ts_last,
-        state=SegmentState.SEALED,
-        data_bytes=footer.data_bytes,
-        size_bytes=size,
-        place=place,
-        location=location,
-    )
-
-
-def check_archived(store: Store, name: str) -> ArchiveFooter:
-    """Read and decode all of an archive object, check every byte, and return its footer.
+    Every byte is checked. From a store that answers by requests it is read in pieces of 8 MiB.
 
     Raises
     ------
     CorruptionError and the other errors of a damaged, foreign or cut file
     """
-    with ArchivedSegment(store, name) as segment:
+    with ArchivedSegment(store, name, offset=offset, length=length) as segment:
         reader, footer = segment._reader, segment.footer
         assert reader is not None
+        reader.ahead = CHECK_BYTES if store.is_remote else 0
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
         for block in footer.blocks:
-            stored = reader.read(block.object_offset, block.object_bytes)
-            whole.update(decode_stored(stored, block, segment.path, segment._book))
+            whole.update(decode_stored(segment._stored(block), block, segment.path, segment._book))
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",
@@ -474,20 +383,3 @@ def _check_identity(segment: ArchivedSegment) -> None:
         raise CorruptionError(
             "the archive's footer and the sealed header disagree", path=segment.path, expected=expected, found=found
         )
-
-
-def _read_footer(reader: ObjectReader, path: str) -> tuple[ArchiveFooter, bytes, int]:
-    """Return (footer, the object's tail as read, offset of that tail)."""
-    size = reader.size
-    tail_offset = max(0, size - TAIL_READ_BYTES)
-    tail = reader.read(tail_offset, size - tail_offset)
-    offset, length, checksum = unpack_trailer(tail[-TRAILER_BYTES:], size, path)
-    if length > FOOTER_BYTES_MAX or length < FOOTER.size:
-        raise CorruptionError("an archive's footer has an absurd length", path=path, found=length)
-    if offset < tail_offset:
-        tail = reader.read(offset, size - offset)
-        tail_offset = offset
-    data = tail[offset - tail_offset : offset - tail_offset + length]
-    if xxhash.xxh3_64_intdigest(data) != checksum:
-        raise CorruptionError("an archive's footer does not match its checksum", path=path, offset=offset)
-    return ArchiveFooter.unpack(data, object_end=offset, path=path), tail, tail_offset

@@ -36,6 +36,9 @@ TRAILER_BYTES: Final = 64
 TAIL_READ_BYTES: Final = 64 * 1024
 """A reader asks for this much of the object's end first: trailer, footer and, mostly, both small blocks before."""
 BLOCKS_MAX: Final = 1 << 20
+BLOCK_BYTES: Final = 7 * 1024 * 1024
+"""Raw bytes of a block, about 90,000 deltas. Each block of a book channel holds one whole book: with 256 KiB that
+would cost as much as the deltas."""
 
 assert HEADER.size == HEADER_BYTES
 assert TRAILER.size == TRAILER_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import xxhash
 
@@ -13,16 +13,20 @@ from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import Kind
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentView
-from chronicle.storage.archive_layout import HEADER_BYTES, ArchiveFooter, Block, Method, pack_header, pack_trailer
+from chronicle.storage.archive_layout import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    ArchiveFooter,
+    Block,
+    Method,
+    pack_header,
+    pack_trailer,
+)
 
 if TYPE_CHECKING:
     from chronicle.storage.snapshots import Book
 
 __all__ = ["BLOCK_BYTES", "EncodeOptions", "book_place", "encode_segment"]
-
-BLOCK_BYTES: Final = 7 * 1024 * 1024
-"""Raw bytes of a block, about 90,000 deltas. Each block of a book channel holds one whole book: with 256 KiB that
-would cost as much as the deltas."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import struct
 import threading
 import weakref
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +19,12 @@ import lmdb
 import msgpack
 import xxhash
 
-from chronicle.core.errors import CapacityError, CorruptionError, StoreError, VersionError
-from chronicle.core.layout import SegmentState
-from chronicle.core.source import SegmentInfo
+from chronicle.core.durable import make_folder, sync_folder
+from chronicle.core.errors import CapacityError, CorruptionError, NotFoundError, StoreError, VersionError
+from chronicle.storage.entry import Entry, Intent, Retired
+from chronicle.storage.history import Event, append_events, read_events
+from chronicle.storage.opening import is_url, open_store
+from chronicle.storage.stores import Store
 
 __all__ = ["Entry", "Intent", "Manifest", "Retired"]
 
@@ -34,108 +36,6 @@ _ROOM_BYTES: Final = 64 << 10
 """With less free than this, a write that LMDB could not finish is taken for a full disk."""
 _KEY: Final = struct.Struct(">IQ")
 _SUM: Final = struct.Struct("<Q")
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A move that has begun: to which tier and object, under which temporary name, which step was reached."""
-
-    tier: str
-    object: str
-    temporary: str
-    step: str
-    started_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retired:
-    """A copy that is no longer published and is deleted from `due_ns` on."""
-
-    tier: str
-    object: str
-    due_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A sealed segment: identity, totals, and the one place where it is published.
-
-    `checksum` is the sealed file's own checksum, `file_bytes` its size, `data_bytes` that of its records;
-    `object`, `offset` and `length` say where its stored bytes are below the tier's root. `sealed_seen_ns` is when
-    the agent first saw it sealed.
-    """
-
-    queue: str
-    generation: int
-    number: int
-    queue_id: str
-    base_index: int
-    record_count: int
-    ts_first: int
-    ts_last: int
-    data_bytes: int
-    file_bytes: int
-    checksum: int
-    sealed_seen_ns: int
-    place: str
-    encoding: str
-    object: str
-    offset: int
-    length: int
-    intent: Intent | None = None
-    retired: tuple[Retired, ...] = ()
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        """(queue, generation, number)."""
-        return self.queue, self.generation, self.number
-
-    @property
-    def end_index(self) -> int:
-        """Index of the first record after the segment."""
-        return self.base_index + self.record_count
-
-    @property
-    def state(self) -> str:
-        """``published``, or ``moving`` while an intent stands."""
-        return "moving" if self.intent else "published"
-
-    def info(self, root: str) -> SegmentInfo:
-        """Return the entry as a SegmentInfo of the tier at `root`."""
-        return SegmentInfo(
-            queue=self.queue,
-            number=self.number,
-            generation=self.generation,
-            base_index=self.base_index,
-            record_count=self.record_count,
-            ts_first=self.ts_first,
-            ts_last=self.ts_last,
-            state=SegmentState.SEALED,
-            data_bytes=self.data_bytes,
-            size_bytes=self.length,
-            place=self.place,
-            location=f"{root}/{self.object}",
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for storing and ``--json``."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Entry:
-        """Return the entry that :meth:`to_dict` described; unknown keys of later versions are left out.
-
-        Raises
-        ------
-        TypeError, KeyError
-            When it is none.
-        """
-        known = {field.name for field in fields(cls)}
-        plain = {key: value for key, value in values.items() if key in known}
-        if plain.get("intent"):
-            plain["intent"] = Intent(**plain["intent"])
-        plain["retired"] = tuple(Retired(**item) for item in plain.get("retired", ()))
-        return cls(**plain)
 
 
 class Manifest:
@@ -213,19 +113,40 @@ class Manifest:
             value = transaction.get(packed, db=self._segments)
             return None if value is None else self._unpack(bytes(value), packed)
 
-    def put(self, entries: Iterable[Entry], *, dirty: Iterable[str] = ()) -> None:
-        """Store entries in one durable transaction; `dirty` names tiers whose catalog must be published again."""
-        marks = set(dirty)
+    def put(self, entries: Iterable[Entry], *, dirty: Iterable[str] = (), events: Iterable[Event] = ()) -> None:
+        """Store entries in one durable transaction, with what the history says of it.
+
+        `dirty` names tiers whose catalog must be published again, for the days of these entries.
+        """
+        tiers, marks = set(dirty), set()
         try:
             with self._environment.begin(write=True) as transaction:
                 for entry in entries:
                     transaction.put(_pack_key(entry.key), _pack_entry(entry), db=self._segments)
+                    marks |= {f"{tier}\0{entry.partition}" for tier in tiers}
                 if marks:
                     packed = transaction.get(b"dirty", db=self._meta)
                     marks |= set(msgpack.unpackb(packed)) if packed else set()
                     transaction.put(b"dirty", msgpack.packb(sorted(marks)), db=self._meta)
+                append_events(self._environment, transaction, events)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
+
+    def history(self, *, after: int = 0, limit: int | None = None) -> list[Event]:
+        """Return what was done, from event `after` (from 1) on, oldest first; the chain of hashes is checked.
+
+        Raises
+        ------
+        CorruptionError
+            When an event is not the one that the next event's hash was made of.
+        """
+        with self._read() as transaction:
+            return read_events(self._environment, transaction, self.path, after=after, limit=limit)
+
+    def history_head(self) -> tuple[int, str]:
+        """Return (number, hash) of the last event; (0, "") when nothing was done yet."""
+        head = self._get_meta("history")
+        return (0, "") if head is None else (int(head[0]), str(head[1]))
 
     def remove(self, keys: Iterable[tuple[str, int, int]]) -> None:
         """Remove entries in one durable transaction."""
@@ -236,7 +157,14 @@ class Manifest:
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
 
-    def replace_all(self, entries: Iterable[Entry], tiers: dict[str, dict[str, Any]], home_id: str) -> None:
+    def replace_all(
+        self,
+        entries: Iterable[Entry],
+        tiers: dict[str, dict[str, Any]],
+        home_id: str,
+        *,
+        events: Iterable[Event] = (),
+    ) -> None:
         """Replace everything in one transaction; readers see all of the old or all of the new."""
         try:
             with self._environment.begin(write=True) as transaction:
@@ -246,6 +174,7 @@ class Manifest:
                 values = {"tiers": tiers, "home_id": home_id, "dirty": [], "version": MANIFEST_VERSION}
                 for key, value in values.items():
                     transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
+                append_events(self._environment, transaction, events)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
 
@@ -254,7 +183,7 @@ class Manifest:
         return str(self._get_meta("home_id"))
 
     def tiers(self) -> dict[str, dict[str, Any]]:
-        """Return {name: {path, encoding}} of the tiers in use; paths inside the home are relative to it."""
+        """Return {name: {path, encoding, options}} of the tiers in use; paths inside the home are relative to it."""
         return dict(self._get_meta("tiers") or {})
 
     def set_tiers(self, tiers: dict[str, dict[str, Any]]) -> None:
@@ -262,20 +191,69 @@ class Manifest:
         if self.tiers() != tiers:
             self._set_meta("tiers", tiers)
 
+    def failures(self) -> list[dict[str, Any]]:
+        """Return what the last runs of the agent could not do: {queue, number, target, error, ts_ns} each."""
+        return list(self._get_meta("failures") or [])
+
+    def set_failures(self, failures: list[dict[str, Any]]) -> None:
+        """Remember what could not be done, for ``tier status``."""
+        if self.failures() != failures:
+            self._set_meta("failures", failures)
+
+    def scrubbed(self) -> list[Any] | None:
+        """Return the key of the entry that scrubbing came to, None at the beginning."""
+        found = self._get_meta("scrubbed")
+        return None if found is None else list(found)
+
+    def set_scrubbed(self, key: list[Any]) -> None:
+        """Remember where scrubbing came to."""
+        self._set_meta("scrubbed", key)
+
+    def damaged(self) -> list[dict[str, Any]]:
+        """Return the segments of which scrubbing found no whole copy: {queue, generation, number, error} each."""
+        return list(self._get_meta("damaged") or [])
+
+    def set_damaged(self, rows: list[dict[str, Any]]) -> None:
+        """Remember what is damaged, for ``tier status``."""
+        if self.damaged() != rows:
+            self._set_meta("damaged", rows)
+
     def dirty(self) -> list[str]:
         """Return the tiers whose catalog is behind."""
-        return list(self._get_meta("dirty") or [])
+        return sorted({mark.partition("\0")[0] for mark in self._get_meta("dirty") or []})
+
+    def dirty_days(self, tier: str) -> set[str] | None:
+        """Return the days for which a tier's catalog is behind, None for all of them."""
+        marks = [mark.partition("\0") for mark in self._get_meta("dirty") or []]
+        days = {day if separator else None for name, separator, day in marks if name == tier}
+        return None if None in days else {day for day in days if day is not None}
 
     def clear_dirty(self, tier: str) -> None:
         """Note that a tier's catalog was published."""
-        self._set_meta("dirty", [name for name in self.dirty() if name != tier])
+        marks = self._get_meta("dirty") or []
+        self._set_meta("dirty", [mark for mark in marks if mark.partition("\0")[0] != tier])
 
-    def root(self, tier: str) -> Path | None:
-        """Return the root folder of a tier, None for one that is not known."""
+    def root(self, tier: str) -> str | None:
+        """Return the address of a tier, a path or a URL; None for one that is not known."""
         if tier == "hot":
-            return self.home
+            return str(self.home)
         found = self.tiers().get(tier)
-        return None if found is None else self.home / str(found["path"])
+        if found is None:
+            return None
+        return str(found["path"]) if is_url(str(found["path"])) else str(self.home / str(found["path"]))
+
+    def store(self, tier: str) -> Store:
+        """Return the store of a tier as it was last used.
+
+        Raises
+        ------
+        NotFoundError
+            When the manifest does not know it.
+        """
+        root = self.root(tier)
+        if root is None:
+            raise NotFoundError(f"the manifest names tier {tier!r} and does not know where it is", path=self.home)
+        return open_store(root, {} if tier == "hot" else self.tiers()[tier].get("options") or {})
 
     def _read(self) -> Any:
         try:
@@ -354,7 +332,7 @@ _SHARED_LOCK = threading.Lock()
 def _environment(folder: Path, *, create: bool) -> Any:
     with _SHARED_LOCK:
         if create:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         found = folder.stat()
         identity = (os.getpid(), found.st_dev, found.st_ino)
         shared = _SHARED.get(identity)
@@ -398,6 +376,7 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
         meta = environment.open_db(b"meta", txn=transaction)
         transaction.put(b"version", msgpack.packb(MANIFEST_VERSION), db=meta)
         transaction.put(b"home_id", msgpack.packb(os.urandom(16).hex()), db=meta)
+    sync_folder(folder)  # LMDB syncs its file, not the file's name
     return environment
 
 

@@ -6,25 +6,34 @@ the transaction that publishes it, the source is deleted only after that transac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from chronicle.core.errors import CorruptionError, NotFoundError, StateError
+from chronicle.core.clock import SystemClock
+from chronicle.core.errors import ChronicleError, ConfigError, CorruptionError, NotFoundError, StateError
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment, check_archived
-from chronicle.storage.catalog import archived_entry, object_name, sealed_entry
 from chronicle.storage.encode import EncodeOptions, check_sealed, encode_segment
-from chronicle.storage.manifest import Entry, Intent, Manifest, Retired
-from chronicle.storage.policy import HOT, Policy
-from chronicle.storage.stores import LocalStore, temporary_object
+from chronicle.storage.entry import PACKS_FOLDER, Entry, Intent, Retired
+from chronicle.storage.history import Event
+from chronicle.storage.manifest import Manifest
+from chronicle.storage.opening import open_store
+from chronicle.storage.packs import Packed, PackWriter, pack_name, read_pack_table
+from chronicle.storage.policy import DELETE, HOT, Policy
+from chronicle.storage.scanning import archived_entry, object_name, sealed_entry
+from chronicle.storage.stores import LocalStore, MemoryStore, Readable, Store
+from chronicle.storage.throttle import Throttle
 
 __all__ = ["STEPS", "Mover"]
 
 STEPS: Final = ("intent", "written", "verified", "renamed", "published", "cataloged", "deleted", "settled")
 """The steps of a move in order; a hook is called after each."""
 
+COPY_BYTES: Final = 4 << 20
+PIECE_BYTES: Final = 8 << 20
 Hook = Callable[[str, Entry], None]
 
 
@@ -40,20 +49,25 @@ class Mover:
     manifest: Manifest
     policy: Policy
     hook: Hook = no_hook
+    agent: str = ""
+    throttle: Throttle = field(default_factory=lambda: Throttle(0, SystemClock()))
+    stores: dict[str, Store] = field(default_factory=dict)
 
-    def store(self, tier: str) -> LocalStore:
+    def store(self, tier: str) -> Store:
         """Return the store of a tier: the policy's, else where the manifest remembers it."""
-        if tier == HOT:
-            return LocalStore(self.home)
-        if tier in self.policy.names:
-            return LocalStore(self.policy.tier(tier).path)
-        root = self.manifest.root(tier)
-        if root is None:
-            raise NotFoundError(f"tier {tier!r} is not configured", path=self.home, hint="add it to [tiers]")
-        return LocalStore(root)
+        found = self.stores.get(tier)
+        if found is None:
+            if tier == HOT:
+                found = LocalStore(self.home)
+            elif tier in self.policy.names:
+                found = open_store(self.policy.tier(tier).root, self.policy.tier(tier).options)
+            else:
+                found = self.manifest.store(tier)
+            self.stores[tier] = found
+        return found
 
-    def move(self, entry: Entry, target: str, now_ns: int) -> Entry:
-        """Move a segment and publish it; the source is left as a retired copy.
+    def move(self, entry: Entry, target: str, now_ns: int, reason: str = "") -> Entry:
+        """Move a segment and publish it, with its reason in the history; the source is left as a retired copy.
 
         Raises
         ------
@@ -64,10 +78,10 @@ class Mover:
         """
         encoding = self.policy.tier(target).encoding
         name = object_name(entry, encoding)
-        temporary = temporary_object(name)
         store = self.store(target)
+        temporary = store.staging(name)
         if self._occupied(store, name, entry, encoding):
-            return self._publish(entry, target, encoding, name, store, now_ns)
+            return self._publish(entry, target, encoding, name, store, now_ns, reason)
         begun = replace(entry, intent=Intent(target, name, temporary, "write", now_ns))
         self.manifest.put([begun])
         self.hook("intent", begun)
@@ -79,10 +93,98 @@ class Mover:
             store.rename(temporary, name)
             self.hook("renamed", begun)
         except Exception:
-            store.delete(temporary)
-            self.manifest.put([replace(begun, intent=None)])
+            self._undo(begun, store)
             raise
-        return self._publish(begun, target, encoding, name, store, now_ns)
+        return self._publish(begun, target, encoding, name, store, now_ns, reason)
+
+    def _undo(self, begun: Entry, store: Store) -> None:
+        """Remove the half-made target; where its store does not answer the intent stays, and is settled later."""
+        assert begun.intent is not None
+        try:
+            store.discard(begun.intent.temporary)
+        except ChronicleError:
+            return
+        self.manifest.put([replace(begun, intent=None)])
+
+    def move_together(self, entries: list[Entry], target: str, now_ns: int, reason: str = "") -> list[Entry]:
+        """Move segments into one object of a tier, and publish all of them in one transaction.
+
+        Raises
+        ------
+        The errors of :meth:`move`; none of them has moved then.
+        """
+        store, name = self.store(target), pack_name(entries)
+        temporary = store.staging(name)
+        intent = Intent(target, name, temporary, "write", now_ns)
+        begun = [replace(entry, intent=intent) for entry in entries]
+        self.manifest.put(begun)
+        self.hook("intent", begun[0])
+        level = self.policy.tier(target).level
+        writer = PackWriter(entries, lambda entry: self._parts(entry, "zstd", level))
+        try:
+            store.put(temporary, self._slowly(writer))
+            self.hook("written", begun[0])
+            self._verify_pack(store, temporary, entries, writer.rows)
+            self.hook("verified", begun[0])
+            store.rename(temporary, name)
+            self.hook("renamed", begun[0])
+        except Exception:
+            with contextlib.suppress(ChronicleError):  # else the intents stay, and are settled later
+                store.discard(temporary)
+                self.manifest.put(entries)
+            raise
+        published, events = [], []
+        for entry, row in zip(entries, writer.rows, strict=True):
+            retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
+            moved = replace(
+                entry,
+                place=target,
+                encoding="zstd",
+                object=name,
+                offset=row.offset,
+                length=row.length,
+                retired=(*entry.retired, retired),
+            )
+            source = f"{entry.place}/{entry.object}"
+            events.append(self.event("moved", moved, source, f"{target}/{name}", now_ns, reason))
+            published.append(moved)
+        self.manifest.put(published, dirty={target, *(entry.place for entry in entries)} - {HOT}, events=events)
+        self.hook("published", published[0])
+        return published
+
+    def _verify_pack(self, store: Store, name: str, entries: list[Entry], rows: list[Packed]) -> None:
+        """Read a pack back whole, in few requests, and prove each segment in it."""
+        size = store.size(name)
+        if size is None or [(row.queue, row.generation, row.number) for row in rows] != [e.key for e in entries]:
+            raise CorruptionError("a pack is not what was written", path=f"{store.location}/{name}", found=size)
+        reader = store.reader(name, size=size)
+        try:
+            whole = b"".join(reader.read(at, min(PIECE_BYTES, size - at)) for at in range(0, size, PIECE_BYTES))
+        finally:
+            reader.close()
+        fetched = MemoryStore(store.location, {name: whole})
+        for entry, row in zip(entries, rows, strict=True):
+            self.prove(fetched, replace(entry, object=name, encoding="zstd", offset=row.offset, length=row.length))
+        if read_pack_table(fetched, name, size) != rows:
+            raise CorruptionError("a pack's table is not what was written", path=f"{store.location}/{name}")
+
+    def expire(self, entry: Entry, now_ns: int, reason: str) -> Entry:
+        """Take a segment out of every answer; its object is a retired copy, removed when the catalogs say so too.
+
+        What is left of it is an entry with the place DELETE: that it was removed by policy, and is not missing.
+        """
+        if entry.place == HOT:
+            raise StateError(
+                "the policy removes segments from tiers below hot only",
+                path=self.home / entry.object,
+                hint="chronicle queue retain does so in the home",
+            )
+        retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
+        gone = replace(entry, place=DELETE, object="", offset=0, length=0, retired=(*entry.retired, retired))
+        event = self.event("expired", entry, f"{entry.place}/{entry.object}", "", now_ns, reason)
+        self.manifest.put([gone], dirty=[entry.place], events=[event])
+        self.hook("expired", gone)
+        return gone
 
     def settle(self, entry: Entry, now_ns: int) -> tuple[Entry, str]:
         """Finish or undo an interrupted move; return the entry and ``finished``, ``undone`` or ``broken``.
@@ -95,34 +197,42 @@ class Mover:
             return entry, "undone"
         target = self.store(intent.tier)
         if self.store(entry.place).size(entry.object) is not None:
-            target.delete(intent.temporary)
+            target.discard(intent.temporary)
             if (intent.tier, intent.object) != (entry.place, entry.object):
                 target.delete(intent.object)
             settled = replace(entry, intent=None)
             self.manifest.put([settled])
             return settled, "undone"
         encoding = self.policy.tier(intent.tier).encoding if intent.tier in self.policy.names else "zstd"
-        if target.size(intent.object) is None:
+        if target.size(intent.object) is None or intent.object.startswith(PACKS_FOLDER):
             return entry, "broken"
         self._verify(target, intent.object, entry, encoding)
-        return self._publish(entry, intent.tier, encoding, intent.object, target, now_ns), "finished"
+        return self._publish(entry, intent.tier, encoding, intent.object, target, now_ns, "interrupted"), "finished"
 
-    def discard(self, entry: Entry, now_ns: int, *, later: bool = False) -> Entry:
-        """Delete the retired copies that are due, then forget them."""
-        due = [copy for copy in entry.retired if copy.due_ns <= now_ns and not later]
+    def discard(self, entry: Entry, now_ns: int, in_use: Callable[[str, str], bool] = lambda *_: False) -> Entry:
+        """Delete the retired copies that are due, then forget them.
+
+        `in_use` says of (tier, object) whether another segment is still in that pack: then it stays.
+        """
+        due = [copy for copy in entry.retired if copy.due_ns <= now_ns]
         if not due:
             return entry
         for copy in due:
-            if (copy.tier, copy.object) != (entry.place, entry.object):
+            published = (copy.tier, copy.object) == (entry.place, entry.object)
+            if not published and not (copy.object.startswith(PACKS_FOLDER) and in_use(copy.tier, copy.object)):
                 self.store(copy.tier).delete(copy.object)
         self.hook("deleted", entry)
         left = tuple(copy for copy in entry.retired if copy not in due)
         settled = replace(entry, retired=left)
-        self.manifest.put([settled])
+        told = [
+            self.event("deleted", entry, f"{copy.tier}/{copy.object}", entry.place, now_ns, "its copy is published")
+            for copy in due
+        ]
+        self.manifest.put([settled], events=told)
         self.hook("settled", settled)
         return settled
 
-    def _occupied(self, store: LocalStore, name: str, entry: Entry, encoding: str) -> bool:
+    def _occupied(self, store: Store, name: str, entry: Entry, encoding: str) -> bool:
         """Return whether the target holds this very segment already (a manifest was rebuilt); refuse any other."""
         size = store.size(name)
         if size is None:
@@ -134,7 +244,7 @@ class Mover:
         if found.queue_id != entry.queue_id or found.checksum != entry.checksum:
             raise StateError(
                 "the target tier holds another segment under this name",
-                path=store.path(name),
+                path=f"{store.location}/{name}",
                 expected=f"queue id {entry.queue_id}, checksum {entry.checksum:#x}",
                 found=f"queue id {found.queue_id}, checksum {found.checksum:#x}",
                 hint="a queue was removed and made again with the same name; move its old archive away",
@@ -142,10 +252,12 @@ class Mover:
         self._verify(store, name, entry, encoding)
         return True
 
-    def _publish(self, entry: Entry, tier: str, encoding: str, name: str, store: LocalStore, now_ns: int) -> Entry:
+    def _publish(
+        self, entry: Entry, tier: str, encoding: str, name: str, store: Store, now_ns: int, reason: str
+    ) -> Entry:
         length = store.size(name)
         if length is None:
-            raise NotFoundError("the object vanished before it was published", path=store.path(name))
+            raise NotFoundError("the object vanished before it was published", path=f"{store.location}/{name}")
         retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
         published = replace(
             entry,
@@ -158,39 +270,86 @@ class Mover:
             retired=(*entry.retired, retired),
         )
         dirty = {tier} | ({entry.place} - {HOT})
-        self.manifest.put([published], dirty=dirty)
+        source, target = f"{entry.place}/{entry.object}", f"{tier}/{name}"
+        event = self.event("moved", published, source, target, now_ns, reason)
+        self.manifest.put([published], dirty=dirty, events=[event])
         self.hook("published", published)
         return published
 
-    def _write(self, entry: Entry, store: LocalStore, temporary: str, encoding: str, target: str) -> None:
+    def event(self, action: str, entry: Entry, source: str, target: str, now_ns: int, reason: str) -> Event:
+        """Return what the history says of something done to a segment."""
+        return Event(
+            ts_ns=now_ns,
+            action=action,
+            queue=entry.queue,
+            generation=entry.generation,
+            segment=entry.number,
+            source=source,
+            target=target,
+            bytes=entry.length,
+            checksum=entry.checksum,
+            reason=reason,
+            agent=self.agent,
+        )
+
+    def _write(self, entry: Entry, store: Store, temporary: str, encoding: str, target: str) -> None:
         """Put the segment under its temporary name, in the target's encoding."""
         source = self.store(entry.place)
-        if entry.encoding == encoding:
-            if store.link(source.path(entry.object), temporary):
-                return
-            store.put(temporary, _copied(source, entry))
-        elif entry.encoding == "none":
-            options = EncodeOptions(level=self.policy.tier(target).level)
-            path = source.path(entry.object)
-            with LocalSegment(path, queue=entry.queue, place=entry.place) as segment:
-                store.put(temporary, encode_segment(segment, options))
-        else:
-            with ArchivedSegment(source, entry.object, place=entry.place) as archived:
-                store.put(temporary, _decoded(archived))
+        linked = (
+            entry.encoding == encoding
+            and isinstance(source, LocalStore)
+            and isinstance(store, LocalStore)
+            and not entry.packed
+            and source.size(entry.object) == entry.length
+            and store.link(source.path(entry.object), temporary)
+        )
+        if not linked:
+            store.put(temporary, self._slowly(self._parts(entry, encoding, self.policy.tier(target).level)))
 
-    def _verify(self, store: LocalStore, name: str, entry: Entry, encoding: str) -> None:
-        """Read an object back whole and compare it with what was sealed."""
-        if encoding == "zstd":
-            footer = check_archived(store, name)
+    def _parts(self, entry: Entry, encoding: str, level: int) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of a segment in an encoding."""
+        source = self.store(entry.place)
+        if entry.encoding == encoding:
+            yield from _copied(source, entry)
+        elif entry.encoding == "none":
+            with LocalSegment(_file(source, entry), queue=entry.queue, place=entry.place) as segment:
+                yield from encode_segment(segment, EncodeOptions(level=level))
+        else:
+            with ArchivedSegment(
+                source, entry.object, place=entry.place, offset=entry.offset, length=entry.length
+            ) as archived:
+                yield from _decoded(archived)
+
+    def _slowly(self, parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yield the parts no faster than the bandwidth allows; reading them back counts as well."""
+        for part in parts:
+            self.throttle.take(2 * len(part))
+            yield part
+
+    def _verify(self, store: Store, name: str, entry: Entry, encoding: str) -> None:
+        """Read a new object back whole and compare it with what was sealed."""
+        self.prove(store, replace(entry, object=name, encoding=encoding, offset=0, length=0))
+
+    def prove(self, store: Readable, entry: Entry) -> None:
+        """Read the object of an entry whole and compare it with what was sealed.
+
+        A length of 0 stands for the whole object.
+
+        Raises
+        ------
+        CorruptionError and the other errors of a damaged, foreign, cut or missing object
+        """
+        if entry.encoding == "zstd":
+            footer = check_archived(store, entry.object, offset=entry.offset, length=entry.length or None)
             found = footer.file_checksum, footer.file_bytes
         else:
-            with LocalSegment(store.path(name), queue=entry.queue) as segment:
+            with LocalSegment(_file(store, entry), queue=entry.queue) as segment:
                 check_sealed(segment)
                 found = segment_checksum(segment), segment.header.file_bytes
         if found != (entry.checksum, entry.file_bytes):
             raise CorruptionError(
                 "what was read back is not the segment that was sealed",
-                path=store.path(name),
+                path=f"{store.location}/{entry.object}",
                 expected=(hex(entry.checksum), entry.file_bytes),
                 found=(hex(found[0]), found[1]),
             )
@@ -204,11 +363,20 @@ def segment_checksum(segment: LocalSegment) -> int:
     return int(FOOTER_TRAILER.unpack_from(segment.mapping.memory, start)[5])
 
 
-def _copied(source: LocalStore, entry: Entry) -> Iterator[bytes]:
-    reader = source.reader(entry.object)
+def _file(store: Readable, entry: Entry) -> Path:
+    """Return the file of a segment that is kept as it was sealed."""
+    if not isinstance(store, LocalStore):
+        raise ConfigError(
+            "segments are kept as sealed in folders only", path=store.location, hint='set its encoding to "zstd"'
+        )
+    return store.path(entry.object)
+
+
+def _copied(source: Store, entry: Entry) -> Iterator[bytes]:
+    reader = source.reader(entry.object, offset=entry.offset, size=entry.length)
     try:
-        for offset in range(0, reader.size, 1 << 20):
-            yield reader.read(offset, min(1 << 20, reader.size - offset))
+        for offset in range(0, reader.size, COPY_BYTES):
+            yield reader.read(offset, min(COPY_BYTES, reader.size - offset))
     finally:
         reader.close()
 

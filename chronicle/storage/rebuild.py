@@ -10,12 +10,16 @@ from pathlib import Path
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, CorruptionError, StoreError, VersionError
-from chronicle.storage.agent import _relative, agent_lock
-from chronicle.storage.catalog import CATALOG_NAME, catalog_of, publish_catalog, read_catalog, scan_root
-from chronicle.storage.manifest import Entry, Manifest, set_aside
+from chronicle.storage.agent import agent_lock, agent_name, tier_places
+from chronicle.storage.catalog import catalog_of, forget_catalog, publish_catalog, read_catalog
+from chronicle.storage.entry import Entry
+from chronicle.storage.history import Event
+from chronicle.storage.manifest import Manifest, set_aside
+from chronicle.storage.opening import open_store
 from chronicle.storage.policy import Policy
+from chronicle.storage.scanning import scan_root
 from chronicle.storage.state import hot_entries, same_segment
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.stores import LocalStore, Store
 
 __all__ = ["RebuildReport", "rebuild_manifest"]
 
@@ -46,7 +50,7 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
     now_ns = (clock or SystemClock()).now_ns()
     with agent_lock(home, now_ns=now_ns):
         found, errors = hot_entries(home, now_ns=now_ns)
-        stores = {tier.name: LocalStore(tier.path) for tier in policy.tiers}
+        stores = {tier.name: open_store(tier.root, tier.options) for tier in policy.tiers}
         removed, home_id, seen = 0, None, {}
         for tier, store in stores.items():
             removed += _sweep(store)
@@ -60,12 +64,13 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
             errors += more
         published, copies, conflicts = _choose(found)
         published = [replace(entry, sealed_seen_ns=seen.get(entry.key, entry.sealed_seen_ns)) for entry in published]
-        manifest = _replace_manifest(home, policy, published, home_id)
+        event = Event(now_ns, "rebuilt", "", 0, 0, "", "", len(published), 0, "tier rebuild", agent_name())
+        manifest = _replace_manifest(home, policy, published, home_id, event)
         for tier, store in stores.items():
-            if Path(store.root).is_dir():
-                store.delete(CATALOG_NAME)
+            if not isinstance(store, LocalStore) or store.root.is_dir():
+                forget_catalog(store)
                 entries_here = catalog_of(manifest.home_id(), tier, policy.tier(tier).encoding, published)
-                publish_catalog(store, entries_here)
+                publish_catalog(store, entries_here, now_ns=now_ns, history=manifest.history_head())
         return RebuildReport(len(published), copies, removed, tuple(conflicts), tuple(errors))
 
 
@@ -84,7 +89,7 @@ def _choose(found: Iterable[Entry]) -> tuple[list[Entry], int, list[str]]:
     return list(chosen.values()), copies, conflicts
 
 
-def _sweep(store: LocalStore) -> int:
+def _sweep(store: Store) -> int:
     """Remove half-written objects; nobody else writes while the agent's lock is held."""
     names = [name for name, _ in store.list() if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)]
     for name in names:
@@ -92,8 +97,9 @@ def _sweep(store: LocalStore) -> int:
     return len(names)
 
 
-def _replace_manifest(home: Path, policy: Policy, entries: list[Entry], home_id: str | None) -> Manifest:
-    tiers = {tier.name: {"path": _relative(tier.path, home), "encoding": tier.encoding} for tier in policy.tiers}
+def _replace_manifest(
+    home: Path, policy: Policy, entries: list[Entry], home_id: str | None, event: Event
+) -> Manifest:
     manifest = None
     try:
         manifest = Manifest.open(home, create=True)
@@ -101,5 +107,5 @@ def _replace_manifest(home: Path, policy: Policy, entries: list[Entry], home_id:
         set_aside(home)
         manifest = Manifest.open(home, create=True)
     assert manifest is not None
-    manifest.replace_all(entries, tiers, home_id or manifest.home_id())
+    manifest.replace_all(entries, tier_places(policy, home), home_id or manifest.home_id(), events=[event])
     return manifest

@@ -5,20 +5,24 @@ Nothing here loads NumPy or a decoder before a block of records is asked for: ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from chronicle.core.errors import NotFoundError
+from chronicle.core.errors import ConfigError, NotFoundError
 from chronicle.core.local import LocalSource
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo, SegmentSource, SegmentView
 from chronicle.storage.archive import ArchivedSegment
-from chronicle.storage.catalog import CATALOG_NAME, read_catalog, scan_root
-from chronicle.storage.manifest import Entry, Manifest
-from chronicle.storage.policy import HOT
+from chronicle.storage.archive_layout import BLOCK_BYTES
+from chronicle.storage.catalog import CATALOG_NAME
+from chronicle.storage.entry import Entry
+from chronicle.storage.manifest import Manifest
+from chronicle.storage.opening import is_url, local_folder, open_store
+from chronicle.storage.policy import DELETE, HOT
+from chronicle.storage.published import PublishedCatalog
 from chronicle.storage.state import visible
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.stores import LocalStore, Store
 
 __all__ = ["ArchiveSource", "TieredSource", "open_source"]
 
@@ -26,13 +30,15 @@ ATTEMPTS: Final = 8
 """A segment can move once from tier to tier between look and open, and has few tiers to go."""
 
 
-def open_source(path: str | Path) -> SegmentSource:
-    """Return the source for a home or for an archive root, whichever `path` is.
+def open_source(path: str | Path, options: Mapping[str, Any] | None = None) -> SegmentSource:
+    """Return the source for a home or for an archive root, whichever `path` is; a URL is an archive root.
 
     An archive root has a catalog, or holds archive objects and nothing of a home. All else is a home, an empty or
     absent folder too.
     """
-    root = Path(path)
+    if is_url(path):
+        return ArchiveSource(path, options)
+    root = local_folder(path)
     if (root / CATALOG_NAME).is_file():
         return ArchiveSource(root)
     source = TieredSource(root)
@@ -58,6 +64,7 @@ class TieredSource:
         self._local = LocalSource(home)
         self._manifest: Manifest | None = None
         self._known: dict[str, tuple[int, dict[int, Entry]]] = {}
+        self._stores: dict[tuple[str, str], Store] = {}
 
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of the queues that start with `prefix`, sorted."""
@@ -76,7 +83,7 @@ class TieredSource:
         """
         found = {info.number: info for info in self._local.segments(queue)}
         for number, entry in self._moved(queue).items():
-            found[number] = entry.info(str(self._root(entry.place)))
+            found[number] = entry.info(self._store(entry.place).location)
         return [found[number] for number in sorted(found)]
 
     def sealed_end(self, queue: str) -> int:
@@ -91,7 +98,7 @@ class TieredSource:
             try:
                 if entry is None:
                     return self._local.open(queue, number)
-                return open_entry(self._root(entry.place), entry)
+                return open_entry(self._store(entry.place), entry)
             except NotFoundError as missing:
                 if error is not None and error.path == missing.path and self._moved(queue).get(number) == entry:
                     break
@@ -111,16 +118,18 @@ class TieredSource:
         known = self._known.get(queue)
         if known is None or known[0] != version:
             entries = visible(self.home, manifest.entries(queue))
-            known = version, {entry.number: entry for entry in entries if entry.place != HOT}
+            known = version, {entry.number: entry for entry in entries if entry.place not in (HOT, DELETE)}
             self._known[queue] = known
         return known[1]
 
-    def _root(self, tier: str) -> Path:
+    def _store(self, tier: str) -> Store:
         manifest = self._open_manifest()
         root = None if manifest is None else manifest.root(tier)
-        if root is None:
+        if manifest is None or root is None:
             raise NotFoundError(f"the manifest names tier {tier!r} and does not know where it is", path=self.home)
-        return root
+        if (tier, root) not in self._stores:
+            self._stores[tier, root] = manifest.store(tier)
+        return self._stores[tier, root]
 
     def _open_manifest(self) -> Manifest | None:
         if self._manifest is None:
@@ -131,28 +140,40 @@ class TieredSource:
 class ArchiveSource:
     """An archive root by itself: what its catalog says, or, without one, what its objects say.
 
+    Parameters
+    ----------
+    root : path or str
+        A folder or a URL.
+    options : mapping, optional
+        Of the store (:func:`chronicle.storage.opening.open_store`).
+
     Raises
     ------
     NotFoundError
-        When there is no such folder.
+        When there is no such folder, or nothing of ours at a URL.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise NotFoundError("there is no archive", path=self.root)
-        self._store = LocalStore(self.root)
-        self._queues: dict[str, dict[int, Entry]] = {}
-        self._load()
+    def __init__(self, root: str | Path, options: Mapping[str, Any] | None = None) -> None:
+        self._store = open_store(root, options)
+        if isinstance(self._store, LocalStore) and not self._store.root.is_dir():
+            raise NotFoundError("there is no archive", path=self._store.root)
+        self._published = PublishedCatalog(self._store)
 
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of the queues that start with `prefix`, sorted."""
-        return sorted(name for name in self._queues if name.startswith(prefix))
+        self._published.refresh()
+        return sorted(name for name in self._published.queues() if name.startswith(prefix))
 
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the segments of `queue` in order."""
-        entries = self._queues.get(queue, {})
-        return [entries[number].info(str(self.root)) for number in sorted(entries)]
+        self._published.refresh()
+        return [entry.info(self._store.location) for entry in self._published.entries(queue)]
+
+    def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
+        """Return the segments of `queue` around a moment: see :class:`chronicle.core.source.NearLookup`."""
+        if fresh:
+            self._published.refresh()
+        return [entry.info(self._store.location) for entry in self._published.near(queue, ts)]
 
     def sealed_end(self, queue: str) -> int:
         """Return 0: an archive says what it holds, not what there was."""
@@ -161,38 +182,33 @@ class ArchiveSource:
 
     def open(self, queue: str, number: int) -> SegmentView:
         """Open a segment; the catalog is read again when its object is gone."""
+        missing: NotFoundError | None = None
         for _ in range(2):
-            entry = self._queues.get(queue, {}).get(number)
+            entry = self._published.entry(queue, number)
             if entry is not None:
                 try:
-                    return open_entry(self.root, entry)
-                except NotFoundError:
-                    pass  # moved on to a colder tier, or renamed by a rebuild: the catalog knows
-            self._load()
+                    return open_entry(self._store, entry)
+                except NotFoundError as error:  # moved on to a colder tier, or renamed by a rebuild
+                    missing = error
+            self._published.load()
         raise NotFoundError(
             f"segment {number} of {queue} is not in this archive",
-            path=self.root,
+            path=missing.path if missing else self._store.location,
             hint="it may have moved to a colder tier: open the home, or that tier as well",
-        )
-
-    def _load(self) -> None:
-        catalog = read_catalog(self._store)
-        if catalog is None:
-            entries: Iterable[Entry] = scan_root(self._store, "archive", now_ns=0)[0]
-        else:
-            entries = catalog.entries
-        newest: dict[str, dict[int, Entry]] = {}
-        for entry in sorted(entries, key=lambda entry: (entry.generation, entry.queue, entry.number)):
-            queue = newest.setdefault(entry.queue, {})
-            if any(other.generation < entry.generation for other in queue.values()):
-                queue.clear()
-            queue[entry.number] = entry
-        self._queues = newest
+        ) from missing
 
 
-def open_entry(root: Path, entry: Entry) -> SegmentView:
-    """Open the object of an entry below its tier's root."""
-    store = LocalStore(root)
+def open_entry(store: Store, entry: Entry) -> SegmentView:
+    """Open the object of an entry in its tier's store."""
     if entry.encoding == "none":
+        if not isinstance(store, LocalStore):
+            raise ConfigError("segments are kept as sealed in folders only", path=f"{store.location}/{entry.object}")
         return LocalSegment(store.path(entry.object), queue=entry.queue, place=entry.place)
-    return ArchivedSegment(store, entry.object, place=entry.place)
+    return ArchivedSegment(
+        store,
+        entry.object,
+        place=entry.place,
+        offset=entry.offset,
+        length=entry.length,
+        block_bytes=entry.length * BLOCK_BYTES // max(1, entry.file_bytes),
+    )

@@ -11,16 +11,18 @@ from chronicle.core.errors import ChronicleError, ForeignFileError, NotFoundErro
 from chronicle.core.layout import SEGMENT_SEALED_SUFFIX, Kind
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import lane_of
-from chronicle.storage.catalog import sealed_entry
-from chronicle.storage.manifest import Entry, Manifest
-from chronicle.storage.policy import HOT, SegmentRow, TierState
+from chronicle.storage.entry import Entry
+from chronicle.storage.manifest import Manifest
+from chronicle.storage.opening import is_url, local_folder
+from chronicle.storage.policy import DELETE, HOT, Policy, SegmentRow, TierState
+from chronicle.storage.scanning import sealed_entry
 from chronicle.storage.stores import LocalStore
 
 __all__ = ["frontiers", "gather", "hot_entries"]
 
 
-def gather(home: str | Path, *, now_ns: int) -> tuple[TierState, list[ChronicleError]]:
-    """Return the state of a home, and segments that could not be read. Nothing is written.
+def gather(home: str | Path, policy: Policy, *, now_ns: int) -> tuple[TierState, list[ChronicleError]]:
+    """Return the state of a home and its tiers, and segments that could not be read. Nothing is written.
 
     A segment that no run of the agent has recorded yet counts as sealed at its file's modification time, at the
     latest `now_ns`: an age decides when a segment moves, never whether that is safe.
@@ -29,9 +31,13 @@ def gather(home: str | Path, *, now_ns: int) -> tuple[TierState, list[ChronicleE
     recorded = {} if manifest is None else {entry.key: entry for entry in manifest.entries()}
     found, errors = hot_entries(home, now_ns=now_ns)
     merged = merge_hot(recorded, found)
-    entries = visible(home, merged.values())
+    return state_of(home, policy, visible(home, merged.values())), errors
+
+
+def state_of(home: str | Path, policy: Policy, entries: list[Entry]) -> TierState:
+    """Return what a plan depends on, of the entries that belong to the queues as they are now."""
     rows = tuple(_row(entry) for entry in entries)
-    return TierState(rows, frontiers(home), _ratios(entries)), errors
+    return TierState(rows, frontiers(home), _ratios(entries), _free(home, policy))
 
 
 def hot_entries(home: str | Path, *, now_ns: int) -> tuple[list[Entry], list[ChronicleError]]:
@@ -162,13 +168,21 @@ def _row(entry: Entry) -> SegmentRow:
         place=entry.place,
         sealed_seen_ns=entry.sealed_seen_ns,
         moving=entry.intent is not None,
+        ts_first=entry.ts_first,
     )
+
+
+def _free(home: str | Path, policy: Policy) -> dict[str, int]:
+    """Return the bytes that are free where tiers are folders."""
+    roots = {HOT: Path(home)} | {t.name: local_folder(t.root) for t in policy.tiers if not is_url(t.root)}
+    found = {name: LocalStore(root).free_bytes() for name, root in roots.items() if name in policy.limits}
+    return {name: count for name, count in found.items() if count is not None}
 
 
 def _ratios(entries: list[Entry]) -> dict[str, float]:
     totals: dict[str, tuple[int, int]] = {}
     for entry in entries:
-        if entry.place != HOT:
+        if entry.place not in (HOT, DELETE):
             stored, raw = totals.get(entry.place, (0, 0))
             totals[entry.place] = stored + entry.length, raw + entry.file_bytes
     return {place: stored / raw for place, (stored, raw) in totals.items() if raw}

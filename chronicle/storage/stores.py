@@ -1,7 +1,8 @@
 """Where tiers keep their objects: a small protocol, and the one for folders of this host.
 
-An object's name is a relative path with forward slashes. Objects appear whole: written under a temporary name,
-synced, then published by a rename. Object stores over fsspec come as further implementations of :class:`Store`.
+An object's name is a relative path with forward slashes. Objects appear whole: in a folder they are written under a
+temporary name, synced, then published by a rename; an object store shows an upload only when it is complete
+(:mod:`chronicle.storage.remote`).
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from chronicle.core.durable import TEMPORARY_PREFIX, file_error, publish_file, sync_folder
+from chronicle.core.durable import TEMPORARY_PREFIX, file_error, make_folder, publish_file, sync_folder
 from chronicle.core.errors import ConfigError, NotFoundError, TornSegmentError
 
-__all__ = ["LocalStore", "ObjectReader", "Store", "temporary_object"]
+__all__ = ["LocalStore", "MemoryStore", "ObjectReader", "Readable", "Store", "temporary_object"]
 
 
 class ObjectReader(Protocol):
-    """One open object; it stays readable while open, also when the name is removed."""
+    """One open object, or a part of one. Of a file the bytes stay readable while it is open.
+
+    `ahead`: how many bytes more than asked for are worth reading at once, where each read is a request.
+    """
+
+    ahead: int
 
     @property
     def size(self) -> int:
@@ -42,16 +48,44 @@ class ObjectReader(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Objects under one root."""
+class Readable(Protocol):
+    """Objects that can be read. `is_remote`: each read is a request that takes its time."""
+
+    is_remote: bool
 
     @property
     def location(self) -> str:
         """The root as people write it."""
         ...
 
-    def reader(self, name: str) -> ObjectReader:
-        """Open an object (NotFoundError when it is not there)."""
+    def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
+        """Open an object, or the `size` bytes at `offset` of it (NotFoundError when it is not there)."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None when it is not there."""
+        ...
+
+
+class Store(Readable, Protocol):
+    """Objects under one root."""
+
+    def staging(self, name: str) -> str:
+        """Return the name under which an object is written first; `name` itself where uploads appear whole."""
+        ...
+
+    def fetch(self, name: str) -> tuple[bytes, str] | None:
+        """Return a small object's bytes and a token of its version, None when it is not there."""
+        ...
+
+    def replace(self, name: str, data: bytes, token: str | None) -> None:
+        """Replace a small object as a whole, if it is still the version that `token` names (None: absent).
+
+        Raises
+        ------
+        StateError
+            When somebody else replaced it, where the store can tell.
+        """
         ...
 
     def put(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
@@ -66,13 +100,31 @@ class Store(Protocol):
         """Remove an object if it is there, durably."""
         ...
 
+    def discard(self, name: str) -> None:
+        """Remove an object, and what an upload of it that was cut short left behind."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield (name, bytes) of the objects whose names start with `prefix`, in order."""
         ...
 
-    def size(self, name: str) -> int | None:
-        """Return the bytes of an object, None when it is not there."""
+    def free_bytes(self) -> int | None:
+        """Return the bytes that still fit, None where that cannot be known."""
         ...
+
+
+def name_parts(name: str, location: str) -> tuple[str, ...]:
+    """Return the parts of an object's name.
+
+    Raises
+    ------
+    ConfigError
+        When it would leave the root.
+    """
+    parts = tuple(name.split("/"))
+    if "\\" in name or "\0" in name or any(part in {"", "..", "."} for part in parts):
+        raise ConfigError("an object's name leads out of its tier", path=location, found=name)
+    return parts
 
 
 def temporary_object(name: str) -> str:
@@ -86,6 +138,7 @@ class LocalStore:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.is_remote = False
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self.root)!r})"
@@ -96,23 +149,36 @@ class LocalStore:
         return str(self.root)
 
     def path(self, name: str) -> Path:
-        """Return the file of an object.
+        """Return the file of an object (ConfigError when its name would leave the root)."""
+        return self.root.joinpath(*name_parts(name, self.location))
 
-        Raises
-        ------
-        ConfigError
-            When the name would leave the root.
-        """
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or any(part in {"..", "."} for part in parts):
-            raise ConfigError("an object's name leads out of its tier", path=self.root, found=name)
-        return self.root.joinpath(*parts)
+    def staging(self, name: str) -> str:
+        """Return the temporary name beside `name`."""
+        return temporary_object(name)
 
-    def reader(self, name: str) -> ObjectReader:
-        """Open an object."""
+    def fetch(self, name: str) -> tuple[bytes, str] | None:
+        """Return an object's bytes; the token says nothing, one agent writes here."""
+        try:
+            reader = self.reader(name)
+        except NotFoundError:
+            return None
+        try:
+            return reader.read(0, reader.size), ""
+        finally:
+            reader.close()
+
+    def replace(self, name: str, data: bytes, token: str | None) -> None:
+        """Replace an object by a rename; the agent's lock keeps others out."""
+        del token
+        temporary = self.staging(name)
+        self.put(temporary, [data])
+        self.rename(temporary, name)
+
+    def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
+        """Open an object, or a part of it."""
         path = self.path(name)
         try:
-            return _FileReader(path)
+            return _FileReader(path, offset, size)
         except FileNotFoundError as error:
             raise NotFoundError(
                 "the object is not there", path=path, hint="it may have moved to another tier"
@@ -124,7 +190,7 @@ class LocalStore:
         """Write and sync an object; on failure nothing is left behind."""
         path, written = self.path(name), 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with open(path, "wb", buffering=0) as file:
                 for part in parts:
                     view = memoryview(part)
@@ -145,7 +211,7 @@ class LocalStore:
         """Make the file `source` this object as well, without copying; False where the file systems differ."""
         path = self.path(name)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
             os.link(source, path)
@@ -174,6 +240,10 @@ class LocalStore:
             return
         except OSError as error:
             raise file_error(error, "remove an object", path) from error
+
+    def discard(self, name: str) -> None:
+        """Remove an object."""
+        self.delete(name)
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield the objects under `prefix`, temporary ones included."""
@@ -211,11 +281,19 @@ class LocalStore:
 class _FileReader:
     """An open file, read by position."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start: int, size: int | None) -> None:
         self.path = path
+        self.ahead = 0
+        self._start = start
         self._descriptor: int | None = None
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._descriptor).st_size
+        there = os.fstat(self._descriptor).st_size
+        self.size = there if size is None else size
+        if start + self.size > there:
+            self.close()
+            raise TornSegmentError(
+                "an object is shorter than published", path=path, expected=start + self.size, found=there
+            )
 
     def __del__(self) -> None:
         self.close()
@@ -223,10 +301,10 @@ class _FileReader:
     def read(self, offset: int, length: int) -> bytes:
         if self._descriptor is None:
             raise NotFoundError("the object was closed", path=self.path)
-        parts, position = [], offset
+        parts, position, end = [], offset, min(offset + length, self.size)
         try:
-            while position < offset + length:
-                part = os.pread(self._descriptor, offset + length - position, position)
+            while position < end:
+                part = os.pread(self._descriptor, end - position, self._start + position)
                 if not part:
                     break
                 parts.append(part)
@@ -251,3 +329,42 @@ class _FileReader:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class MemoryStore:
+    """Objects that were read already; what looks at them needs no second request. Nothing can be written."""
+
+    def __init__(self, location: str, objects: Mapping[str, bytes]) -> None:
+        self.location = location
+        self.is_remote = False
+        self._objects = objects
+
+    def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
+        """Open an object, or a part of it."""
+        data = self._objects[name]
+        end = len(data) if size is None else offset + size
+        if end > len(data):
+            raise TornSegmentError(
+                "an object is shorter than published", path=f"{self.location}/{name}", expected=end, found=len(data)
+            )
+        return _MemoryReader(memoryview(data)[offset:end], f"{self.location}/{name}")
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object."""
+        return len(self._objects[name]) if name in self._objects else None
+
+
+class _MemoryReader:
+    def __init__(self, data: memoryview, path: str) -> None:
+        self.ahead = 0
+        self.size = len(data)
+        self._data = data
+        self._path = path
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise TornSegmentError("a read outside the object", path=self._path, offset=offset, found=length)
+        return bytes(self._data[offset : offset + length])
+
+    def close(self) -> None:
+        return

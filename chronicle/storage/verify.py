@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,18 @@ from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo, SegmentView
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import ARCHIVE_SUFFIX
-from chronicle.storage.catalog import CATALOG_NAME, read_catalog
+from chronicle.storage.catalog import CATALOG_NAME, PARTS_FOLDER, part_names, read_catalog
 from chronicle.storage.encode import check_sealed
-from chronicle.storage.manifest import Entry, Manifest
+from chronicle.storage.entry import QUARANTINE, Entry
+from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import segment_checksum
-from chronicle.storage.policy import HOT
-from chronicle.storage.source import ArchiveSource, TieredSource
+from chronicle.storage.opening import open_store
+from chronicle.storage.packs import PACK_SUFFIX
+from chronicle.storage.policy import DELETE, HOT
+from chronicle.storage.scanning import scan_root
+from chronicle.storage.source import TieredSource
 from chronicle.storage.state import visible
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.stores import LocalStore, Store
 
 __all__ = ["Finding", "VerifyReport", "verify"]
 
@@ -74,34 +78,43 @@ def verify(
     deep: bool = False,
     prefix: str = "",
     progress: Callable[[int, SegmentInfo], None] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
     """Check a home or an archive root, every byte of every sealed segment.
 
     Parameters
     ----------
-    path : path
-        A home (with all its tiers) or an archive root.
+    path : path or str
+        A home (with all its tiers) or an archive root, also as a URL.
     deep : bool
         Also walk every record: lengths, times that never go back, the seek index made again and compared.
     prefix : str
         Only queues whose names start so.
     progress : callable, optional
         Called after each segment with (segments checked, its info).
+    options : mapping, optional
+        Of the store that a URL names.
 
     Returns
     -------
     VerifyReport
         Damage never raises; it is a finding.
     """
-    check = _Check(Path(path), deep, prefix, progress)
+    check = _Check(path, deep, prefix, progress, options)
     return check.run()
 
 
 class _Check:
     def __init__(
-        self, root: Path, deep: bool, prefix: str, progress: Callable[[int, SegmentInfo], None] | None
+        self,
+        root: str | Path,
+        deep: bool,
+        prefix: str,
+        progress: Callable[[int, SegmentInfo], None] | None,
+        options: Mapping[str, Any] | None,
     ) -> None:
-        self.root = root
+        self.store = open_store(root, options)
+        self.root = Path(self.store.location)
         self.deep = deep
         self.prefix = prefix
         self.progress = progress
@@ -110,23 +123,23 @@ class _Check:
         self.raw_bytes = 0
 
     def run(self) -> VerifyReport:
-        is_archive = (self.root / CATALOG_NAME).is_file()
-        names = self._archive() if is_archive else self._home()
+        self.is_archive = self.store.is_remote or (self.root / CATALOG_NAME).is_file()
+        names = self._archive() if self.is_archive else self._home()
         return VerifyReport(tuple(self.findings), names, self.segments, self.raw_bytes)
 
     def _archive(self) -> int:
         """Check a root by itself: its catalog against its objects."""
-        store = LocalStore(self.root)
         try:
-            source = ArchiveSource(self.root)
-            catalog = read_catalog(store)
+            catalog = read_catalog(self.store)
+            entries = list(catalog.entries) if catalog else scan_root(self.store, "archive", now_ns=0)[0]
+            if catalog is None and not entries:
+                raise NotFoundError("there is no archive", path=self.store.location)
         except ChronicleError as error:
             self._add(error)
             return 0
-        entries = list(catalog.entries) if catalog else []
-        self._entries({entry.key: entry for entry in entries}, lambda _: self.root)
-        self._foreign(self.root, {entry.object for entry in entries})
-        return len(source.queues(self.prefix))
+        self._entries({entry.key: entry for entry in entries}, lambda _: self.store)
+        self._foreign(self.store, {entry.object for entry in entries})
+        return len({entry.queue for entry in entries if entry.queue.startswith(self.prefix)})
 
     def _home(self) -> int:
         manifest = self._guard(lambda: Manifest.open(self.root))
@@ -134,10 +147,11 @@ class _Check:
         if manifest is not None:
             entries = self._guard(manifest.entries) or []
         mine = [entry for entry in visible(self.root, entries) if entry.queue.startswith(self.prefix)]
-        moved = {entry.key: entry for entry in mine if entry.place != HOT}
+        moved = {entry.key: entry for entry in mine if entry.place not in (HOT, DELETE)}
+        expired = [entry for entry in mine if entry.place == DELETE]
         known_hot = {entry.key: entry for entry in mine if entry.place == HOT}
         if manifest is not None:
-            self._entries(moved, manifest.root)
+            self._entries(moved, manifest.store)
             self._catalogs(manifest, entries)
         marks = self._marks()
         hot = self._hot_files(moved, known_hot)
@@ -147,51 +161,48 @@ class _Check:
         names = self._guard(lambda: TieredSource(self.root).queues(self.prefix)) or []
         for name in names:
             infos = [info for key, info in hot.items() if key[0] == name]
-            infos += [entry.info("") for entry in moved.values() if entry.queue == name]
+            infos += [entry.info("") for entry in (*moved.values(), *expired) if entry.queue == name]
             self._continuity(name, infos)
             self._ends(name, infos, marks.get(name, 0))
         return len(names)
 
-    def _entries(self, entries: dict[tuple[str, int, int], Entry], root: Callable[[str], Path | None]) -> None:
+    def _entries(self, entries: dict[tuple[str, int, int], Entry], store: Callable[[str], Store]) -> None:
         """Check each entry's object against the entry."""
         for entry in entries.values():
             if not entry.queue.startswith(self.prefix):
                 continue
             if entry.intent:
                 self._find("interrupted", f"a move to {entry.intent.tier} was interrupted", entry=entry)
-            place = root(entry.place)
-            if place is None:
-                self._find("missing", f"the manifest does not know where tier {entry.place} is", entry=entry)
-                continue
             try:
-                self._object(LocalStore(place), entry)
+                self._object(store(entry.place), entry)
             except ChronicleError as error:
                 self._add(error, entry)
-        if (self.root / CATALOG_NAME).is_file():
+        if self.is_archive:
             for name in sorted({entry.queue for entry in entries.values()}):
                 self._continuity(name, [entry.info("") for entry in entries.values() if entry.queue == name])
 
-    def _object(self, store: LocalStore, entry: Entry) -> None:
+    def _object(self, store: Store, entry: Entry) -> None:
         size = store.size(entry.object)
-        where = store.path(entry.object)
+        where = f"{store.location}/{entry.object}"
         if size is None:
             raise NotFoundError("a published segment is not at its place", path=where)
-        if size != entry.length:
+        if size < entry.offset + entry.length or (size != entry.length and not entry.packed):
             raise CorruptionError(
                 "an object has another size than published", path=where, expected=entry.length, found=size
             )
         if entry.encoding == "none":
-            with LocalSegment(where, queue=entry.queue, place=entry.place) as segment:
+            with LocalSegment(Path(where), queue=entry.queue, place=entry.place) as segment:
                 check_sealed(segment)
                 self._compare(entry, segment_checksum(segment), segment.info, where)
                 self._records(segment)
         else:
-            footer = check_archived(store, entry.object)
-            with ArchivedSegment(store, entry.object, place=entry.place) as archived:
+            span = {"offset": entry.offset, "length": entry.length}
+            footer = check_archived(store, entry.object, **span)
+            with ArchivedSegment(store, entry.object, place=entry.place, **span) as archived:
                 self._compare(entry, footer.file_checksum, archived.info, where)
                 self._records(archived)
 
-    def _compare(self, entry: Entry, checksum: int, info: SegmentInfo, where: Path) -> None:
+    def _compare(self, entry: Entry, checksum: int, info: SegmentInfo, where: str) -> None:
         found = (checksum, info.queue, info.generation, info.number, info.base_index, info.record_count)
         expected = (entry.checksum, *entry.key, entry.base_index, entry.record_count)
         if found != expected:
@@ -331,35 +342,37 @@ class _Check:
 
     def _catalogs(self, manifest: Manifest, entries: list[Entry]) -> None:
         for tier in manifest.tiers():
-            root = manifest.root(tier)
-            if root is None or not root.is_dir():
-                continue
-            store = LocalStore(root)
-            here = {entry.key: (entry.object, entry.length) for entry in entries if entry.place == tier}
+            here = {entry.key: (entry.object, entry.offset, entry.length) for entry in entries if entry.place == tier}
             try:
+                store = manifest.store(tier)
+                if isinstance(store, LocalStore) and not store.root.is_dir():
+                    continue
                 catalog = read_catalog(store)
+                parts = part_names(store)
             except ChronicleError as error:
                 self._add(error)
                 continue
-            listed = {} if catalog is None else {e.key: (e.object, e.length) for e in catalog.entries}
+            listed = {} if catalog is None else {e.key: (e.object, e.offset, e.length) for e in catalog.entries}
             if listed != here and tier not in manifest.dirty():
-                self._find(
-                    "catalog", "the tier's catalog does not list what is published there", path=root / CATALOG_NAME
-                )
+                where = f"{store.location}/{CATALOG_NAME}"
+                self._find("catalog", "the tier's catalog does not list what is published there", path=where)
             expected = {entry.object for entry in entries if entry.place == tier}
             retired = {copy.object for entry in entries for copy in entry.retired if copy.tier == tier}
             begun = {entry.intent.object for entry in entries if entry.intent and entry.intent.tier == tier}
-            self._foreign(root, expected | retired | begun)
+            self._foreign(store, expected | retired | begun | parts)
 
-    def _foreign(self, root: Path, known: set[str]) -> None:
-        for name, _ in LocalStore(root).list(self.prefix):
+    def _foreign(self, store: Store, known: set[str]) -> None:
+        for name, _ in store.list(self.prefix):
             stem = name.rpartition("/")[2]
-            if name in known or name == CATALOG_NAME:
+            if name in known or name == CATALOG_NAME or name.startswith(QUARANTINE):
                 continue
+            where = f"{store.location}/{name}"
             if stem.startswith(TEMPORARY_PREFIX):
-                self._find("temporary", "a half-written object was left behind", path=root / name)
-            elif stem.endswith((ARCHIVE_SUFFIX, SEGMENT_SEALED_SUFFIX)):
-                self._find("foreign", "an object that no manifest or catalog names", path=root / name)
+                self._find("temporary", "a half-written object was left behind", path=where)
+            elif stem.endswith((ARCHIVE_SUFFIX, PACK_SUFFIX, SEGMENT_SEALED_SUFFIX)) or (
+                name.startswith(PARTS_FOLDER) and not self.is_archive
+            ):
+                self._find("foreign", "an object that no manifest or catalog names", path=where)
 
     def _guard(self, attempt: Callable[[], Any]) -> Any:
         try:
@@ -379,7 +392,7 @@ class _Check:
         kind: str,
         message: str,
         *,
-        path: Path | None = None,
+        path: Path | str | None = None,
         entry: Entry | None = None,
         queue: str | None = None,
         number: int | None = None,

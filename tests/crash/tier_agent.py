@@ -1,4 +1,9 @@
-"""A process that tiers a home and kills itself at the n-th time it reaches a step; ran by test_tier_steps."""
+"""A process that tiers a home and kills itself; ran by test_tier_steps and test_tier_requests.
+
+``HOME WARM_ENCODING COLD STEP COUNT``: at the COUNT-th time that it reaches STEP. COLD is an encoding, or the URL of
+a root (then $AWS_ENDPOINT_URL says where its store is). The step ``before`` is the moment before the COUNT-th
+request to a store is sent, ``after`` the one when it was answered.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +12,40 @@ import signal
 import sys
 from pathlib import Path
 
-from chronicle.storage.manifest import Entry
+from chronicle.storage.entry import Entry
+from chronicle.storage.patience import Patience
 from tests.support.tiers import apply_all, three_tiers
 
 
 def main() -> None:
-    """Run with HOME WARM_ENCODING COLD_ENCODING STEP COUNT; each step reached is a line on stdout."""
+    """Each step reached is a line on stdout."""
     home, warm, cold, wanted, count = Path(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])
     reached = 0
 
-    def hook(step: str, entry: Entry) -> None:
+    def step_reached(step: str) -> None:
         nonlocal reached
-        os.write(1, f"{step} {entry.number}\n".encode())
         reached += step == wanted
         if step == wanted and reached == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    apply_all(home, three_tiers(home, warm=warm, cold=cold), hook=hook).raise_for_failures()
+    def hook(step: str, entry: Entry) -> None:
+        os.write(1, f"{step} {entry.number}\n".encode())
+        step_reached(step)
+
+    asked = Patience.ask
+
+    def ask(self, request, breaker):
+        step_reached("before")
+        answer = asked(self, request, breaker)
+        step_reached("after")
+        return answer
+
+    Patience.ask = ask  # type: ignore[method-assign]
+    encoding, root = ("zstd", cold) if "://" in cold else (cold, None)
+    pack_bytes = int(os.environ.get("CHRONICLE_TEST_PACK", "0"))
+    policy = three_tiers(home, warm=warm, cold=encoding, cold_root=root, pack_bytes=pack_bytes)
+    apply_all(home, policy, hook=hook).raise_for_failures()
+    os.write(1, f"requests {reached}\n".encode())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from chronicle.core.records import InstrumentFields, SnapshotFields
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import Method
+from chronicle.storage.catalog import CATALOG_NAME, Catalog, publish_catalog, read_catalog
 from chronicle.storage.encode import encode_segment
+from chronicle.storage.entry import Entry
 from chronicle.storage.stores import LocalStore
 from tests.support.home_builder import CleanQueue
 
@@ -136,6 +138,47 @@ def decoded(path: Path) -> bytes:
     """Return the sealed segment that the archive object holds."""
     with ArchivedSegment(LocalStore(path.parent), path.name) as segment:
         return bytes(segment.view(0, segment.header.file_bytes))
+
+
+def catalog_entries() -> tuple[Entry, ...]:
+    """What the golden catalogs hold."""
+    start, day = 1_600_000_000 * 10**9, 86_400 * 10**9
+    return tuple(
+        Entry(
+            queue=NAME,
+            generation=1,
+            number=number,
+            queue_id="00" * 16,
+            base_index=number * 10,
+            record_count=10,
+            ts_first=start + number * day,
+            ts_last=start + number * day + 5,
+            data_bytes=800,
+            file_bytes=5000,
+            checksum=2**64 - 1 - number,
+            sealed_seen_ns=3,
+            place="warm",
+            encoding="zstd",
+            object=f"{NAME}/{number:010d}.czst",
+            offset=0,
+            length=77,
+        )
+        for number in range(3)
+    )
+
+
+def test_a_catalog_of_version_1_is_read_for_ever(tmp_path: Path) -> None:
+    (tmp_path / CATALOG_NAME).write_bytes((FOLDER / "catalog-v1.msgpack.zst").read_bytes())
+    expected = Catalog("home-of-the-golden-file", "warm", "zstd", catalog_entries())
+    assert read_catalog(LocalStore(tmp_path)) == expected
+
+
+def test_a_catalog_of_version_2_is_read_for_ever_and_made_the_same(tmp_path: Path) -> None:
+    expected = Catalog("home-of-the-golden-file", "warm", "zstd", catalog_entries())
+    assert read_catalog(LocalStore(FOLDER / "catalog-v2")) == expected
+    publish_catalog(LocalStore(tmp_path), expected, now_ns=7, history=(2, "ab" * 32))
+    for path in sorted((FOLDER / "catalog-v2").rglob("*.zst")):
+        assert (tmp_path / path.relative_to(FOLDER / "catalog-v2")).read_bytes() == path.read_bytes()
 
 
 if __name__ == "__main__":

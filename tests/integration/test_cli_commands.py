@@ -299,6 +299,8 @@ def test_quality_gaps_verify_and_rebuild_agree(archived, tmp_path):
     assert json.loads(chronicle("gaps", "--json", "--home", str(archived)).stdout) == []
     verified = json.loads(chronicle("verify", "--deep", "--json", "--home", str(archived)).stdout)
     assert verified["ok"], verified["findings"]
+    assert len(verified["records"]["compared"]) > 5
+    assert verified["records"]["passed_over"] == []
     again = chronicle(
         "etl", "rebuild", "--into", str(tmp_path / "again"), "--verify", "--json", "--home", str(archived)
     )

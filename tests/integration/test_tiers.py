@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chronicle.cli.main import run
 from chronicle.core import Queue
 from chronicle.core.clock import FakeClock
 from chronicle.core.cursor import Cursor
@@ -324,3 +326,85 @@ def test_status_and_listing_load_no_numpy(tmp_path: Path) -> None:
         "assert not {'numpy', 'numba', 'zstandard'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
+
+
+def test_a_rule_deletes_what_is_old_and_the_rest_stays_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from chronicle.storage.policy import DELETE, Rule
+
+    book_home(tmp_path, 4)
+    clock = FakeClock(NOW)
+    policy = three_tiers(tmp_path)
+    for _ in range(2):
+        apply_all(tmp_path, policy, clock=clock)
+    rest = source_records_from(tmp_path, 2)
+    policy = replace(policy, rules=(*policy.rules, Rule("cold", DELETE, 24 * HOUR)))
+    clock.sleep_ns(24 * HOUR)
+    plan, _ = make_plan(tmp_path, policy, clock=clock)
+    oldest = replace(plan, moves=plan.moves[:2])
+    report = apply_plan(tmp_path, oldest, policy, clock=clock)
+    assert [entry.number for entry in report.expired] == [0, 1]
+    assert report.deleted == 2
+    assert [info.number for info in TieredSource(tmp_path).segments(BOOK)] == [2, 3]
+    assert [info.number for info in ArchiveSource(tmp_path / "cold").segments(BOOK)] == [2, 3]
+    assert len(list((tmp_path / "cold").rglob("*.czst"))) == 2
+    assert source_records_from(tmp_path, 2) == rest
+    assert verify(tmp_path, deep=True).findings == ()
+    again, _ = make_plan(tmp_path, policy, clock=clock)
+    assert [move.segment.number for move in again.moves] == [2, 3]
+    assert run(["tier", "log", "--last", "2", "--home", str(tmp_path)]) == 0
+    assert "deleted" in capsys.readouterr().out
+
+
+def source_records_from(home: Path, number: int) -> bytes:
+    """All record bytes of the segments from `number` on."""
+    source, parts = TieredSource(home), []
+    for info in source.segments(BOOK):
+        if info.number >= number:
+            view = source.open(BOOK, info.number)
+            parts.append(bytes(view.view(view.data_offset, view.data_end())))
+            view.close()
+    return b"".join(parts)
+
+
+def test_no_space_on_a_target_pauses_it_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    home = book_home(tmp_path / "home", 3)
+    truth = cursor_records(home)
+    policy = three_tiers(home)
+    synced = os.fsync
+
+    def full(descriptor: int) -> None:
+        if "/archive/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        synced(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        report = apply_all(home, policy)
+    assert (list(report.paused), report.moved, len(report.failures)) == (["warm"], [], 1)
+    assert cursor_records(home) == truth
+    status = tier_status(home, policy)
+    assert "no space" in status.failed[0]["error"]
+    assert list(home.rglob(".tmp-*")) == []
+    assert len(apply_all(home, policy).moved) == 3
+    assert tier_status(home, policy).failed == ()
+    assert cursor_records(home) == truth
+
+
+def test_a_named_tailer_may_say_how_far_it_came_when_its_segment_went_to_a_tier(tmp_path: Path) -> None:
+    queue = fill(tmp_path, RAW, book_events(250), per_segment=100, seal=False)
+    queue.tailer("shard").close()
+    run_once(tmp_path, replace(default_policy(tmp_path), raw_waits_for_etl=False), everything=True)
+    end = queue.segments()[0].base_index
+    assert end > 0
+    tailer = queue.tailer("shard")
+    assert tailer.index == 0
+    tailer.index = end
+    tailer.commit()
+    tailer.close()
+    again = queue.tailer("shard")
+    assert again.index == end
+    again.close()

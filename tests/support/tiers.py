@@ -80,14 +80,25 @@ def progress(home: Path, index: int, *, shard: str = "main") -> None:
         appender.append_event(*out.take())
 
 
-def three_tiers(home: Path, *, warm: str = "zstd", cold: str = "zstd", grace_ns: int = 0) -> Policy:
-    """Return a policy with warm and cold tiers beside the home's queues."""
+def three_tiers(
+    home: Path,
+    *,
+    warm: str = "zstd",
+    cold: str = "zstd",
+    grace_ns: int = 0,
+    cold_root: str | None = None,
+    pack_bytes: int = 0,
+) -> Policy:
+    """Return a policy with warm and cold tiers beside the home's queues, or cold at a URL."""
     from dataclasses import replace
 
     from chronicle.storage.policy import COLD_AFTER_NS, Rule
 
     base = default_policy(home)
-    tiers = (TierPolicy("warm", home / "archive", warm), TierPolicy("cold", home / "cold", cold))
+    tiers = (
+        TierPolicy("warm", home / "archive", warm),
+        TierPolicy("cold", cold_root or home / "cold", cold, pack_bytes=pack_bytes),
+    )
     return replace(base, tiers=tiers, rules=(*base.rules, Rule("warm", "cold", COLD_AFTER_NS)), grace_ns=grace_ns)
 
 

@@ -24,6 +24,7 @@ from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment
 from chronicle.storage.encode import encode_segment
 from chronicle.storage.stores import LocalStore
+from tools.benches import catalogs
 from tools.benches.books import BookData, book_data
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, markets, note, suffix, work_folder
@@ -40,6 +41,8 @@ def run() -> Iterator[Figure]:
     """Yield the figures."""
     for market in markets("binance", "lobster"):
         yield from _archive(market)
+    for market in markets("binance"):
+        yield from catalogs.figures(market)
 
 
 def _archive(market: Market) -> Iterator[Figure]:

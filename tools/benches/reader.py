@@ -1,12 +1,13 @@
 """The reader: a book at T from hot and warm segments, a row an event, a scan; peers: DuckDB, polars, pyarrow.
 
 ``book_warm`` looks up random moments through one store, first touches of a block included; ``book_warm_open`` opens
-the store anew for each, so that every lookup pays for the footer and a block.
+the store anew for each, so that every lookup pays for the footer and a block. ``book_s3`` is the same from S3.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import time
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 import chronicle
 from chronicle.core.layout import Side
 from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
 from tools.benches import peers
 from tools.benches.archive import book_table, write_parquet
 from tools.benches.books import BookData, book_data
@@ -31,6 +32,7 @@ from tools.benches.market import Market, market, markets, suffix, work_folder
 
 LOOKUPS = 400
 OPENED = 30
+S3_LOOKUPS = 200
 PEER_LOOKUPS = 100
 REPEATS = 5
 SLICE_NS = 1_000_000_000
@@ -43,6 +45,8 @@ def run() -> Iterator[Figure]:
 
     for each in markets("binance", "lobster"):
         yield from _lookups(each)
+    for each in markets("binance"):
+        yield from _s3(each)
     for each in markets("binance", "lobster"):
         yield from _ranges(each)
 
@@ -79,6 +83,42 @@ def _lookups(of: Market) -> Iterator[Figure]:
 
     times = _timed(_moments(data, OPENED), anew)
     yield Figure(f"reader.book_warm_open_p50_us{end}", quantile(times, 0.5) / 1e3, "us", OPENED)
+
+
+def _s3(of: Market) -> Iterator[Figure]:
+    """Look up books through an S3 server on loopback (moto, in another process): its own time is in the figures."""
+    from tests.support.s3_server import BUCKET, KEYS, client, moto_server
+
+    data, end = book_data(of.name), suffix(of.name)
+    os.environ.update(KEYS)
+    with moto_server() as endpoint:
+        client(endpoint).create_bucket(Bucket=BUCKET)
+        home = work_folder() / f"{of.name}-s3"
+        shutil.copytree(of.home, home)
+        root, options = f"s3://{BUCKET}/archive", {"endpoint_url": endpoint}
+        policy = Policy(
+            (TierPolicy("cold", root, options=options),), (Rule("hot", "cold", 0),), raw_waits_for_etl=False
+        )
+        moved = time.perf_counter_ns()
+        report = run_once(home, policy, everything=True)
+        moved = time.perf_counter_ns() - moved
+        yield Figure(
+            f"archive.tier_to_s3_mib_s{end}", report.source_bytes / 2**20 / (moved / 1e9), "MiB/s", len(report.moved)
+        )
+        requests = []
+
+        def anew(at: int) -> None:
+            with chronicle.open(root, options=options) as store:
+                requests.append(store.book(data.symbol, at=at, depth=10).cost.requests)
+
+        with chronicle.open(root, options=options) as store:
+            store.book(data.symbol, at=data.ts_first, depth=10)
+            times = _timed(_moments(data, S3_LOOKUPS), lambda at: store.book(data.symbol, at=at, depth=10))
+        yield Figure(f"reader.book_s3_p50_us{end}", quantile(times, 0.5) / 1e3, "us", S3_LOOKUPS)
+        yield Figure(f"reader.book_s3_p99_us{end}", quantile(times, 0.99) / 1e3, "us", S3_LOOKUPS)
+        times = _timed(_moments(data, OPENED), anew)
+        yield Figure(f"reader.book_s3_open_p50_us{end}", quantile(times, 0.5) / 1e3, "us", OPENED)
+        yield Figure(f"reader.book_s3_requests{end}", max(requests), "requests", OPENED)
 
 
 def _timed(moments: list[int], call: Callable[[int], object]) -> list[int]:

@@ -120,8 +120,8 @@ def test_a_zstd_bomb_is_refused(tmp_path: Path, sealed) -> None:
     import xxhash
     import zstandard
 
-    from chronicle.storage.archive import decode_stored
     from chronicle.storage.archive_layout import Block, Method
+    from chronicle.storage.decode import decode_stored
 
     bomb = zstandard.ZstdCompressor().compress(bytes(50_000_000))
     for raw_bytes in (1000, 2**40):

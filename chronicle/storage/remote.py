@@ -1,0 +1,277 @@
+"""A store over single requests: asked again when it does not answer, written whole or in parts, read by ranges.
+
+An upload appears when it is complete, so that an object is written under its final name and needs no rename; a
+store in which half-written objects are seen (``staged``, as SFTP) gets temporary names and a move as folders do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Final, TypeVar
+
+from chronicle.core.errors import ChronicleError, NotFoundError, StateError, TornSegmentError
+from chronicle.storage.patience import Breaker, Patience
+from chronicle.storage.requests import (
+    ConditionFailedError,
+    ConditionRefusedError,
+    Part,
+    Requests,
+    count_request,
+)
+from chronicle.storage.stores import name_parts, temporary_object
+
+__all__ = ["PART_BYTES", "RemoteReader", "RemoteStore"]
+
+T = TypeVar("T")
+PART_BYTES: Final = 8 * 1024 * 1024
+"""Objects up to this size are one put, larger ones parts of it (S3 takes 10,000 parts of 5 MiB or more)."""
+
+
+class RemoteStore:
+    """Implements :class:`chronicle.storage.stores.Store`. Threads may share one.
+
+    Parameters
+    ----------
+    requests : Requests
+        Single requests below a root.
+    patience : Patience, optional
+        How often a request that was not answered is sent again.
+    breaker : Breaker, optional
+    part_bytes : int
+        Size of the parts of a large upload.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        *,
+        patience: Patience | None = None,
+        breaker: Breaker | None = None,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
+        self.requests = requests
+        self._patience = patience or Patience()
+        self._breaker = breaker or Breaker(requests.location, self._patience.clock)
+        self._part_bytes = part_bytes
+        self._takes_conditions = True
+        self.is_remote = True
+
+    def __repr__(self) -> str:
+        return f"RemoteStore({self.location!r})"
+
+    @property
+    def location(self) -> str:
+        """The root's URL."""
+        return self.requests.location
+
+    def ask(self, request: Callable[[], T]) -> T:
+        """Send one request, again where it is not answered."""
+
+        def counted() -> T:
+            count_request()
+            return request()
+
+        return self._patience.ask(counted, self._breaker)
+
+    def staging(self, name: str) -> str:
+        """Return `name`: an upload that is not complete is not seen."""
+        return temporary_object(name) if self.requests.staged else name
+
+    def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> RemoteReader:
+        """Open an object; with its size known nothing is asked before the first read."""
+        name_parts(name, self.location)
+        if size is None:
+            found = self.size(name)
+            if found is None:
+                raise NotFoundError(
+                    "the object is not there",
+                    path=f"{self.location}/{name}",
+                    hint="it may have moved to another tier",
+                )
+            size = found - offset
+        return RemoteReader(self, name, offset, size)
+
+    def fetch(self, name: str) -> tuple[bytes, str] | None:
+        """Return a small object and the token of its version."""
+        try:
+            return self.ask(lambda: self.requests.get(name, None, None))
+        except NotFoundError:
+            return None
+
+    def replace(self, name: str, data: bytes, token: str | None) -> None:
+        """Replace a small object by a conditional put; where the store has none, by a put that is read back.
+
+        Raises
+        ------
+        StateError
+            When another version is there than `token` names.
+        """
+        if self.requests.staged:
+            temporary = temporary_object(name)
+            self.ask(lambda: self.requests.put(temporary, data))
+            self.ask(lambda: self.requests.move(temporary, name))
+            return
+        if self._takes_conditions:
+            try:
+                self.ask(lambda: self.requests.put(name, data, match=token, absent=token is None))
+                return
+            except ConditionFailedError as error:
+                self._mine(name, data, error)  # an answer that was lost: the first attempt had been made
+                return
+            except ConditionRefusedError:
+                self._takes_conditions = False
+        found = self.fetch(name)
+        if (None if found is None else found[1]) != token:
+            self._mine(name, data, None)
+            return
+        self.ask(lambda: self.requests.put(name, data))
+        self._mine(name, data, None)
+
+    def _mine(self, name: str, data: bytes, cause: ChronicleError | None) -> None:
+        found = self.fetch(name)
+        if found is None or found[0] != data:
+            raise StateError(
+                "another agent replaced this object meanwhile",
+                path=f"{self.location}/{name}",
+                hint="give each home a root of its own; chronicle tier rebuild takes this one over",
+            ) from cause
+
+    def put(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
+        """Write an object, in parts when it is large; on failure nothing is left behind."""
+        name_parts(name, self.location)
+        pieces = _pieces(parts, self._part_bytes)
+        first = next(pieces, b"")
+        second = next(pieces, None)
+        if second is None:
+            self.ask(lambda: self.requests.put(name, first))
+            return len(first)
+        upload = self.ask(lambda: self.requests.begin(name))
+        try:
+            done: list[Part] = []
+            written = 0
+            for piece in _chain(first, second, pieces):
+                number = len(done) + 1
+                done.append(self._part(name, upload, number, piece))
+                written += len(piece)
+            self._complete(name, upload, done, written)
+        except BaseException:
+            with contextlib.suppress(ChronicleError):
+                self._give_up(name)
+            raise
+        self._give_up(name)  # an upload whose beginning was not answered was begun a second time
+        return written
+
+    def _give_up(self, name: str) -> None:
+        """Give up all uploads of an object that are not complete."""
+        for found, upload in self.ask(lambda: self.requests.uploads(name)):
+            if found == name:
+                with contextlib.suppress(NotFoundError):
+                    self.ask(partial(self.requests.abort, found, upload))
+
+    def _part(self, name: str, upload: str, number: int, piece: bytes) -> Part:
+        return self.ask(lambda: self.requests.part(name, upload, number, piece))
+
+    def _complete(self, name: str, upload: str, parts: list[Part], written: int) -> None:
+        """Complete an upload; one whose answer was lost is complete although it is no longer known."""
+        try:
+            self.ask(lambda: self.requests.complete(name, upload, parts))
+        except NotFoundError:
+            if self.size(name) != written:
+                raise
+
+    def rename(self, source: str, target: str) -> None:
+        """Publish an object under its final name, where it was not written there."""
+        if source == target:
+            return
+        try:
+            self.ask(lambda: self.requests.move(source, target))
+        except NotFoundError:
+            if self.size(target) is None:  # else an answer was lost: the first attempt had moved it
+                raise
+
+    def delete(self, name: str) -> None:
+        """Remove an object."""
+        name_parts(name, self.location)
+        self.ask(lambda: self.requests.delete(name))
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None when it is not there."""
+        name_parts(name, self.location)
+        return self.ask(lambda: self.requests.size(name))
+
+    def free_bytes(self) -> int | None:
+        """Return None: object stores do not say."""
+        return None
+
+    def discard(self, name: str) -> None:
+        """Remove an object, and give up the uploads of it that a killed agent left unfinished."""
+        self._give_up(name)
+        self.delete(name)
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Yield the objects under `prefix`, page by page."""
+        token: str | None = None
+        while True:
+            rows, token = self.ask(partial(self.requests.page, prefix, token))
+            yield from rows
+            if token is None:
+                return
+
+
+class RemoteReader:
+    """One object by ranges. What was read last is kept, so that a read within it sends no request.
+
+    `ahead` bytes more than asked for are read with each range: a lookup often goes on in the next block.
+    """
+
+    def __init__(self, store: RemoteStore, name: str, start: int, size: int) -> None:
+        self._store = store
+        self._name = name
+        self._start = start
+        self._kept: tuple[int, bytes] = (0, b"")
+        self.size = size
+        self.ahead = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes at `offset`."""
+        kept_offset, kept = self._kept
+        if offset >= kept_offset and offset + length <= kept_offset + len(kept):
+            return kept[offset - kept_offset : offset - kept_offset + length]
+        path = f"{self._store.location}/{self._name}"
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise TornSegmentError(
+                "a read outside the object", path=path, offset=offset, expected=length, found=self.size - offset
+            )
+        if not length:
+            return b""
+        wanted = min(length + self.ahead, self.size - offset)
+        data, _ = self._store.ask(lambda: self._store.requests.get(self._name, self._start + offset, wanted))
+        if len(data) < length:
+            raise TornSegmentError(
+                "an object is shorter than published", path=path, offset=offset, expected=length, found=len(data)
+            )
+        self._kept = offset, data
+        return data[:length]
+
+    def close(self) -> None:
+        """Forget what was read."""
+        self._kept = (0, b"")
+
+
+def _pieces(parts: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of `size`, the last one smaller."""
+    waiting = bytearray()
+    for part in parts:
+        waiting += part
+        while len(waiting) > size:
+            yield bytes(waiting[:size])
+            del waiting[:size]
+    yield bytes(waiting)
+
+
+def _chain(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield second
+    yield from rest

@@ -1,0 +1,112 @@
+"""What an object store is asked for, one request each; :mod:`chronicle.storage.remote` makes stores of them.
+
+Implementations try once and tell what happened by these errors: :class:`UnavailableError` (ask again later),
+:class:`NotFoundError`, :class:`CapacityError`, :class:`ConditionFailedError`, :class:`ConditionRefusedError`, and
+:class:`StoreError` for whatever asking again does not change.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chronicle.core.errors import StoreError
+
+__all__ = ["ConditionFailedError", "ConditionRefusedError", "Requests", "requests_made"]
+
+
+class ConditionFailedError(StoreError):
+    """The object is not the version that a conditional put named."""
+
+    kind = "condition_failed"
+
+
+class ConditionRefusedError(StoreError):
+    """The store does not take conditional puts (it answers 501)."""
+
+    kind = "condition_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An uploaded part: its number from 1, and what the store calls it."""
+
+    number: int
+    token: str
+
+
+class Requests(Protocol):
+    """Single requests below one root. `staged`: objects grow in sight, and need a temporary name and a move."""
+
+    @property
+    def location(self) -> str:
+        """The root as people write it."""
+        ...
+
+    @property
+    def staged(self) -> bool:
+        """Whether a half-written object is seen under its name."""
+        ...
+
+    def get(self, name: str, start: int | None, length: int | None) -> tuple[bytes, str]:
+        """Return bytes [start, start + length) of an object (all of it with None) and its version's token."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None when it is not there."""
+        ...
+
+    def put(self, name: str, data: bytes, *, match: str | None = None, absent: bool = False) -> str:
+        """Write an object whole; only over the version `match`, or only where there is none, when asked."""
+        ...
+
+    def begin(self, name: str) -> str:
+        """Begin an upload in parts, and return its id."""
+        ...
+
+    def part(self, name: str, upload: str, number: int, data: bytes) -> Part:
+        """Upload part `number` (from 1); again with the same number replaces it."""
+        ...
+
+    def complete(self, name: str, upload: str, parts: Sequence[Part]) -> None:
+        """Make the object of its parts."""
+        ...
+
+    def abort(self, name: str, upload: str) -> None:
+        """Give an upload up; its parts are removed."""
+        ...
+
+    def uploads(self, prefix: str) -> list[tuple[str, str]]:
+        """Return (name, id) of uploads that were begun and neither completed nor given up."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an object if it is there."""
+        ...
+
+    def move(self, source: str, target: str) -> None:
+        """Rename an object (only asked of staged stores)."""
+        ...
+
+    def page(self, prefix: str, token: str | None) -> tuple[list[tuple[str, int]], str | None]:
+        """Return some (name, bytes) whose names start with `prefix`, in order, and the token of the next page."""
+        ...
+
+
+class _Tally(threading.local):
+    count = 0
+
+
+_tally = _Tally()
+
+
+def requests_made() -> int:
+    """Return how many requests this thread has sent to object stores; answers tell the difference as their cost."""
+    return _tally.count
+
+
+def count_request() -> None:
+    """Count a request of this thread."""
+    _tally.count += 1

@@ -1,0 +1,100 @@
+"""S3 servers on loopback for tests: moto (PyPI), and versitygw (a real one, stricter) where it is installed.
+
+Run as a program it is moto's server: it prints its port and serves until its stdin closes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BUCKET = "chronicle-test"
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing-secret", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def client(endpoint: str):
+    """Return a plain client, to look at a bucket past our own code."""
+    import botocore.session
+    from botocore.config import Config
+
+    config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+    return botocore.session.Session().create_client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        config=config,
+    )
+
+
+def versitygw() -> str | None:
+    """Return the path of the versitygw program, None where it is not installed."""
+    found = shutil.which("versitygw")
+    home = Path.home() / "go" / "bin" / "versitygw"
+    return found or (str(home) if home.exists() else None)
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Run moto and yield its address."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.s3_server"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | KEYS
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+@contextmanager
+def versitygw_server(folder: Path) -> Iterator[str]:
+    """Run versitygw over a folder and yield its address."""
+    program = versitygw()
+    assert program is not None
+    (folder / "data").mkdir()
+    (folder / "versions").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    keys = ["--access", KEYS["AWS_ACCESS_KEY_ID"], "--secret", KEYS["AWS_SECRET_ACCESS_KEY"]]
+    command = [program, "--port", f"127.0.0.1:{port}", *keys, "posix", str(folder / "data")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                assert process.poll() is None
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def main() -> None:
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    print(server.get_host_and_port()[1], flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

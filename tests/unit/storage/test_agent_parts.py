@@ -1,0 +1,101 @@
+"""What the agent is made of: waking, throttling, several moves at once, stopping."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from chronicle.core import Queue
+from chronicle.core.clock import FakeClock
+from chronicle.storage.agent import AgentOptions, apply_plan, make_plan
+from chronicle.storage.policy import default_policy
+from chronicle.storage.source import TieredSource
+from chronicle.storage.throttle import Throttle
+from chronicle.storage.verify import verify
+from chronicle.storage.watching import SealWatch
+from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, source_records
+
+
+def test_a_sealed_segment_wakes_the_agent(tmp_path: Path) -> None:
+    book_home(tmp_path, 1, seal=False)
+    wake = threading.Event()
+    with SealWatch(tmp_path, wake) as watch:
+        assert watch.failure == ""
+        fill(tmp_path, "clean/kraken/eth_eur/book.q", book_events(5), seal=False)
+        assert not wake.wait(0.2)
+        with Queue.open(tmp_path / BOOK, name=BOOK).appender() as appender:
+            data, count = book_events(1)[0]
+            appender.append_event(data, count)
+            appender.seal()
+        assert wake.wait(20)
+        wake.clear()
+        apply_all(tmp_path)
+        assert not wake.wait(0.2)  # what it does itself wakes nobody
+
+
+def test_raw_in_memory_wakes_as_well(tmp_path: Path) -> None:
+    home, memory = tmp_path / "home", tmp_path / "memory"
+    (memory / "raw").mkdir(parents=True)
+    home.mkdir()
+    (home / "raw").symlink_to(memory / "raw")
+    wake = threading.Event()
+    with SealWatch(home, wake):
+        fill(home, "raw/main.q", book_events(3))
+        assert wake.wait(20)
+
+
+def test_too_many_folders_to_watch_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from watchdog.observers import Observer
+
+    def full(self: object) -> None:
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr(Observer, "start", full)
+    with SealWatch(tmp_path, threading.Event()) as watch:
+        assert "limit" in watch.failure
+
+
+def test_the_throttle_keeps_the_rate() -> None:
+    clock = FakeClock()
+    throttle = Throttle(1_000, clock)
+    for _ in range(10):
+        throttle.take(500)
+    assert 4 * 10**9 <= clock.monotonic_ns() <= 5 * 10**9
+    Throttle(0, clock).take(10**12)
+    assert clock.monotonic_ns() <= 5 * 10**9
+
+
+def test_a_bandwidth_slows_moves_down(tmp_path: Path) -> None:
+    home = book_home(tmp_path / "home", 2)
+    clock = FakeClock()
+    policy = default_policy(home)
+    plan, _ = make_plan(home, policy, everything=True, clock=clock)
+    report = apply_plan(home, plan, policy, clock=clock, options=AgentOptions(bandwidth_bytes=1_000))
+    assert len(report.moved) == 2
+    assert clock.monotonic_ns() >= report.target_bytes * 10**9 // 1_000
+
+
+def test_several_moves_at_once_do_the_same(tmp_path: Path) -> None:
+    home = book_home(tmp_path / "home", 30, per_segment=20)
+    truth = source_records(TieredSource(home))
+    told: list[int] = []
+    report = apply_all(home, options=AgentOptions(at_once=4), progress=lambda done, *_: told.append(done))
+    assert len(report.moved) == 30
+    assert told == list(range(1, 31))
+    assert source_records(TieredSource(home)) == truth
+    assert verify(home, deep=True).findings == ()
+
+
+def test_a_stop_ends_after_the_move_in_hand(tmp_path: Path) -> None:
+    home = book_home(tmp_path / "home", 5)
+    truth = source_records(TieredSource(home))
+    done: list[int] = []
+    options = AgentOptions(stop=lambda: len(done) >= 2)
+    hook = lambda step, entry: done.append(entry.number) if step == "published" else None  # noqa: E731
+    report = apply_all(home, options=options, hook=hook)
+    assert len(report.moved) == 2
+    assert (report.failures, report.retired_pending) == ([], 0)
+    assert source_records(TieredSource(home)) == truth
+    assert verify(home).findings == ()
