@@ -1,0 +1,72 @@
+"""Both libraries that open WebSockets give the same socket: messages whole and in order, the end as an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import WebSocketException
+
+from chronicle.feed.connection import RECEIVE_FRAMES_MAX, ConnectionSettings, Opener, open_websocket
+from chronicle.feed.openers import default_opener
+
+MANY = 3 * RECEIVE_FRAMES_MAX
+
+
+@pytest.fixture(params=["websockets", "picows"])
+def opener(request: pytest.FixtureRequest) -> Iterator[Opener]:
+    if request.param == "websockets":
+        yield open_websocket
+        return
+    pytest.importorskip("picows", reason="the extra `fast` is not installed")
+    from chronicle.feed.picows_socket import open_picows
+
+    yield open_picows
+
+
+async def _talk(connection: ServerConnection) -> None:
+    asked = await connection.recv()
+    await connection.send(f"heard {asked!s}")
+    await connection.send(b"\x00\x01")
+    await connection.send(["in ", "three ", "parts \u20ac"])
+    for number in range(MANY):
+        await connection.send(str(number))
+
+
+async def _answers(opener: Opener) -> list[str | bytes]:
+    async with serve(_talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found: list[str | bytes] = []
+        async with opener(f"ws://127.0.0.1:{port}/", ConnectionSettings()) as socket:
+            await socket.send("hello")
+            try:
+                async with asyncio.timeout(30):
+                    while True:
+                        found.append(await socket.recv())
+            except (OSError, WebSocketException):
+                return found
+
+
+def test_messages_come_whole_and_in_order_and_the_end_is_an_error(opener: Opener) -> None:
+    found = asyncio.run(_answers(opener))
+    assert found[:3] == ["heard hello", b"\x00\x01", "in three parts \u20ac"]
+    assert found[3:] == [str(number) for number in range(MANY)]
+
+
+async def _refused(opener: Opener) -> None:
+    async with serve(_talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+    async with opener(f"ws://127.0.0.1:{port}/", ConnectionSettings()):
+        pass
+
+
+def test_a_venue_that_does_not_answer_is_an_os_error(opener: Opener) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(_refused(opener))
+
+
+def test_a_proxy_of_the_environment_is_for_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    assert default_opener() is open_websocket
