@@ -1,4 +1,4 @@
-"""WebSockets by picows (extra ``fast``): what `open_websocket` gives, at a tenth of the time a message.
+"""WebSockets by picows (extra ``fast``): what `open_websocket` gives, for less time a message.
 
 Source: picows.readthedocs.io. A listener is called with each frame; whole messages wait in a bounded queue, and the
 socket is not read while it is full.

@@ -24,7 +24,7 @@ from tools.benches.figure import Figure, best_ns
 from tools.benches.market import CAPTURES, depth_payloads, markets, venue_payloads, work_folder
 
 MESSAGES = 500
-ROUNDS, PLAIN_ROUNDS = 40, 5
+ROUNDS = 25
 PATH_FRAMES = 5_000
 PATH_ROUNDS = 15
 ADDRESSES = {
@@ -80,7 +80,7 @@ def _decoding(venue: str, first: list[bytes], payloads: list[bytes]) -> tuple[fl
         _decode_all(adapter, _frames(venue, first))()
         decode = _decode_all(adapter, _frames(venue, payloads))
         decode()
-        values.append(best_ns(decode, ROUNDS if scanning else PLAIN_ROUNDS) / len(payloads))
+        values.append(best_ns(decode, ROUNDS) / len(payloads))
     decoder = msgspec.json.Decoder()
 
     def generic() -> None:
