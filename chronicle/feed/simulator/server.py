@@ -245,7 +245,7 @@ class SimulatedExchange:
             for session in self._sessions
             if (depth := session.channels.wanted.get(("book", name), 0)) and not session.lagging
         ]
-        step = market.step({depth for _, depth in watchers})
+        step = market.step({depth for _, depth in watchers} | self.speaker.always)
         self._publish(name, market, step, watchers)
         if faults.close_every and count % faults.close_every == 0:
             self.cut_connections()

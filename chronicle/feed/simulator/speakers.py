@@ -39,6 +39,8 @@ class Speaker(ABC):
     """Speaks for the exchange. `markets` are by the venue's own names; `now_ns` gives rising times."""
 
     venue: str
+    always: frozenset[int] = frozenset()
+    """Depths whose updates are counted while nobody listens too: the venue numbers every change of its book."""
 
     def __init__(self, markets: dict[str, Market], now_ns: Callable[[], int]) -> None:
         self.markets = {self.spell(market.pair): market for market in markets.values()}
@@ -292,6 +294,7 @@ class BinanceSpeaker(Speaker):
 
     venue = "binance"
     channels: Final = {"depth": "book", "trade": "trade", "bookTicker": "ticker"}
+    always = frozenset({DEEP})
 
     def __init__(self, markets: dict[str, Market], now_ns: Callable[[], int]) -> None:
         super().__init__(markets, now_ns)
