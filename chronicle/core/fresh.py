@@ -20,9 +20,19 @@ POOLED_FROM_BYTES: Final = 32 * 1024
 
 
 def fresh_array(rows: int, dtype: DTypeLike) -> NDArray[Any]:
-    """Return an uninitialised array of shape (rows,), 64-byte aligned where it is large."""
+    """Return an uninitialised array of shape (rows,), 64-byte aligned where it is large.
+
+    Raises
+    ------
+    MemoryError
+        When there is none left, also after the pool gave back what it kept.
+    """
     kind = np.dtype(dtype)
     arrow = sys.modules.get("pyarrow")
     if rows * kind.itemsize < POOLED_FROM_BYTES or arrow is None:
         return np.empty(rows, dtype=kind)
-    return np.frombuffer(arrow.allocate_buffer(rows * kind.itemsize), dtype=kind)
+    try:
+        return np.frombuffer(arrow.allocate_buffer(rows * kind.itemsize), dtype=kind)
+    except MemoryError:  # (pyarrow.ArrowMemoryError is one)
+        arrow.default_memory_pool().release_unused()
+        return np.empty(rows, dtype=kind)
