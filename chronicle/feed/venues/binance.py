@@ -13,15 +13,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
-from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, Origin, SequenceRule, Side, StatusCode, TradeType
-from chronicle.core.records import SnapshotFields
+from chronicle.core.layout import INT64_MIN, NONE, SequenceRule, Side, StatusCode, TradeType
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Instrument, Listing, VenueRules
 from chronicle.feed.names import NameTable
 from chronicle.feed.shapes import ROLES
 from chronicle.feed.symbology import Symbol
 from chronicle.feed.venues import shapes
-from chronicle.feed.venues.levels import add_deltas, known
+from chronicle.feed.venues.book_events import add_changes, cut_snapshot
+from chronicle.feed.venues.levels import known
 from chronicle.feed.venues.messages import MessageAdapter, json_value, stamp_ns, whole
 
 __all__ = ["BinanceAdapter", "BinanceUsAdapter"]
@@ -142,10 +142,7 @@ class BinanceAdapter(MessageAdapter):
         bids, asks = reader.read(message["b"], message["a"])
         number = reader.instrument.number
         numbers = {"sequence": last, "sequence_first": first, "sequence_previous": previous}
-        add_deltas(out, number, Side.BID, bids, ts_event=ts_event, **numbers)
-        add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, **numbers)
-        if not bids and not asks:
-            out.delta(number, Side.NONE, 0, 0, ts_event=ts_event, **numbers)
+        add_changes(out, number, bids, asks, ts_event=ts_event, keep_chain=True, **numbers)
         reader.report()
         reader.finish()
 
@@ -161,13 +158,8 @@ class BinanceAdapter(MessageAdapter):
         reader = self.reader(out, symbol, "book")
         sides = reader.read(bid_rows, ask_rows)
         bids, asks = known(sides[0]), known(sides[1])
-        fields = SnapshotFields(
-            bids,
-            asks,
-            Origin.VENUE,
-            bid_floor=min(bids)[0] if _is_cut(len(sides[0]), limit) and bids else INT64_MIN,
-            ask_ceiling=max(asks)[0] if _is_cut(len(sides[1]), limit) and asks else INT64_MAX,
-        )
+        cut = [_is_cut(len(side), limit) for side in sides]
+        fields = cut_snapshot(bids, asks, bids_cut=cut[0], asks_cut=cut[1])
         out.snapshot(reader.instrument.number, fields, ts_event=ts_event, sequence=sequence)
         reader.report()
         reader.finish()

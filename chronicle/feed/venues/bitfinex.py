@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
-from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, Origin, SequenceRule, Side, StatusCode
-from chronicle.core.records import SnapshotFields
+from chronicle.core.layout import NONE, SequenceRule, Side, StatusCode
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import from_venue
-from chronicle.feed.venues.levels import Level, add_deltas, known
+from chronicle.feed.venues.book_events import add_changes, cut_snapshot
+from chronicle.feed.venues.levels import known
 from chronicle.feed.venues.messages import (
     UNREADABLE,
     ConnectionCount,
@@ -135,11 +135,12 @@ class BitfinexAdapter(MessageAdapter):
         bids, asks = reader.read(sides[Side.BID], sides[Side.ASK])
         number = reader.instrument.number
         if snapshot:
-            fields = _bounded(known(bids), known(asks), depth)
+            held = known(bids), known(asks)
+            full = [len(side) >= depth for side in held]
+            fields = cut_snapshot(*held, bids_cut=full[0], asks_cut=full[1])
             out.snapshot(number, fields, ts_event=ts_event, sequence=sequence)
         else:
-            add_deltas(out, number, Side.BID, bids, ts_event=ts_event, sequence=sequence)
-            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, sequence=sequence)
+            add_changes(out, number, bids, asks, ts_event=ts_event, sequence=sequence)
         reader.report()
         reader.finish()
 
@@ -168,10 +169,3 @@ class BitfinexAdapter(MessageAdapter):
             )
         reader.report()
         reader.finish()
-
-
-def _bounded(bids: list[Level], asks: list[Level], depth: int) -> SnapshotFields:
-    """Return a snapshot that is complete as far as its sides are not full."""
-    floor = min(bids)[0] if bids and len(bids) >= depth else INT64_MIN
-    ceiling = max(asks)[0] if asks and len(asks) >= depth else INT64_MAX
-    return SnapshotFields(bids, asks, Origin.VENUE, bid_floor=floor, ask_ceiling=ceiling)

@@ -18,7 +18,8 @@ from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol, from_venue
-from chronicle.feed.venues.levels import add_deltas, known, wire_decimals
+from chronicle.feed.venues.book_events import add_changes
+from chronicle.feed.venues.levels import known, wire_decimals
 from chronicle.feed.venues.messages import UNREADABLE, FreshTrades, MessageAdapter, json_value, stamp_ns, whole
 
 __all__ = ["BitgetAdapter"]
@@ -102,8 +103,7 @@ class BitgetAdapter(MessageAdapter):
             fields = SnapshotFields(known(bids), known(asks), Origin.VENUE)
             out.snapshot(number, fields, ts_event=ts_event)
         else:
-            add_deltas(out, number, Side.BID, bids, ts_event=ts_event)
-            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event)
+            add_changes(out, number, bids, asks, ts_event=ts_event)
         reader.report()
         if expected:
             out.check(number, CheckRule.BITGET_V1, expected, ts_event=ts_event)

@@ -18,7 +18,8 @@ from chronicle.core.times import parse_time
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing
 from chronicle.feed.symbology import Symbol, from_venue
-from chronicle.feed.venues.levels import Level, LevelReader, add_deltas, known
+from chronicle.feed.venues.book_events import add_changes
+from chronicle.feed.venues.levels import Level, LevelReader, known
 from chronicle.feed.venues.messages import UNREADABLE, FreshTrades, MessageAdapter, json_value, numbers_as_text
 
 __all__ = ["BitmexAdapter"]
@@ -107,8 +108,7 @@ class BitmexAdapter(MessageAdapter):
             fields = SnapshotFields(known(bids), known(asks), Origin.VENUE)
             out.snapshot(number, fields, ts_event=ts_event)
         else:
-            add_deltas(out, number, Side.BID, bids, ts_event=ts_event)
-            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event)
+            add_changes(out, number, bids, asks, ts_event=ts_event)
         reader.report()
         reader.finish()
 

@@ -23,8 +23,9 @@ from chronicle.feed.names import NameTable
 from chronicle.feed.shapes import ROLES
 from chronicle.feed.symbology import Symbol, from_venue
 from chronicle.feed.venues import shapes
-from chronicle.feed.venues.levels import Level, add_deltas, known
-from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, stamp_ns, whole
+from chronicle.feed.venues.book_events import add_changes
+from chronicle.feed.venues.levels import Level, known
+from chronicle.feed.venues.messages import MessageAdapter, json_value, read_trades, stamp_ns, whole
 
 __all__ = ["BybitAdapter"]
 
@@ -183,24 +184,15 @@ class BybitAdapter(MessageAdapter):
             fields = SnapshotFields(known(bids), known(asks), Origin.VENUE)
             out.snapshot(number, fields, ts_event=ts_event, sequence=sequence)
         else:
-            add_deltas(out, number, Side.BID, bids, ts_event=ts_event, sequence=sequence)
-            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, sequence=sequence)
-            if not bids and not asks:
-                out.delta(number, Side.NONE, 0, 0, ts_event=ts_event, sequence=sequence)
+            add_changes(out, number, bids, asks, ts_event=ts_event, sequence=sequence, keep_chain=True)
         reader.report()
         reader.finish()
 
     def _trades(self, out: EventBuilder, symbol: str, data: list[dict[str, Any]]) -> None:
         reader = self.reader(out, symbol, "trade")
         (levels,) = reader.read([(entry["p"], entry["v"]) for entry in data])
-        found = []
-        for entry, level in zip(data, levels, strict=True):
-            try:
-                if level is not None:
-                    found.append((level, *_trade_fields(entry)))
-            except UNREADABLE as error:
-                reader.problem(f"trade {entry!r}: {error}")
-        for (price, size), side, ts_event, trade_id, sequence in found:
+        found = read_trades(reader, data, levels, _trade_fields)
+        for (price, size), (side, ts_event, trade_id, sequence) in found:
             out.trade(
                 *(reader.instrument.number, side, price, size),
                 ts_event=ts_event,

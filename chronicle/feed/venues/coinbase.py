@@ -18,7 +18,8 @@ from chronicle.core.times import parse_time
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol, from_venue
-from chronicle.feed.venues.levels import Level, add_deltas, known
+from chronicle.feed.venues.book_events import add_changes
+from chronicle.feed.venues.levels import Level, known
 from chronicle.feed.venues.messages import (
     UNREADABLE,
     ConnectionCount,
@@ -99,8 +100,7 @@ class CoinbaseAdapter(MessageAdapter):
             fields = SnapshotFields(known(bids), known(asks), Origin.VENUE)
             out.snapshot(number, fields, ts_event=ts_event, sequence=sequence)
         else:
-            add_deltas(out, number, Side.BID, bids, ts_event=ts_event, sequence=sequence)
-            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, sequence=sequence)
+            add_changes(out, number, bids, asks, ts_event=ts_event, sequence=sequence)
         reader.report()
         reader.finish()
 

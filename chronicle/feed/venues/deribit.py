@@ -17,7 +17,8 @@ from chronicle.core.records import SnapshotFields
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import from_venue
-from chronicle.feed.venues.levels import Level, add_deltas, known
+from chronicle.feed.venues.book_events import add_changes
+from chronicle.feed.venues.levels import Level, known
 from chronicle.feed.venues.messages import (
     UNREADABLE,
     MessageAdapter,
@@ -107,10 +108,7 @@ class DeribitAdapter(MessageAdapter):
             out.snapshot(number, fields, ts_event=ts_event, sequence=sequence)
         else:
             numbers = {"ts_event": ts_event, "sequence": sequence, "sequence_previous": previous}
-            add_deltas(out, number, Side.BID, bids, **numbers)
-            add_deltas(out, number, Side.ASK, asks, **numbers)
-            if not bids and not asks:
-                out.delta(number, Side.NONE, 0, 0, **numbers)
+            add_changes(out, number, bids, asks, keep_chain=True, **numbers)
         reader.report()
         reader.finish()
 

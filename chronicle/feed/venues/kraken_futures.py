@@ -19,11 +19,11 @@ from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import from_venue
 from chronicle.feed.venues.levels import Level, add_deltas, known
 from chronicle.feed.venues.messages import (
-    UNREADABLE,
     FreshTrades,
     MessageAdapter,
     json_value,
     numbers_as_text,
+    read_trades,
     stamp_ns,
     whole,
 )
@@ -111,15 +111,7 @@ class KrakenFuturesAdapter(MessageAdapter):
         """Add trades, the oldest first; of the last ones that come with a subscription (`again`) what is new."""
         reader = self.reader(out, product, "trade")
         (levels,) = reader.read([numbers_as_text(trade["price"], trade["qty"]) for trade in trades])
-        found = []
-        for trade, level in zip(trades, levels, strict=True):
-            try:
-                if level is not None:
-                    side, sequence = _SIDES[trade["side"]], whole(trade["seq"], "seq")
-                    found.append((side, *level, stamp_ns(trade["time"], "time"), sequence))
-            except UNREADABLE as error:
-                reader.problem(f"trade {trade!r}: {error}")
-        for side, price, size, ts_event, sequence in found:
+        for (price, size), (side, sequence, ts_event) in read_trades(reader, trades, levels, _trade_fields):
             if not (again and self._trades_seen.is_old(frame.connection, product, sequence)):
                 self._trades_seen.note(frame.connection, product, sequence)
                 out.trade(reader.instrument.number, side, price, size, ts_event=ts_event, sequence=sequence)
@@ -146,3 +138,8 @@ def _listing(entry: dict[str, Any]) -> Listing:
     extras = {key: str(entry[key]) for key in _EXTRAS if entry.get(key) is not None}
     tick = numbers_as_text(entry["tickSize"])[0] if entry.get("tickSize") is not None else ""
     return Listing(name, from_venue("kraken-futures", name), tick, "", extras)
+
+
+def _trade_fields(trade: dict[str, Any]) -> tuple[Side, int, int]:
+    """Return (aggressor, sequence, ts_event)."""
+    return _SIDES[trade["side"]], whole(trade["seq"], "seq"), stamp_ns(trade["time"], "time")

@@ -17,7 +17,8 @@ from chronicle.core.records import SnapshotFields
 from chronicle.core.times import parse_time
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry
-from chronicle.feed.venues.levels import LevelReader, add_deltas, known, wire_decimals
+from chronicle.feed.venues.book_events import add_changes
+from chronicle.feed.venues.levels import LevelReader, known, wire_decimals
 from chronicle.feed.venues.messages import UNREADABLE, FreshTrades, whole
 
 __all__ = ["KrakenV2", "is_v2"]
@@ -96,8 +97,7 @@ class KrakenV2:
         if kind == "snapshot":
             out.snapshot(number, SnapshotFields(known(bids), known(asks), Origin.VENUE), ts_event=ts_event)
         else:
-            add_deltas(out, number, Side.BID, bids, ts_event=ts_event)
-            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event)
+            add_changes(out, number, bids, asks, ts_event=ts_event)
         reader.report()
         if expected is not None:
             out.check(number, CheckRule.KRAKEN_V1, expected, ts_event=ts_event)

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from chronicle.core.errors import DecodeError
 from chronicle.core.events import EventBuilder
-from chronicle.core.layout import INT64_MAX, INT64_MIN, Origin, SequenceRule, Side, StatusCode
-from chronicle.core.records import SnapshotFields
+from chronicle.core.layout import INT64_MIN, SequenceRule, Side, StatusCode
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol
-from chronicle.feed.venues.levels import Level, add_deltas, known
+from chronicle.feed.venues.book_events import add_changes, cut_snapshot
+from chronicle.feed.venues.levels import Level, known
 from chronicle.feed.venues.messages import MessageAdapter, json_value, stamp_ns, whole
 
 __all__ = ["KucoinAdapter"]
@@ -113,10 +113,7 @@ class KucoinAdapter(MessageAdapter):
         ]
         bids, asks = reader.read(*rows)
         number = reader.instrument.number
-        add_deltas(out, number, Side.BID, bids, **numbers)
-        add_deltas(out, number, Side.ASK, asks, **numbers)
-        if not bids and not asks:
-            out.delta(number, Side.NONE, 0, 0, **numbers)
+        add_changes(out, number, bids, asks, keep_chain=True, **numbers)
         reader.report()
         reader.finish()
 
@@ -127,13 +124,8 @@ class KucoinAdapter(MessageAdapter):
         ts_event = stamp_ns(data["time"], "time") if "time" in data else 0
         sides = reader.read(data["bids"], data["asks"])
         bids, asks = known(sides[0]), known(sides[1])
-        fields = SnapshotFields(
-            bids,
-            asks,
-            Origin.VENUE,
-            bid_floor=min(bids)[0] if limit and len(sides[0]) >= limit and bids else INT64_MIN,
-            ask_ceiling=max(asks)[0] if limit and len(sides[1]) >= limit and asks else INT64_MAX,
-        )
+        full = [bool(limit) and len(side) >= limit for side in sides]
+        fields = cut_snapshot(bids, asks, bids_cut=full[0], asks_cut=full[1])
         out.snapshot(reader.instrument.number, fields, ts_event=ts_event, sequence=sequence)
         reader.report()
         reader.finish()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,7 +16,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Instrument, InstrumentRegistry, VenueRules
 from chronicle.feed.names import NameTable
 from chronicle.feed.shapes import ROLES, Shape
-from chronicle.feed.venues.levels import LevelReader
+from chronicle.feed.venues.levels import Level, LevelReader, Levels
 
 __all__ = [
     "UNREADABLE",
@@ -24,9 +25,12 @@ __all__ = [
     "MessageAdapter",
     "json_value",
     "numbers_as_text",
+    "read_trades",
     "stamp_ns",
     "whole",
 ]
+
+T = TypeVar("T")
 
 _json = msgspec.json.Decoder()
 _json_exact = msgspec.json.Decoder(float_hook=str)
@@ -53,6 +57,20 @@ def json_value(payload: bytes, *, exact: bool = False) -> Any:
         return (_json_exact if exact else _json).decode(payload)
     except UNREADABLE as error:
         raise DecodeError(f"cannot read a message as JSON: {error}", found=excerpt(payload)) from error
+
+
+def read_trades(
+    reader: LevelReader, entries: Sequence[Any], levels: Levels, fields_of: Callable[[Any], T]
+) -> list[tuple[Level, T]]:
+    """Return (level, what `fields_of` reads) of the trades that can be read; `reader` is told of the others."""
+    found = []
+    for entry, level in zip(entries, levels, strict=True):
+        try:
+            if level is not None:
+                found.append((level, fields_of(entry)))
+        except UNREADABLE as error:
+            reader.problem(f"trade {entry!r}: {error}")
+    return found
 
 
 def numbers_as_text(*values: Any) -> list[str]:

@@ -28,8 +28,9 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol
 from chronicle.feed.venues import shapes
-from chronicle.feed.venues.levels import Level, add_deltas, known
-from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, stamp_ns, whole
+from chronicle.feed.venues.book_events import add_changes
+from chronicle.feed.venues.levels import Level, known
+from chronicle.feed.venues.messages import MessageAdapter, json_value, read_trades, stamp_ns, whole
 
 __all__ = ["OkxAdapter"]
 
@@ -135,12 +136,8 @@ class OkxAdapter(MessageAdapter):
             fields = SnapshotFields(known(bids), known(asks), Origin.VENUE)
             out.snapshot(number, fields, ts_event=ts_event, sequence=sequence)
         else:
-            add_deltas(out, number, Side.BID, bids, ts_event=ts_event, sequence=sequence, sequence_previous=previous)
-            add_deltas(out, number, Side.ASK, asks, ts_event=ts_event, sequence=sequence, sequence_previous=previous)
-            if not bids and not asks and sequence != previous:
-                out.delta(
-                    *(number, Side.NONE, 0, 0), ts_event=ts_event, sequence=sequence, sequence_previous=previous
-                )
+            numbers = {"ts_event": ts_event, "sequence": sequence, "sequence_previous": previous}
+            add_changes(out, number, bids, asks, keep_chain=sequence != previous, **numbers)
         reader.report()
         if expected:
             out.check(number, CheckRule.OKX_V5, expected, ts_event=ts_event, sequence=sequence)
@@ -165,14 +162,8 @@ class OkxAdapter(MessageAdapter):
     def _trades(self, out: EventBuilder, symbol: Any, data: list[dict[str, Any]]) -> None:
         reader = self.reader(out, symbol, "trade")
         (levels,) = reader.read([(entry["px"], entry["sz"]) for entry in data])
-        found = []
-        for entry, level in zip(data, levels, strict=True):
-            try:
-                if level is not None:
-                    found.append((level, *_trade_fields(entry)))
-            except UNREADABLE as error:
-                reader.problem(f"trade {entry!r}: {error}")
-        for (price, size), side, ts_event, trade_id, sequence, trade_type in found:
+        found = read_trades(reader, data, levels, _trade_fields)
+        for (price, size), (side, ts_event, trade_id, sequence, trade_type) in found:
             out.trade(
                 *(reader.instrument.number, side, price, size),
                 ts_event=ts_event,
