@@ -26,6 +26,7 @@ STABLE_SECONDS: Final = 10.0
 """A connection that held this long lets the backoff start anew; one that is closed at once does not."""
 CLOSE_SECONDS: Final = 2.0
 LISTS_SECONDS: Final = 3600.0
+LIST_PAGES_MAX: Final = 100
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 RECEIVE_FRAMES_MAX: Final = 1024
@@ -257,15 +258,18 @@ class LiveConnection:
         """
         for url in self.dialect.lists():
             if self.rest.list_is_due(url, LISTS_SECONDS):
+                page: str | None = url
                 try:
-                    await self._fetch(url)
+                    for _ in range(LIST_PAGES_MAX):
+                        page = self.dialect.next_list(await self._fetch(page)) if page is not None else None
                     self.rest.note_list(url)
                 except OSError as error:
                     self.last_error = f"no list from {url}: {error}"[:500]
 
     async def _receive(self, socket: Socket) -> None:
         """Take frames until the venue closes or is silent for the read deadline."""
-        deadline, dialect = self._settings.read_deadline, self.dialect
+        dialect = self.dialect
+        deadline = None if dialect.quiet else self._settings.read_deadline  # then the WebSocket's pings find the end
         steady = self._clock.monotonic_ns
         up_since = steady()
         stable = False
@@ -274,7 +278,7 @@ class LiveConnection:
                 async with asyncio.timeout(deadline):
                     message = await socket.recv()
             except TimeoutError:
-                raise TimeoutError(f"no frame in {deadline:g} s") from None
+                raise TimeoutError(f"no frame in {self._settings.read_deadline:g} s") from None
             ts_recv = self._clock.now_ns()
             self.last_frame_ts = ts_recv
             self.frame_count += 1
@@ -291,7 +295,8 @@ class LiveConnection:
                 self._sink(Frame(WireForm.BINARY, self.number, dialect.url, ts_recv, message))
 
     async def _send(self, socket: Socket, text: str) -> None:
-        self._put(WireForm.SENT, text.encode("utf-8"))  # before it is sent, so that it stands before the reply
+        # Before it is sent, so that it stands before the reply.
+        self._put(WireForm.SENT, self.dialect.recorded(text).encode("utf-8"))
         try:
             async with asyncio.timeout(self._settings.write_deadline):
                 await socket.send(text)
@@ -331,7 +336,8 @@ class LiveConnection:
                 # A frame of this line: the snapshot starts its book, and goes stale with it.
                 self._sink(Frame(WireForm.HTTP, self.number, url, self._clock.now_ns(), body))
 
-    async def _fetch(self, url: str) -> None:
-        """Ask for `url` and hand over the answer as a frame of no line."""
+    async def _fetch(self, url: str) -> bytes:
+        """Ask for `url`, hand over the answer as a frame of no line, and return it."""
         body = await self.rest.fetch(url)
         self._sink(Frame(WireForm.HTTP, 0, url, self._clock.now_ns(), body))
+        return body

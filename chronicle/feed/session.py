@@ -168,6 +168,7 @@ class LiveLines:
                 burst=dialect.rest_burst,
                 deadline=settings.http_deadline,
                 get=get,
+                headers=dialect.rest_headers,
             )
         return rest
 

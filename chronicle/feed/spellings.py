@@ -296,6 +296,17 @@ def _write_bitmex(parts: Parts) -> str:
     return own if kind == "perpetual" else f"{own}-{expiry}"
 
 
+# --- Polygon.io --------------------------------------------------------------------------------------------------
+
+_FOREX = re.compile(r"(?:C:([A-Z]{3})[-/]?([A-Z]{3}))|(?:([A-Z]{3})[-/]([A-Z]{3}))", re.ASCII)
+
+
+def _read_polygon(name: str) -> list[Parts]:
+    """``USD/CNH`` on the stream, ``C:USDCNH`` in the list; every other name is a ticker."""
+    match = _FOREX.fullmatch(name)
+    return [_pair(match[1] or match[3], match[2] or match[4])] if match else []
+
+
 _READERS: Final[dict[str, Callable[[str], list[Parts]]]] = {
     "binance-usdm": lambda name: _read_binance_futures("binance-usdm", name),
     "binance-coinm": lambda name: _read_binance_futures("binance-coinm", name),
@@ -305,6 +316,7 @@ _READERS: Final[dict[str, Callable[[str], list[Parts]]]] = {
     "bybit": _read_bybit,
     "deribit": _read_deribit,
     "kraken-futures": _read_kraken_futures,
+    "polygon": _read_polygon,
 }
 _WRITERS: Final[dict[str, Callable[[Parts], str]]] = {
     "binance-usdm": _write_usdm,
@@ -316,4 +328,5 @@ _WRITERS: Final[dict[str, Callable[[Parts], str]]] = {
     "deribit": _write_deribit,
     "gateio": lambda parts: f"{parts[0]}_{parts[1]}",
     "kraken-futures": _write_kraken_futures,
+    "polygon": lambda parts: f"{parts[0]}/{parts[1]}",
 }

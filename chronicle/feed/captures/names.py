@@ -19,6 +19,7 @@ EXCHANGES: Final = {
     "NASDAQ": "nasdaq",
     "BYBIT": "bybit",
     "COINBASE": "coinbase",
+    "COINBASE_EXCHANGE": "coinbase-exchange",
     "BITGET": "bitget",
     "KRAKEN_FUTURES": "kraken-futures",
     "KUCOIN": "kucoin",
@@ -26,6 +27,7 @@ EXCHANGES: Final = {
     "BITFINEX": "bitfinex",
     "BITMEX": "bitmex",
     "GATEIO": "gateio",
+    "POLYGON": "polygon",
 }
 """The names that cryptofeed gives to exchanges; others are taken in lower case with ``-`` for ``_``."""
 
@@ -41,6 +43,8 @@ HOSTS: Final = {
     "binance.com": "binance",
     "binance.us": "binance-us",
     "bybit.com": "bybit",
+    "pro.coinbase.com": "coinbase-exchange",
+    "exchange.coinbase.com": "coinbase-exchange",
     "coinbase.com": "coinbase",
     "bitget.com": "bitget",
     "futures.kraken.com": "kraken-futures",
@@ -49,6 +53,8 @@ HOSTS: Final = {
     "bitfinex.com": "bitfinex",
     "bitmex.com": "bitmex",
     "api.gateio.ws": "gateio",
+    "polygon.io": "polygon",
+    "massive.com": "polygon",
 }
 """Host names, or ends of them, longest first."""
 

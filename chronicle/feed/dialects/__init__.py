@@ -24,12 +24,14 @@ DIALECTS: Final = {
     "bitmex": "bitmex:Bitmex",
     "bybit": "bybit:Bybit",
     "coinbase": "coinbase:Coinbase",
+    "coinbase-exchange": "coinbase_exchange:CoinbaseExchange",
     "deribit": "deribit:Deribit",
     "gateio": "gateio:Gateio",
     "kraken": "kraken:Kraken",
     "kraken-futures": "kraken_futures:KrakenFutures",
     "kucoin": "kucoin:Kucoin",
     "okx": "okx:Okx",
+    "polygon": "polygon:Polygon",
 }
 """Module and class of each venue that has a live feed."""
 
