@@ -414,6 +414,9 @@ class FeedSettings:
         "main", "Raw and wire queue that it writes: feeds of one queue run in one process.", queue_name
     )
     lines: int = setting(1, "Redundant connections that carry the same.", number(1, 8))
+    key_env: str = setting(
+        "", "Environment variable that holds the venue's key; empty for its usual name (POLYGON_API_KEY).", text
+    )
 
 
 @dataclass(frozen=True, slots=True)

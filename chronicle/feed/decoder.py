@@ -22,7 +22,7 @@ from chronicle.feed.marks import DAMAGED, END, PREFIX, SILENT, START, Line, read
 
 __all__ = ["DECODER_VERSION", "FrameDecoder"]
 
-DECODER_VERSION: Final = 2
+DECODER_VERSION: Final = 3
 """Written into prologues; it changes when the same frames would give other records."""
 
 _CHANNEL_OF_KIND: Final = {

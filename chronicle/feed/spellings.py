@@ -179,16 +179,18 @@ def _read_option(name: str, quote: str) -> list[Parts]:
     return [(base, other[0] if other else quote, "option", expiry, strike.replace("D", "."), right)] if expiry else []
 
 
-# --- Bitget v1 ---------------------------------------------------------------------------------------------------
+# --- Bitget ------------------------------------------------------------------------------------------------------
 
 
 def _read_bitget(name: str) -> list[Parts]:
-    """v1 names: ``BTCUSDT`` of SP (spot) and MC (contracts); REST lists say ``BTCUSDT_SPBL``, ``BTCUSDT_UMCBL``."""
+    """``BTCUSDT`` of SP (spot) and MC (contracts), ``BTCPERP`` is in USDC; lists of v1 say ``BTCUSDT_UMCBL``."""
     market, _, own = name.rpartition("|")
     own, _, product = own.partition("_")
     if "-" in own:
         return []
     market = market or {"SPBL": "SP", "UMCBL": "MC", "DMCBL": "MC", "CMCBL": "MC"}.get(product, "")
+    if own.endswith("PERP") and len(own) > len("PERP") and market != "SP":
+        return [_pair(own.removesuffix("PERP"), "USDC", "perpetual")]
     kinds = {"SP": ("spot",), "MC": ("perpetual",)}.get(market, ("spot", "perpetual"))
     return [_pair(base, quote, kind) for kind in kinds for base, quote in quote_splits("bitget", own)]
 
@@ -322,7 +324,7 @@ _WRITERS: Final[dict[str, Callable[[Parts], str]]] = {
     "binance-usdm": _write_usdm,
     "binance-coinm": _write_coinm,
     "bitfinex": _write_bitfinex,
-    "bitget": lambda parts: parts[0] + parts[1],
+    "bitget": lambda parts: parts[0] + ("PERP" if parts[1:3] == ("USDC", "perpetual") else parts[1]),
     "bitmex": _write_bitmex,
     "bybit": _write_bybit,
     "deribit": _write_deribit,

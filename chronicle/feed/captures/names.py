@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["connection_name", "natural_key", "venue_of_address", "venue_of_exchange"]
+__all__ = ["FAMILIES", "connection_name", "natural_key", "venue_of_address", "venue_of_exchange"]
 
 EXCHANGES: Final = {
     "KRAKEN": "kraken",
@@ -30,6 +30,9 @@ EXCHANGES: Final = {
     "POLYGON": "polygon",
 }
 """The names that cryptofeed gives to exchanges; others are taken in lower case with ``-`` for ``_``."""
+
+FAMILIES: Final = {"coinbase": frozenset({"coinbase-exchange"})}
+"""Venues that recorders call by one name, told apart by their addresses."""
 
 HOSTS: Final = {
     "api.kraken.com": "kraken",

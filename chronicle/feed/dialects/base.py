@@ -102,8 +102,6 @@ class Dialect(ABC):
     """Whether a book's start comes on the connection, so that renewing a stream proves whether it lives."""
     quiet: ClassVar[bool] = False
     """Whether the venue says nothing for hours (a market that closes): the WebSocket's pings prove the line then."""
-    key_variable: ClassVar[str] = ""
-    """The environment variable that usually holds the venue's key; empty where it wants none."""
 
     def __init__(self, spec: FeedSpec) -> None:
         if spec.url and not spec.url.startswith(("ws://", "wss://")):

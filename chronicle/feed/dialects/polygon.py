@@ -34,7 +34,6 @@ class Polygon(Dialect):
     public_url = "wss://socket.polygon.io"
     public_rest = "https://api.polygon.io"
     names: ClassVar = {"trade": "T", "quote": "Q"}
-    key_variable = "POLYGON_API_KEY"
     quiet = True
     items_max = 200
     rest_per_second, rest_burst = 5.0, 5
@@ -44,7 +43,7 @@ class Polygon(Dialect):
         if not spec.key and not spec.url:
             raise ConfigError(
                 "Polygon asks for a key before it says anything",
-                expected=f"a key in the environment variable {self.key_variable}",
+                expected="a key in the environment variable POLYGON_API_KEY",
                 hint="or name another variable: --key-env, or key_env in [[feeds]]",
             )
         self._cluster = spec.market or "stocks"

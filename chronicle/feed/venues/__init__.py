@@ -85,7 +85,7 @@ _VENUES: Final = (
     Venue(
         "bitget",
         "Bitget WebSocket v2 and v1: spot and contracts",
-        ("books", "books1/5/15", "trade", "ticker (with sizes)", "GET products", "GET contracts"),
+        ("books", "books1/5/15", "trade", "ticker (with sizes)", "GET symbols", "GET contracts"),
         ("wire", "cryptofeed"),
         "bitget:BitgetAdapter",
     ),

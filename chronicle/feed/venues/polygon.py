@@ -3,9 +3,9 @@
 Source: polygon.io/docs (stocks/ws_stocks_t, ws_stocks_q, ws_stocks_luld, forex/ws_forex_c, websocket/quickstart) and
 the specification ``.polygon/websocket.json`` of github.com/polygon-io/client-python. A frame is a list of messages of
 many tickers. ``t`` is in milliseconds (nanoseconds in what the REST interface sends); ``q`` grows per ticker by any
-step and starts anew each day, so that a hole cannot be seen in it: the rule is GROWING. Nobody says who the taker was:
-trades have no side. The sizes of Q are round lots as the SIP counts them, those of T are shares; a forex quote has no
-size, and says 0. Conditions, exchanges and tape stay in the wire frame, to which every record leads back.
+step and starts anew each day, so that a hole cannot be seen in it: the rule is GROWING. Nobody says who the taker
+was: trades have no side. The sizes of Q are round lots as the SIP counts them, those of T are shares; a forex quote
+has no size, and says 0. Conditions, exchanges and tape stay in the wire frame, to which every record leads back.
 """
 
 from __future__ import annotations
