@@ -29,7 +29,7 @@ _AGGREGATES: Final = ("A", "AM", "CA", "CAS", "FMV", "NOI")
 """Bars, fair values and imbalances: nothing that a record is made of."""
 _SUBSCRIBED: Final = {"subscribed to: ": StatusCode.SUBSCRIBED, "unsubscribed to: ": StatusCode.UNSUBSCRIBED}
 _FINE: Final = ("connected", "auth_success", "success")
-_EXTRAS: Final = ("type", "primary_exchange", "currency_name", "active", "locale")
+_EXTRAS: Final = {"type": "share_type"} | {key: key for key in ("primary_exchange", "currency_name", "active")}
 _MICROSECONDS_FROM, _NANOSECONDS_FROM = 10**14, 10**17
 """From there on a time in milliseconds would lie after the year 5138, one in microseconds too."""
 
@@ -159,7 +159,7 @@ def _trade_id(value: Any) -> int:
 def _listing(entry: dict[str, Any]) -> Listing:
     """Return what the list says of one ticker, under the name that its stream uses."""
     ticker = entry["ticker"]
-    extras = {key: str(entry[key]) for key in _EXTRAS if entry.get(key) is not None}
+    extras = {name: str(entry[key]) for key, name in _EXTRAS.items() if entry.get(key) is not None}
     if entry.get("market") == "fx":
         base, quote = entry.get("base_currency_symbol"), entry.get("currency_symbol")
         pair = ticker.removeprefix("C:")
