@@ -93,7 +93,8 @@ def command(
     multicast: list[MulticastSpec] = []
     if venue is None:
         queue, feeds = configured_feeds(settings, queue, given=bool(symbols or channels or url))
-        multicast = [MulticastSpec(**asdict(item)) for item in settings.multicast] if queue == "main" else []
+        wanted_multicast = [asdict(item) for item in settings.multicast if item.queue == queue]
+        multicast = [MulticastSpec(**{k: v for k, v in item.items() if k != "queue"}) for item in wanted_multicast]
     else:
         name = venue_name(venue)
         names = [part.strip() for text in symbols for part in text.split(",") if part.strip()]
@@ -181,13 +182,13 @@ def configured_feeds(settings: Settings, queue: str | None, *, given: bool) -> t
             "which venue? none was named, and chronicle.toml has no [[feeds]] and no [[multicast]]",
             hint="chronicle feed run --venue kraken --symbol BTC-USD",
         )
-    names = list(dict.fromkeys([*(feed.queue for feed in settings.feeds), *["main" for _ in settings.multicast]]))
+    names = list(dict.fromkeys(item.queue for item in (*settings.feeds, *settings.multicast)))
     if queue is None and len(names) == 1:
         queue = names[0]
     if queue not in names:
-        told = "[[feeds]] are for several queues: which one is this?"
+        told = "[[feeds]] and [[multicast]] are for several queues: which one is this?"
         raise ConfigError(
-            told if queue is None else f"no [[feeds]] are for the queue {queue!r}",
+            told if queue is None else f"no [[feeds]] and no [[multicast]] are for the queue {queue!r}",
             expected=", ".join(names),
             hint="give --queue NAME",
         )
