@@ -120,6 +120,12 @@ class FrameDecoder:
         """Holes in venues' counts over a connection."""
         return self._out.lost
 
+    @property
+    def scans(self) -> tuple[int, int]:
+        """Messages that compiled scans read, and those that they left to the plain adapters."""
+        counts = [(getattr(item, "scanned", 0), getattr(item, "declined", 0)) for item in self._adapters.values()]
+        return sum(count[0] for count in counts), sum(count[1] for count in counts)
+
     def require(self, venues: Iterable[str]) -> None:
         """Make the adapters of `venues`, so that an unknown one is refused before anything is written.
 
