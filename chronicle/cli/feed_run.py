@@ -182,7 +182,8 @@ def configured_feeds(settings: Settings, queue: str | None, *, given: bool) -> t
             "which venue? none was named, and chronicle.toml has no [[feeds]] and no [[multicast]]",
             hint="chronicle feed run --venue kraken --symbol BTC-USD",
         )
-    names = list(dict.fromkeys(item.queue for item in (*settings.feeds, *settings.multicast)))
+    queues = [*(feed.queue for feed in settings.feeds), *(item.queue for item in settings.multicast)]
+    names = list(dict.fromkeys(queues))
     if queue is None and len(names) == 1:
         queue = names[0]
     if queue not in names:
