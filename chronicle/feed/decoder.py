@@ -20,7 +20,7 @@ from chronicle.feed.adapter import Adapter, Frame
 from chronicle.feed.captures.names import venue_of_address, venue_of_exchange
 from chronicle.feed.marks import DAMAGED, END, PREFIX, SILENT, START, Line, read_lines, read_mark
 
-__all__ = ["DECODER_VERSION", "FrameDecoder"]
+__all__ = ["DECODER_VERSION", "FrameDecoder", "records_of"]
 
 DECODER_VERSION: Final = 3
 """Written into prologues; it changes when the same frames would give other records."""
@@ -280,7 +280,7 @@ class FrameDecoder:
         scratch.begin(out.ts_recv, source_index=out.source_index, source=frame.connection)
         self._venue_of(frame).decode(frame, scratch)
         data, _ = scratch.take()
-        for record in _records(data):
+        for record in records_of(data):
             if not (record.kind == Kind.STATUS and record.fields()["code"] == code):
                 packed = bytearray(record.data)
                 packed[layout.OFFSET_FLAGS] &= ~layout.Flag.LAST & 0xFF
@@ -336,7 +336,8 @@ class FrameDecoder:
         return line.name if line else ""
 
 
-def _records(data: bytes | bytearray) -> list[Record]:
+def records_of(data: bytes | bytearray) -> list[Record]:
+    """Return the records that lie in `data` one behind the other."""
     view = memoryview(bytes(data))
     records = []
     offset = 0
