@@ -1,4 +1,4 @@
-"""A played capture with a message missing: the ETL asks for the book anew, the player answers, the book is whole again."""
+"""A played capture with a message missing: the ETL asks for the book anew, and the player's answer makes it whole."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def words(home: Path, folder: str) -> list[str]:
 
 def test_a_book_on_the_stream_is_played_again_up_to_now(shared_data: Path, tmp_path: Path) -> None:
     capture = shared_data / "cryptofeed-ws" / "jsonl" / "KRAKEN.jsonl.zst"
-    dropped = DropOnce('"book-1000","XBT/CHF"', 40)
+    dropped = DropOnce('"book-1000","XBT/CHF"', 90)  # one whose loss a checksum shows
     assert play(tmp_path, capture, "kraken", "kraken:BTC-CHF", dropped, ("book",)) >= 1
     assert dropped.counts["drop"] == 1
     found = words(tmp_path, "kraken/btc_chf")
