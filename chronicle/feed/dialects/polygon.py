@@ -3,7 +3,8 @@
 Source: polygon.io/docs/websocket/quickstart (greeting, ``auth``, ``subscribe``; one connection per cluster and key)
 and polygon.io/docs/rest/stocks/tickers/all-tickers. The key goes into the first message and into a header of HTTP
 requests; what the wire queue keeps of them does not hold it. Outside of trading hours the venue says nothing: the
-pings of the WebSocket prove the line.
+pings of the WebSocket prove the line. The symbol ``*`` is the whole cluster. Redundant lines need a plan that allows
+more than one connection: without it the second cuts the first.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ SINGLE_MAX: Final = 20
 _STREAMS: Final = {"stocks": {"trade": "T", "quote": "Q"}, "forex": {"quote": "C"}}
 _LISTED: Final = {"stocks": "stocks", "forex": "fx"}
 _HIDDEN: Final = "***"
+_ALL: Final = "*"
+"""All tickers of a cluster, as one stream."""
 
 
 class Polygon(Dialect):
@@ -74,13 +77,13 @@ class Polygon(Dialect):
         return {"Authorization": f"Bearer {self.spec.key}"} if self.spec.key else {}
 
     def recorded(self, text: str) -> str:
-        return text.replace(self.spec.key, _HIDDEN) if self.spec.key else text
+        return self._authentication(_HIDDEN) if text == self._authentication(self.spec.key) else text
 
     def lists(self) -> list[str]:
         if not self.rest:
             return []
         root = f"{self.rest}/v3/reference/tickers?market={_LISTED[self._cluster]}&active=true"
-        if len(self.symbols) > SINGLE_MAX:
+        if len(self.symbols) > SINGLE_MAX or _ALL in self.symbols:
             return [f"{root}&limit=1000"]
         return [f"{root}&ticker={quote(self._ticker(symbol))}" for symbol in self.symbols]
 
@@ -94,7 +97,7 @@ class Polygon(Dialect):
 
     def subscribe(self) -> list[str]:
         if self.spec.key:
-            return [text_of({"action": "auth", "params": self.spec.key})]
+            return [self._authentication(self.spec.key)]
         return self._wanted_streams()
 
     def hear(self, text: str) -> Sequence[str]:
@@ -111,6 +114,10 @@ class Polygon(Dialect):
     def renew(self, symbol: str, channel: str) -> list[str]:
         stream = f"{self._streams[channel]}.{symbol}"
         return [text_of({"action": action, "params": stream}) for action in ("unsubscribe", "subscribe")]
+
+    @staticmethod
+    def _authentication(key: str) -> str:
+        return text_of({"action": "auth", "params": key})
 
     def _wanted_streams(self) -> list[str]:
         wanted = [f"{self._streams[channel]}.{symbol}" for channel in self.channels for symbol in self.symbols]
