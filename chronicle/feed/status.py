@@ -23,8 +23,8 @@ class LineStatus:
     its group, and those of others that it never had (0 where there is only one); `later` are those that it had behind
     another, `behind_ns` by how much in all, `behind_ns_max` at most. `gaps` are holes in the venue's numbers on this
     line, `gap_streams` those of the streams with the most. `lag_ns` is how far the receipt of
-    its last event lies behind the venue's time of it (negative: our clock is behind the venue's), `clock_behind_ns` by
-    how much at least our clock was behind so far.
+    its last event lies behind the venue's time of it (negative: our clock is behind the venue's), `clock_behind_ns`
+    by how much at least our clock was behind so far.
     """
 
     number: int
