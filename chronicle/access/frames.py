@@ -120,16 +120,8 @@ class Columnar(ABC):
 
     def arrow_schema(self) -> Any:
         """Return the pyarrow.Schema; the exponents are in its metadata."""
-        known = self.__dict__.get("_arrow_schema")
-        if known is not None:
-            return known
-        arrow = library("pyarrow")
-        metadata = {"price_exponent": str(self.price_exponent), "size_exponent": str(self.size_exponent)}
-        fields = [
-            arrow.field(column.name, self._arrow(arrow, column, column.empty()).type) for column in self.columns
-        ]
-        self.__dict__["_arrow_schema"] = found = arrow.schema(fields, metadata=metadata | {"decimals": self.decimals})
-        return found
+        library("pyarrow")
+        return _schema(tuple(self.columns), self.price_exponent, self.size_exponent, self.decimals)
 
     def to_arrow(self) -> Any:
         """Return a pyarrow.Table: times as timestamp[ns, UTC], words as dictionaries, levels as fixed-size lists.
@@ -191,9 +183,7 @@ class Columnar(ABC):
         return {column.name: np.concatenate([chunk[column.name] for chunk in chunks]) for column in self.columns}
 
     def _exponent(self, column: Column) -> int:
-        if column.role == "notional":
-            return self.price_exponent + self.size_exponent
-        return self.price_exponent if column.role == "price" else self.size_exponent
+        return _exponent_of(column, self.price_exponent, self.size_exponent)
 
     def _numpy(self, column: Column, values: NDArray[Any]) -> NDArray[Any]:
         if column.role == "word":
@@ -248,6 +238,39 @@ class Columnar(ABC):
 @cache
 def _time_type() -> Any:
     return library("pyarrow").timestamp("ns", tz="UTC")
+
+
+def _exponent_of(column: Column, price: int, size: int) -> int:
+    if column.role == "notional":
+        return price + size
+    return price if column.role == "price" else size
+
+
+def _arrow_type(arrow: Any, column: Column, exponent: int, decimals: Decimals) -> Any:
+    """Return the Arrow type of a column's values (of a wide one's single values)."""
+    if column.role == "time":
+        return _time_type()
+    if column.role == "word":
+        return arrow.dictionary(arrow.int32(), arrow.string())
+    if column.role not in ("price", "size", *WIDE):
+        return arrow.from_numpy_dtype(np.dtype(column.dtype))
+    if decimals == "float":
+        return arrow.float64()
+    if decimals == "int":
+        return arrow.decimal128(38, 0) if column.role in WIDE else arrow.int64()
+    return arrow.decimal128(38, exponent)
+
+
+@lru_cache(maxsize=64)
+def _schema(columns: tuple[Column, ...], price_exponent: int, size_exponent: int, decimals: Decimals) -> Any:
+    """Return the Arrow schema of columns; what is asked for often has one."""
+    arrow = library("pyarrow")
+    fields = []
+    for column in columns:
+        kind = _arrow_type(arrow, column, _exponent_of(column, price_exponent, size_exponent), decimals)
+        fields.append(arrow.field(column.name, arrow.list_(kind, column.width) if column.width else kind))
+    exponents = {"price_exponent": str(price_exponent), "size_exponent": str(size_exponent)}
+    return arrow.schema(fields, metadata=exponents | {"decimals": decimals})
 
 
 @lru_cache(maxsize=64)

@@ -255,11 +255,7 @@ def lane_rows(
     """
     wanted = np.zeros(256, dtype=np.uint8)
     wanted[list(kinds)] = 1
-    infos = shelf.segments(lane.queue, fresh=True)
-    first = 0 if start is None else bisect_left(infos, start, key=lambda info: info.ts_last)
-    for info in infos[first:]:
-        if end is not None and info.ts_first >= end:
-            return
+    for info in shelf.segments_in(lane.queue, start, end):
         segment = shelf.open(info, cost)
         stretches = _stretches(segment, start, end, fields, kinds)
         if stretches is None:
