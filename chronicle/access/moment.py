@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.access.bulk import BulkBook, Rows, record_at
+from chronicle.access.changes import Changes
 from chronicle.access.cost import Cost
 from chronicle.access.kernels import books as codes
 from chronicle.access.kernels import moments as kernel
@@ -24,9 +25,6 @@ from chronicle.core.records import InstrumentFields
 
 __all__ = ["MomentBook", "replay_to"]
 
-ENTRIES = 8_192
-"""Prices a side that wait to be brought in; the ETL writes a snapshot after so many deltas."""
-
 BEST_MAX = 100
 """Up to so many levels the best are picked one by one; beyond, all are sorted."""
 
@@ -34,30 +32,11 @@ AHEAD_RECORDS = 2_048
 """How far a look ahead goes without an object for each record."""
 
 
-class _Changes:
-    """The table of the kernels: the last size of each price, and scratch space for sorting."""
-
-    def __init__(self, entries: int) -> None:
-        slots = 1 << (2 * entries - 1).bit_length()
-        self.heads: NDArray[np.int32] = np.zeros((2, slots), dtype=np.int32)
-        self.keys: NDArray[np.int64] = np.empty((2, entries), dtype=np.int64)
-        self.sizes: NDArray[np.int64] = np.empty((2, entries), dtype=np.int64)
-        self.used: NDArray[np.int64] = np.zeros(2, dtype=np.int64)
-        self.spare: NDArray[np.int64] = np.empty((2, entries), dtype=np.int64)
-        self.buckets: NDArray[np.int64] = np.empty(kernel.DIGITS, dtype=np.int64)
-
-    def forget(self) -> None:
-        """Drop what an answer that failed half-way left."""
-        if self.used.any():
-            self.heads[:] = 0
-            self.used[:] = 0
-
-
 class _Kept(threading.local):
     """One table a thread, used again: half a megabyte need not be touched anew for each book."""
 
     def __init__(self) -> None:
-        self.changes = _Changes(ENTRIES)
+        self.changes = Changes()
 
 
 _KEPT = _Kept()
@@ -66,7 +45,7 @@ _KEPT = _Kept()
 class MomentBook(BulkBook):
     """A book that is replayed to one moment; see :class:`BulkBook`. One at a time in a thread."""
 
-    def __init__(self, definition: InstrumentFields | None, target: int, changes: _Changes | None = None) -> None:
+    def __init__(self, definition: InstrumentFields | None, target: int, changes: Changes | None = None) -> None:
         end_ts = min(target, INT64_MAX - 1) + 1
         self._until = end_ts
         self._changes = changes or _KEPT.changes
@@ -76,34 +55,23 @@ class MomentBook(BulkBook):
     def _step(self, words: NDArray[np.int64], position: int) -> tuple[int, int]:
         if self.orders is not None or self.definition.book_depth:
             return super()._step(words, position)
-        table = self._changes
-        why, position = kernel.gather(
-            table.heads, table.keys, table.sizes, table.used, self._reg, words, position, self._until
-        )
+        why, position = kernel.gather(*self._changes.parts, self._reg, words, position, self._until)
         if why == codes.SPECIAL:
             self.settle()
         return int(why), int(position)
 
     def _make_room(self) -> None:
-        if self._changes.used.any():
+        if self._changes.waiting:
             self.settle()
         else:
             super()._make_room()
 
     def settle(self, depth: int | None = None) -> None:
         """Bring what was gathered into the levels; with `depth`, keep only the best so many of them."""
-        table, book = self._changes, self.book
-        if not table.used.any():
-            return
-        held, counts = book.levels, book.counts
-        changed = (table.heads, table.keys, table.sizes, table.used)
         if depth is not None and depth <= BEST_MAX:
-            merged = np.empty((4, depth + 1), dtype=np.int64)
-            kernel.settle_best(held, counts, merged, *changed, depth)
+            self._changes.keep_best(self.book, depth)
         else:
-            merged = np.empty((4, int((counts + table.used).max()) + 1), dtype=np.int64)
-            kernel.settle(held, counts, merged, *changed, table.spare, table.buckets)
-        book.replace_levels(merged)
+            self._changes.settle(self.book)
 
     def begin(self, segment: Segment, start: Start) -> None:
         """Take the book that `start` begins with."""

@@ -10,6 +10,7 @@ import numpy as np
 from chronicle.access.bulk import BulkBook, Rows
 from chronicle.access.cost import Cost
 from chronicle.access.frontier import frontier
+from chronicle.access.grid import GridBook
 from chronicle.access.kernels import books as kernel
 from chronicle.access.ladder import drives
 from chronicle.access.lanes import Turn, lanes_of, turns
@@ -152,7 +153,8 @@ class _Run:
         offset, index = segment.data_offset, segment.info.base_index
         if nearest >= 0:
             offset, index = table.offset[table.snapshots[nearest]], table.index[table.snapshots[nearest]]
-        book = BulkBook(
+        kind = GridBook if self._every else BulkBook
+        book = kind(
             segment.definition_at(offset),
             self._exponents,
             self._rows,

@@ -54,7 +54,7 @@ from chronicle.access.kernels.books import (
     VERIFIED_SEQUENCE,
 )
 
-__all__ = ["confirmed", "gather", "settle", "settle_best"]
+__all__ = ["best", "confirmed", "gather", "note", "settle"]
 
 ASK = 65
 BID = 66
@@ -68,11 +68,33 @@ SIGN = np.uint64(1 << 63)
 
 @numba.njit(cache=True, nogil=True)
 def _slot(heads: Any, keys: Any, key: Any, mask: Any) -> Any:
-    """Return the slot of `key` in one half's table, or the free one where it belongs."""
+    """Return the slot of `key` in one half's table, or the free one where it belongs (as ``note`` finds it)."""
     slot = (((key ^ (key >> 31)) & LOW_31) * KNUTH >> 20) & mask
     while heads[slot] != 0 and keys[heads[slot] - 1] != key:
         slot = (slot + 1) & mask
     return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def note(heads: Any, keys: Any, sizes: Any, used: Any, side: Any, price: Any, size: Any) -> bool:
+    """Note a level's size; return whether there was room. A side that is neither bid nor ask changes nothing."""
+    if side not in (BID, ASK):
+        return True
+    half = 0 if side == BID else 1
+    key = price if side == BID else -price
+    slot = (((key ^ (key >> 31)) & LOW_31) * KNUTH >> 20) & (heads.shape[1] - 1)
+    while heads[half, slot] != 0 and keys[half, heads[half, slot] - 1] != key:
+        slot = (slot + 1) & (heads.shape[1] - 1)
+    entry = heads[half, slot] - 1
+    if entry < 0:
+        entry = used[half]
+        if entry >= keys.shape[1]:
+            return False
+        used[half] = entry + 1
+        heads[half, slot] = entry + 1
+        keys[half, entry] = key
+    sizes[half, entry] = size
+    return True
 
 
 @numba.njit(cache=True, nogil=True)
@@ -85,8 +107,6 @@ def gather(
     entry more would not fit. O(records).
     """
     total = len(words)
-    room = keys.shape[1]
-    mask = heads.shape[1] - 1
     while position < total:
         head = words[position]
         length = head & LENGTH_MASK
@@ -107,20 +127,8 @@ def gather(
         elif kind == KIND_BOOK_DELTA:
             if length < DELTA_BYTES:
                 return BAD, position
-            side = (head >> 56) & 0xFF
-            if side in (BID, ASK):
-                half = 0 if side == BID else 1
-                key = words[position + 6] if side == BID else -words[position + 6]
-                slot = _slot(heads[half], keys[half], key, mask)
-                entry = heads[half, slot] - 1
-                if entry < 0:
-                    entry = used[half]
-                    if entry >= room:
-                        return ROOM, position
-                    used[half] = entry + 1
-                    heads[half, slot] = entry + 1
-                    keys[half, entry] = key
-                sizes[half, entry] = words[position + 7]
+            if not note(heads, keys, sizes, used, (head >> 56) & 0xFF, words[position + 6], words[position + 7]):
+                return ROOM, position
             reg[DELTAS] += 1
             reg[LINE_LOST] = 0
             numbered = reg[RULE] != 0 and words[position + 5] != NONE
@@ -228,18 +236,19 @@ def settle(
 
 
 @numba.njit(cache=True, nogil=True)
-def settle_best(
-    levels: Any, counts: Any, merged: Any, heads: Any, keys: Any, sizes: Any, used: Any, depth: Any
+def best(
+    levels: Any, counts: Any, heads: Any, keys: Any, sizes: Any, used: Any, top: Any, top_counts: Any, depth: Any
 ) -> None:
-    """Write the best `depth` levels of each side, changes brought in, into `merged` int64[4, >= depth + 1].
+    """Write the best `depth` levels of each side, changes brought in, into top int64[4, depth + 1] and top_counts.
 
-    Levels that a change names are left out where they stand; the worst of the best `depth` others bounds which
-    changes can matter, and those few are put in their places. O(changes + depth * those few).
+    They stand as in `levels`, the best last. Levels that a change names are left out where they stand; the worst of
+    the best `depth` others bounds which changes can matter, and those few are put in their places.
+    O(changes + depth * those few).
     """
     mask = heads.shape[1] - 1
     for half in range(2):
         old_keys, old_sizes = levels[2 * half], levels[2 * half + 1]
-        best_keys, best_sizes = merged[2 * half], merged[2 * half + 1]
+        best_keys, best_sizes = top[2 * half], top[2 * half + 1]
         kept, at = 0, counts[half] - 1
         while at >= 0 and kept < depth:  # best first for now
             if used[half] == 0 or heads[half, _slot(heads[half], keys[half], old_keys[at], mask)] == 0:
@@ -263,9 +272,7 @@ def settle_best(
             other = kept - 1 - place
             best_keys[place], best_keys[other] = best_keys[other], best_keys[place]
             best_sizes[place], best_sizes[other] = best_sizes[other], best_sizes[place]
-        counts[half] = kept
-        used[half] = 0
-    heads[:] = 0
+        top_counts[half] = kept
 
 
 @numba.njit(cache=True, nogil=True)

@@ -6,15 +6,20 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access import lookup, moment
+from chronicle.access import lookup, moment, sampling
+from chronicle.access.bulk import BulkBook
+from chronicle.access.changes import Changes
+from chronicle.access.grid import GridBook
 from chronicle.access.kernels import moments as kernel
 from chronicle.core.layout import INT64_MAX, INT64_MIN
+from chronicle.etl import ArrayBook
 from tests.support.eventful import SECOND, START, eventful
 
 SYMBOL = "kraken:BTC-EUR"
@@ -26,9 +31,7 @@ def merged(levels: dict[int, int], changes: list[tuple[int, int]]) -> list[tuple
     out = dict(levels)
     for price, size in changes:
         out[price] = size
-        if size == 0:
-            del out[price]
-    return sorted(out.items())
+    return sorted((price, size) for price, size in out.items() if size)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -36,7 +39,7 @@ def merged(levels: dict[int, int], changes: list[tuple[int, int]]) -> list[tuple
 def test_settled_changes_are_the_levels_after_each_in_turn(seed: int, depth: int | None) -> None:
     rng = random.Random(seed)
     span = rng.choice([40, 5_000, 2**61])
-    table = moment._Changes(64)
+    table = Changes(64)
     levels = np.zeros((4, 80), dtype=np.int64)
     counts = np.zeros(2, dtype=np.int64)
     truth = []
@@ -45,26 +48,22 @@ def test_settled_changes_are_the_levels_after_each_in_turn(seed: int, depth: int
         held = {key: rng.randrange(1, 9) for key in keys}
         counts[half] = len(held)
         levels[2 * half, : len(held)], levels[2 * half + 1, : len(held)] = list(held), list(held.values())
-        changes = []
+        changes = [(0, 1)]
         for _ in range(rng.randrange(60)):
             key = rng.choice(keys) if keys and rng.random() < 0.5 else rng.randrange(-span, span)
             changes.append((key, rng.randrange(3)))
         for key, size in changes:
-            slot = kernel._slot(table.heads[half], table.keys[half], np.int64(key), table.heads.shape[1] - 1)
-            if table.heads[half, slot] == 0:
-                table.heads[half, slot] = table.used[half] + 1
-                table.keys[half, table.used[half]] = key
-                table.used[half] += 1
-            table.sizes[half, table.heads[half, slot] - 1] = size
+            assert kernel.note(*table.parts, b"BA"[half], np.int64(-key if half else key), np.int64(size))
         truth.append(merged(held, changes))
-    out = np.empty((4, int((counts + table.used).max()) + 1 if depth is None else depth + 1), dtype=np.int64)
-    changed = (table.heads, table.keys, table.sizes, table.used)
+    book = ArrayBook()
+    book.replace_levels(levels)
+    book.counts[:] = counts
     if depth is None:
-        kernel.settle(levels, counts, out, *changed, table.spare, table.buckets)
+        table.settle(book)
     else:
-        kernel.settle_best(levels, counts, out, *changed, depth)
+        table.keep_best(book, depth)
     for half in range(2):
-        found = list(zip(*(out[2 * half + row, : counts[half]].tolist() for row in range(2)), strict=True))
+        found = list(zip(*(book.levels[2 * half + row, : book.counts[half]].tolist() for row in (0, 1)), strict=True))
         assert found == (truth[half] if depth is None else truth[half][-depth:])
     assert not table.used.any()
     assert not table.heads.any()
@@ -99,12 +98,30 @@ def test_kernels_answer_what_plain_python_answers(
     tmp_path: Path, seed: int, checks: bool, entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = eventful(tmp_path, seed, steps=300, checks=checks)
-    monkeypatch.setattr(moment._KEPT, "changes", moment._Changes(entries))
+    monkeypatch.setattr(moment._KEPT, "changes", Changes(entries))
     rng = random.Random(seed)
     moments = [rng.randrange(START, last + SECOND) for _ in range(60)] + [last, last - 1]
     for depth in (None, 2):
         plain = answers(tmp_path, moments, depth, kernels=False, patch=monkeypatch)
         assert answers(tmp_path, moments, depth, kernels=True, patch=monkeypatch) == plain
+
+
+@pytest.mark.parametrize("checks", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("entries", [3, 8_192])
+def test_the_grid_of_noted_changes_is_the_grid_of_each_in_turn(
+    tmp_path: Path, seed: int, checks: bool, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = eventful(tmp_path, seed, checks=checks)
+    with chronicle.open(tmp_path) as store:
+        for every in ("1s", 7_777_777):
+            found = []
+            for kind in (partial(GridBook, changes=Changes(entries)), BulkBook):
+                monkeypatch.setattr(sampling, "GridBook", kind)
+                rows = store.books(SYMBOL, START, START + min(last - START, 20_000 * 7_777_777), every=every, depth=3)
+                found.append(rows.to_arrow())
+            assert found[0].num_rows > 20
+            assert found[0].equals(found[1])
 
 
 def test_the_rules_hold_without_the_compiler() -> None:
