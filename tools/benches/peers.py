@@ -23,7 +23,8 @@ def ask(name: str, source: Path, script: str = __file__) -> dict[str, float]:
     absent."""
     from tools.benches.market import note, peers_python
 
-    command = [peers_python() or sys.executable, script, name, str(source)]
+    # -P: this folder has modules named as some of the library's (queue), which a script would find first
+    command = [peers_python() or sys.executable, "-P", script, name, str(source)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
         answer = json.loads(done.stdout)

@@ -1,7 +1,7 @@
 """The reader: a book at T from hot and warm segments, sampled books, a row an event, a scan, a short slice.
 
-Peers: DuckDB (Parquet and native), polars, pyarrow, ArcticDB, hftbacktest; ``$CHRONICLE_BENCH_PEERS`` names a venv that
-has those which are no dependency of ours.
+Peers: DuckDB (Parquet and native), polars, pyarrow, ArcticDB, hftbacktest; ``$CHRONICLE_BENCH_PEERS`` names a venv
+that has those which are no dependency of ours. Each peer runs on one thread.
 
 ``book_warm`` looks up random moments through one store, first touches of a block included; ``book_warm_open`` opens
 the store anew for each, so that every lookup pays for the footer and a block. ``book_s3`` is the same from S3.
@@ -230,10 +230,10 @@ def _hftbacktest(store: Store, data: BookData, name: str, rows: int) -> dict[str
     events = events_of(store._shelf, data.symbol, data.ts_first, data.ts_last + 1)
     path = work_folder() / f"events-{name}.npz"
     np.savez(path, data=events)
-    prices = events["px"][events["px"] > 0]
-    tick = float(instrument.tick or 10.0**-instrument.price_exponent)
-    told = {"tick": tick, "lot": 10.0**-instrument.size_exponent, "every": STEP_NS, "rows": rows}
-    told |= {"low": float(prices.min()), "high": float(prices.max())}
+    prices = data.columns["price"]
+    unit, middle = 10.0**-instrument.price_exponent, float(np.median(prices))
+    told = {"tick": float(np.gcd.reduce(prices)) * unit, "lot": 10.0**-instrument.size_exponent}
+    told |= {"low": 0.5 * middle * unit, "high": 1.5 * middle * unit, "every": STEP_NS, "rows": rows}
     path.with_suffix(".json").write_text(json.dumps(told))
     return peers.ask("hftbacktest", path, range_peers.__file__)
 

@@ -3,7 +3,8 @@
 Between two rows of a grid lie hundreds of changes; so they are noted in the table of
 :mod:`chronicle.access.kernels.moments`, and a row picks the best levels out of the sorted ones and that table. For
 books without a depth limit; same registers, same rows as :mod:`chronicle.access.kernels.books`, whose functions write
-them.
+them. What notes a change is written out here and there: a helper that takes the arrays costs 60 ns of counting
+references to them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from chronicle.access.kernels.books import (
     KIND_CHECK,
     KIND_ORDER,
     KIND_ROLL,
+    LAST_AT,
+    LAST_RECORD,
     LENGTH_MASK,
     LINE_LOST,
     NONE,
@@ -42,14 +45,15 @@ from chronicle.access.kernels.books import (
     RULE_OKX_V5,
     SPECIAL,
     STOP,
+    TS_EVENT,
+    TS_RECV,
     VERDICT_PASSED,
     VERIFIED,
     VERIFIED_CHECKSUM,
     VERIFIED_SEQUENCE,
-    _drive,
     fill,
 )
-from chronicle.access.kernels.moments import best, note
+from chronicle.access.kernels.moments import ASK, BID, KNUTH, LOW_31, best
 
 __all__ = ["replay_grid"]
 
@@ -86,6 +90,7 @@ def replay_grid(
     """
     total = len(words)
     depth = prices.shape[2]
+    room, mask = keys.shape[1], heads.shape[1] - 1
     fresh, noted = True, 0
     while position < total:
         head = words[position]
@@ -118,8 +123,22 @@ def replay_grid(
         elif kind == KIND_BOOK_DELTA:
             if length < DELTA_BYTES:
                 return BAD, position, row
-            if not note(heads, keys, sizes, used, (head >> 56) & 0xFF, words[position + 6], words[position + 7]):
-                return ROOM, position, row
+            side = (head >> 56) & 0xFF
+            if side in (BID, ASK):
+                half = 0 if side == BID else 1
+                key = words[position + 6] if side == BID else -words[position + 6]
+                slot = (((key ^ (key >> 31)) & LOW_31) * KNUTH >> 20) & mask
+                while heads[half, slot] != 0 and keys[half, heads[half, slot] - 1] != key:
+                    slot = (slot + 1) & mask
+                entry = heads[half, slot] - 1
+                if entry < 0:
+                    entry = used[half]
+                    if entry >= room:
+                        return ROOM, position, row
+                    used[half] = entry + 1
+                    heads[half, slot] = entry + 1
+                    keys[half, entry] = key
+                sizes[half, entry] = words[position + 7]
             fresh = True
             noted += 1
             reg[DELTAS] += 1
@@ -128,9 +147,21 @@ def replay_grid(
             chained = reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE
             if numbered and chained and reg[IN_GAP] == 0 and reg[VERIFIED] == 0:
                 reg[VERIFIED] = VERIFIED_SEQUENCE
-            _drive(reg, words, position, row)
+            reg[TS_RECV] = words[position + 1]
+            reg[TS_EVENT] = words[position + 2]
+            reg[EVENT_DRIVEN] = 1
+            reg[LAST_AT] = position
+            reg[LAST_RECORD] = reg[RECORDS]
+            if reg[VERIFIED] != VERIFIED_CHECKSUM:
+                reg[PROVEN_ROW] = row
         elif kind == KIND_ORDER:
-            _drive(reg, words, position, row)
+            reg[TS_RECV] = words[position + 1]
+            reg[TS_EVENT] = words[position + 2]
+            reg[EVENT_DRIVEN] = 1
+            reg[LAST_AT] = position
+            reg[LAST_RECORD] = reg[RECORDS]
+            if reg[VERIFIED] != VERIFIED_CHECKSUM:
+                reg[PROVEN_ROW] = row
         elif kind == KIND_CHECK and length >= CHECK_BYTES and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
             if reg[IN_GAP] == 0:
                 reg[VERIFIED] = VERIFIED_CHECKSUM

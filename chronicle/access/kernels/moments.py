@@ -54,7 +54,7 @@ from chronicle.access.kernels.books import (
     VERIFIED_SEQUENCE,
 )
 
-__all__ = ["best", "confirmed", "gather", "note", "settle"]
+__all__ = ["best", "confirmed", "gather", "settle"]
 
 ASK = 65
 BID = 66
@@ -68,33 +68,11 @@ SIGN = np.uint64(1 << 63)
 
 @numba.njit(cache=True, nogil=True)
 def _slot(heads: Any, keys: Any, key: Any, mask: Any) -> Any:
-    """Return the slot of `key` in one half's table, or the free one where it belongs (as ``note`` finds it)."""
+    """Return the slot of `key` in one half's table, or the free one where it belongs (as ``gather`` finds it)."""
     slot = (((key ^ (key >> 31)) & LOW_31) * KNUTH >> 20) & mask
     while heads[slot] != 0 and keys[heads[slot] - 1] != key:
         slot = (slot + 1) & mask
     return slot
-
-
-@numba.njit(cache=True, nogil=True)
-def note(heads: Any, keys: Any, sizes: Any, used: Any, side: Any, price: Any, size: Any) -> bool:
-    """Note a level's size; return whether there was room. A side that is neither bid nor ask changes nothing."""
-    if side not in (BID, ASK):
-        return True
-    half = 0 if side == BID else 1
-    key = price if side == BID else -price
-    slot = (((key ^ (key >> 31)) & LOW_31) * KNUTH >> 20) & (heads.shape[1] - 1)
-    while heads[half, slot] != 0 and keys[half, heads[half, slot] - 1] != key:
-        slot = (slot + 1) & (heads.shape[1] - 1)
-    entry = heads[half, slot] - 1
-    if entry < 0:
-        entry = used[half]
-        if entry >= keys.shape[1]:
-            return False
-        used[half] = entry + 1
-        heads[half, slot] = entry + 1
-        keys[half, entry] = key
-    sizes[half, entry] = size
-    return True
 
 
 @numba.njit(cache=True, nogil=True)
@@ -107,6 +85,7 @@ def gather(
     entry more would not fit. O(records).
     """
     total = len(words)
+    room, mask = keys.shape[1], heads.shape[1] - 1
     while position < total:
         head = words[position]
         length = head & LENGTH_MASK
@@ -127,8 +106,22 @@ def gather(
         elif kind == KIND_BOOK_DELTA:
             if length < DELTA_BYTES:
                 return BAD, position
-            if not note(heads, keys, sizes, used, (head >> 56) & 0xFF, words[position + 6], words[position + 7]):
-                return ROOM, position
+            side = (head >> 56) & 0xFF
+            if side in (BID, ASK):
+                half = 0 if side == BID else 1
+                key = words[position + 6] if side == BID else -words[position + 6]
+                slot = (((key ^ (key >> 31)) & LOW_31) * KNUTH >> 20) & mask
+                while heads[half, slot] != 0 and keys[half, heads[half, slot] - 1] != key:
+                    slot = (slot + 1) & mask
+                entry = heads[half, slot] - 1
+                if entry < 0:
+                    entry = used[half]
+                    if entry >= room:
+                        return ROOM, position
+                    used[half] = entry + 1
+                    heads[half, slot] = entry + 1
+                    keys[half, entry] = key
+                sizes[half, entry] = words[position + 7]
             reg[DELTAS] += 1
             reg[LINE_LOST] = 0
             numbered = reg[RULE] != 0 and words[position + 5] != NONE

@@ -17,6 +17,7 @@ from chronicle.access import lookup, moment, sampling
 from chronicle.access.bulk import BulkBook
 from chronicle.access.changes import Changes
 from chronicle.access.grid import GridBook
+from chronicle.access.kernels import books as codes
 from chronicle.access.kernels import moments as kernel
 from chronicle.core.layout import INT64_MAX, INT64_MIN
 from chronicle.etl import ArrayBook
@@ -42,7 +43,7 @@ def test_settled_changes_are_the_levels_after_each_in_turn(seed: int, depth: int
     table = Changes(64)
     levels = np.zeros((4, 80), dtype=np.int64)
     counts = np.zeros(2, dtype=np.int64)
-    truth = []
+    truth, words = [], []
     for half in range(2):
         keys = sorted({rng.randrange(-span, span) for _ in range(rng.randrange(60))})
         held = {key: rng.randrange(1, 9) for key in keys}
@@ -53,11 +54,16 @@ def test_settled_changes_are_the_levels_after_each_in_turn(seed: int, depth: int
             key = rng.choice(keys) if keys and rng.random() < 0.5 else rng.randrange(-span, span)
             changes.append((key, rng.randrange(3)))
         for key, size in changes:
-            assert kernel.note(*table.parts, b"BA"[half], np.int64(-key if half else key), np.int64(size))
+            side = b"BA"[half] << 56
+            head = np.array([side | 32 << 32 | 80, 0, 0, 0, 0, -1, -key if half else key, size, 0, 0], dtype=np.int64)
+            words.append(head)
         truth.append(merged(held, changes))
     book = ArrayBook()
     book.replace_levels(levels)
     book.counts[:] = counts
+    reg = np.zeros(codes.REGISTERS, dtype=np.int64)
+    noted = np.concatenate([np.zeros(0, dtype=np.int64), *words])
+    assert kernel.gather(*table.parts, reg, noted, 0, INT64_MAX) == (codes.DONE, len(noted))
     if depth is None:
         table.settle(book)
     else:
