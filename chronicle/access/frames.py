@@ -114,8 +114,9 @@ class Columnar(ABC):
     def _record_batches(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
         arrow = library("pyarrow")
         schema = self.arrow_schema()
+        ours = len({column.name for column in self.columns}) == len(self.columns)  # nobody reads a chunk after us
         for chunk in chunks:
-            arrays = [self._arrow(arrow, column, chunk[column.name]) for column in self.columns]
+            arrays = [self._arrow(arrow, column, chunk[column.name], ours=ours) for column in self.columns]
             yield arrow.RecordBatch.from_arrays(arrays, schema=schema)
 
     def arrow_schema(self) -> Any:
@@ -200,7 +201,8 @@ class Columnar(ABC):
         out[:] = exact
         return out.reshape(values.shape)
 
-    def _arrow(self, arrow: Any, column: Column, values: NDArray[Any]) -> Any:
+    def _arrow(self, arrow: Any, column: Column, values: NDArray[Any], *, ours: bool = False) -> Any:
+        """Return `values` as an Arrow array; those that are `ours` may be overwritten."""
         if column.width:
             flat = Column(column.name, column.role, column.dtype)
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
@@ -225,10 +227,10 @@ class Columnar(ABC):
             return arrow.array(values)
         exponent = self._exponent(column)
         if self.decimals == "float":
-            out, count = divided(values, exponent)
+            out, count = divided(values, exponent, ours=ours)
             if not count:
                 return _over(arrow, arrow.float64(), out)
-            return arrow.array(floats(values, exponent), mask=values == INT64_MIN)
+            return arrow.array(out, mask=np.isnan(out))
         missing = values == INT64_MIN if values.size and values.min() == INT64_MIN else None
         if self.decimals == "int":
             return arrow.array(values, mask=missing)
@@ -280,26 +282,32 @@ def _dictionary(words: tuple[str, ...]) -> Any:
     return arrow.array(list(words), type=arrow.string())
 
 
-def divided(values: NDArray[np.int64], exponent: int) -> tuple[NDArray[np.float64], int]:
-    """Return mantissas as the nearest float64, and how many of them are INT64_MIN (none).
+def divided(values: NDArray[np.int64], exponent: int, *, ours: bool = False) -> tuple[NDArray[np.float64], int]:
+    """Return mantissas as the nearest float64, and how many of them are INT64_MIN (none, given as NaN).
 
-    Exact division, not a product with 0.1**n. A process that has the compiler loaded divides in its own loop.
+    Exact division, not a product with 0.1**n. A process that has the compiler loaded divides in its own loop, and
+    where the values are `ours` in their own memory.
     """
-    out: NDArray[np.float64] = fresh_array(values.size, np.float64).reshape(values.shape)
     if "numba" in sys.modules and values.ndim == 1:
-        from chronicle.access.kernels.floats import divide
+        from chronicle.access.kernels.floats import divide, divide_in_place
 
-        return out, int(divide(values, 10.0**exponent, out))
-    np.true_divide(values, 10.0**exponent, out=out)
-    return out, int(np.count_nonzero(values == INT64_MIN))
+        if ours and values.flags.writeable and values.flags.c_contiguous and values.dtype == np.int64:
+            missing = int(divide_in_place(values, 10.0**exponent))
+            return values.view(np.float64), missing
+        out: NDArray[np.float64] = fresh_array(values.size, np.float64)
+        missing = int(divide(values, 10.0**exponent, out))
+    else:
+        out = fresh_array(values.size, np.float64).reshape(values.shape)
+        np.true_divide(values, 10.0**exponent, out=out)
+        missing = int(np.count_nonzero(values == INT64_MIN))
+    if missing:
+        out[values == INT64_MIN] = np.nan
+    return out, missing
 
 
 def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
     """Return mantissas as the nearest float64; INT64_MIN gives NaN."""
-    out, missing = divided(values, exponent)
-    if missing:
-        out[values == INT64_MIN] = np.nan
-    return out
+    return divided(values, exponent)[0]
 
 
 def wide_floats(values: NDArray[np.int64]) -> NDArray[np.float64]:
