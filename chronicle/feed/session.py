@@ -119,7 +119,7 @@ class LiveLines:
             url: line.mark.venue for line in self.lines for url in (*line.dialect.lists(), *line.dialect.snapshots())
         }
 
-    def race(self, connection: int, data: bytearray, last: int) -> None:
+    def race(self, connection: int, data: bytes | bytearray, last: int) -> None:
         """Count an event of a line that has redundant ones."""
         race = self.races.get(connection)
         if race is not None:

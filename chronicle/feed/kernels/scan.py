@@ -41,16 +41,17 @@ _LITERAL, _INTEGER, _SIGNED, _DIGITS, _TEXT, _NAME, _LEVELS, _NUMBER, _CHOICE, _
 _INSTRUMENT = 8 * int(Slot.INSTRUMENT)
 _NEWEST = 8 * int(Slot.NEWEST)
 _LIMIT = 8 * int(Slot.LIMIT)
+_SEEN = 8 * int(Slot.SEEN)
 _BIDS = 8 * int(Slot.BIDS)
 _UNSET = int(UNSET_COUNT)
 _SLOTS, _ROWS = offset_in(Plan, "slots"), offset_in(Plan, "rows")
 _NAME_ROLE, _NAME_OFFSET = offset_in(Plan, "name_role"), offset_in(Plan, "name_offset")
 _NAME_LENGTH = offset_in(Plan, "name_length")
 _OPERATIONS, _OPERATION_COUNT = offset_in(ShapeHead, "operations"), offset_in(ShapeHead, "operation_count")
-_ENTRY_BYTES = 8 * 6
+_ENTRY_BYTES = 8 * len(NameEntry._fields_)
 _ENTRY_ROLE, _ENTRY_TEXT = offset_in(NameEntry, "role"), offset_in(NameEntry, "text")
 _ENTRY_LENGTH, _ENTRY_INSTRUMENT = offset_in(NameEntry, "length"), offset_in(NameEntry, "instrument")
-_ENTRY_LIMIT = offset_in(NameEntry, "limit")
+_ENTRY_LIMIT, _ENTRY_SEEN = offset_in(NameEntry, "limit"), offset_in(NameEntry, "seen")
 _WANT_INSTRUMENT, _WANT_CHANGES, _WANT_WHOLE = int(Want.INSTRUMENT), int(Want.CHANGES), int(Want.WHOLE)
 _OPEN, _CLOSE, _COMMA, _QUOTE = 0x5B, 0x5D, 0x2C, 0x22
 _THREE, _FIVE = 0xFFFFFF, 0xFFFFFFFFFF
@@ -119,6 +120,7 @@ def _name(at: Any, end: Any, table: Any, plan: Any, start: Any, role: Any, want:
         return 0
     if want != _WANT_CHANGES:
         poke(slots + _INSTRUMENT, peek(entry + _ENTRY_INSTRUMENT))
+        poke(slots + _SEEN, peek(entry + _ENTRY_SEEN))
         if limit != 0:
             poke(slots + _LIMIT, limit)
     return stop
