@@ -21,8 +21,9 @@ _MASK_64: Final = (1 << 64) - 1
 def hash_of(text: bytes) -> int:
     """Return the hash that compiled scans compute of a name's bytes."""
     value = _HASH_START ^ len(text)
-    for byte in text:
-        value = (value ^ byte) * _HASH_FACTOR & _MASK_64
+    for start in range(0, len(text), 8):
+        value = (value ^ int.from_bytes(text[start : start + 8], "little")) * _HASH_FACTOR & _MASK_64
+        value ^= value >> 32
     return value >> 20
 
 

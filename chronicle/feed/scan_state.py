@@ -30,7 +30,10 @@ __all__ = [
 ROWS_MAX: Final = 5_000
 """Levels of one side that a scan takes; a message of more is for the plain adapter."""
 ROW_BYTES: Final = 32
-"""A level as it stands in the text: price digits, price decimals, size digits, size decimals."""
+"""A level as it stands in the text: price digits, price decimals, size digits, size decimals. Where the instrument is
+known before its levels (SCALED), both digits are mantissas of its exponents already."""
+SCALED_EXPONENT_MAX: Final = 10
+"""Up to this exponent eight digits and eight decimals fit int64 without a look."""
 NAME_BYTES_MAX: Final = 96
 CHANNELS: Final = ("book", "trade", "quote")
 """Streams of an instrument that a connection may carry, in the order of the words that say when each was last seen."""
@@ -93,9 +96,10 @@ class Slot(IntEnum):
     ASK_PRICE = 20
     ASK_SIZE = 22
     SEEN = 24
+    SCALED = 25
 
 
-SLOT_COUNT: Final = 25
+SLOT_COUNT: Final = 26
 UNSET_COUNT: Final = Slot.TIME
 """Slots before this one start as NONE, the others as 0. A number takes two: its digits, its decimals."""
 

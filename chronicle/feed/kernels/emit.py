@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
@@ -31,12 +30,11 @@ from chronicle.core.layout import (
     Origin,
     Side,
 )
-from chronicle.feed.kernels.text import DIGITS_MAX, POWERS
+from chronicle.feed.kernels.text import mantissa
 from chronicle.feed.scan_state import INSTRUMENT, ROW_BYTES, ROWS_MAX, Plan, Record, ShapeHead, Slot, offset_in
 
 __all__ = ["prepare", "write"]
 
-_LIMITS = np.array([INT64_MAX // 10**places for places in range(DIGITS_MAX + 1)], dtype=np.int64)
 _MICROSECONDS_FROM = 10**15
 _MILLISECONDS_MAX, _MICROSECONDS_MAX = INT64_MAX // 1_000_000, INT64_MAX // 1_000
 _DELTAS, _SNAPSHOT, _TRADE, _QUOTE = map(int, Record)
@@ -49,6 +47,7 @@ _TRADE_ID, _TRADE_LAST, _SIDE = 8 * int(Slot.TRADE_ID), 8 * int(Slot.TRADE_LAST)
 _CHECK, _DEPTH, _LIMIT, _FILLS = 8 * int(Slot.CHECK), 8 * int(Slot.DEPTH), 8 * int(Slot.LIMIT), 8 * int(Slot.FILLS)
 _CELLS, _TIME, _NEWEST = 8 * int(Slot.INSTRUMENT), 8 * int(Slot.TIME), 8 * int(Slot.NEWEST)
 _BIDS, _ASKS, _PRICE = 8 * int(Slot.BIDS), 8 * int(Slot.ASKS), 8 * int(Slot.PRICE)
+_SCALED = 8 * int(Slot.SCALED)
 _SIZE, _ASK_PRICE, _ASK_SIZE = 8 * int(Slot.SIZE), 8 * int(Slot.ASK_PRICE), 8 * int(Slot.ASK_SIZE)
 _NUMBER, _PRICE_EXPONENT, _SIZE_EXPONENT = (
     INSTRUMENT[name] for name in ("number", "price_exponent", "size_exponent")
@@ -68,22 +67,22 @@ _ASK_ROWS = ROWS_MAX * ROW_BYTES
 
 
 @njit(cache=True, nogil=True)
-def _mantissa(value: Any, places: Any, exponent: Any) -> Any:
-    """Return the mantissa of ``value / 10**places`` at `exponent`, or -1: more decimals, or beyond int64."""
-    shift = exponent - places
-    if shift < 0 or shift > DIGITS_MAX or value > _LIMITS[shift]:
-        return -1
-    return value * POWERS[shift]
+def _scale_side(rows: Any, count: Any, cells: Any, most: Any, scaled: Any) -> Any:
+    """Scale `count` rows in place and return the greatest (price, size) of them and of `most`; (-1, -1): refused.
 
-
-@njit(cache=True, nogil=True)
-def _scale_side(rows: Any, count: Any, cells: Any, most: Any) -> Any:
-    """Scale `count` rows in place and return the greatest (price, size) of them and of `most`; (-1, -1): refused."""
+    Rows that are `scaled` already are only looked at.
+    """
+    if scaled:
+        price_most, size_most = most
+        for _ in range(count):
+            price_most, size_most = max(price_most, peek(rows)), max(size_most, peek(rows + 16))
+            rows += ROW_BYTES
+        return price_most, size_most
     price_exponent, size_exponent = peek(cells + _PRICE_EXPONENT), peek(cells + _SIZE_EXPONENT)
     price_most, size_most = most
     for _ in range(count):
-        price = _mantissa(peek(rows), peek(rows + 8), price_exponent)
-        size = _mantissa(peek(rows + 16), peek(rows + 24), size_exponent)
+        price = mantissa(peek(rows), peek(rows + 8), price_exponent)
+        size = mantissa(peek(rows + 16), peek(rows + 24), size_exponent)
         if price < 0 or size < 0:
             return -1, -1
         price_most, size_most = max(price_most, price), max(size_most, size)
@@ -96,8 +95,8 @@ def _scale_side(rows: Any, count: Any, cells: Any, most: Any) -> Any:
 @njit(cache=True, nogil=True)
 def _scale_slots(slots: Any, price_at: Any, size_at: Any, cells: Any, most: Any) -> Any:
     """Do for a single level in slots what :func:`_scale_side` does for rows."""
-    price = _mantissa(peek(slots + price_at), peek(slots + price_at + 8), peek(cells + _PRICE_EXPONENT))
-    size = _mantissa(peek(slots + size_at), peek(slots + size_at + 8), peek(cells + _SIZE_EXPONENT))
+    price = mantissa(peek(slots + price_at), peek(slots + price_at + 8), peek(cells + _PRICE_EXPONENT))
+    size = mantissa(peek(slots + size_at), peek(slots + size_at + 8), peek(cells + _SIZE_EXPONENT))
     if price < 0 or size < 0:
         return -1, -1
     poke(slots + price_at, price)
@@ -149,9 +148,10 @@ def prepare(shape: Any, plan: Any) -> Any:
             slots, rows, cells, peek(shape + _ASKS_FIRST) != 0
         ):
             return 0
-        most = _scale_side(rows, bids, cells, most)
+        scaled = peek(slots + _SCALED)
+        most = _scale_side(rows, bids, cells, most, scaled & 1 != 0)
         if most[0] >= 0:
-            most = _scale_side(rows + _ASK_ROWS, asks, cells, most)
+            most = _scale_side(rows + _ASK_ROWS, asks, cells, most, scaled & 2 != 0)
         size = (bids + asks) * 16 + SNAPSHOT_LEVELS_OFFSET
         if record == _DELTAS:
             size = (bids + asks) * BOOK_DELTA_BYTES
