@@ -17,6 +17,7 @@ from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.names import NameTable
+from chronicle.feed.scan_state import Plan
 from chronicle.feed.shapes import CompiledShapes
 from chronicle.feed.venues.messages import MessageAdapter
 
@@ -78,7 +79,7 @@ class ScanningAdapter:
         """Add the records of `frame` to `out`; see :meth:`chronicle.feed.adapter.Adapter.decode`."""
         if frame.form not in _MESSAGES:
             if frame.form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
-                self._tables.pop(frame.connection, None)
+                self._close(frame.connection)
             self.plain.decode(frame, out)
             return
         scan, table = self._scan, self._tables.get(frame.connection)
@@ -93,6 +94,17 @@ class ScanningAdapter:
         self.plain.decode(frame, out)
         self._learn(frame, table)
 
+    def way_of(self, connection: int) -> tuple[Plan, NameTable] | None:
+        """Return what direct writes of a connection's messages need, None while its messages are read plainly."""
+        table = self._tables.get(connection)
+        return (self._shapes.plan, table) if self._shapes is not None and table is not None else None
+
+    def _close(self, connection: int) -> None:
+        """Forget a connection's names."""
+        table = self._tables.pop(connection, None)
+        if table is not None:
+            table.close()
+
     def _first(self, frame: Frame, out: EventBuilder) -> None:
         """Read a message plainly: before the kernels are loaded, or the first one of a connection."""
         if self._wait > 0:
@@ -103,7 +115,9 @@ class ScanningAdapter:
         known = self._tables.get(frame.connection)
         if known is None or known.source != frame.address:
             if len(self._tables) >= CONNECTIONS_MAX:
-                self._tables.clear()
+                for connection in list(self._tables):
+                    self._close(connection)
+            self._close(frame.connection)
             self._tables[frame.connection] = NameTable(frame.address)
 
     def _learn(self, frame: Frame, table: NameTable) -> None:
