@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from chronicle.etl import ladder
 from chronicle.etl.kernels import row as words
 from chronicle.etl.kernels.events import LIMITS, REGISTERS
 from chronicle.etl.kernels.ladder import META
-from chronicle.etl.ladder import LEVELS_MIN
 
 __all__ = ["Row", "address_of"]
 
@@ -63,8 +63,8 @@ class Row:
 
     def book(self, registers: Any, limits: Any, parts: Any, *, lifts: bool) -> None:
         """Say where a book of levels is: its arrays stay where they are while the sweep has them."""
-        levels, counts, ladder = parts
-        slots, bits, meta, inverse = ladder
+        levels, counts, _ = parts
+        slots, bits, meta, inverse = parts[2]
         self._kept = (registers, limits, parts)
         row = self._words
         for pointer, array in zip(
@@ -73,7 +73,7 @@ class Row:
             row[pointer] = address_of(array)
         row[words.CAPACITY], row[words.SLOT_COUNT] = levels.shape[1], slots.shape[1]
         # A ladder that could not be had just now is not asked for at every look.
-        row[words.LIFT_AT] = LEVELS_MIN if lifts and int(counts.max()) < LEVELS_MIN else NEVER
+        row[words.LIFT_AT] = ladder.LEVELS_MIN if lifts and int(counts.max()) < ladder.LEVELS_MIN else NEVER
 
     def take_back(self) -> None:
         """Let the sweep come to Python before it touches the stream again."""
