@@ -207,10 +207,6 @@ class Outlet:
         """Have the writer do what is due after the sweep."""
         self._sink.tend(self.queue)
 
-    def spill(self, words: Words) -> None:
-        """Write events that the sweep counted and found no place for."""
-        self._sink.write(self.queue, [Chunk(words, None)])
-
     @property
     def surplus(self) -> int:
         """Records in the queue that the raw queue has not given (yet)."""

@@ -85,7 +85,3 @@ class Row:
         found = int(row[words.RECORDS_TAKEN]), int(row[words.WORDS_TAKEN])
         row[words.RECORDS_TAKEN] = row[words.WORDS_TAKEN] = 0
         return found
-
-    def spilled(self) -> tuple[int, int]:
-        """Return the words [first, end) of the scratch that found no place."""
-        return int(self._words[words.SPILL_FROM]), int(self._words[words.SPILL_END])

