@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numba
 import numpy as np
 
 from chronicle.etl.kernels.grouping import Groups
-from chronicle.etl.kernels.row import BLOCKED, TENDED
+from chronicle.etl.kernels.row import BLOCKED, NOT_READY, TENDED
 from chronicle.etl.kernels.sweep import sweep
 from chronicle.etl.stream import PlainStream
 from chronicle.etl.window import RawWindow
@@ -52,16 +53,20 @@ class Sweep:
             self._make(2 * count)
         self._rows[:count] = [0 if stream is None else stream.row.address for stream in streams]
         self._reached[:count] = self._groups.bounds[:count]
-        self._call(window, 0, count)
+        if not self._call(window, 0, count):
+            return
         for place in np.flatnonzero(self._codes[:count]).tolist():
             stream = streams[place]
             if stream is None:
                 stream = new(place)
             self._by_hand(window, place, stream)
 
-    def _call(self, window: RawWindow, first: int, end: int) -> None:
+    def _call(self, window: RawWindow, first: int, end: int) -> int:
         groups = self._groups
-        sweep(
+        if numba.config.DISABLE_JIT:  # addresses mean nothing to Python: everything goes the long way
+            self._codes[first:end] = NOT_READY
+            return end - first
+        left: int = sweep(
             window.words,
             window.starts,
             window.events,
@@ -74,6 +79,7 @@ class Sweep:
             end,
             window.base_index,
         )
+        return left
 
     def _by_hand(self, window: RawWindow, place: int, stream: PlainStream) -> None:
         """Do what the kernel left: tend the queue, decide about events, until all are taken."""

@@ -71,14 +71,15 @@ def sweep(
     first: int,
     end: int,
     raw_base: int,
-) -> None:
-    """Take the plain events of groups [first, end).
+) -> int:
+    """Take the plain events of groups [first, end); return how many of the groups left a code.
 
     words int64[n], starts, events int64[records]: a window. chosen int64[records], bounds int64[groups + 1]: its
     records by group. rows int64[groups]: addresses of the groups' rows, 0: none. reached int64[groups]: in `chosen`,
     how far a group is taken, in and out. codes int64[groups]: out, why it was not taken to its end. Some 50 ns a
     record, half of it faults of pages that are written for the first time.
     """
+    left = 0
     for place in range(first, end):
         row = rows[place]
         code = NOT_READY
@@ -95,6 +96,9 @@ def sweep(
             )
             reached[place] = at
         codes[place] = code
+        if code != DONE:
+            left += 1
+    return left
 
 
 @numba.njit(cache=True, nogil=True)
