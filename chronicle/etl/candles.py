@@ -67,6 +67,10 @@ class CandleStream(PlainStream):
         names = {"late_trades": kernel.LATE, "lost_trades": kernel.LOST, "ahead_trades": kernel.AHEAD}
         return {name: int(self._registers[at]) for name, at in names.items() if self._registers[at]}
 
+    def arm(self) -> bool:
+        """Return False: candles are made from blocks of trades."""
+        return False
+
     def take(self, block: Block) -> None:
         """Take the next trade events of the line (the block itself is left as it is)."""
         event, count = 0, len(block)

@@ -199,7 +199,7 @@ def _child(home: Path, target: Path, opening: int, staged: bool) -> dict[str, An
 
 def _time_stages(spent: dict[str, float]) -> None:
     """Wrap the steps of a window; a step's time includes no other's."""
-    from chronicle.etl import block, clean_writer, pipeline
+    from chronicle.etl import block, clean_writer, sweep, window
     from chronicle.etl.book_stream import BookStream
     from chronicle.etl.kernels.grouping import Groups
 
@@ -214,8 +214,9 @@ def _time_stages(spent: dict[str, float]) -> None:
         return wrapped
 
     for owner, name, stage in (
-        (pipeline, "index_records", "index"),
+        (window, "index_records", "index"),
         (Groups, "find", "group"),
+        (sweep, "sweep", "sweep"),
         (block, "gather", "gather"),
         (BookStream, "take", "book"),
         (clean_writer.QueueSink, "write", "append"),

@@ -79,10 +79,10 @@ def test_set_level_keeps_keys_ascending() -> None:
 
 
 def test_index_records_refuses_impossible_lengths() -> None:
-    starts, heads = np.empty(8, np.int64), np.empty((8, 5), np.int64)
+    out = [np.empty(8, np.int64) for _ in range(4)]
     for words in ([0] * 6, [44, 0, 0, 0, 0, 0], [4096, 0, 0, 0, 0, 0]):
-        assert kernel.index_records(np.array(words, np.int64), starts, heads) == -1
-    assert kernel.index_records(np.array([48, 0, 0, 0, 0, 0] * 9, np.int64), starts, heads) == -2
+        assert kernel.index_records(np.array(words, np.int64), *out) == -1
+    assert kernel.index_records(np.array([48, 0, 0, 0, 0, 0] * 9, np.int64), *out) == -2
 
 
 def _stream() -> RawStream:
