@@ -160,12 +160,17 @@ class EventBlock:
             if zstandard.frame_content_size(packed) != size:
                 raise ValueError("the descriptor has another length than the head says")
             descriptor = decompressor().decompress(packed, max_output_size=size)
+            self._descriptor, self._data = descriptor, data[start:]
             self._forms = list(descriptor[ENTRY.size * head.columns :])
             self._beside = data[beside:start]
-            rows_max = max(head.rows, head.levels, head.others)
-            self._columns = Columns(descriptor, head.columns, data[start:], rows_max)
         except _DAMAGE as error:
             raise _corrupt(error) from error
+
+    @cached_property
+    def _columns(self) -> Columns:
+        """The columns one by one."""
+        head = self.head
+        return Columns(self._descriptor, head.columns, self._data, max(head.rows, head.levels, head.others))
 
     @cached_property
     def _counts(self) -> tuple[Values, Values]:
@@ -214,6 +219,12 @@ class EventBlock:
             int64; ``side`` and ``flags`` are uint8, ``source`` int32.
         """
         try:
+            limits = start_ts, end_ts
+            found: dict[str, NDArray[Any]] | None = self._arrays.block_columns(
+                self.head, self._descriptor, self._data, names, base_index, sides, limits
+            )
+            if found is not None:
+                return found
             of = self._whole if start_ts is None and end_ts is None else self._cut(start_ts, end_ts)
             return {name: self._column(name, base_index, sides, of) for name in names}
         except _DAMAGE as error:

@@ -241,11 +241,12 @@ class Columns:
         return Stream(mode, (k, m), base, unit, tokens, 8 * start, start + _bit_bytes(bits), (bits, escapes))
 
     @cached_property
-    def padded(self) -> NDArray[np.uint8]:
-        """The streams of all columns, and behind them 8 bytes that a reader may load."""
-        out = np.zeros(len(self._data) + 8, dtype=np.uint8)
-        out[:-8] = self._data
-        return out
+    def streams(self) -> NDArray[np.uint8]:
+        """The streams of all columns, read-only: where they stand, or with zeros behind to make 8 bytes."""
+        data: bytes | memoryview = self._data
+        if len(data) < 8:
+            data = bytes(data).ljust(8, b"\0")
+        return np.frombuffer(data, dtype=np.uint8)
 
     def _tokens(self, number: int, rows: int) -> NDArray[np.uint8]:
         """Return a column's tokens, none where every word is 0."""
