@@ -195,9 +195,9 @@ class _Coder:
             from chronicle.storage.small_blocks import encode_seek
 
             yield encode_seek(bytes(raw), header.seek_count), Method.SEEK, 0
-        import zstandard
+        from chronicle.storage.tokens import compressor
 
-        yield zstandard.ZstdCompressor(level=level if is_records else 9).compress(raw), Method.ZSTD, 0
+        yield compressor(level if is_records else 9).compress(raw), Method.ZSTD, 0
 
     def _book(self) -> Book | None:
         if self._book_place is None:

@@ -440,7 +440,8 @@ class EventBlock:
             start = int(at[snapshot.number]) + SNAPSHOT_LEVELS_OFFSET // 8
             if start > 0:  # else it stands before the part that is asked for
                 out[start : start + 2 * count] = mine.reshape(-1)
-            replay.remember(snapshot.instrument, place, snapshot.bids, mine)
+            followed = form == LEVELS_REPLAYED
+            replay.remember(snapshot.instrument, place, snapshot.bids, mine, replayed=followed)
 
     def _level_columns(self) -> Values:
         """Return the levels of all snapshots that have them as columns: int64[levels, 2]."""

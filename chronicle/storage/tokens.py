@@ -23,6 +23,7 @@ __all__ = [
     "Stream",
     "Tables",
     "Words",
+    "compressor",
     "decompressor",
     "needs_of",
     "tables",
@@ -277,6 +278,14 @@ def decompressor() -> zstandard.ZstdDecompressor:
     if known is None:
         known = _local.zstd = zstandard.ZstdDecompressor()
     return known
+
+
+def compressor(level: int) -> zstandard.ZstdCompressor:
+    """Return this thread's compressor of a level: to make one costs as much as some 10 kB compressed."""
+    made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
+    if level not in made:
+        made[level] = zstandard.ZstdCompressor(level=level)
+    return made[level]
 
 
 def needs_of(tokens: NDArray[np.uint8], widths: NDArray[np.uint8]) -> tuple[int, int]:
