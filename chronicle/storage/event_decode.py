@@ -34,6 +34,7 @@ from chronicle.storage.event_layout import (
     BESIDE_ZSTD,
     CHECK_HEAD,
     COLUMNS,
+    COMPACTED,
     GAP_EDGES,
     HEAD,
     HEAD_BYTES,
@@ -88,6 +89,7 @@ class Head:
         "flags",
         "forms",
         "groups",
+        "is_compacted",
         "level_base",
         "level_unit",
         "levels",
@@ -110,12 +112,13 @@ class Head:
         if len(block) < HEAD_BYTES or raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
             raise CorruptionError("an event block is too short or too large", found=(len(block), raw_bytes))
         version, *values = HEAD.unpack_from(block)
+        self.is_compacted = version == COMPACTED
         self.columns, self.groups, self.rows, self.others, self.snapshots, self.levels = values[:6]
         self.forms, self.steps, self.flags = (values[6], values[7]), values[8], values[9]
         self.price_unit, self.price_base, self.level_unit, self.level_base = values[10:14]
         self.descriptor_bytes, self.beside_bytes = values[14:]
         plausible = (
-            version == VERSION
+            version in (VERSION, COMPACTED)
             and self.columns == COLUMNS
             and 0 < self.groups <= self.rows
             and self.snapshots <= self.others
@@ -170,7 +173,20 @@ class EventBlock:
     def _columns(self) -> Columns:
         """The columns one by one."""
         head = self.head
-        return Columns(self._descriptor, head.columns, self._data, max(head.rows, head.levels, head.others))
+        rows_max = max(head.rows, head.levels, head.others)
+        coded = Place.SIZE if head.is_compacted else -1
+        return Columns(self._descriptor, head.columns, self._data, rows_max, coded=coded)
+
+    @cached_property
+    def _coded(self) -> tuple[Values, Values]:
+        """Prices and sizes of all rows of a compacted block."""
+        from chronicle.storage.event_coded import rows_of
+
+        head = self.head
+        assert self._whole.stop == head.rows
+        price = Price(head.price_base, head.price_unit, head.forms)
+        unit, code = self._columns.unit(Place.SIZE), self._columns.code(Place.SIZE, head.rows)
+        return rows_of(*self._counts, price, unit, head.rows, code)
 
     @cached_property
     def _counts(self) -> tuple[Values, Values]:
@@ -259,11 +275,15 @@ class EventBlock:
     def _row_prices(self, of: Cut) -> Values:
         """Return the prices of the rows of a cut."""
         head = self.head
+        if head.is_compacted:
+            return self._coded[0][of.above : of.stop]
         price = Price(head.price_base, head.price_unit, head.forms)
         return self._priced(Place.PRICE_FIRST, *self._counts, price, of)
 
     def _row_sizes(self, of: Cut) -> Values:
         """Return the sizes of the rows of a cut."""
+        if self.head.is_compacted:
+            return self._coded[1][of.above : of.stop]
         if self._columns.mode(Place.SIZE) != PLAIN:
             return self._values(Place.SIZE)[of.above : of.stop]
         part = of.above, of.stop

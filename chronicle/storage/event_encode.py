@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Origin
 from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
+from chronicle.storage.event_coded import code_of
 from chronicle.storage.event_layout import (
     BESIDE_COLUMNS,
     BESIDE_STORED,
     BESIDE_ZSTD,
+    COMPACTED,
     DESCENDING,
     GAP_EDGES,
     HEAD,
@@ -34,6 +36,7 @@ from chronicle.storage.event_layout import (
     REVERSED,
     VERSION,
     Place,
+    Price,
     expected_headers,
     gap_counts,
     stepped,
@@ -42,9 +45,9 @@ from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
 from chronicle.storage.scratch import scratch_array
 from chronicle.storage.snapshots import Book, Replay, Stored, snapshot_list
-from chronicle.storage.tokens import BEFORE, DELTA, ENTRY, PLAIN, SAME, compressor, tables
+from chronicle.storage.tokens import BEFORE, CODED, DELTA, ENTRY, PLAIN, SAME, compressor, tables
 
-__all__ = ["encode_events"]
+__all__ = ["encode_events", "is_compacted"]
 
 Values = NDArray[np.int64]
 
@@ -59,7 +62,9 @@ SAMPLE: Final = 512
 SIDE_SAMPLE: Final = 2048
 
 
-def encode_events(data: bytes | memoryview, level: int, book: Book | None = None) -> tuple[bytes, int] | None:
+def encode_events(
+    data: bytes | memoryview, level: int, book: Book | None = None, *, compact: bool = False
+) -> tuple[bytes, int] | None:
     """Return whole events as an event block, or None where another method serves better.
 
     Parameters
@@ -70,6 +75,8 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
         zstd level of the records that are no deltas.
     book : Book, optional
         The book in the segment's prologue, given for the segment's first block only.
+    compact : bool
+        Prices and sizes as an arithmetic code: fewer bytes, ten times the time.
 
     Returns
     -------
@@ -95,7 +102,12 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
         return None
     parts = _Parts(words, groups[:, :count].copy(), prices[:rows], sizes[:rows], others[:beside], places[:beside])
     parts.step = max(0, step)
-    return parts.encode(level, book)
+    return parts.encode(level, book, compact=compact)
+
+
+def is_compacted(block: bytes) -> bool:
+    """Return whether an event block holds its prices and sizes as a code."""
+    return int(HEAD.unpack_from(block)[0]) == COMPACTED
 
 
 @dataclass(slots=True)
@@ -119,7 +131,7 @@ class _Parts:
         self.others, self.places = others, places
         self.step = 0
 
-    def encode(self, level: int, book: Book | None) -> tuple[bytes, int]:
+    def encode(self, level: int, book: Book | None, *, compact: bool) -> tuple[bytes, int]:
         snapshots = snapshot_list(self.words, self.others)
         forms, kept, on_prologue = self._forms(snapshots, book)
         entries, streams = [], []
@@ -131,6 +143,7 @@ class _Parts:
             streams.append(stream)
         entry, stream = group_column(self.places, None)
         rows = priced(self.prices, self.sizes, self.groups[Place.BIDS], self.groups[Place.ASKS], edges=GAP_EDGES)
+        compacted = compact and self._compact(rows)
         level_groups = np.array([[s.bids for s in kept], [s.asks for s in kept]], dtype=np.int64).reshape(2, -1)
         joined = np.concatenate([s.levels for s in kept]) if kept else np.zeros((0, 2), dtype=np.int64)
         levels = priced(joined[:, 0].copy(), joined[:, 1].copy(), *level_groups, forms=LEVEL_FORMS)
@@ -139,7 +152,7 @@ class _Parts:
         descriptor = compressor(3).compress(b"".join(entries) + bytes(forms))
         beside = self._beside(snapshots, forms, level)
         head = HEAD.pack(
-            VERSION,
+            COMPACTED if compacted else VERSION,
             len(entries),
             self.groups.shape[1],
             len(self.prices),
@@ -157,6 +170,22 @@ class _Parts:
             len(beside),
         )
         return b"".join((head, descriptor, beside, *streams)), self._holds(snapshots)
+
+    def _compact(self, rows: _Priced) -> bool:
+        """Replace the streams of prices and sizes by their code, unless that takes more."""
+        price = Price(rows.base, rows.unit, rows.forms)
+        counts = self.groups[Place.BIDS], self.groups[Place.ASKS]
+        room = sum(map(len, rows.streams))
+        unit = int(ENTRY.unpack(rows.columns[-1])[5])
+        code = code_of(*counts, price, unit, self.prices, self.sizes, room)
+        if code is None:
+            return False
+        empty = _zeros(PLAIN, 0)[0]
+        rows.columns[:] = [empty] * (len(rows.columns) - 1)
+        rows.columns.append(ENTRY.pack(CODED, *TOKENS, len(self.prices), 0, unit, len(code), 0, 0))
+        rows.streams[:] = [b""] * len(rows.columns)
+        rows.streams[-1] = code
+        return True
 
     def _holds(self, snapshots: list[Stored]) -> int:
         kinds = (self.words[self.others] >> 32) & 0xFFFF

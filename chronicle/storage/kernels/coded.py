@@ -22,7 +22,6 @@ MODELS = 1 << 18
 OWN = 1 << 14
 SLOTS = 1 << 15
 """Prices whose last sizes are known; a price takes the place of another with the same hash."""
-START = (1 << 31) | 0
 COUNT_MASK, COUNT_MAX = 0x3FF, 255
 DESCENDING, REVERSED = 1, 2
 EDGE_1, EDGE_2, EDGE_3 = 3, 15, 63
@@ -128,13 +127,13 @@ def code_rows(
 ) -> Any:
     """Code the rows of all groups; return the bytes of the code, -1 where `data` has no room for it.
 
-    bids, asks int64[g], checked; forms int64[2]: DESCENDING and REVERSED. facts int64[4]: base and unit of prices, unit of
-    sizes, shift and inverse are not needed: divisions are exact. prices, sizes int64[n] are read, or written when
-    decoding; data u8[m] the other way round. models u32[MODELS], slots int64[SLOTS, 4] and coder u64[5] are scratch.
+    bids, asks int64[g], checked; forms int64[2]: DESCENDING and REVERSED. facts int64[3]: base and unit of prices, unit of
+    sizes, which divide all steps. prices, sizes int64[n] are read, or written when
+    decoding; data u8[m] the other way round. models u32[MODELS], slots int64[SLOTS + 2, 4] and coder u64[5] are scratch.
     """
     base, unit, size_unit = facts[0], facts[1], facts[2]
     models[:] = np.uint32(1 << 31)
-    slots[:, 3] = 0
+    slots[:SLOTS, 3] = 0
     coder[LOW], coder[HIGH], coder[FOUND] = np.uint64(0), np.uint64(0xFFFFFFFF), np.uint64(0)
     coder[PLACE], coder[FAILED] = np.uint64(0), np.uint64(0)
     if decoding:
@@ -144,16 +143,16 @@ def code_rows(
             coder[FOUND] = (coder[FOUND] << np.uint64(8)) | following
             coder[PLACE] = place + np.uint64(1)
     row = np.int64(0)
-    firsts = np.zeros(2, dtype=np.int64)
-    steps = np.zeros(2, dtype=np.int64)
+    firsts, steps = slots[SLOTS], slots[SLOTS + 1]  # of bids and asks: the first price before, bits of its step
     firsts[:] = base
+    steps[:] = 0
     was_zero = np.int64(0)
     for group in range(len(bids)):
         for half in range(2):
             rows = bids[group] if half == 0 else asks[group]
             if rows == 0:
                 continue
-            sign = -unit if forms[half] & DESCENDING else unit
+            sign = np.int64(-1) if forms[half] & DESCENDING else np.int64(1)
             at, stride = (row + rows - 1, np.int64(-1)) if forms[half] & REVERSED else (row, np.int64(1))
             before = np.int64(0)
             price = np.int64(0)
@@ -169,10 +168,10 @@ def code_rows(
                     firsts[half] = price
                 else:
                     models_at = np.int64(GAPS) + 16 * (part * 20 + min(before, np.int64(19)))
-                    word = _zigzag((prices[at] - price) // sign - 1) if not decoding else np.uint64(0)
+                    word = _zigzag((sign * (prices[at] - price)) // unit - 1) if not decoding else np.uint64(0)
                     word = _code_word(coder, data, models, models_at, 3 + part, word, decoding)
                     before = bit_length(word)
-                    price += (_unzigzag(word) + 1) * sign
+                    price += (_unzigzag(word) + 1) * unit * sign
                 if decoding:
                     prices[at] = price
                 # What the price held before, as far as it is known.
