@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Side
 from chronicle.storage.columns import COLUMN, Column, Events, Values, decode_column, encode_column
+from chronicle.storage.tokens import compressor, decompressor
 
 __all__ = ["BLOCK_BYTES_MAX", "decode_block", "encode_block", "kinds_of", "record_offsets"]
 
@@ -440,10 +441,9 @@ class _Reader:
 
 
 def _pack_streams(streams: list[bytes], level: int) -> bytes:
-    compressor = zstandard.ZstdCompressor(level=level)
     table, contents = [struct.pack("<I", len(streams))], []
     for stream in streams:
-        packed = compressor.compress(stream) if len(stream) > 32 else stream
+        packed = compressor(level).compress(stream) if len(stream) > 32 else stream
         if len(packed) >= len(stream):
             packed = stream
         table.append(STREAM.pack(len(stream), len(packed)))
@@ -463,13 +463,13 @@ def _unpack_streams(stored: bytes | memoryview, raw_bytes: int, *, first: int = 
         or sum(size for _, size in sizes) != len(stored) - position
     ):
         raise ValueError("streams do not add up")
-    decompressor, streams = zstandard.ZstdDecompressor(), []
+    streams = []
     for raw, size in sizes[:first]:
         part = bytes(stored[position : position + size])
         if size != raw:
             if zstandard.frame_content_size(part) != raw:
                 raise ValueError("a stream has another length than its table says")
-            part = decompressor.decompress(part, max_output_size=raw)
+            part = decompressor().decompress(part, max_output_size=raw)
         streams.append(part)
         position += size
     return streams
