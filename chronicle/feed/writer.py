@@ -140,7 +140,11 @@ class FeedWriter:
             When the wire queue already holds another frame at this place.
         """
         direct = self._direct.get(frame.connection)
-        if direct is None or direct.address != frame.address or not direct.put(frame.payload, frame.form, frame.ts_recv):
+        if (
+            direct is None
+            or direct.address != frame.address
+            or not direct.put(frame.payload, frame.form, frame.ts_recv)
+        ):
             self._write(frame)
         elif self.race is not None:
             self.race(frame.connection, direct.last_record(), 0)

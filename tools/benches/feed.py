@@ -108,7 +108,11 @@ def _depth20() -> Iterator[Figure]:
 def _whole_path() -> Iterator[Figure]:
     """Frames in memory to committed wire and raw records, as replay and live write them."""
     _, diffs = venue_payloads("binance", MESSAGES)
-    for name, payloads in (("quote", feed_socket.quotes(MESSAGES)), ("depth_diff", diffs), ("depth20", depth_payloads(MESSAGES))):
+    for name, payloads in (
+        ("quote", feed_socket.quotes(MESSAGES)),
+        ("depth_diff", diffs),
+        ("depth20", depth_payloads(MESSAGES)),
+    ):
         rate = _messages_per_s(payloads)
         yield Figure(f"feed.messages_per_s_{name}", rate, "1/s", PATH_FRAMES)
 
