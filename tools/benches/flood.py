@@ -1,7 +1,8 @@
 """A WebSocket server that sends recorded messages as fast as its client takes them: ``python flood.py FILE COUNT``.
 
-FILE has one message a line. It prints its port, takes one connection after the other, and sends each the file as often as COUNT
-messages need; what clients say is not listened to. Frames are packed beforehand, so that the server is never what is measured.
+FILE has one message a line. It prints its port, takes one connection after the other, and sends each the file as
+often as COUNT messages need; what clients say is not listened to. Frames are packed beforehand, so that the server
+is never what is measured.
 Source of the protocol: RFC 6455.
 """
 
