@@ -19,7 +19,7 @@ from chronicle.feed.marks import CaptureMark, Line, start_frame
 from chronicle.feed.scanning import ScanningAdapter
 from chronicle.feed.venues import adapter_for
 from chronicle.feed.writer import FeedWriter
-from tools.benches import feed_socket, peers
+from tools.benches import feed_socket, itch, peers
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import CAPTURES, depth_payloads, markets, venue_payloads, work_folder
 
@@ -48,6 +48,7 @@ def run() -> Iterator[Figure]:
         yield Figure(name, value, "ns", MESSAGES, "plain adapter (msgspec and Python)", plain)
     yield from _whole_path()
     yield from feed_socket.run()
+    yield from itch.run()
     for market in markets(*CAPTURES):
         yield Figure(f"feed.frames_per_s_{market.name}", market.frames / market.feed_seconds, "1/s", market.frames)
 
