@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from picows import WSError, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport, ws_connect
+from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from chronicle.feed.connection import CLOSE_SECONDS, FRAME_BYTES_MAX, RECEIVE_FRAMES_MAX, ConnectionSettings
 
@@ -34,6 +34,7 @@ class PicowsSocket(WSListener):
         self._parts_type = WSMsgType.TEXT
         self._paused = False
         self._ended = False
+        self._is_refusing = False
         self._reason = "closed without a reason"
         self._news = asyncio.Event()
         self._take: Callable[[bytes, bool], None] | None = None
@@ -117,7 +118,13 @@ class PicowsSocket(WSListener):
         self._transport = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take a frame: a message, a part of one, or the end."""
+        """Take a frame: a message, a part of one, or the end.
+
+        picows closes 10 ms after it refused a frame, and hands over what came meanwhile, the refused frame included.
+        """
+        if self._is_refusing or frame.payload_size > FRAME_BYTES_MAX:
+            self._refuse(transport, frame.payload_size)
+            return
         kind = frame.msg_type
         if self._take is not None and frame.fin and (kind is _TEXT or kind is _BINARY):
             self._take(frame.get_payload_as_bytes(), kind is _TEXT)
@@ -146,15 +153,23 @@ class PicowsSocket(WSListener):
         """Let senders go on."""
         self._writable.set()
 
+    def _refuse(self, transport: WSTransport, size: int) -> None:
+        """End the connection over a message that is too big; nothing behind it is taken."""
+        if not self._is_refusing:
+            self._is_refusing = True
+            self._reason = f"a message of {size} bytes, more than {FRAME_BYTES_MAX}"
+            transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
+            transport.disconnect()
+
     def _take_part(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is not WSMsgType.CONTINUATION:
             self._parts, self._parts_bytes, self._parts_type = [], 0, frame.msg_type
         self._parts.append(frame.get_payload_as_bytes())
         self._parts_bytes += frame.payload_size
         if self._parts_bytes > FRAME_BYTES_MAX:
-            self._reason = f"a message of more than {FRAME_BYTES_MAX} bytes"
-            raise WSProtocolError(1009, "message too big")
-        if frame.fin:
+            self._parts = []
+            self._refuse(transport, self._parts_bytes)
+        elif frame.fin:
             whole = b"".join(self._parts)
             self._parts = []
             self._put(transport, whole.decode("utf-8") if self._parts_type is WSMsgType.TEXT else whole)
