@@ -240,7 +240,9 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
         order_id = _u64(data, at + np.uint64(11))
         head = shapes[row + np.uint64(HEAD)] | flags | side << np.uint64(56)
         _header(out, words, head, stamp, ts, index, place, mark)
-        _order(out, words, order_id, price | shapes[row + np.uint64(PRICE_OR)], shares, shapes[row + np.uint64(ACTION)])
+        _order(
+            out, words, order_id, price | shapes[row + np.uint64(PRICE_OR)], shares, shapes[row + np.uint64(ACTION)]
+        )
         words += _ORDER_WORDS
         if form > SINGLE:
             code = kind << _WORD
@@ -261,7 +263,14 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
                 words += _ORDER_WORDS
                 if printed:
                     _header(out, words, _TRADE_HEAD | flags | _LAST, stamp, ts, index, place, mark)
-                    _trade(out, words, price | shapes[row + np.uint64(PRICE_OR)], shares, _u64(data, at + np.uint64(23)), _OPEN)
+                    _trade(
+                        out,
+                        words,
+                        price | shapes[row + np.uint64(PRICE_OR)],
+                        shares,
+                        _u64(data, at + np.uint64(23)),
+                        _OPEN,
+                    )
                     words += _TRADE_WORDS
         position, sequence, messages = end, sequence + 1, messages - 1
     registers[POSITION], registers[MESSAGES], registers[SEQUENCE] = position, messages, sequence
