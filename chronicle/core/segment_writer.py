@@ -243,7 +243,7 @@ class SegmentWriter(WriterState):
     # --- the seek index ----------------------------------------------------------------------------------------
 
     def _add_entry(self, index: int, offset: int, ts_recv: int, kind: int) -> None:
-        """Publish a seek entry while there is room: its bytes first, then the count. Have the next segment prepared."""
+        """Publish a seek entry while there is room (bytes first, then the count); have the next segment prepared."""
         if self._seek_count < self._seek_capacity:
             at = self._seek_offset + self._seek_count * SEEK_ENTRY_BYTES
             SEEK_ENTRY.pack_into(self._memory, at, index, offset, ts_recv, kind)

@@ -19,7 +19,7 @@ from chronicle.core.records import InstrumentFields, Record, pack_record
 from chronicle.feed.adapter import Adapter, Frame
 from chronicle.feed.captures.names import venue_of_address, venue_of_exchange
 from chronicle.feed.marks import DAMAGED, END, PREFIX, SILENT, START, Line, read_lines, read_mark
-from chronicle.feed.names import NameTable
+from chronicle.feed.names import NameTable, Sight
 from chronicle.feed.scan_state import Plan
 from chronicle.feed.scanning import ScanningAdapter
 
@@ -117,8 +117,8 @@ class FrameDecoder:
     def streams(self) -> dict[tuple[int, int, str], int]:
         """ts_recv of the last event of each (connection, instrument, channel): health is that of the oldest."""
         found = dict(self._streams)
-        for connection, table in self._tables():
-            for (number, channel), ts in table.seen().items():
+        for connection, sight in self._sights():
+            for (number, channel), ts in sight.streams().items():
                 key = connection, number, channel
                 found[key] = max(ts, found.get(key, ts))
         return found
@@ -127,19 +127,17 @@ class FrameDecoder:
     def lag_ns(self) -> dict[int, int]:
         """How far the receipt of each connection's last event lies behind the venue's time of it."""
         found = dict(self._lags)
-        for connection, table in self._tables():
-            head = table.head
-            if head.lag_ts and head.lag_ts >= found.get(connection, (0, 0))[0]:
-                found[connection] = head.lag_ts, head.lag_ns
+        for connection, sight in self._sights():
+            lag = sight.lag
+            if lag.ts_recv and lag.ts_recv >= found.get(connection, (0, 0))[0]:
+                found[connection] = lag.ts_recv, lag.lag_ns
         return {connection: lag for connection, (_, lag) in found.items()}
 
-    def _tables(self) -> Iterator[tuple[int, NameTable]]:
+    def _sights(self) -> Iterator[tuple[int, Sight]]:
         """Yield what direct writes noted, by connection."""
-        for connection, adapter in self._of_line.items():
+        for adapter in self._adapters.values():
             if isinstance(adapter, ScanningAdapter):
-                way = adapter.way_of(connection)
-                if way is not None:
-                    yield connection, way[1]
+                yield from adapter.sights.items()
 
     def way_of(self, connection: int) -> tuple[Plan, NameTable] | None:
         """Return what direct writes of a connection's messages need, None where its adapter scans none now."""

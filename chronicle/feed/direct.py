@@ -62,6 +62,7 @@ class DirectPath:
         self._kept = (buffer, wire, raw, counts)
         path = self._path = Path()
         path.plan, path.head = ctypes.addressof(plan), ctypes.addressof(table.head)
+        path.lag = ctypes.addressof(table.sight.lag)
         path.wire, path.raw, path.counts = map(ctypes.addressof, (wire, raw, counts))
         path.connection, path.address, path.address_bytes = connection, ctypes.addressof(buffer), len(text)
         self.put: Any = bind_function("put_message", put_message, path)

@@ -1,7 +1,8 @@
 """WebSockets by picows (extra ``fast``): what `open_websocket` gives, for less time a message.
 
-Source: picows.readthedocs.io. A listener is called with each frame. Its messages go to who asked for them as they are read (`deliver`), without a task's wake for
-each; until somebody does they wait in a bounded queue, and the socket is not read while that is full.
+Source: picows.readthedocs.io. A listener is called with each frame. Messages go to who asked for them as they are
+read (`deliver`), without waking a task for each; until somebody asks they wait in a bounded queue, and the socket is
+not read while that is full.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from chronicle.feed.instruments import InstrumentState
 
 __all__ = [
     "CHANNELS",
+    "Lag",
     "NameEntry",
     "Operation",
     "Path",
@@ -36,7 +37,7 @@ SCALED_EXPONENT_MAX: Final = 10
 """Up to this exponent eight digits and eight decimals fit int64 without a look."""
 NAME_BYTES_MAX: Final = 96
 CHANNELS: Final = ("book", "trade", "quote")
-"""Streams of an instrument that a connection may carry, in the order of the words that say when each was last seen."""
+"""Streams of an instrument that a connection may carry, in the order of the words that tell when."""
 
 
 class Operation(IntEnum):
@@ -148,17 +149,21 @@ class NameEntry(ctypes.Structure):
 
 
 class TableHead(ctypes.Structure):
-    """Where a connection's names are now (0: the connection is gone), and what direct writes note of it."""
+    """Where a connection's names are now; 0: they no longer hold."""
 
-    _fields_ = (
-        ("table", ctypes.c_int64),
-        ("lag_ts", ctypes.c_int64),  # ts_recv of the last event whose venue told a time
-        ("lag_ns", ctypes.c_int64),
-    )
+    _fields_ = (("table", ctypes.c_int64),)
 
     if TYPE_CHECKING:
         table: int
-        lag_ts: int
+
+
+class Lag(ctypes.Structure):
+    """How far a connection's last event whose venue told a time was behind it, and that event's ts_recv."""
+
+    _fields_ = (("ts_recv", ctypes.c_int64), ("lag_ns", ctypes.c_int64))
+
+    if TYPE_CHECKING:
+        ts_recv: int
         lag_ns: int
 
 
@@ -201,6 +206,7 @@ class Path(ctypes.Structure):
     _fields_ = (
         ("plan", ctypes.c_int64),
         ("head", ctypes.c_int64),  # of the connection's TableHead
+        ("lag", ctypes.c_int64),  # of its Lag
         ("wire", ctypes.c_int64),  # of the writers' states
         ("raw", ctypes.c_int64),
         ("counts", ctypes.c_int64),
@@ -214,6 +220,7 @@ class Path(ctypes.Structure):
     if TYPE_CHECKING:
         plan: int
         head: int
+        lag: int
         wire: int
         raw: int
         counts: int

@@ -16,7 +16,7 @@ from chronicle.core.errors import ChronicleError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
-from chronicle.feed.names import NameTable
+from chronicle.feed.names import NameTable, Sight
 from chronicle.feed.scan_state import Plan
 from chronicle.feed.shapes import CompiledShapes
 from chronicle.feed.venues.messages import MessageAdapter
@@ -44,6 +44,8 @@ class ScanningAdapter:
     ----------
     plain : MessageAdapter
         The adapter behind it.
+    sights : dict of int to Sight
+        What direct writes noted, by connection.
     """
 
     def __init__(self, plain: MessageAdapter, *, plain_first: int = PLAIN_FIRST) -> None:
@@ -51,6 +53,7 @@ class ScanningAdapter:
         self.venue = plain.venue
         self._wait = 0 if _KERNELS in sys.modules else plain_first
         self._tables: dict[int, NameTable] = {}
+        self.sights: dict[int, Sight] = {}
         self._shapes: CompiledShapes | None = None
         self._plan: Any = None
         self._scan: Any = None
@@ -117,8 +120,10 @@ class ScanningAdapter:
             if len(self._tables) >= CONNECTIONS_MAX:
                 for connection in list(self._tables):
                     self._close(connection)
+                self.sights.clear()
             self._close(frame.connection)
-            self._tables[frame.connection] = NameTable(frame.address)
+            sight = self.sights.setdefault(frame.connection, Sight())
+            self._tables[frame.connection] = NameTable(frame.address, sight)
 
     def _learn(self, frame: Frame, table: NameTable) -> None:
         """Let the name that stopped the scan stand for what the plain adapter took it for."""

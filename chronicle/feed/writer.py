@@ -123,8 +123,11 @@ class FeedWriter:
 
     def write_message(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> None:
         """Append a frame and what it means, by one compiled call where that is possible; see :meth:`write`."""
-        if not self._put(form, connection, address, ts_recv, payload):
+        direct = self._direct.get(connection)
+        if direct is None or direct.address != address or not direct.put(payload, form, ts_recv):
             self._write(Frame(form, connection, address, ts_recv, payload))
+        elif self.race is not None:
+            self.race(connection, direct.last_record(), 0)
 
     def write(self, frame: Frame) -> None:
         """Append `frame` and what it means.
@@ -136,17 +139,15 @@ class FeedWriter:
         StateError
             When the wire queue already holds another frame at this place.
         """
-        if not self._put(frame.form, frame.connection, frame.address, frame.ts_recv, frame.payload):
+        direct = self._direct.get(frame.connection)
+        if (
+            direct is None
+            or direct.address != frame.address
+            or not direct.put(frame.payload, frame.form, frame.ts_recv)
+        ):
             self._write(frame)
-
-    def _put(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> bool:
-        """Append a message directly, or return False with nothing written."""
-        direct = self._direct.get(connection)
-        if direct is None or direct.address != address or not direct.put(payload, form, ts_recv):
-            return False
-        if self.race is not None:
-            self.race(connection, direct.last_record(), 0)
-        return True
+        elif self.race is not None:
+            self.race(frame.connection, direct.last_record(), 0)
 
     def _write(self, frame: Frame) -> None:
         """Append a frame by way of its decoder."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,21 @@ import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from chronicle.core.layout import WireForm
+from chronicle.feed.captures.capture import open_capture
 from chronicle.feed.connection import ConnectionSettings
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession
 from tools.benches.figure import Figure
-from tools.benches.flood import CHUNK_MESSAGES, flood
-from tools.benches.market import depth_payloads, note, venue_payloads, work_folder
+from tools.benches.flood import flood
+from tools.benches.market import CAPTURES, depth_payloads, note, shared_data, venue_payloads, work_folder
 
 MESSAGES = 150_000
 PEER_MESSAGES = 20_000
 WARM_UP = 5_000
 ROUNDS = 3
+BATCH = 500
+RECORDED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +79,7 @@ def quotes(count: int) -> list[bytes]:
 
 def run() -> Iterator[Figure]:
     """Yield the figures."""
-    okx_first, okx = venue_payloads("okx", CHUNK_MESSAGES)
-    cases: tuple[tuple[str, str, list[bytes]], ...] = (
-        ("quote", "binance", quotes(CHUNK_MESSAGES)),
-        ("depth_diff", "binance", venue_payloads("binance", CHUNK_MESSAGES)[1]),
-        ("depth20", "binance", depth_payloads(CHUNK_MESSAGES)),
-        ("okx_books", "okx", okx_first + okx[len(okx_first) :]),
-    )
-    for name, venue, payloads in cases:
+    for name, venue, payloads in _cases():
         source = work_folder() / f"{name}.jsonl"
         source.write_bytes(b"\n".join(payloads))
         rate = _best(source, MESSAGES, lambda url, venue=venue: asyncio.run(_session(url, venue)))  # type: ignore[misc]
@@ -93,6 +91,26 @@ def run() -> Iterator[Figure]:
             found = _best(source, PEER_MESSAGES, lambda url, receive=receive: asyncio.run(receive(url)))  # type: ignore[misc]
             yield Figure(figure, rate.processor, "1/s", MESSAGES, peer, found.processor)
         yield Figure(f"feed.socket_wall_messages_per_s_{name}", rate.wall, "1/s", MESSAGES)
+
+
+def _cases() -> Iterator[tuple[str, str, list[bytes]]]:
+    """Yield (name, venue, messages): a recorded hour's first messages, and seeded ones of each kind."""
+    if shared_data() is not None:
+        yield "recorded", "binance", _recorded()
+    yield "quote", "binance", quotes(BATCH)
+    yield "depth_diff", "binance", venue_payloads("binance", BATCH)[1]
+    yield "depth20", "binance", depth_payloads(BATCH)
+    first, changes = venue_payloads("okx", BATCH)
+    yield "okx_books", "okx", [*first, *changes]
+
+
+def _recorded() -> list[bytes]:
+    """Return messages of Binance spot as they came: changes of 100 ms, trades, best prices."""
+    folder = shared_data()
+    assert folder is not None
+    capture = open_capture([folder / path for path in CAPTURES["binance"]], None, None)
+    texts = (frame.payload for frame in capture.frames() if frame.form == WireForm.TEXT)
+    return list(islice(texts, RECORDED))
 
 
 def _best(source: Path, count: int, run_once: Callable[[str], Rate]) -> Rate:
@@ -134,7 +152,7 @@ async def _websockets_json(url: str) -> Rate:
                 break
             _as_decimals(message)
             count += 1
-            if count % CHUNK_MESSAGES == 0:
+            if count % BATCH == 0:
                 rate = meter.look(count)
     assert rate is not None
     return rate
@@ -144,7 +162,8 @@ def _as_decimals(message: Any) -> dict[str, dict[Decimal, Decimal]]:
     data = message.get("data", message)
     if type(data) is list:
         data = data[0]
-    return {
+    best = {side: {Decimal(data[side]): Decimal(data[side.upper()])} for side in "ba" if type(data.get(side)) is str}
+    return best | {
         side: {Decimal(row[0]): Decimal(row[1]) for row in data[side]}
         for side in ("b", "a", "bids", "asks")
         if type(data.get(side)) is list
@@ -167,7 +186,7 @@ async def _picows_msgspec(url: str) -> Rate:
             if frame.msg_type is WSMsgType.TEXT:
                 decode(frame.get_payload_as_bytes())
                 self.count += 1
-                if self.count % CHUNK_MESSAGES == 0 and not found.done():
+                if self.count % BATCH == 0 and not found.done():
                     rate = meter.look(self.count)
                     if rate is not None:
                         found.set_result(rate)

@@ -1,7 +1,8 @@
 """A WebSocket server that sends recorded messages as fast as its client takes them: ``python flood.py FILE COUNT``.
 
-FILE has one message a line. It prints its port, takes one connection after the other, and sends each COUNT messages
-(whole chunks of 500); what clients say is not listened to. Frames are packed beforehand, so that the server is never what is measured.
+FILE has one message a line. It prints its port, takes one connection after the other, and sends each the file as
+often as COUNT messages need; what clients say is not listened to. Frames are packed beforehand, so that the server
+is never what is measured.
 Source of the protocol: RFC 6455.
 """
 
@@ -19,7 +20,6 @@ from pathlib import Path
 
 _KEY = b"sec-websocket-key:"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-CHUNK_MESSAGES = 500
 _REQUEST_BYTES_MAX = 65_536
 
 
@@ -35,8 +35,7 @@ def frame_of(payload: bytes) -> bytes:
 
 def serve(payloads: list[bytes], count: int) -> None:
     """Serve clients one after the other, for ever."""
-    frames = [frame_of(payload) for payload in payloads]
-    chunk = b"".join(frames[number % len(frames)] for number in range(CHUNK_MESSAGES))
+    chunk = b"".join(map(frame_of, payloads))
     with socket.create_server(("127.0.0.1", 0)) as server:
         print(server.getsockname()[1], flush=True)
         while True:
@@ -45,7 +44,7 @@ def serve(payloads: list[bytes], count: int) -> None:
                 try:
                     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     client.sendall(_answer(client))
-                    for _ in range(count // CHUNK_MESSAGES):
+                    for _ in range(-(-count // len(payloads))):
                         client.sendall(chunk)
                     client.shutdown(socket.SHUT_WR)
                     while client.recv(65_536):

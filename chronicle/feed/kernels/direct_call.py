@@ -30,7 +30,7 @@ from chronicle.core.layout import (
 )
 from chronicle.feed.kernels.emit import write
 from chronicle.feed.kernels.scan_call import scan
-from chronicle.feed.scan_state import Path, Plan, Record, ShapeHead, Slot, TableHead, WriterCounts, offset_in
+from chronicle.feed.scan_state import Lag, Path, Plan, Record, ShapeHead, Slot, TableHead, WriterCounts, offset_in
 
 __all__ = ["put_message"]
 
@@ -49,8 +49,8 @@ _EVENT, _EVENT_BYTES = offset_in(Path, "event"), offset_in(Path, "event_bytes")
 _NEXT, _LAST_TS = offset_in(WriterCounts, "next_index"), offset_in(WriterCounts, "last_ts")
 _FRAMES, _RECORDS = offset_in(WriterCounts, "frames"), offset_in(WriterCounts, "records")
 _EVENTS = offset_in(WriterCounts, "events")
-_TABLE, _LAG_TS = offset_in(TableHead, "table"), offset_in(TableHead, "lag_ts")
-_LAG_NS = offset_in(TableHead, "lag_ns")
+_TABLE, _LAG = offset_in(TableHead, "table"), offset_in(Path, "lag")
+_LAG_TS, _LAG_NS = offset_in(Lag, "ts_recv"), offset_in(Lag, "lag_ns")
 _COUNT, _BYTES_TYPE, _SCANNED = offset_in(Plan, "count"), offset_in(Plan, "bytes_type"), offset_in(Plan, "scanned")
 _SLOTS = offset_in(Plan, "slots")
 _TIME, _SEEN = 8 * int(Slot.TIME), 8 * int(Slot.SEEN)
@@ -92,9 +92,9 @@ def _note(path: Any, plan: Any, record: Any, ts_recv: Any) -> None:
     poke(seen + channel, ts_recv)
     ts_event = peek(slots + _TIME)
     if ts_event > 0:
-        head = peek(path + _HEAD)
-        poke(head + _LAG_TS, ts_recv)
-        poke(head + _LAG_NS, ts_recv - ts_event)
+        lag = peek(path + _LAG)
+        poke(lag + _LAG_TS, ts_recv)
+        poke(lag + _LAG_NS, ts_recv - ts_event)
 
 
 @njit(cache=True)

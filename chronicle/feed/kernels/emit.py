@@ -284,9 +284,7 @@ def _write_quote(at: Any, shape: Any, slots: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _write_all_deltas(
-    at: Any, shape: Any, plan: Any, flags: Any, ts_recv: Any, source_index: Any, owner: Any
-) -> Any:
+def _write_all_deltas(at: Any, shape: Any, plan: Any, flags: Any, ts_recv: Any, source_index: Any, owner: Any) -> Any:
     """Write the BOOK_DELTAs of both sides, without the first word of the first; return (place behind, it, count)."""
     slots, rows = peek(plan + _SLOTS), peek(plan + _ROWS)
     bids, asks = peek(slots + _BIDS), peek(slots + _ASKS)

@@ -96,9 +96,13 @@ def byte_mask(typingctx: Any, address: Any, char: Any) -> Any:
         block = ir.VectorType(ir.IntType(8), BLOCK)
         bytes_ = builder.load(builder.inttoptr(arguments[0], block.as_pointer()), align=1)
         wanted = builder.insert_element(
-            ir.Constant(block, ir.Undefined), builder.trunc(arguments[1], ir.IntType(8)), ir.Constant(ir.IntType(32), 0)
+            ir.Constant(block, ir.Undefined),
+            builder.trunc(arguments[1], ir.IntType(8)),
+            ir.Constant(ir.IntType(32), 0),
         )
-        spread = builder.shuffle_vector(wanted, wanted, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK))
+        spread = builder.shuffle_vector(
+            wanted, wanted, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
+        )
         return builder.bitcast(builder.icmp_unsigned("==", bytes_, spread), ir.IntType(64))
 
     return types.int64(types.int64, types.int64), codegen
@@ -109,7 +113,7 @@ _PLAIN = 16
 
 @intrinsic
 def _ends_mask(typingctx: Any, address: Any) -> Any:
-    """Return a bit for each of the 16 bytes at `address` that no plain text goes past: quote, escape, control, > 0x7E.
+    """Return a bit for each of the 16 bytes at `address` that ends a plain text: quote, escape, control, > 0x7E.
 
     Bit 16 is always set.
     """
@@ -132,7 +136,7 @@ def _ends_mask(typingctx: Any, address: Any) -> Any:
 
 @intrinsic
 def four_eights(typingctx: Any, first: Any, second: Any, third: Any, fourth: Any) -> Any:
-    """Return four numbers of eight digit values (see :func:`padded`) at once, and whether all are digits (0: they are).
+    """Return four numbers of eight digit values (see :func:`padded`) at once, and 0 when all are digits.
 
     Pairs, fours and eights of neighbours are joined in lanes of 16, 32 and 64 bits.
     """
@@ -268,7 +272,7 @@ def integer(at: Any, end: Any, signed: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def seconds(at: Any, end: Any) -> Any:
-    """Return (place after it, ns) of decimal seconds of ten digits, a point and six digits; the place is 0 otherwise."""
+    """Return (place after it, ns) of decimal seconds of ten digits, a point and six digits; (0, 0): others."""
     if at + _SECONDS_CHARS > end or byte_at(at + 10) != _POINT:
         return 0, 0
     tens, ones = byte_at(at) - _ZERO, byte_at(at + 1) - _ZERO
