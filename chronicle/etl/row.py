@@ -65,7 +65,9 @@ class Row:
         row[words.RECORDS_TAKEN] = row[words.WORDS_TAKEN] = 0
         row[words.READY] = 1
 
-    def book(self, registers: Any, limits: Any, parts: Any, *, lifts: bool) -> None:
+    def book(
+        self, registers: Any, limits: Any, parts: Any, *, lifts: bool, bounds: tuple[int, int], verified_by: int
+    ) -> None:
         """Say where a book of levels is: its arrays stay where they are while the sweep has them."""
         levels, counts, _ = parts
         slots, bits, meta, inverse = parts[2]
@@ -75,9 +77,15 @@ class Row:
             _POINTERS, (registers, limits, levels, counts, slots, bits, meta, inverse), strict=True
         ):
             row[pointer] = address_of(array)
+        row[words.FLOOR], row[words.CEILING] = bounds
+        row[words.VERIFIED_BY] = verified_by
         row[words.CAPACITY], row[words.SLOT_COUNT] = levels.shape[1], slots.shape[1]
         # A ladder that could not be had just now is not asked for at every look.
         row[words.LIFT_AT] = ladder.LEVELS_MIN if lifts and int(counts.max()) < ladder.LEVELS_MIN else NEVER
+
+    def verify(self, verified_by: int) -> None:
+        """Say what stands behind the book, now that the registers were read."""
+        self._words[words.VERIFIED_BY] = verified_by
 
     def bars(self, state: tuple[Any, ...], out: tuple[Any, Any, Any], trades: Any) -> None:
         """Say where a stream's candles are: (bars, history, floors, spans, registers, scratch), room for what is

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -51,11 +53,16 @@ def prologues(home: Path, queue: str) -> list[dict[str, Any]]:
 
 
 @common
-@given(st.one_of(scripts, busy), st.lists(st.integers(1, 9), min_size=1, max_size=5))
-def test_the_sweep_writes_what_the_long_way_writes(script: list[Any], sizes: list[int]) -> None:
+@given(st.one_of(scripts, busy), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.sampled_from([0, 64, 128]))
+def test_the_sweep_writes_what_the_long_way_writes(script: list[Any], sizes: list[int], slots: int) -> None:
     stream = _play(script)
     twin = long_way(stream)
-    with tempfile.TemporaryDirectory() as folder, QueueSink(Path(folder)) as sink:
+    small = {"LEVELS_MIN": 0, "SLOTS": slots, "RECENTRE_UPDATES": 4, "OVERFLOW_SHARE": 64}
+    with (
+        mock.patch.multiple(ladder, **small) if slots else nullcontext(),
+        tempfile.TemporaryDirectory() as folder,
+        QueueSink(Path(folder)) as sink,
+    ):
         machine = pipeline(sink, CONFIG)
         position = turn = 0
         while position < len(stream.events):

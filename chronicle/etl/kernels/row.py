@@ -30,7 +30,11 @@ META = 15
 INVERSE = 16
 LIFT_AT = 17
 """Levels on a side from which on Python is asked for a tick ladder."""
-ROW = 18
+VERIFIED_BY = 18
+"""What stands behind the book, but for what the registers have counted since."""
+FLOOR = 19
+CEILING = 20
+ROW = 21
 
 # Of a stream of candles, in the same words:
 BARS = 9
