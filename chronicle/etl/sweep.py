@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
+from chronicle.etl.kernels.bars import sweep_bars
 from chronicle.etl.kernels.grouping import Groups
 from chronicle.etl.kernels.row import BLOCKED, NOT_READY, TENDED
 from chronicle.etl.kernels.sweep import sweep
@@ -39,6 +40,7 @@ class Sweep:
     def __init__(self, groups: Groups, touch: Callable[[PlainStream], None]) -> None:
         self._groups = groups
         self._touch = touch
+        self._bars_from = 0
         self._make(64)
 
     def _make(self, streams: int) -> None:
@@ -63,11 +65,15 @@ class Sweep:
             self._make(2 * count)
         self._rows[:count] = [0 if stream is None else stream.row.address for stream in streams]
         bounds, groups = self._groups.bounds, count - len(candles)
+        self._bars_from = groups
         self._reached[:groups], self._stops[:groups] = bounds[:groups], bounds[1 : groups + 1]
         if candles:
             self._reached[groups:count] = bounds[candles]
             self._stops[groups:count] = self._stops[candles]
-        if not self._call(window, 0, count):
+        left = self._call(window, 0, groups)
+        if candles:
+            left += self._call(window, groups, count)
+        if not left:
             return
         for place in np.flatnonzero(self._codes[:count]).tolist():
             stream = streams[place]
@@ -80,7 +86,8 @@ class Sweep:
         if numba.config.DISABLE_JIT:  # addresses mean nothing to Python: everything goes the long way
             self._codes[first:end] = NOT_READY
             return end - first
-        left: int = sweep(
+        kernel = sweep if first < self._bars_from else sweep_bars
+        left: int = kernel(
             window.words,
             window.starts,
             window.events,

@@ -26,6 +26,7 @@ from chronicle.etl.kernels.row import (
     DAY_END,
     DONE,
     FLOORS,
+    NOT_READY,
     OUT,
     OUT_ENDS,
     OUT_STARTS,
@@ -40,7 +41,7 @@ from chronicle.etl.kernels.row import (
     WORDS_TAKEN,
 )
 
-__all__ = ["OUT_RECORDS", "TRADES_MAX", "TRADES_WORDS", "take_bars"]
+__all__ = ["OUT_RECORDS", "TRADES_MAX", "TRADES_WORDS", "sweep_bars"]
 
 TRADES_MAX = 64
 TRADES_WORDS = TRADES_MAX * 11 + 2 * (TRADES_MAX + 1)
@@ -49,7 +50,44 @@ OUT_RECORDS = 1024
 
 
 @numba.njit(cache=True, nogil=True)
-def take_bars(
+def sweep_bars(
+    words: Any,
+    starts: Any,
+    events: Any,
+    chosen: Any,
+    stops: Any,
+    rows: Any,
+    reached: Any,
+    codes: Any,
+    first: int,
+    end: int,
+    raw_base: int,
+) -> int:
+    """Take the trades of groups [first, end) into candles; arguments and answer as of ``sweep``."""
+    left = 0
+    for place in range(first, end):
+        row = rows[place]
+        code = NOT_READY
+        if row != 0 and peek(row) != 0:
+            at, code = _take(
+                words.ctypes.data,
+                starts.ctypes.data,
+                events.ctypes.data,
+                chosen.ctypes.data,
+                reached[place],
+                stops[place],
+                row,
+                raw_base,
+            )
+            reached[place] = at
+        codes[place] = code
+        if code != DONE:
+            left += 1
+    return left
+
+
+@numba.njit(cache=True, nogil=True)
+def _take(
     words: Any, starts: Any, events: Any, chosen: Any, at: Any, stop: Any, row: Any, raw_base: Any
 ) -> tuple[int, int]:
     """Take the trades from chosen[at] on into bars, and write what closed; return (where it stopped, the code)."""
@@ -102,7 +140,7 @@ def take_bars(
         at = end
         if registers[EVENTS]:
             records = registers[RECORDS]
-            append_events(out[: records * CANDLE_WORDS], 0, state, 0, False)
+            append_events(out[: records * CANDLE_WORDS], np.int64(0), state, np.int64(0), registers[EVENTS] < 0)
             poke(row + 8 * WORDS_LEFT, left - records * CANDLE_WORDS)
             poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + records * CANDLE_WORDS)
             poke(row + 8 * RECORDS_TAKEN, peek(row + 8 * RECORDS_TAKEN) + records)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 
 from chronicle.core.kernels.memory import peek, poke
 from chronicle.core.layout import WORD_FLAGS_SHIFT, WORD_KIND_SHIFT, BookStatus, Flag, Kind, Origin, VerifiedBy
@@ -51,8 +52,8 @@ def restate(row: Any, to: Any, ts_recv: Any, ts_event: Any, raw_index: Any) -> t
     """Write the record at address `to`, all but its first word; return (that word, bytes). About 3 ns a level."""
     registers = peek(row + 8 * REGISTERS)
     levels = to + 8 * FIXED_WORDS
-    bids = _side(row, 0, levels)
-    asks = _side(row, 1, levels + 16 * bids)
+    bids = _side(row, np.int64(0), levels)  # (a literal would be compiled as a type of its own)
+    asks = _side(row, np.int64(1), levels + 16 * bids)
     crossed = bids > 0 and asks > 0 and peek(levels) > peek(levels + 16 * bids)
     verified_by = peek(row + 8 * VERIFIED_BY)
     if peek(registers + 8 * CHECKS_PASSED) > 0:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 
 from chronicle.core.kernels.atomics import store_release
 from chronicle.core.kernels.committing import (
@@ -31,7 +32,6 @@ from chronicle.core.kernels.committing import (
 )
 from chronicle.core.kernels.memory import peek, poke
 from chronicle.core.layout import SEEK_INTERVAL_BYTES
-from chronicle.etl.kernels.bars import take_bars
 from chronicle.etl.kernels.events import (
     FLAG_LAST_WORD,
     GAP_WORDS,
@@ -46,7 +46,6 @@ from chronicle.etl.kernels.plain import apply_event, follows, is_snapshot_due, n
 from chronicle.etl.kernels.restate import FIXED_WORDS, level_count, restate
 from chronicle.etl.kernels.row import (
     BLOCKED,
-    CANDLES_KIND,
     DAY_END,
     DONE,
     KIND,
@@ -89,11 +88,16 @@ def sweep(
         row = rows[place]
         code = NOT_READY
         if row != 0 and peek(row) != 0:
-            window = words.ctypes.data, starts.ctypes.data, events.ctypes.data, chosen.ctypes.data
-            if peek(row + 8 * KIND) == CANDLES_KIND:
-                at, code = take_bars(*window, reached[place], stops[place], row, raw_base)
-            else:
-                at, code = _take(*window, reached[place], stops[place], row, raw_base)
+            at, code = _take(
+                words.ctypes.data,
+                starts.ctypes.data,
+                events.ctypes.data,
+                chosen.ctypes.data,
+                reached[place],
+                stops[place],
+                row,
+                raw_base,
+            )
             reached[place] = at
         codes[place] = code
         if code != DONE:
@@ -146,7 +150,7 @@ def _take(
                 total += records
             head, size_of_it = restate(row, base + write, ts, peek(opening + 16), raw_base + peek(chosen + 8 * at))
             run, records, early = write + size_of_it, 0, ts
-            _publish(state, write, run, head, 1, ts, ts, KIND_BOOK_SNAPSHOT)
+            _publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
             note_snapshot(row, ts)
             write, ordinal, total = run, 1, total + 1
         if has_book and deltas > 0:
