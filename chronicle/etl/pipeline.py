@@ -118,6 +118,8 @@ class Pipeline:
         self._groups = Groups(_CHANNEL_OF_KIND)
         self._window = RawWindow(raw_queue)
         self._sweep = Sweep(self._groups, self._touch)
+        self.order_books = 0
+        """How many streams are books of orders, which Python takes group by group."""
         self._candles = bool(config.candles)
         self._by_key: dict[int, PlainStream] = {}
         """Streams by their group's key, as long as no definition and no line changes."""
@@ -303,6 +305,7 @@ class Pipeline:
         stream = kind(queue, channel, definition, self.settings, self.sink, written=written)
         stream.key = key
         self.streams[key] = stream
+        self.order_books += isinstance(stream, OrderStream)
         return stream
 
     # --- records that change something ---------------------------------------------------------------------------
