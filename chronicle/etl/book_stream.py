@@ -175,13 +175,21 @@ class BookStream(PlainStream):
         limits = self._limits
         limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()[1:]
         lifts = not limits[kernel.CHECK_RULE] and not self.definition.fields.book_depth
-        self.row.book(self.registers, limits, parts, lifts=lifts)
+        self.row.book(
+            self.registers,
+            limits,
+            parts,
+            lifts=lifts,
+            bounds=self.book.bounds(),
+            verified_by=self.trust.verified_by,
+        )
         return True
 
     def absorb(self) -> None:
         """Learn what the sweep did; it may go on."""
         super().absorb()
         self._absorb_registers()
+        self.row.verify(self.trust.verified_by)
 
     def _kernel_rule(self) -> int:
         """Return the check rule where the kernel's text is the wire's (mantissas at the wire's decimals), else 0."""

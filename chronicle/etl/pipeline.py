@@ -55,6 +55,9 @@ for _kind, _channel in (
     _CHANNEL_OF_KIND[_kind] = _channel
 _CHANNEL_MASK = (1 << CHANNEL_BITS) - 1
 _TRADE = CHANNELS.index(TRADE)
+_CHANNELS, _LINES = (*CHANNELS, CANDLE), (*CHANNELS, TRADE)
+"""Channels by their number in a key, and the channel whose line feeds each."""
+_CANDLE = _CHANNELS.index(CANDLE)
 _STREAMS: dict[str, type[PlainStream]] = {BOOK: BookStream, CANDLE: CandleStream}
 
 
@@ -115,6 +118,9 @@ class Pipeline:
         self._groups = Groups(_CHANNEL_OF_KIND)
         self._window = RawWindow(raw_queue)
         self._sweep = Sweep(self._groups, self._touch)
+        self.order_books = 0
+        """How many streams are books of orders, which Python takes group by group."""
+        self._candles = bool(config.candles)
         self._by_key: dict[int, PlainStream] = {}
         """Streams by their group's key, as long as no definition and no line changes."""
 
@@ -220,44 +226,43 @@ class Pipeline:
         if count < 0:
             self._refuse(UNDEFINED_NUMBER - count)
         keys = groups.keys[:count].tolist()
+        candles = [place for place, key in enumerate(keys) if key & _CHANNEL_MASK == _TRADE] if self._candles else []
+        keys += [keys[place] | _CANDLE for place in candles]
         if message == NONE:
-            self._sweep.run(window, [self._known(key) for key in keys], lambda place: self._new(keys, place))
-        bounds = groups.bounds[: count + 1].tolist()
-        for place, key in enumerate(keys):
-            is_trade = key & _CHANNEL_MASK == _TRADE and self.config.candles
-            if message == NONE and not is_trade:
-                continue
-            block = window.block(groups.chosen[bounds[place] : bounds[place + 1]])
-            definition, source = self.definitions[key >> NUMBER_SHIFT], key >> CHANNEL_BITS & 0xFFFF
-            ts_recv = int(block.words[1])
-            if message != NONE:
-                stream = self._stream(definition, CHANNELS[key & _CHANNEL_MASK], source, ts_recv)
-                if isinstance(stream, BookStream):
-                    stream.message = message
-                stream.take(block)
-                if isinstance(stream, BookStream):
-                    stream.message = NONE
-            if is_trade:
-                rank = self.lines.claim(definition.symbol, TRADE, source)
-                self._stream_at(definition, CANDLE, rank, ts_recv).take(block)
+            streams = [self._known(key) for key in keys]
+            places = [*range(count), *candles] if candles else range(count)
+            self._sweep.run(window, streams, lambda place: self._stream_of(keys[place], places[place]), candles)
+            return
+        for place in range(count):
+            block = window.block(groups.chosen[groups.bounds[place] : groups.bounds[place + 1]])
+            stream = self._stream_of(keys[place], place)
+            if isinstance(stream, BookStream):
+                stream.message = message
+            stream.take(block)
+            if isinstance(stream, BookStream):
+                stream.message = NONE
+        for number, place in enumerate(candles):
+            block = window.block(groups.chosen[groups.bounds[place] : groups.bounds[place + 1]])
+            self._stream_of(keys[count + number], place).take(block)
 
     def _known(self, key: int) -> PlainStream | None:
         """Return the stream of a group that has had records, None while its line has none."""
         stream = self._by_key.get(key)
         if stream is None:
-            symbol, channel = self.definitions[key >> NUMBER_SHIFT].symbol, CHANNELS[key & _CHANNEL_MASK]
-            rank = self.lines.rank(symbol, channel, key >> CHANNEL_BITS & 0xFFFF)
-            if rank is None or (stream := self.streams.get((symbol, channel, rank))) is None:
+            symbol, channel = self.definitions[key >> NUMBER_SHIFT].symbol, key & _CHANNEL_MASK
+            rank = self.lines.rank(symbol, _LINES[channel], key >> CHANNEL_BITS & 0xFFFF)
+            if rank is None or (stream := self.streams.get((symbol, _CHANNELS[channel], rank))) is None:
                 return None
             self._by_key[key] = stream
         return stream
 
-    def _new(self, keys: list[int], place: int) -> PlainStream:
-        """Return the stream of a group, made and begun where it must be."""
-        key, groups = keys[place], self._groups
-        definition, source = self.definitions[key >> NUMBER_SHIFT], key >> CHANNEL_BITS & 0xFFFF
+    def _stream_of(self, key: int, place: int) -> PlainStream:
+        """Return the stream of a key, made and begun where it must be; group `place` has its records."""
+        groups = self._groups
+        definition, channel = self.definitions[key >> NUMBER_SHIFT], key & _CHANNEL_MASK
         ts_recv = self._window.ts_recv(int(groups.chosen[groups.bounds[place]]))
-        return self._stream(definition, CHANNELS[key & _CHANNEL_MASK], source, ts_recv)
+        rank = self.lines.claim(definition.symbol, _LINES[channel], key >> CHANNEL_BITS & 0xFFFF)
+        return self._stream_at(definition, _CHANNELS[channel], rank, ts_recv)
 
     def _refuse(self, record: int) -> None:
         raise RecordError(
@@ -274,12 +279,6 @@ class Pipeline:
         grown = np.full(max(number + 1, 2 * len(self._number_of)), UNDEFINED, dtype=np.int64)
         grown[: len(self._number_of)] = self._number_of
         self._number_of = grown
-
-    def _stream(self, definition: Definition, channel: str, source: int, ts_recv: int) -> PlainStream:
-        rank = self.lines.rank(definition.symbol, channel, source)
-        if rank is None:
-            rank = self.lines.claim(definition.symbol, channel, source)
-        return self._stream_at(definition, channel, rank, ts_recv)
 
     def _stream_at(self, definition: Definition, channel: str, rank: int, ts_recv: int) -> PlainStream:
         key = (definition.symbol, channel, rank)
@@ -306,6 +305,7 @@ class Pipeline:
         stream = kind(queue, channel, definition, self.settings, self.sink, written=written)
         stream.key = key
         self.streams[key] = stream
+        self.order_books += isinstance(stream, OrderStream)
         return stream
 
     # --- records that change something ---------------------------------------------------------------------------

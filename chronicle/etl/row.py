@@ -28,6 +28,10 @@ _POINTERS = (
     *(words.REGISTERS, words.LIMITS, words.LEVELS, words.COUNTS, words.SLOTS, words.BITS, words.META),
     words.INVERSE,
 )
+_BAR_POINTERS = (
+    *(words.BARS, words.BAR_HISTORY, words.FLOORS, words.SPANS, words.REGISTERS, words.BAR_SCRATCH),
+    *(words.OUT, words.OUT_STARTS, words.OUT_ENDS, words.TRADES),
+)
 
 
 class Row:
@@ -61,7 +65,9 @@ class Row:
         row[words.RECORDS_TAKEN] = row[words.WORDS_TAKEN] = 0
         row[words.READY] = 1
 
-    def book(self, registers: Any, limits: Any, parts: Any, *, lifts: bool) -> None:
+    def book(
+        self, registers: Any, limits: Any, parts: Any, *, lifts: bool, bounds: tuple[int, int], verified_by: int
+    ) -> None:
         """Say where a book of levels is: its arrays stay where they are while the sweep has them."""
         levels, counts, _ = parts
         slots, bits, meta, inverse = parts[2]
@@ -71,9 +77,24 @@ class Row:
             _POINTERS, (registers, limits, levels, counts, slots, bits, meta, inverse), strict=True
         ):
             row[pointer] = address_of(array)
+        row[words.FLOOR], row[words.CEILING] = bounds
+        row[words.VERIFIED_BY] = verified_by
         row[words.CAPACITY], row[words.SLOT_COUNT] = levels.shape[1], slots.shape[1]
         # A ladder that could not be had just now is not asked for at every look.
         row[words.LIFT_AT] = ladder.LEVELS_MIN if lifts and int(counts.max()) < ladder.LEVELS_MIN else NEVER
+
+    def verify(self, verified_by: int) -> None:
+        """Say what stands behind the book, now that the registers were read."""
+        self._words[words.VERIFIED_BY] = verified_by
+
+    def bars(self, state: tuple[Any, ...], out: tuple[Any, Any, Any], trades: Any) -> None:
+        """Say where a stream's candles are: (bars, history, floors, spans, registers, scratch), room for what is
+        written, and for the trades under way."""
+        row, arrays = self._words, (*state, *out, trades)
+        self._kept = arrays
+        for pointer, array in zip(_BAR_POINTERS, arrays, strict=True):
+            row[pointer] = address_of(array)
+        row[words.SPAN_COUNT] = len(state[3])
 
     def take_back(self) -> None:
         """Let the sweep come to Python before it touches the stream again."""

@@ -3,7 +3,7 @@
 A stream that is armed has handed its row to the kernel (:mod:`chronicle.etl.kernels.sweep`), which applies and writes
 its plain events without coming back. What needs a decision comes back as the stream's code and how far it got; its
 next event goes the long way, through :class:`Block` and the stream's ``take``, and the kernel is called again for the
-rest. A stream that cannot be armed (a book in doubt, a queue that holds records already, orders, candles) goes the
+rest. A stream that cannot be armed (a book in doubt, a queue that holds records already, orders) goes the
 long way whole. Both ways write the same records: the long way is the twin that tests compare with.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
+from chronicle.etl.kernels.bars import sweep_bars
 from chronicle.etl.kernels.grouping import Groups
 from chronicle.etl.kernels.row import BLOCKED, NOT_READY, TENDED
 from chronicle.etl.kernels.sweep import sweep
@@ -39,21 +40,40 @@ class Sweep:
     def __init__(self, groups: Groups, touch: Callable[[PlainStream], None]) -> None:
         self._groups = groups
         self._touch = touch
+        self._bars_from = 0
         self._make(64)
 
     def _make(self, streams: int) -> None:
         self._rows = np.empty(streams, dtype=np.int64)
         self._reached = np.empty(streams, dtype=np.int64)
+        self._stops = np.empty(streams, dtype=np.int64)
         self._codes = np.empty(streams, dtype=np.int64)
 
-    def run(self, window: RawWindow, streams: list[PlainStream | None], new: Callable[[int], PlainStream]) -> None:
-        """Take the records of all groups, whose `streams` are None where a line has none yet: `new` makes that."""
+    def run(
+        self,
+        window: RawWindow,
+        streams: list[PlainStream | None],
+        new: Callable[[int], PlainStream],
+        candles: list[int],
+    ) -> None:
+        """Take the records of all groups, whose `streams` are None where a line has none yet: `new` makes that.
+
+        The last of them are the streams that make candles of the trades in the groups `candles`.
+        """
         count = len(streams)
         if count > len(self._rows):
             self._make(2 * count)
         self._rows[:count] = [0 if stream is None else stream.row.address for stream in streams]
-        self._reached[:count] = self._groups.bounds[:count]
-        if not self._call(window, 0, count):
+        bounds, groups = self._groups.bounds, count - len(candles)
+        self._bars_from = groups
+        self._reached[:groups], self._stops[:groups] = bounds[:groups], bounds[1 : groups + 1]
+        if candles:
+            self._reached[groups:count] = bounds[candles]
+            self._stops[groups:count] = self._stops[candles]
+        left = self._call(window, 0, groups)
+        if candles:
+            left += self._call(window, groups, count)
+        if not left:
             return
         for place in np.flatnonzero(self._codes[:count]).tolist():
             stream = streams[place]
@@ -66,12 +86,13 @@ class Sweep:
         if numba.config.DISABLE_JIT:  # addresses mean nothing to Python: everything goes the long way
             self._codes[first:end] = NOT_READY
             return end - first
-        left: int = sweep(
+        kernel = sweep if first < self._bars_from else sweep_bars
+        left: int = kernel(
             window.words,
             window.starts,
             window.events,
             groups.chosen,
-            groups.bounds,
+            self._stops,
             self._rows,
             self._reached,
             self._codes,
@@ -83,7 +104,7 @@ class Sweep:
 
     def _by_hand(self, window: RawWindow, place: int, stream: PlainStream) -> None:
         """Do what the kernel left: tend the queue, decide about events, until all are taken."""
-        stop = int(self._groups.bounds[place + 1])
+        stop = int(self._stops[place])
         decided = -1
         while True:
             code = int(self._codes[place])

@@ -62,7 +62,8 @@ SIZE_EXPONENT = 9
 LIMITS = 10
 
 VERDICT_PASSED = 1
-DECISION_WORDS = 2 * 12 + 11
+GAP_WORDS = 12
+DECISION_WORDS = 2 * GAP_WORDS + 11
 """Words that the decision path reserves beside an event (two GAP records, a snapshot's fixed part)."""
 
 

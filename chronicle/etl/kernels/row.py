@@ -10,7 +10,7 @@ __all__ = ["ROW"]
 
 READY = 0
 KIND = 1
-"""What the records are to the stream: PLAIN or LEVELS."""
+"""What the records are to the stream."""
 STATE = 2
 """Address of the writer's state (chronicle.core.writer_state)."""
 WORDS_LEFT = 3
@@ -30,10 +30,27 @@ META = 15
 INVERSE = 16
 LIFT_AT = 17
 """Levels on a side from which on Python is asked for a tick ladder."""
-ROW = 18
+VERIFIED_BY = 18
+"""What stands behind the book, but for what the registers have counted since."""
+FLOOR = 19
+CEILING = 20
+ROW = 21
+
+# Of a stream of candles, in the same words:
+BARS = 9
+BAR_HISTORY = 10
+FLOORS = 11
+SPANS = 12
+SPAN_COUNT = 13
+BAR_SCRATCH = 14
+OUT = 15
+OUT_STARTS = 16
+OUT_ENDS = 17
+TRADES = 8
 
 PLAIN = 1
 LEVELS_KIND = 2
+CANDLES_KIND = 3
 
 DONE = 0
 NOT_READY = 1

@@ -5,8 +5,8 @@ other; up to 16 KiB of them become visible by one release store of their first w
 docs/format/queue.md). What is not plain stops that stream alone, before anything of the event is applied or written:
 streams do not see one another, so the others go on, and Python takes the one event and calls again.
 
-Plain for a stream without a book is every event that fits its segment. For a book it is what ``apply_event`` says;
-the array kernel :func:`chronicle.etl.kernels.events.advance` is its twin.
+Plain for a stream without a book is every event that fits its segment. For a book it is what ``follows`` says, and a
+snapshot that is due before it is written here too. The twin is ``BookStream.take``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 
 from chronicle.core.kernels.atomics import store_release
 from chronicle.core.kernels.committing import (
@@ -33,13 +34,16 @@ from chronicle.core.kernels.memory import peek, poke
 from chronicle.core.layout import SEEK_INTERVAL_BYTES
 from chronicle.etl.kernels.events import (
     FLAG_LAST_WORD,
+    GAP_WORDS,
     KIND_BOOK_DELTA,
+    KIND_BOOK_SNAPSHOT,
     KIND_CHECK,
     KIND_ORDER,
     LENGTH_MASK,
     VERDICT_PASSED,
 )
-from chronicle.etl.kernels.plain import apply_event, wants_care
+from chronicle.etl.kernels.plain import apply_event, follows, is_snapshot_due, note_snapshot, wants_care
+from chronicle.etl.kernels.restate import FIXED_WORDS, level_count, restate
 from chronicle.etl.kernels.row import (
     BLOCKED,
     DAY_END,
@@ -64,7 +68,7 @@ def sweep(
     starts: Any,
     events: Any,
     chosen: Any,
-    bounds: Any,
+    stops: Any,
     rows: Any,
     reached: Any,
     codes: Any,
@@ -74,10 +78,10 @@ def sweep(
 ) -> int:
     """Take the plain events of groups [first, end); return how many of the groups left a code.
 
-    words int64[n], starts, events int64[records]: a window. chosen int64[records], bounds int64[groups + 1]: its
-    records by group. rows int64[groups]: addresses of the groups' rows, 0: none. reached int64[groups]: in `chosen`,
-    how far a group is taken, in and out. codes int64[groups]: out, why it was not taken to its end. Some 50 ns a
-    record, half of it faults of pages that are written for the first time.
+    words int64[n], starts, events int64[records]: a window. chosen int64[records]: its records by
+    group; reached and stops int64[groups]: in `chosen`, how far each group is taken (in and out) and where it ends.
+    rows int64[groups]: addresses of the groups' rows, 0: none. codes int64[groups]: out, why it was not taken whole.
+    Some 50 to 150 ns a record, much of it faults of pages that are written for the first time.
     """
     left = 0
     for place in range(first, end):
@@ -90,7 +94,7 @@ def sweep(
                 events.ctypes.data,
                 chosen.ctypes.data,
                 reached[place],
-                bounds[place + 1],
+                stops[place],
                 row,
                 raw_base,
             )
@@ -132,14 +136,25 @@ def _take(
         if write + size > limit or ts >= late or ts < early:
             code = BLOCKED
             break
-        computed = 0
-        if has_book:
-            if not plain:
+        computed = ordinal = 0
+        if has_book and not (plain and follows(row, deltas, delta, check, own_limit - write - size)):
+            code = BLOCKED
+            break
+        if has_book and is_snapshot_due(row, ts):
+            bytes_max = size + 8 * (2 * FIXED_WORDS + 2 * GAP_WORDS + 2 * level_count(row))
+            if check != 0 or write + bytes_max > limit:
                 code = BLOCKED
                 break
-            applied, computed = apply_event(
-                row, words, starts, chosen, at, end, deltas, delta, check, raw_base, own_limit - write - size
-            )
+            if records:
+                _publish(state, run, write, head, records, ts_first, early, kind)
+                total += records
+            head, size_of_it = restate(row, base + write, ts, peek(opening + 16), raw_base + peek(chosen + 8 * at))
+            run, records, early = write + size_of_it, 0, ts
+            _publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
+            note_snapshot(row, ts)
+            write, ordinal, total = run, 1, total + 1
+        if has_book and deltas > 0:
+            applied, computed = apply_event(row, words, starts, chosen, at, end, delta, check, raw_base)
             if not applied:
                 code = BLOCKED
                 break
@@ -148,7 +163,7 @@ def _take(
             head = head & ~FLAG_LAST_WORD if end > at + 1 else head | FLAG_LAST_WORD
             entry = write if is_due(state, write, kind) else peek(state + LAST_ENTRY)
             run_stop = entry + SEEK_INTERVAL_BYTES
-        _copy(words, starts, chosen, at, end, base + write, raw_base, records == 0, check, computed)
+        _copy(words, starts, chosen, at, end, base + write, raw_base, records == 0, check, computed, ordinal)
         records += end - at
         write += size
         early, at = ts, end
@@ -206,10 +221,12 @@ def _copy(
     withheld: bool,
     check: Any,
     computed: Any,
+    ordinal: Any,
 ) -> None:
     """Copy the records chosen[at:end] to address `there` with clean headers: instrument 1, source 0, raw index.
 
-    `withheld`: but for the first word. The CHECK at address `check` gets its verdict and the sum that was computed.
+    `withheld`: but for the first word. `ordinal` is the first record's. The CHECK at address `check` gets its verdict
+    and the sum that was computed.
     """
     for number in range(at, end):
         record = peek(chosen + 8 * number)
@@ -222,7 +239,8 @@ def _copy(
         poke(there + 8, peek(here + 8))
         poke(there + 16, peek(here + 16))
         poke(there + 24, raw_base + record)
-        poke(there + 32, 1)
+        poke(there + 32, 1 | ordinal << 48)
+        ordinal = 0
         for offset in range(40, size, 8):
             poke(there + offset, peek(here + offset))
         if here == check:

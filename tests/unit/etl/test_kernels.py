@@ -30,7 +30,7 @@ def test_kernel_rule_is_the_rule_of_core() -> None:
                 step = judge(rule, last=last, after_snapshot=fresh, first=first, sequence=sequence, previous=previous)
                 if rule == SequenceRule.BINANCE_SPOT and fresh and sequence < last + 1:
                     assert step is not Step.APPLY
-                got = rule == 0 or kernel._in_sequence(int(rule), last, int(fresh), first, sequence, previous)
+                got = rule == 0 or kernel.in_sequence(int(rule), last, int(fresh), first, sequence, previous)
                 assert got == (step is Step.APPLY), (rule, last, first, sequence, previous, fresh)
 
 
