@@ -24,7 +24,7 @@ from chronicle.access.sampling import by_order_in, exponents_in
 from chronicle.access.segments import Shelf
 from chronicle.core.errors import ConfigError
 
-__all__ = ["Scan", "columns_of"]
+__all__ = ["ORDER_COLUMNS", "Scan", "columns_of"]
 
 _COMMON = (
     Column("ts_recv", "time"),
@@ -75,6 +75,8 @@ _ON_REQUEST: dict[str, tuple[Column, ...]] = {
     "book": (Column("order_id", dtype="<u8"), Column("action", "word", "u1", ACTION_WORDS))
 }
 """Columns that a scan has only when they are named."""
+ORDER_COLUMNS = tuple(column.name for column in _ON_REQUEST["book"])
+"""What only a row of kind ``order`` has a value for."""
 _DEFAULT_KINDS = {"book": ("delta", "snapshot"), "trade": ("trade",), "quote": ("quote",), "candle": ("candle",)}
 
 
