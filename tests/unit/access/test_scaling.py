@@ -96,3 +96,13 @@ def test_mantissas_move_within_int64_only() -> None:
     for price, exponent in ((30, 2), (2, -18)):
         with pytest.raises(RangeError):
             Scaling(price, 0).prices(np.array([5, INT64_MAX // 9]), exponent)
+
+
+def test_books_of_a_moment_stand_side_by_side(tmp_path: Path) -> None:
+    write(tmp_path, {COARSE: 2, FINE: 18})
+    with chronicle.open(tmp_path) as store:
+        books = store.books([COARSE, FINE], at=START, depth=2)
+        assert books.to_numpy()["bid_price"][:, 0].tolist() == [61_837.0, 0.000012345678901234]
+        assert books.to_arrow()["bid_price"].to_pylist()[0] == [61_837.0, None]
+        with pytest.raises(RangeError, match='decimals="float"'):
+            store.books([COARSE, FINE], at=START, depth=2, decimals="decimal").to_arrow()
