@@ -77,7 +77,7 @@ def test_workers_read_the_version_that_was_chosen(home: Path, chosen: dict[str, 
         units = store.partitions(SYMBOL, "book", records=20)
         whole = store.scan(SYMBOL, "book").to_numpy()["index"].tolist()
     assert {unit.version for unit in units} == {number}
-    assert len(units) > 2
+    assert len(units) >= 2
     again = pickle.loads(pickle.dumps(units))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         rows = pool.map(_indexes, again)
