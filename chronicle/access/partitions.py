@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Partition", "cut", "to_dask"]
 
 
+Bytes = bytes
+"""The type, where an attribute has its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
     """The records of one channel of one instrument in [start, end).
@@ -63,6 +67,17 @@ class Partition:
     def opened(self) -> Store:
         """Return this process' store of the unit's places."""
         return _opened(self.places, self.stores, self.version, getpid())
+
+    def ticket(self) -> Bytes:
+        """Return the unit for a Flight server of the same store (``chronicle flight``): ``Ticket(unit.ticket())``.
+
+        What a server serves is its own store, so neither places nor version are in it.
+        """
+        from chronicle.access.tickets import Ticket
+
+        start = None if self.start == INT64_MIN else self.start
+        end = None if self.end == INT64_MAX else self.end
+        return Ticket(self.symbol, self.channel, start, end, **dict(self.options)).pack()
 
     def scan(self) -> Scan:
         """Return the records, as :meth:`Store.scan` gives them."""

@@ -136,11 +136,8 @@ class Scan(Columnar):
         """Symbols whose book is made of orders: these are their rows, unless others were asked for."""
         self.cost = Cost()
         self._shelf, self._lanes = shelf, None if lanes is None else frozenset(lanes)
-        met = {
-            pair
-            for symbol in (() if exponents else self.symbols)
-            for pair in exponents_met(shelf, symbol, channel, start, end)
-        }
+        met = {pair for symbol in self.symbols for pair in exponents_met(shelf, symbol, channel, start, end)}
+        met |= {exponents} if exponents else set()
         prices, sizes = ([pair[which] for pair in met] or [0] for which in (0, 1))
         self.price_exponent, self.size_exponent = exponents or (max(0, *prices), max(0, *sizes))
         form = _form(decimals, max(max(prices) - min(prices), max(sizes) - min(sizes)))
