@@ -28,14 +28,15 @@ __all__ = ["Column", "Columnar", "Decimals", "library"]
 Decimals = Literal["float", "int", "decimal"]
 Chunk = dict[str, NDArray[Any]]
 ROWS_PER_BATCH = 65_536
-WIDE = ("volume", "notional")
+WIDE = ("volume", "notional", "wide_price", "wide_size")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column's name and what it holds: ``time``, ``price``, ``size``, ``word`` (code into `words`) or ``plain``.
 
-    ``volume`` (a sum of sizes) and ``notional`` (of price times size) are 128-bit: int64[rows, 2] (high, low) inside.
+    ``volume`` (a sum of sizes) and ``notional`` (of price times size) are 128-bit: int64[rows, 2] (high, low) inside;
+    so are ``wide_price`` and ``wide_size``, and ``float`` is float64 (see :mod:`chronicle.access.scaling`).
     `width` above 0 makes it two-dimensional: that many values a row.
     """
 
@@ -44,6 +45,14 @@ class Column:
     dtype: str = "<i8"
     words: tuple[str, ...] = ()
     width: int = 0
+
+    def in_form(self, form: str) -> Column:
+        """Return the column as its prices or sizes leave in a form of :class:`chronicle.access.scaling.Scaling`."""
+        if self.role not in ("price", "size"):
+            return self
+        if form == "float":
+            return Column(self.name, "float", "<f8")
+        return Column(self.name, f"wide_{self.role}")
 
     def empty(self) -> NDArray[Any]:
         """Return the column without rows."""
@@ -217,12 +226,9 @@ class Columnar(ABC):
                 codes, _dictionary(column.words), safe=False
             )  # the codes are ours
         if column.role in WIDE:
-            exponent = self._exponent(column)
-            if self.decimals == "float":
-                return arrow.array(_wide_numpy(values, exponent, "float"))
-            kind = arrow.decimal128(38, exponent if self.decimals == "decimal" else 0)
-            low_first = np.ascontiguousarray(values[:, ::-1])
-            return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(low_first.tobytes())])
+            return self._wide_arrow(arrow, column, values)
+        if column.role == "float":
+            return arrow.array(values, mask=np.isnan(values))
         if column.role not in ("price", "size"):
             return arrow.array(values)
         exponent = self._exponent(column)
@@ -236,6 +242,19 @@ class Columnar(ABC):
             return arrow.array(values, mask=missing)
         return decimal_array(arrow, values, missing, exponent)
 
+    def _wide_arrow(self, arrow: Any, column: Column, values: NDArray[Any]) -> Any:
+        exponent = self._exponent(column)
+        if self.decimals == "float":
+            return arrow.array(_wide_numpy(values, exponent, "float"))
+        kind = arrow.decimal128(38, exponent if self.decimals == "decimal" else 0)
+        low_first = np.ascontiguousarray(values[:, ::-1])
+        missing = values[:, 0] == INT64_MIN
+        if not missing.any():
+            return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(low_first)])
+        validity = arrow.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
+        low_first[missing] = 0
+        return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(low_first)])
+
 
 @cache
 def _time_type() -> Any:
@@ -245,7 +264,7 @@ def _time_type() -> Any:
 def _exponent_of(column: Column, price: int, size: int) -> int:
     if column.role == "notional":
         return price + size
-    return price if column.role == "price" else size
+    return price if column.role in ("price", "wide_price") else size
 
 
 def _arrow_type(arrow: Any, column: Column, exponent: int, decimals: Decimals) -> Any:
@@ -325,6 +344,7 @@ def _wide_numpy(values: NDArray[np.int64], exponent: int, decimals: Decimals) ->
     sums = [(one << 64) + (other & (1 << 64) - 1) for one, other in values.tolist()]
     out = np.empty(len(sums), dtype=object)
     out[:] = sums if decimals == "int" else [to_decimal(value, exponent) for value in sums]
+    out[values[:, 0] == INT64_MIN] = None  # no sum comes near
     return out
 
 

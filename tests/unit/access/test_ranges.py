@@ -183,7 +183,7 @@ def test_prices_that_do_not_fit_beside_one_another_are_refused(tmp_path: Path) -
         book.venue_snapshot(START, [(price, 1)], [(price + 1, 1)])
         book.close()
     with chronicle.open(tmp_path) as store:
-        many = store.books([BTC, ETH], at=START)
+        many = store.books([BTC, ETH], at=START, decimals="int")
         with pytest.raises(RangeError, match="does not fit"):
             many.to_numpy()
         assert [book.status for book in many] == ["ok", "ok"]
