@@ -36,13 +36,13 @@ FIRSTS, GAPS, SIZES, ZEROS, SAME_ONE, SAME_TWO = 0, 2048, 4096, 8192, 8448, 8704
 def _code(coder: Any, data: Any, models: Any, at: Any, bit: Any, decoding: Any) -> Any:
     """Code one bit with model `at`; return it."""
     model = models[at]
-    chance: Any = np.uint64(model) >> np.uint64(16)
+    chance = np.uint64(model) >> np.uint64(16)  # of 16 bits
     chance = np.uint64(1) if chance == np.uint64(0) else chance  # (16 bits: 65535 at most)
     low, high = coder[LOW], coder[HIGH]
     middle = low + (((high - low) * chance) >> np.uint64(16))
     if decoding:
         bit = np.int64(coder[FOUND] <= middle)
-    # The probability has 22 bits above a count of 10, which slows its steps down to one in 1.5 + COUNT_MAX / 4 or so.
+    # The probability has 22 bits above a count of 10, which slows its steps down.
     count = np.int64(model & np.uint32(COUNT_MASK))
     known = np.int64(model >> np.uint32(10))
     target = np.int64(0x3FFFFF) if bit else np.int64(0)
