@@ -47,7 +47,7 @@ def _code(coder: Any, data: Any, models: Any, at: Any, bit: Any, decoding: Any) 
     known = np.int64(model >> np.uint32(10))
     target = np.int64(0x3FFFFF) if bit else np.int64(0)
     known += ((target - known) * RATES[count]) >> 16
-    models[at] = np.uint32(known << 10) | np.uint32(min(count + 1, COUNT_MAX))
+    models[at] = np.uint32(known << 10) | np.uint32(count + np.int64(count < COUNT_MAX))
     if bit:
         high = middle
     else:
