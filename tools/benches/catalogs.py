@@ -22,7 +22,7 @@ from tools.benches.books import book_data
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, suffix, work_folder
 
-COUNTS = (1_000, 100_000)
+COUNTS = (1_000, 100_000, 1_000_000)
 QUEUES = 1_000
 DAYS = 730
 DAY_NS = 86_400 * 10**9
@@ -61,6 +61,9 @@ def figures(of: Market) -> Iterator[Figure]:
         name = entries[0].queue
         spent = best_ns(lambda home=home, name=name: Manifest.open(home).entries(name), REPEATS)  # type: ignore[union-attr]
         yield Figure(f"archive.manifest_queue_ms_{count}{end}", spent / 1e6, "ms", len(entries))
+        policy = default_policy(home)
+        spent = best_ns(lambda home=home, policy=policy: run_once(home, policy), REPEATS)
+        yield Figure(f"archive.agent_cycle_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         shutil.rmtree(home)
 
 
