@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.core.layout import HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Side
-from chronicle.storage.blocks import replayed_levels
+from chronicle.storage.block_books import replayed_levels
 
 __all__ = ["Book", "Replay", "Stored", "snapshot_list"]
 

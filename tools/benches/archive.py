@@ -1,8 +1,8 @@
 """Archive of a book channel: bytes a delta, encode and decode; peers: Parquet with the best encodings, gzip of JSON.
 
 Bytes are all of the objects (snapshots, definitions, seek index, footers) over the deltas in them, the mean of the
-three BTC feeds; times are over all their deltas. ``archive.decode_ns`` gives ts_recv, side, price and size as columns,
-``archive.decode_all_ns`` all columns, ``archive.decode_records_ns`` the sealed file, byte for byte.
+three BTC feeds; times are over all their deltas. ``archive.decode_ns`` gives ts_recv, side, price and size as
+columns, ``archive.decode_all_ns`` all columns, ``archive.decode_records_ns`` the sealed file, byte for byte.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Other stores with the same deltas: ``python archive_peers.py NAME INPUT.npz`` prints bytes and times, or why not.
 
 It runs by itself, like :mod:`tools.benches.peers`: only NumPy and the peer's package are imported. Each peer writes
-the columns as it would keep them best, and reads back (a) ts_recv, side, price and size, (b) all columns, in one thread.
+the columns as it would keep them best, and reads back (a) ts_recv, side, price and size, (b) all columns, in one
+thread.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def duckdb(columns: dict[str, Any], folder: Path) -> dict[str, float]:
 
     written = best_ns(write)
     with library.connect(str(path), read_only=True, config={"threads": 1}) as connection:
-        four = best_ns(lambda: connection.execute(f"SELECT {', '.join(FOUR)} FROM book").fetchnumpy())  # noqa: S608
+        four = best_ns(lambda: connection.execute(f"SELECT {', '.join(FOUR)} FROM book").fetchnumpy())
         whole = best_ns(lambda: connection.execute("SELECT * FROM book").fetchnumpy())
     return told(len(frame), path.stat().st_size, written, four, whole)
 
@@ -156,15 +157,15 @@ def chdb(columns: dict[str, Any], folder: Path) -> dict[str, float]:
     def write() -> None:
         store.query("DROP TABLE IF EXISTS books.book SYNC")
         store.query(f"CREATE TABLE books.book ({kinds}) ENGINE = MergeTree ORDER BY tuple()")
-        store.query(f"INSERT INTO books.book SELECT * FROM file('{source}', Parquet) SETTINGS max_threads = 1")  # noqa: S608
+        store.query(f"INSERT INTO books.book SELECT * FROM file('{source}', Parquet) SETTINGS max_threads = 1")
         store.query("OPTIMIZE TABLE books.book FINAL")
 
     written = best_ns(write)
     found = store.query("SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND table = 'book'", "CSV")
     size = int(str(found).strip())
     end = "SETTINGS max_threads = 1"
-    four = best_ns(lambda: store.query(f"SELECT {', '.join(FOUR)} FROM books.book {end}", "ArrowTable"))  # noqa: S608
-    whole = best_ns(lambda: store.query(f"SELECT * FROM books.book {end}", "ArrowTable"))  # noqa: S608
+    four = best_ns(lambda: store.query(f"SELECT {', '.join(FOUR)} FROM books.book {end}", "ArrowTable"))
+    whole = best_ns(lambda: store.query(f"SELECT * FROM books.book {end}", "ArrowTable"))
     return told(len(columns["price"]), size, written, four, whole)
 
 
