@@ -57,9 +57,7 @@ class EncodeOptions:
         return cls(level=level)
 
 
-def encode_segment(
-    segment: LocalSegment | ArchivedSegment, options: EncodeOptions | None = None
-) -> Iterator[bytes]:
+def encode_segment(segment: LocalSegment | ArchivedSegment, options: EncodeOptions | None = None) -> Iterator[bytes]:
     """Yield the parts of the archive object of a sealed segment, in order.
 
     Parameters

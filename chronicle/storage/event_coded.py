@@ -67,6 +67,4 @@ def _run(
     facts = np.array((price.base, price.unit, size_unit), dtype=np.int64)
     forms = np.array(price.forms, dtype=np.int64)
     with np.errstate(over="ignore"):  # (without compilation)
-        return int(
-            kernel.code_rows(bids, asks, forms, facts, prices, sizes, data, models, slots, coder, decoding)
-        )
+        return int(kernel.code_rows(bids, asks, forms, facts, prices, sizes, data, models, slots, coder, decoding))

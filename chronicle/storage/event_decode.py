@@ -27,7 +27,8 @@ from chronicle.core.layout import (
     Side,
 )
 from chronicle.storage import engine
-from chronicle.storage.blocks import BLOCK_BYTES_MAX, decode_block, record_offsets
+from chronicle.storage.block_shape import record_offsets
+from chronicle.storage.blocks import BLOCK_BYTES_MAX, decode_block
 from chronicle.storage.event_layout import (
     BESIDE_COLUMNS,
     BESIDE_STORED,

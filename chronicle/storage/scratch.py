@@ -1,4 +1,4 @@
-"""Arrays that a thread uses again from block to block: the first touch of fresh memory costs more than an encoder's loop.
+"""Arrays that a thread uses again from block to block: to touch fresh memory costs more than an encoder's loop.
 
 What is taken under a name is good until the same thread takes that name again; nothing of it may leave the function
 that took it.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.core.layout import HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Side
-from chronicle.storage.blocks import replayed_levels
+from chronicle.storage.block_books import replayed_levels
 
 __all__ = ["Book", "Replay", "Stored", "snapshot_list"]
 
@@ -104,9 +104,7 @@ class Replay:
         """Begin with a book that holds before the first group."""
         self.remember(book.instrument, 0, book.bids, book.levels)
 
-    def remember(
-        self, instrument: int, place: int, bids: int, levels: Values, *, replayed: bool = False
-    ) -> None:
+    def remember(self, instrument: int, place: int, bids: int, levels: Values, *, replayed: bool = False) -> None:
         """Make levels that hold before group `place` the base of the next snapshot.
 
         Those that were `replayed` (:meth:`levels`) are proper, as what they were made of was.

@@ -193,9 +193,7 @@ class Columns:
         When the streams do not fill `data`.
     """
 
-    def __init__(
-        self, descriptor: bytes, count: int, data: memoryview, rows_max: int, *, coded: int = -1
-    ) -> None:
+    def __init__(self, descriptor: bytes, count: int, data: memoryview, rows_max: int, *, coded: int = -1) -> None:
         self._data = data
         self._entries: list[tuple[int, ...]] = []
         self._starts: list[int] = []

@@ -1,8 +1,8 @@
 """Prices and sizes of compacted event blocks: an adaptive binary arithmetic coder, one body for both directions.
 
-``docs/format/archive.md`` (Compacted event blocks) is the source: the carryless coder of M. Mahoney's lpaq (32-bit range,
-probabilities of 16 bits, counts that slow adaptation), over a model of what order books do: gaps grow outward from the
-touch, a size often is one that the price had before. Decisions are sequential by nature: some 100 ns a row.
+``docs/format/archive.md`` (Compacted event blocks) is the source: the carryless coder of M. Mahoney's lpaq (a range
+of 32 bits, probabilities of 16, counts that slow adaptation), over a model of what order books do: gaps grow outward
+from the touch, a size often is one that the price had before. Decisions follow one another: some 100 ns a row.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ FIRSTS, GAPS, SIZES, ZEROS, SAME_ONE, SAME_TWO = 0, 2048, 4096, 8192, 8448, 8704
 def _code(coder: Any, data: Any, models: Any, at: Any, bit: Any, decoding: Any) -> Any:
     """Code one bit with model `at`; return it."""
     model = models[at]
-    chance = np.uint64(model) >> np.uint64(16)
-    chance = min(max(chance, np.uint64(1)), np.uint64(65535))
+    chance = np.uint64(model) >> np.uint64(16)  # of 16 bits
+    chance = np.uint64(1) if chance == np.uint64(0) else chance  # (16 bits: 65535 at most)
     low, high = coder[LOW], coder[HIGH]
     middle = low + (((high - low) * chance) >> np.uint64(16))
     if decoding:
         bit = np.int64(coder[FOUND] <= middle)
-    # The probability has 22 bits above a count of 10, which slows its steps down to one in 1.5 + COUNT_MAX / 4 or so.
+    # The probability has 22 bits above a count of 10, which slows its steps down.
     count = np.int64(model & np.uint32(COUNT_MASK))
     known = np.int64(model >> np.uint32(10))
     target = np.int64(0x3FFFFF) if bit else np.int64(0)
     known += ((target - known) * RATES[count]) >> 16
-    models[at] = np.uint32(known << 10) | np.uint32(min(count + 1, COUNT_MAX))
+    models[at] = np.uint32(known << 10) | np.uint32(count + np.int64(count < COUNT_MAX))
     if bit:
         high = middle
     else:
@@ -127,9 +127,9 @@ def code_rows(
 ) -> Any:
     """Code the rows of all groups; return the bytes of the code, -1 where `data` has no room for it.
 
-    bids, asks int64[g], checked; forms int64[2]: DESCENDING and REVERSED. facts int64[3]: base and unit of prices, unit of
-    sizes, which divide all steps. prices, sizes int64[n] are read, or written when
-    decoding; data u8[m] the other way round. models u32[MODELS], slots int64[SLOTS + 2, 4] and coder u64[5] are scratch.
+    bids, asks int64[g], checked; forms int64[2]: DESCENDING and REVERSED. facts int64[3]: base and unit of prices,
+    unit of sizes, which divide all steps. prices, sizes int64[n] are read, or written when decoding; data u8[m] the
+    other way round. models u32[MODELS], slots int64[SLOTS + 2, 4] and coder u64[5] are scratch.
     """
     base, unit, size_unit = facts[0], facts[1], facts[2]
     models[:] = np.uint32(1 << 31)
@@ -158,7 +158,9 @@ def code_rows(
             price = np.int64(0)
             for number in range(rows):
                 left = rows - 1 - number
-                part = np.int64(left > 0) + np.int64(left > EDGE_1) + np.int64(left > EDGE_2) + np.int64(left > EDGE_3)
+                part = (
+                    np.int64(left > 0) + np.int64(left > EDGE_1) + np.int64(left > EDGE_2) + np.int64(left > EDGE_3)
+                )
                 if number == 0:
                     models_at = np.int64(FIRSTS) + 16 * (half * 32 + min(steps[half], np.int64(31)))
                     word = _zigzag((prices[at] - firsts[half]) // unit) if not decoding else np.uint64(0)
@@ -202,7 +204,9 @@ def code_rows(
                             if same:
                                 size = other
                     if not same:
-                        models_at = np.int64(SIZES) + 16 * (min(bit_length(np.uint64(last)), np.int64(31)) * 4 + known)
+                        models_at = np.int64(SIZES) + 16 * (
+                            min(bit_length(np.uint64(last)), np.int64(31)) * 4 + known
+                        )
                         word = _code_word(coder, data, models, models_at, 10, np.uint64(size), decoding)
                         size = np.int64(word)
                     if size != last:

@@ -1,7 +1,8 @@
 """Kernels that decode an event block's columns in two passes: its groups first, then all rows that are asked for.
 
-The caller gives the columns' table int64[c, 11] (the fields below), the tokens of the columns that a pass reads, side by
-side, the block's streams u8[n] as they stand in the object, and the tables of all forms of tokens, 256 entries each.
+The caller gives the columns' table int64[c, 11] (the fields below), the tokens of the columns that a pass reads, side
+by side, the block's streams u8[n] as they stand in the object, and the tables of all forms of tokens, 256 entries
+each.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from chronicle.storage.kernels.rows import cut_groups, fill, fill_bytes, price_r
 __all__ = ["decode_groups", "decode_rows", "lay_out"]
 
 TOKENS, BIT, ESCAPE, FORM, MODE, BASE, UNIT, BITS, ESCAPES, COUNT, STORED = range(11)
-"""Of a column: where its tokens begin (-1: not unpacked), its bits (bits of the block's streams), its escapes (bytes),
-its tokens' table, mode, base and unit, the bits and escapes that are there, its values, its tokens' bytes as stored."""
-BIDS, ASKS, MARKS, TS_RECV, TS_EVENT, SOURCE_INDEX, LINE, SEQUENCE, FIRST, PREVIOUS, OTHERS = range(11)
+"""Of a column: where its tokens begin (-1: not unpacked), its bits (in bits of the block's streams) and escapes (in
+bytes), its tokens' table, mode, base, unit, how many bits and escapes there are, its values, its tokens' stored
+bytes."""
+BIDS, ASKS, MARKS, TS_RECV, TS_EVENT, SOURCE_INDEX = range(6)
+LINE, SEQUENCE, FIRST, PREVIOUS, OTHERS = range(6, 11)
 PRICE_FIRST, SIZE = 11, 17
-SAME = 2
+SAME, CODED = 2, 4
 EVENT_LAST, LAST = 1 << 16, 128
 FINE, IMPOSSIBLE, ELSEWHERE = 0, 1, 2
 """ELSEWHERE: sound as far as it was looked at, of a kind that these loops do not take."""
@@ -40,8 +43,8 @@ def lay_out(entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: An
         mode, k, m, rows = word & 0xFF, (word >> 8) & 0xFF, (word >> 16) & 0xFF, (word >> 32) & 0xFFFFFFFF
         stored, bits = entries[number, 3] & 0xFFFFFFFF, (entries[number, 3] >> 32) & 0xFFFFFFFF
         escapes = entries[number, 4] & 0xFFFFFFFF
-        if mode == 4 and number == SIZE and bits == 0 and escapes == 0 and rows <= rows_max and entries[number, 2] >= 1:
-            return ELSEWHERE  # a code: checked by those who read it
+        if mode == CODED and number == SIZE:
+            return ELSEWHERE  # checked by those who read it
         if mode > 3 or rows > rows_max or entries[number, 2] < 1 or stored > rows or escapes > rows:
             return IMPOSSIBLE
         if k > 7 or m > k or limits[k * 8 + m] == 0 or limits[k * 8 + m] > limit:
@@ -148,13 +151,14 @@ def decode_rows(
     """Write all columns that are asked for, of the rows of the groups that `found` cut out, m of them.
 
     wanted int64[c + 1]: for each column the row of out int64[w, m] that takes it, -1 for none; the last entry is for
-    the records' indexes. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are called,
-    index of the block's first record, whether source indexes step. state u64[3, p] and tables are scratch. flags, sides
+    the records' indexes. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are
+    called, index of the block's first record, whether source indexes step. state u64[3, p] is scratch. flags, sides
     u8[m], lines int32[m] may be empty. All are the caller's, written. Returns whether all is sound.
     """
     parts = len(edges)
     low, high, above, stop = found[0], found[1], found[2], found[3]
     count = stop - above
+    bids, asks = groups[BIDS, low:high], groups[ASKS, low:high]
     if wanted[PRICE_FIRST] >= 0:
         for part in range(parts + 1):
             column = table[PRICE_FIRST + part]
@@ -193,22 +197,22 @@ def decode_rows(
     for place in (TS_RECV, TS_EVENT, SOURCE_INDEX, SEQUENCE, FIRST, PREVIOUS):
         if wanted[place] >= 0:
             target = out[wanted[place], :count]
-            spread_rows(groups[place, low:high], groups[BIDS, low:high], groups[ASKS, low:high], 0, 0, target, sides[:0])
+            spread_rows(groups[place, low:high], bids, asks, 0, 0, target, sides[:0])
     if wanted[SOURCE_INDEX] >= 0 and price[7]:
         target = out[wanted[SOURCE_INDEX]]
         for row in range(count):
             target[row] += above + row
     if wanted[len(table)] >= 0:
-        target, beside, row = out[wanted[len(table)]], np.int64(0), np.int64(0)
+        target, beside, following = out[wanted[len(table)]], np.int64(0), np.int64(0)
         for group in range(high):
             while beside < len(places) and places[beside] <= group:
                 beside += 1
             if group >= low:
                 for _ in range(groups[BIDS, group] + groups[ASKS, group]):
-                    target[row] = price[6] + above + row + beside
-                    row += 1
+                    target[following] = price[6] + above + following + beside
+                    following += 1
     if len(sides):
-        spread_rows(groups[BIDS], groups[BIDS, low:high], groups[ASKS, low:high], price[4], price[5], out[0, :0], sides)
+        spread_rows(groups[BIDS], bids, asks, price[4], price[5], out[0, :0], sides)
     if len(flags) or len(lines):
         _spread_marks(groups, low, high, flags, lines)
     return True

@@ -203,16 +203,14 @@ def price_rows(
 
     tokens u8[n]: those of all price columns, firsts first. state u64[3, 1 + c] (the caller's, written): where each
     column's tokens begin (tokens), its bits (bits of `data`), its escapes (bytes of `data`); afterwards, where they
-    were read up to. tables int64[1 + c]: where each column's tables begin in `bases` and `widths`. skips int64[1 + c]:
-    how many values of each column belong to groups before the first. Counts were checked by :func:`cut_groups`. forms int64[2] of bids and
-    asks. Gaps are words of gap - 1, zigzag where the side's form is SIGNED. 3 ns a row.
+    were read up to. tables int64[1 + c]: where each column's tables begin in `bases`, `widths`. skips int64[1 + c]:
+    how many values of each column belong to groups before the first. Counts were checked by :func:`cut_groups`. forms
+    int64[2] of bids and asks. Gaps are words of gap - 1, zigzag where the side's form is SIGNED. 3 ns a row.
     """
     one, eight = np.uint64(1), np.uint64(8)
     last = np.uint64(len(data) - 8)
     for part in range(len(edges)):
-        bits, escapes = skip_tokens(
-            tokens, np.int64(state[0, 1 + part]), skips[1 + part], widths[tables[1 + part] :]
-        )
+        bits, escapes = skip_tokens(tokens, np.int64(state[0, 1 + part]), skips[1 + part], widths[tables[1 + part] :])
         state[0, 1 + part] += np.uint64(skips[1 + part])
         state[1, 1 + part] += bits
         state[2, 1 + part] += eight * escapes

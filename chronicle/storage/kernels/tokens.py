@@ -65,10 +65,10 @@ def put_steps(
     """Write the words of steps int64[n] as tokens u8[n]; return (bits, escapes) used.
 
     A word is the step over its unit, minus `less`, zigzag where `signed`. The unit is 2**shift times an odd number
-    whose inverse modulo 2**64 is `inverse`: an exact division is a product. bits u64[n + 2] and escapes u64[n] are the
-    caller's, written. A word below 2**k is its own token; one of less than `limit` bits gives exponent and top m bits,
-    its other low bits go to `bits`, lowest first; any other is ESCAPE and goes to `escapes`. No branch but the one for
-    escapes: some 2 ns a step.
+    whose inverse modulo 2**64 is `inverse`: an exact division is a product. bits u64[n + 2], escapes u64[n] are the
+    caller's, written. A word below 2**k is its own token; one of up to `limit` bits gives exponent and top m bits,
+    its other low bits go to `bits`, lowest first; any other is ESCAPE and goes to `escapes`. No branch but the one
+    for escapes: some 2 ns a step.
     """
     escaped, place, shifted = np.int64(0), np.uint64(0), np.uint64(0)
     zero, one, six, top = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
