@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -171,8 +172,17 @@ def test_an_interrupted_replay_continues_exactly(
         return call
 
     from chronicle.core.appender import Appender
+    from chronicle.feed.direct import DirectPath
+
+    make_path = DirectPath.__init__
+
+    def make_dying(self: DirectPath, *arguments: Any, **named: Any) -> None:
+        make_path(self, *arguments, **named)
+        put = self.put
+        self.put = functools.partial(dying(lambda _, *message: put(*message)), self)
 
     with monkeypatch.context() as patch:
+        patch.setattr(DirectPath, "__init__", make_dying)
         patch.setattr(Appender, "append", dying(Appender.append))
         patch.setattr(Appender, "append_event", dying(Appender.append_event))
         patch.setattr(FeedWriter, "finish", dying(FeedWriter.finish))
