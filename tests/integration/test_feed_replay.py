@@ -187,7 +187,7 @@ def test_an_interrupted_replay_continues_exactly(
         patch.setattr(Appender, "append_event", dying(Appender.append_event))
         patch.setattr(FeedWriter, "finish", dying(FeedWriter.finish))
         for attempt in range(8):
-            fuse[0] = 1 + attempt if attempt < 4 else chance.randrange(1, 400 if seed % 2 == 0 else 3000)
+            fuse[0] = 1 + attempt if attempt < 4 else chance.randrange(1, 150 if seed % 2 == 0 else 1200)
             with pytest.raises(Killed):
                 replay_capture(broken, paths, segment_bytes=SMALL)
             fuse[0] = 0
