@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError, ConfigError
+from chronicle.core.layout import WireForm
 from chronicle.core.queue import Queue
 from chronicle.core.tailer import Tailer
 from chronicle.feed.adapter import Frame
@@ -132,6 +133,7 @@ class FeedSession:
             health or HealthSettings(),
             get=get,
             opener=opener,
+            message_sink=self._take_message,
         )
         first = len(self._lines.lines) + 1
         self.receivers = [
@@ -270,9 +272,22 @@ class FeedSession:
         try:
             self._writer.write(frame)
         except (ChronicleError, OSError) as error:
-            self._failure = error
-            assert self._stop is not None
-            self._stop.set()
+            self._fail(error)
+
+    def _take_message(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> None:
+        """Write a received message; see :meth:`_take`."""
+        if self._failure is not None or self._writer is None:
+            return
+        try:
+            self._writer.write_message(form, connection, address, ts_recv, payload)
+        except (ChronicleError, OSError) as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the session for `error`."""
+        self._failure = error
+        assert self._stop is not None
+        self._stop.set()
 
     async def _watch(
         self, stop: asyncio.Event, tasks: list[asyncio.Task[None]], requests: ResyncRequests, capture: str

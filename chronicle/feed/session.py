@@ -12,7 +12,7 @@ from chronicle.core.clock import Clock
 from chronicle.core.errors import ConfigError
 from chronicle.feed.adapter import Frame
 from chronicle.feed.clocks import ClockWatch
-from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener
+from chronicle.feed.connection import ConnectionSettings, LiveConnection, MessageSink, Opener
 from chronicle.feed.dialects import Dialect, FeedSpec, dialects_for
 from chronicle.feed.health import Action, HealthSettings, StreamWatch
 from chronicle.feed.holes import HoleCounts
@@ -58,6 +58,8 @@ class LiveLines:
         Each gives one connection or several, numbered from 1 in this order.
     sink : callable
         Takes the frames of all.
+    message_sink : MessageSink, optional
+        Takes received messages before they are frames.
     clock : Clock
         Stamps frames and measures silence.
     settings, health
@@ -76,6 +78,7 @@ class LiveLines:
         *,
         get: Get | None = None,
         opener: Opener | None = None,
+        message_sink: MessageSink | None = None,
     ) -> None:
         self._clock = clock
         self._health = health
@@ -91,7 +94,8 @@ class LiveLines:
                 number = len(self.lines) + 1
                 name = dialect.url if line == 1 else f"{dialect.url}#{line}"
                 connection = LiveConnection(
-                    number, dialect, sink, clock, settings, jitter, rest, opener or default_opener()
+                    *(number, dialect, sink, clock, settings, jitter, rest, opener or default_opener()),
+                    message_sink=message_sink,
                 )
                 watch = StreamWatch(dialect.streams(), health, answers=dialect.starts_on_stream)
                 mark = Line(number, name, venue_name(dialect.venue))
@@ -126,7 +130,7 @@ class LiveLines:
             url: line.mark.venue for line in self.lines for url in (*line.dialect.lists(), *line.dialect.snapshots())
         }
 
-    def race(self, connection: int, data: bytearray, last: int) -> None:
+    def race(self, connection: int, data: bytes | bytearray, last: int) -> None:
         """Count an event of a line that has redundant ones."""
         race = self.races.get(connection)
         if race is not None:
