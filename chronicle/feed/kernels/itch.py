@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
 from chronicle.core.layout import ORDER_BYTES, TRADE_BYTES, Flag, Kind, TradeType
 
-__all__ = ["REGISTERS", "complete_orders", "decode_messages", "rehash", "shapes_of"]
+__all__ = ["REGISTERS", "address_of", "complete_orders", "decode_messages", "rehash", "shapes_of"]
 
 # Offsets and words are unsigned all through: a signed index costs numba a test for negative ones at each access, and
 # keeps LLVM from reading a big-endian field with one load and one byte swap.
@@ -361,6 +361,11 @@ def prefetch(typingctx: Any, address: Any) -> Any:
     return types.void(types.int64), codegen
 
 
+def address_of(table: Any) -> int:
+    """Return the address of a table for states[TABLE]; 0 where nothing is compiled and nothing can be asked for."""
+    return 0 if config.DISABLE_JIT else int(table.ctypes.data)
+
+
 @njit(cache=True, nogil=True)
 def complete_orders(words: Any, count: int, table: Any, states: Any, unknown: Any) -> int:
     """Fill in what the messages left open, from the orders in `table`; keep `table` up to date; return DONE or FULL.
@@ -387,9 +392,8 @@ def complete_orders(words: Any, count: int, table: Any, states: Any, unknown: An
         ahead += np.int64(words[ahead] & np.uint64(0xFFFFFFFF)) >> 3
     while read < count:
         if ahead < count and base != 0:
-            prefetch(
-                base + np.int64((words[ahead + 6] * _GOLDEN) >> shift) * ENTRY_BYTES
-            )  # (a trade has no id there)
+            # (A trade has no id there: then any slot is asked for.)
+            prefetch(base + np.int64((words[ahead + 6] * _GOLDEN) >> shift) * ENTRY_BYTES)
             ahead += np.int64(words[ahead] & np.uint64(0xFFFFFFFF)) >> 3
         head = words[read]
         length = np.int64(head & np.uint64(0xFFFFFFFF)) >> 3
