@@ -36,6 +36,7 @@ CLOSE_SECONDS: Final = 2.0
 LISTS_SECONDS: Final = 3600.0
 SILENCE_CHECKS: Final = 8
 """So often within the read deadline a delivering socket is asked about: silence is found an eighth late at most."""
+LIST_PAGES_MAX: Final = 100
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 RECEIVE_FRAMES_MAX: Final = 1024
@@ -292,8 +293,10 @@ class LiveConnection:
         """
         for url in self.dialect.lists():
             if self.rest.list_is_due(url, LISTS_SECONDS):
+                page: str | None = url
                 try:
-                    await self._fetch(url)
+                    for _ in range(LIST_PAGES_MAX):
+                        page = self.dialect.next_list(await self._fetch(page)) if page is not None else None
                     self.rest.note_list(url)
                 except OSError as error:
                     self.last_error = f"no list from {url}: {error}"[:500]
@@ -311,9 +314,14 @@ class LiveConnection:
             if held >= STABLE_SECONDS * 1e9 and self.frame_count > before:
                 self._backoff.reset()
 
+    @property
+    def _read_deadline(self) -> float | None:
+        """Seconds of silence that end the line; None where quiet is normal: then pings find its end."""
+        return None if self.dialect.quiet else self._settings.read_deadline
+
     async def _fetch_messages(self, socket: Socket) -> None:
         """Receive one message after the other."""
-        deadline = self._settings.read_deadline
+        deadline = self._read_deadline
         while True:
             try:
                 async with asyncio.timeout(deadline):
@@ -327,16 +335,16 @@ class LiveConnection:
 
     async def _have_delivered(self, socket: DeliveringSocket) -> None:
         """Let the socket call with each message, and look from time to time whether there were any."""
-        deadline = self._settings.read_deadline
+        deadline = self._read_deadline
         steady = self._clock.monotonic_ns
         delivery = asyncio.ensure_future(socket.deliver(self._take))
         seen, seen_at = self.frame_count, steady()
         try:
             while not delivery.done():
-                await asyncio.wait((delivery,), timeout=deadline / SILENCE_CHECKS)
+                await asyncio.wait((delivery,), timeout=None if deadline is None else deadline / SILENCE_CHECKS)
                 if self.frame_count != seen:
                     seen, seen_at = self.frame_count, steady()
-                elif steady() - seen_at >= deadline * 1e9 and not delivery.done():
+                elif deadline is not None and steady() - seen_at >= deadline * 1e9 and not delivery.done():
                     raise TimeoutError(f"no frame in {deadline:g} s")
             delivery.result()
         finally:
@@ -364,7 +372,8 @@ class LiveConnection:
         self._sink(Frame(form, connection, address, ts_recv, payload))
 
     async def _send(self, socket: Socket, text: str) -> None:
-        self._put(WireForm.SENT, text.encode("utf-8"))  # before it is sent, so that it stands before the reply
+        # Before it is sent, so that it stands before the reply.
+        self._put(WireForm.SENT, self.dialect.recorded(text).encode("utf-8"))
         try:
             async with asyncio.timeout(self._settings.write_deadline):
                 await socket.send(text)
@@ -404,7 +413,8 @@ class LiveConnection:
                 # A frame of this line: the snapshot starts its book, and goes stale with it.
                 self._sink(Frame(WireForm.HTTP, self.number, url, self._clock.now_ns(), body))
 
-    async def _fetch(self, url: str) -> None:
-        """Ask for `url` and hand over the answer as a frame of no line."""
+    async def _fetch(self, url: str) -> bytes:
+        """Ask for `url`, hand over the answer as a frame of no line, and return it."""
         body = await self.rest.fetch(url)
         self._sink(Frame(WireForm.HTTP, 0, url, self._clock.now_ns(), body))
+        return body

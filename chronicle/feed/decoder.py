@@ -23,9 +23,9 @@ from chronicle.feed.names import NameTable, Sight
 from chronicle.feed.scan_state import Plan
 from chronicle.feed.scanning import ScanningAdapter
 
-__all__ = ["DECODER_VERSION", "FrameDecoder"]
+__all__ = ["DECODER_VERSION", "FrameDecoder", "records_of"]
 
-DECODER_VERSION: Final = 2
+DECODER_VERSION: Final = 3
 """Written into prologues; it changes when the same frames would give other records."""
 
 _CHANNEL_OF_KIND: Final = {
@@ -148,6 +148,12 @@ class FrameDecoder:
     def lost(self) -> int:
         """Holes in venues' counts over a connection."""
         return self._out.lost
+
+    @property
+    def scans(self) -> tuple[int, int]:
+        """Messages that compiled scans read, and those that they left to the plain adapters."""
+        counts = [(getattr(item, "scanned", 0), getattr(item, "declined", 0)) for item in self._adapters.values()]
+        return sum(count[0] for count in counts), sum(count[1] for count in counts)
 
     def require(self, venues: Iterable[str]) -> None:
         """Make the adapters of `venues`, so that an unknown one is refused before anything is written.
@@ -302,7 +308,7 @@ class FrameDecoder:
         scratch.begin(out.ts_recv, source_index=out.source_index, source=frame.connection)
         self._venue_of(frame).decode(frame, scratch)
         data, _ = scratch.take()
-        for record in _records(data):
+        for record in records_of(data):
             if not (record.kind == Kind.STATUS and record.fields()["code"] == code):
                 packed = bytearray(record.data)
                 packed[layout.OFFSET_FLAGS] &= ~layout.Flag.LAST & 0xFF
@@ -358,7 +364,8 @@ class FrameDecoder:
         return line.name if line else ""
 
 
-def _records(data: bytes | bytearray) -> list[Record]:
+def records_of(data: bytes | bytearray) -> list[Record]:
+    """Return the records that lie in `data` one behind the other."""
     view = memoryview(bytes(data))
     records = []
     offset = 0

@@ -14,6 +14,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.connection import ConnectionSettings, LiveConnection, MessageSink, Opener
 from chronicle.feed.dialects import Dialect, FeedSpec, dialects_for
 from chronicle.feed.health import Action, HealthSettings, StreamWatch
+from chronicle.feed.holes import HoleCounts
 from chronicle.feed.log import EventLog
 from chronicle.feed.marks import Line
 from chronicle.feed.openers import default_opener
@@ -27,6 +28,8 @@ from chronicle.feed.writer import FeedWriter
 __all__ = ["LINES_MAX", "LiveLine", "LiveLines"]
 
 LINES_MAX: Final = 1000
+GAP_STREAMS_MAX: Final = 20
+"""So many streams of a line are named, those with the most holes."""
 
 
 @dataclass(slots=True)
@@ -99,6 +102,8 @@ class LiveLines:
         if len(self.lines) > LINES_MAX:
             raise ConfigError("a live feed has too many connections", expected=LINES_MAX, found=len(self.lines))
         self.races = self._races()
+        self.holes: HoleCounts | None = None
+        """Counts the holes in the raw queue's numbers, once there is one."""
 
     def bind(self, writer: FeedWriter, log: EventLog) -> None:
         """Let each line look its symbols up in the venue's list, once that is known, before it subscribes."""
@@ -172,6 +177,7 @@ class LiveLines:
                 burst=dialect.rest_burst,
                 deadline=settings.http_deadline,
                 get=get,
+                headers=dialect.rest_headers,
             )
         return rest
 
@@ -195,12 +201,21 @@ class LiveLines:
                 found[connection][names[number], channel] = ts
         return found
 
+    def _holes_of(self, number: int, writer: FeedWriter) -> dict[str, int]:
+        """Return how many holes the numbers of each stream of a connection had, by canonical name."""
+        found = self.holes.of_line(number) if self.holes is not None else {}
+        if not found:
+            return {}
+        names = {item.number: item.symbol for item in writer.registry.instruments()}
+        return {names.get(instrument, str(instrument)): count for instrument, count in found.items()}
+
     def _status_of(
         self, line: LiveLine, writer: FeedWriter, seen: dict[tuple[str, str], int], now: int, *, ended: bool
     ) -> LineStatus:
         connection, number = line.connection, line.mark.number
         oldest = line.watch.oldest(seen, connection.up_since_ns, now)
         race = self.races.get(number)
+        holes = self._holes_of(number, writer)
         return LineStatus(
             number=number,
             venue=line.mark.venue,
@@ -220,5 +235,10 @@ class LiveLines:
             renewed=line.watch.renewed_count,
             first=race.first[number] if race is not None else 0,
             missed=race.missed[number] if race is not None else 0,
+            later=race.later[number] if race is not None else 0,
+            behind_ns=race.behind_ns[number] if race is not None else 0,
+            behind_ns_max=race.behind_ns_max[number] if race is not None else 0,
+            gaps=sum(holes.values()),
+            gap_streams=dict(sorted(holes.items(), key=lambda item: -item[1])[:GAP_STREAMS_MAX]),
             lag_ns=writer.decoder.lag_ns.get(number, 0),
         )

@@ -22,6 +22,8 @@ KIND_BOOK_DELTA = 32
 KIND_ORDER = 34
 FLAG_LAST_WORD = 128 << 48
 LENGTH_MASK = 0xFFFFFFFF
+DELTA_BYTES = 80
+CHECK_BYTES = 72
 NONE = -1
 RULE_OKX_V5 = 2
 VERDICT_PASSED = 1
@@ -181,6 +183,8 @@ def replay(
         if reg[CONTENT_DONE] != 0:
             reg[CONTENT_DONE] = 0
         elif kind == KIND_BOOK_DELTA:
+            if length < DELTA_BYTES:
+                return BAD, position, row
             if max(counts[0], counts[1]) >= levels.shape[1]:
                 return ROOM, position, row
             set_level(levels, counts, (head >> 56) & 0xFF, words[position + 6], words[position + 7])
@@ -193,7 +197,7 @@ def replay(
             _drive(reg, words, position, row)
         elif kind == KIND_ORDER:
             _drive(reg, words, position, row)
-        elif kind == KIND_CHECK and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
+        elif kind == KIND_CHECK and length >= CHECK_BYTES and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
             if reg[IN_GAP] == 0:
                 reg[VERIFIED] = VERIFIED_CHECKSUM
                 reg[CHECKED_TS] = words[position + 1]
