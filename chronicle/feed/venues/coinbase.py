@@ -7,6 +7,7 @@ maker's (in the captures, trades that say BUY are at the best bid); a record's s
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from chronicle.core.times import parse_time
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol, from_venue
+from chronicle.feed.venues import shapes
 from chronicle.feed.venues.book_events import add_changes
 from chronicle.feed.venues.levels import Level, known
 from chronicle.feed.venues.messages import (
@@ -42,6 +44,7 @@ class CoinbaseAdapter(MessageAdapter):
 
     venue = "coinbase"
     rules = VenueRules(sequence_rule=SequenceRule.CONNECTION)
+    shapes = shapes.COINBASE
 
     def __init__(self, registry: Any) -> None:
         super().__init__(registry)
@@ -82,6 +85,10 @@ class CoinbaseAdapter(MessageAdapter):
             else:
                 details = {"address": frame.address, "error": str(answer.get("message"))[:500]}
                 self.say(out, StatusCode.ERROR, details)
+
+    def count_of(self, connection: int) -> ctypes.c_int64:
+        """Return where ``sequence_num`` of the connection's last message stands."""
+        return self._count.cell(connection)
 
     def on_connection(self, frame: Frame) -> None:
         """Count anew, and forget subscriptions."""

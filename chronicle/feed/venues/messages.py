@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from chronicle.core.layout import INT64_MAX, INT64_MIN, StatusCode, WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Instrument, InstrumentRegistry, VenueRules
 from chronicle.feed.names import NameTable
+from chronicle.feed.scan_state import NOT_COUNTED
 from chronicle.feed.shapes import ROLES, Shape
 from chronicle.feed.venues.levels import Level, LevelReader, Levels
 
@@ -130,20 +132,24 @@ class ConnectionCount:
     """Numbers that a venue counts over a whole connection, whatever the messages are about."""
 
     def __init__(self) -> None:
-        self._last: dict[int, int] = {}
+        self._last: dict[int, ctypes.c_int64] = {}
+
+    def cell(self, connection: int) -> ctypes.c_int64:
+        """Return where the number of the connection's last message stands, for scans: they read and set it, too."""
+        return self._last.setdefault(connection, ctypes.c_int64(NOT_COUNTED))
 
     def take(self, out: EventBuilder, connection: int, number: int) -> None:
         """Note the number of the connection's next message; a hole is a STATUS LOST of the connection."""
-        last = self._last.get(connection)
-        self._last[connection] = number
-        if last is None or number == last + 1:
+        cell = self.cell(connection)
+        last, cell.value = cell.value, number
+        if last == NOT_COUNTED or number == last + 1:
             return
         details = {"first": last + 1, "last": number - 1} if number > last else {"after": last, "number": number}
         out.status(StatusCode.LOST, details)
 
     def forget(self, connection: int) -> None:
         """Start anew: the connection is a new one."""
-        self._last.pop(connection, None)
+        self.cell(connection).value = NOT_COUNTED
 
 
 class FreshTrades:
@@ -181,6 +187,10 @@ class MessageAdapter(ABC):
         self._told: DecodeError | None = None
         """The last error of a part of a message: what it is about was told the stream."""
         registry.set_rules(self.venue, self.rules)
+
+    def count_of(self, connection: int) -> ctypes.c_int64 | None:
+        """Return where the venue's count of a connection's messages stands, None where it counts none."""
+        return None
 
     def decode(self, frame: Frame, out: EventBuilder) -> None:
         """Add the records of `frame` to `out`.
