@@ -206,9 +206,10 @@ class Pipeline:
             self._groups.skipped[kind] = count
 
     def absorb(self) -> None:
-        """Learn what the sweep did, so that counts are of now."""
+        """Learn what the sweep did to what is counted: checks that passed."""
         for stream in self.streams.values():
-            stream.absorb()
+            if stream.definition.fields.check_rule:
+                stream.absorb()
 
     def settle(self) -> None:
         """Take all streams back from the sweep, so that their state can be read."""
