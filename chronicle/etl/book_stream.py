@@ -571,6 +571,7 @@ class BookStream(PlainStream):
 
     def _close_gap(self, gap: Gap | None, ts_recv: int, raw_index: int) -> None:
         self.gap = None
+        self.wants_resync = False  # the snapshot that closes it is the answer
         if gap is not None:
             record = gap.record(
                 GapState.CLOSED, ts_recv=ts_recv, raw_index=raw_index, ordinal=self._ordinal, recovery_ts=ts_recv

@@ -8,7 +8,7 @@ grouping, and with it the batch size, cannot be seen in any queue.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -58,6 +58,8 @@ _TRADE = CHANNELS.index(TRADE)
 _CHANNELS, _LINES = (*CHANNELS, CANDLE), (*CHANNELS, TRADE)
 """Channels by their number in a key, and the channel whose line feeds each."""
 _CANDLE = _CHANNELS.index(CANDLE)
+_COUNTED: Final = frozenset(SequenceRule) - {SequenceRule.NONE, SequenceRule.CONNECTION, SequenceRule.GROWING}
+"""Rules by which an instrument's own numbers show what is missing."""
 _STREAMS: dict[str, type[PlainStream]] = {BOOK: BookStream, CANDLE: CandleStream}
 
 
@@ -415,7 +417,7 @@ class Pipeline:
             stream = self.streams[symbol, channel, rank]
             if isinstance(stream, BookStream):
                 fields = stream.definition.fields
-                numbered = fields.sequence_rule not in (SequenceRule.NONE, SequenceRule.CONNECTION)
+                numbered = fields.sequence_rule in _COUNTED
                 if not numbered and not fields.check_rule:
                     self._touch(stream)
                     stream.declare_gap(Cause.DECODE, ts_recv, raw_index)

@@ -32,7 +32,8 @@ RULE_OKX_V5 = 2
 RULE_COUNT = 3
 RULE_BINANCE_FUTURES = 4
 RULE_CONNECTION = 5
-RULES_KNOWN = 6
+RULE_GROWING = 6
+RULES_KNOWN = 7
 
 # Registers of a book stream (int64[REGISTERS]).
 LAST_SEQUENCE = 0
@@ -257,7 +258,7 @@ def advance(
                 registers[CHECKED_TS] = ts_recv
                 registers[CHECKED_INDEX] = out[at + 3]
             if sequence != NONE:
-                held = rule != 0 and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE)
+                held = rule not in (0, RULE_GROWING) and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE)
                 if held and registers[LAST_SEQUENCE] != NONE:
                     registers[SEQUENCE_HELD] = 1
                 registers[LAST_SEQUENCE] = sequence
@@ -284,7 +285,7 @@ def in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence:
         return previous in (NONE, last) or last == NONE
     if rule == RULE_COUNT:
         return last == NONE or sequence == NONE or sequence == last + 1
-    if rule == RULE_CONNECTION:
+    if rule in (RULE_CONNECTION, RULE_GROWING):
         return last == NONE or sequence == NONE or sequence > last
     return True
 
