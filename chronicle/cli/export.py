@@ -50,8 +50,8 @@ table. With --register delta or iceberg times are microseconds, with twins in ns
     type=click.Choice(["parquet", "arrow", "csv", "jsonl", "npz", "dbn", "records"]),
     default="parquet",
     show_default=True,
-    help="npz: hftbacktest's events. dbn: Databento's records (MBO, MBP-10, trades, MBP-1). records: every record in
-    full, for import.",
+    help="npz: hftbacktest's events. dbn: Databento's records (MBO, MBP-10, trades, MBP-1). records: every record in"
+    " full, for import.",
 )
 @click.option(
     "--decimals",

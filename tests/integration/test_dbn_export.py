@@ -27,8 +27,9 @@ def decoded(data: bytes) -> list[Any]:
 
 
 def of_orders(records: list[Any]) -> list[tuple[object, ...]]:
+    """Return what orders say; ts_recv aside, which all records of an event share with us."""
     return [
-        (r.ts_event, r.ts_recv, r.order_id, r.price, r.size, str(r.action), str(r.side), r.sequence)
+        (r.ts_event, r.order_id, r.price, r.size, str(r.action), str(r.side), r.sequence)
         for r in records
         if isinstance(r, package.MBOMsg)
     ]
