@@ -204,6 +204,26 @@ def duckdb(source: str) -> dict[str, float]:
     return {"p50": times[len(times) // 2] / 1e3, "p99": times[len(times) * 99 // 100] / 1e3}
 
 
+def polars(source: str) -> dict[str, float]:
+    """Book at T out of Parquet by polars: group_by of each price, the last size; us p50 and p99, on one thread."""
+    import os
+
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    import polars as library
+
+    path = Path(source)
+    times = []
+    for first, last in json.loads(path.with_suffix(".json").read_text()):
+        start = time.perf_counter_ns()
+        number = library.col("number")
+        chosen = library.scan_parquet(path).filter((number > first) & (number <= last))
+        held = chosen.group_by("side", "price").agg(library.col("size").last()).filter(library.col("size") > 0)
+        held.sort("side", "price").collect()
+        times.append(time.perf_counter_ns() - start)
+    times.sort()
+    return {"p50": times[len(times) // 2] / 1e3, "p99": times[len(times) * 99 // 100] / 1e3}
+
+
 PEERS = {
     "order-book": order_book,
     "order-book-l3": order_book_l3,
@@ -211,6 +231,7 @@ PEERS = {
     "SortedDict": sorted_dict,
     "orjson": orjson,
     "duckdb": duckdb,
+    "polars": polars,
 }
 
 if __name__ == "__main__":
