@@ -24,6 +24,7 @@ from chronicle.etl.candles import CandleStream
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels.events import index_records
 from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT, UNDEFINED, UNDEFINED_NUMBER, Groups
+from chronicle.etl.lineage import CONNECTION_SHIFT, split_position
 from chronicle.etl.lines import RANK_STRIDE, Lines
 from chronicle.etl.order_stream import OrderStream
 from chronicle.etl.outlet import Sink
@@ -106,6 +107,8 @@ class Pipeline:
         self.streams: dict[StreamKey, PlainStream] = {}
         self.next_index = 0
         self.last_ts = NONE
+        self.merged = False
+        """Whether records carry their position (:mod:`chronicle.etl.lineage`) in word 3: they come from several queues."""
         self.canonical: dict[str, int] = {}
         self._number_of = np.full(1024, UNDEFINED, dtype=np.int64)
         self._touched: dict[StreamKey, PlainStream] = {}
@@ -229,7 +232,7 @@ class Pipeline:
             source = key >> CHANNEL_BITS & 0xFFFF
             ts_recv = int(words[starts[chosen[0]] + 1])
             stream = self._stream(definition, CHANNELS[key & (1 << CHANNEL_BITS) - 1], source, ts_recv)
-            block = Block.of(words, starts, events, chosen, base_index)
+            block = Block.of(words, starts, events, chosen, NONE if self.merged else base_index)
             if message != NONE and isinstance(stream, BookStream):
                 stream.message = message
                 stream.take(block)
@@ -307,7 +310,7 @@ class Pipeline:
             position = number + 1
             at = int(self._starts[number])
             kind, instrument, source = self._heads[number, :3].tolist()
-            raw_index = base_index + number
+            raw_index = int(words[at + 3]) if self.merged else base_index + number
             if kind == Kind.INSTRUMENT:
                 self._define(words, at, instrument, raw_index)
             elif kind == Kind.STATUS:
@@ -370,8 +373,9 @@ class Pipeline:
         ts_recv = int(words[at + 1])
         if instrument:
             self._instrument_status(words, at, code, instrument, source, raw_index)
-        elif code in (StatusCode.DISCONNECTED, StatusCode.CAPTURE_START):
-            freed = self.lines.release(None if code == StatusCode.CAPTURE_START else source)
+        elif code in (StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.LEFT):
+            one = code == StatusCode.DISCONNECTED
+            freed = self.lines.release(source) if one else self.lines.release_queue(source >> CONNECTION_SHIFT)
             for symbol, channel, rank in freed:
                 stream = self.streams[symbol, channel, rank]
                 if channel == TRADE:
@@ -438,7 +442,11 @@ class Pipeline:
         """Records were dropped on the way into the raw queue: every book they may have touched has a hole."""
         ts_recv = int(words[at + 1])
         definition = self.definitions.get(instrument)
+        number = split_position(raw_index)[0]
+        own = {key for key in self.lines.held_by_queue(number) if key[1] == BOOK} if self.merged else None
         for key, stream in self.books():
+            if not instrument and own is not None and key not in own:
+                continue
             if not instrument or (definition is not None and definition.symbol == key[0]):
                 self._touched[key] = stream
                 stream.declare_gap(Cause.DROPPED, ts_recv, raw_index)
@@ -455,10 +463,10 @@ class Pipeline:
         if canonical < 0:
             return stop
         definition = self.definitions[canonical]
-        own = self.lines.rank(definition.symbol, BOOK, 0)
+        own = self.lines.rank(definition.symbol, BOOK, int(heads[number, 2]))
         ranks = [own] if own is not None else self.lines.ranks(definition.symbol, BOOK) or [0]
         chosen = np.arange(number, stop, dtype=np.int64)
-        block = Block.of(words, self._starts, heads[:, 3], chosen, base_index)
+        block = Block.of(words, self._starts, heads[:, 3], chosen, NONE if self.merged else base_index)
         for rank in ranks:
             ts_recv = int(words[self._starts[number] + 1])
             self._stream_at(definition, BOOK, rank, ts_recv).take(block.copy())

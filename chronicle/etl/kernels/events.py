@@ -26,6 +26,7 @@ KIND_BOOK_SNAPSHOT = 33
 KIND_ORDER = 34
 FLAG_LAST_WORD = 128 << 48
 LENGTH_MASK = 0xFFFFFFFF
+CONNECTION_MASK = (1 << 12) - 1
 NONE = -1
 RULE_BINANCE_SPOT = 1
 RULE_OKX_V5 = 2
@@ -71,7 +72,7 @@ def index_records(words: Any, starts: Any, heads: Any) -> int:
     """Fill starts int64[m] and heads int64[m, 5]; return m.
 
     heads: kind, instrument, source, event number, and 1 where the record changes definitions or lines (INSTRUMENT,
-    STATUS, GAP, a BOOK_SNAPSHOT that came over no line: source 0). -1 where a length is impossible, -2 when `starts`
+    STATUS, GAP, a BOOK_SNAPSHOT that came over no line: connection 0 of its raw queue). -1 where a length is impossible, -2 when `starts`
     is too short. O(records).
     """
     total = len(words)
@@ -92,7 +93,9 @@ def index_records(words: Any, starts: Any, heads: Any) -> int:
         heads[count, 1] = where & LENGTH_MASK
         heads[count, 2] = source
         heads[count, 3] = event
-        heads[count, 4] = KIND_INSTRUMENT <= kind <= KIND_GAP or (kind == KIND_BOOK_SNAPSHOT and source == 0)
+        heads[count, 4] = KIND_INSTRUMENT <= kind <= KIND_GAP or (
+            kind == KIND_BOOK_SNAPSHOT and source & CONNECTION_MASK == 0
+        )
         event += 1 if head & FLAG_LAST_WORD else 0
         position += step
         count += 1
@@ -106,8 +109,8 @@ def gather(
     """Copy the chosen records (int64[n], ascending) side by side with clean headers; return the event count.
 
     out int64[>= their words]; out_starts int64[n + 1]; ends int64[n]: for each event the record number after it.
-    Headers: instrument 1, source 0, ordinal 0, source_index = raw index, F_LAST where the next chosen record is of
-    another raw event. O(words copied).
+    Headers: instrument 1, source 0, ordinal 0, source_index = raw index (`raw_base` negative: the position that the
+    record carries), F_LAST where the next chosen record is of another raw event. O(words copied).
     """
     count = len(chosen)
     to, event_count = 0, 0
@@ -124,7 +127,8 @@ def gather(
             ends[event_count] = number + 1
             event_count += 1
         out[to] = head
-        out[to + 3] = raw_base + record
+        if raw_base >= 0:
+            out[to + 3] = raw_base + record
         out[to + 4] = 1
         out_starts[number] = to
         to += size
