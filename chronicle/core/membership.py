@@ -8,6 +8,7 @@ and goes on joins again.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from chronicle.core import layout
+from chronicle.core.appender import Appender
 from chronicle.core.cursor import Cursor
 from chronicle.core.errors import ConfigError, CorruptionError, QueueLockedError
 from chronicle.core.layout import INT64_MIN, Kind, StatusCode
@@ -53,6 +55,7 @@ class DecisionLog:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self._settings = os.path.join(home, MERGE_QUEUE, SETTINGS_NAME)
         self._cursor: Cursor | None = None
         self.decisions: list[Decision] = []
 
@@ -65,7 +68,7 @@ class DecisionLog:
             When a record is no decision.
         """
         if self._cursor is None:
-            if not (self._home / MERGE_QUEUE / SETTINGS_NAME).exists():
+            if not os.path.exists(self._settings):
                 return []
             self._cursor = Cursor(LocalSource(self._home), MERGE_QUEUE)
         found: list[Decision] = []
@@ -92,24 +95,30 @@ def decide(home: Path, plan: Callable[[Sequence[Decision]], Sequence[Decision]],
         When more raw queues would be merged than there are numbers.
     """
     queue = Queue.create(home / MERGE_QUEUE, name=MERGE_QUEUE, segment_bytes=64 * 1024, exist_ok=True)
+    with _appender(queue) as appender:
+        log = DecisionLog(home)
+        log.poll()
+        log.close()
+        decisions = list(plan(log.decisions))
+        for decision in decisions:
+            if decision.number >= MEMBERS_MAX:
+                raise ConfigError(
+                    f"{decision.raw} cannot be merged: a home merges {MEMBERS_MAX} raw queues at most",
+                    hint="begin a new home, or give the feed the name of a raw queue that ended",
+                )
+            appender.append(Kind.STATUS, _body(decision), ts_recv=ts_recv)
+        appender.sync()
+    return decisions
+
+
+def _appender(queue: Queue) -> Appender:
+    """Return the log's writing end; another process holds it for a moment only."""
     pause = threading.Event()
-    for attempt in range(_LOCK_ATTEMPTS):
-        with suppress(QueueLockedError) if attempt < _LOCK_ATTEMPTS - 1 else suppress(), queue.appender() as appender:
-            log = DecisionLog(home)
-            log.poll()
-            log.close()
-            decisions = list(plan(log.decisions))
-            for decision in decisions:
-                if decision.number >= MEMBERS_MAX:
-                    raise ConfigError(
-                        f"{decision.raw} cannot be merged: a home merges {MEMBERS_MAX} raw queues at most",
-                        hint="begin a new home, or give the feed the name of a raw queue that ended",
-                    )
-                appender.append(Kind.STATUS, _body(decision), ts_recv=ts_recv)
-            appender.sync()
-            return decisions
+    for _ in range(_LOCK_ATTEMPTS):
+        with suppress(QueueLockedError):
+            return queue.appender()
         pause.wait(_LOCK_PAUSE_SECONDS)
-    raise AssertionError("unreachable")
+    return queue.appender()
 
 
 def _body(decision: Decision) -> bytes:

@@ -146,7 +146,7 @@ class QueueSink:
     def _position(self, stored: Queue, record: Record) -> int:
         """Return the position of a queue's last record, by the names in its segment's prologue."""
         if not self.numbers:
-            return record.source_index
+            return int(record.source_index)
         last = next(info for info in reversed(stored.segments()) if info.record_count)
         with stored.open_segment(last.number) as segment:
             sources = segment.prologue().get("sources") or []

@@ -1,14 +1,14 @@
 """What a lane takes from its raw queues: windows as they lie, or the events of several queues in one order.
 
-Events are taken by (ts_recv, number of the queue, raw index). An event is taken once every other queue that takes part
-has one behind it (or stands behind it in the order): what a queue may still bring is not older than what it brought
-last. Queues take part from the records that their decisions name (:mod:`chronicle.core.membership`), so that the
-order depends on raw queues and decisions alone.
+Events are taken by (ts_recv, number of the queue, raw index). An event is taken once every other queue that takes
+part has one behind it (or stands behind it in the order): what a queue may still bring is not older than what it
+brought last. Queues take part from the records that their decisions name (:mod:`chronicle.core.membership`), so that
+the order depends on raw queues and decisions alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,6 +159,9 @@ class Intake:
         Records taken so far, in the order of the merge: with one queue its next raw index.
     frontier : int
         Key (ts_recv) of the last event taken; INT64_MIN before the first.
+    look : callable, optional
+        Called once records were read and before they are put in order: learns decisions, returns whether there were
+        any. Whoever decided that a queue joins did so before it wrote a record, so that none is passed by.
     """
 
     def __init__(self, source: SegmentSource, names: Sequence[str], decisions: Sequence[Decision] = ()) -> None:
@@ -166,6 +169,7 @@ class Intake:
         self.position = 0
         self.frontier = INT64_MIN
         self.members: list[Member] = []
+        self.look: Callable[[], bool] | None = None
         self.units = Units()
         if not decisions:
             self._add(names[0], 0, [Decision(names[0], 0, joins=True, at=INT64_MIN)])
@@ -177,7 +181,7 @@ class Intake:
         return len(self.members) > 1
 
     def sources(self) -> list[dict[str, Any]]:
-        """Return the prologue's table of sources: those taken from the beginning, and up to the last that delivered."""
+        """Return the prologue's table: queues taken from their beginnings, and all up to the last that delivered."""
         known = [member.number for member in self.members if member.started or member.decisions[0].at == INT64_MIN]
         last = max(known, default=0)
         return [
@@ -218,6 +222,8 @@ class Intake:
             return self._take_window(max_bytes, until)
         for member in self.members:
             member.fill(max_bytes)
+        if self.look is not None and self.look():
+            return self.take(max_bytes, until)
         if self.position >= until:
             return None
         leaver = self._leaver()
@@ -296,7 +302,7 @@ class Intake:
                 path=member.name,
                 expected=f"behind {self.frontier if decision.joins else member.next_index}",
                 found=decision.at,
-                hint="rebuild the clean queues (`chronicle etl rebuild`): a rebuild takes every decision in its place",
+                hint="rebuild the clean queues (`chronicle etl rebuild`), which takes all decisions in their place",
             )
 
     def _take_window(self, max_bytes: int, until: int) -> Batch | None:
@@ -307,6 +313,9 @@ class Intake:
         window = member.cursor.next_window(max_bytes)
         if window is None:
             return None
+        if self.look is not None and self.look():
+            member.cursor.skip_to(member.next_index)
+            return self.take(max_bytes, until)
         _check_next(member.name, member.next_index, window.base_index)
         memory, count = window.memory, len(window)
         if window.end_index > until:

@@ -14,7 +14,7 @@ from chronicle.core.membership import Decision
 __all__ = ["Ending", "Standing", "plan_joins", "plan_leave", "standings"]
 
 RUNNING_MARGIN_NS = 1_000_000_000
-"""Where other shards run, a queue joins so much later than anything that is committed: until then they have read it."""
+"""Where other shards run, a queue joins so much later than all that is committed: until then they have read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def plan_joins(
     Notes
     -----
     The first decisions take all queues from their first records, unless shards have already worked some of them off:
-    those come first, and the others join behind everything that those who take part have committed, as every later one
-    does. Nobody can be past that point.
+    those come first, and the others join behind everything that those who take part have committed, as every later
+    one does. Nobody can be past that point.
     """
     found = standings(known)
     if not known and len(present) < 2:

@@ -264,10 +264,18 @@ class _Duty:
         lane = self._lanes.get(first)
         if lane is not None:
             lane.learn(decisions[len(lane.decisions) :])
-            return
-        self._lanes[first] = LaneRunner(
-            self._source, first, self._target, self.claims, self._config, self._owners, decisions
-        )
+        else:
+            self._lanes[first] = LaneRunner(
+                self._source, first, self._target, self.claims, self._config, self._owners, decisions
+            )
+        self._lanes[first].intake.look = self._look
+
+    def _look(self) -> bool:
+        """Take up decisions that others recorded since the last look; return whether there were any."""
+        if not self._log.poll():
+            return False
+        self._take_up(self._log.decisions)
+        return True
 
     def _decided(self, names: list[str]) -> list[Decision]:
         """Return all decisions about the raw queues `names`, those that are due now recorded.
@@ -303,7 +311,7 @@ class _Duty:
         return found
 
     def _part_from_ended(self, *, drained: bool) -> None:
-        """Record that queues leave whose feed is gone: at the end of a drain, and where others wait for one that ended.
+        """Record that queues leave whose feed is gone: when a drain ends, and where others wait for one that ended.
 
         A drain is the operator's word that what is there is all. A live shard waits for a queue without a writer,
         unless the feed ended it in order (CAPTURE_END): whether a dead feed comes back nobody can tell from here.

@@ -133,7 +133,7 @@ class Start:
         return self._store.bytes_last
 
     def handed_over_index(self, raw_queue: str) -> int:
-        """Return the index in `raw_queue` that instruments given away still need, INT64_MAX when all were taken over."""
+        """Return the raw index that instruments given away still need, INT64_MAX when all were taken over."""
         return min((given.index_in(raw_queue) or 0 for given in self._handed), default=INT64_MAX)
 
     # --- instruments that change shards ----------------------------------------------------------------------------

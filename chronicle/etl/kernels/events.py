@@ -72,8 +72,8 @@ def index_records(words: Any, starts: Any, heads: Any) -> int:
     """Fill starts int64[m] and heads int64[m, 5]; return m.
 
     heads: kind, instrument, source, event number, and 1 where the record changes definitions or lines (INSTRUMENT,
-    STATUS, GAP, a BOOK_SNAPSHOT that came over no line: connection 0 of its raw queue). -1 where a length is impossible, -2 when `starts`
-    is too short. O(records).
+    STATUS, GAP, a BOOK_SNAPSHOT that came over no line: connection 0 of its raw queue). -1 where a length is
+    impossible, -2 when `starts` is too short. O(records).
     """
     total = len(words)
     position, count, event = 0, 0, 0

@@ -1,4 +1,4 @@
-"""Kernels of the merge: the events of a window with their keys, their order over several raw queues, and copying them.
+"""Kernels of the merge: the events of a window with their keys, their order over several queues, and copying them.
 
 Record layout in words (docs/format/queue.md): 0 length, kind, flags, side; 1 ts_recv; 3 source_index; 4 instrument,
 source, ordinal.

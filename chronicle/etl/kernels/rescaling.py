@@ -38,7 +38,7 @@ def find_definitions(words: Any, found: Any) -> int:
 def _times(words: Any, at: int, factor: int) -> int:
     """Multiply a word, which may be a bound or an absent value; 1 where it does not fit."""
     value = words[at]
-    if value == INT64_MIN or value == INT64_MAX:
+    if value == INT64_MIN or value == INT64_MAX:  # noqa: SIM109 (numba builds a tuple otherwise)
         return 0
     if value > INT64_MAX // factor or -value > INT64_MAX // factor:
         return 1
