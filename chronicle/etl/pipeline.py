@@ -108,7 +108,7 @@ class Pipeline:
         self.next_index = 0
         self.last_ts = NONE
         self.merged = False
-        """Whether records carry their position (:mod:`chronicle.etl.lineage`) in word 3: they are of several queues."""
+        """Whether records carry their position (:mod:`chronicle.etl.lineage`) in word 3."""
         self.canonical: dict[str, int] = {}
         self._number_of = np.full(1024, UNDEFINED, dtype=np.int64)
         self._touched: dict[StreamKey, PlainStream] = {}

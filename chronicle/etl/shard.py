@@ -253,9 +253,10 @@ class _Duty:
             self._take_up(decisions)
         for name in names:
             if name not in merged and name not in self._lanes:
-                self._lanes[name] = LaneRunner(
-                    self._source, name, self._target, self.claims, self._config, self._owners
-                )
+                lane = LaneRunner(self._source, name, self._target, self.claims, self._config, self._owners)
+                if lane_of(name) == 0 and self._records_decisions:
+                    lane.intake.look = self._look
+                self._lanes[name] = lane
             self._waiter.watch(name)
 
     def _take_up(self, decisions: list[Decision]) -> None:
@@ -268,7 +269,8 @@ class _Duty:
             self._lanes[first] = LaneRunner(
                 self._source, first, self._target, self.claims, self._config, self._owners, decisions
             )
-        self._lanes[first].intake.look = self._look
+        if self._records_decisions:
+            self._lanes[first].intake.look = self._look
 
     def _look(self) -> bool:
         """Take up decisions that others recorded since the last look; return whether there were any."""
