@@ -83,15 +83,15 @@ def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int,
 
 def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
     pending: Gap | None = None
-    source = _source_of(shelf, lane)
+    sources = _sources_of(shelf, lane)
     for record in records_of_kind(shelf, lane, frozenset({Kind.GAP})):
         fields = record.fields()
         if fields["state"] == GapState.OPEN:
             if pending is not None:
                 yield pending
-            pending = _gap(symbol, lane, record, fields, source)
+            pending = _gap(symbol, lane, record, fields, sources)
             continue
-        begun = pending if pending is not None else _gap(symbol, lane, record, fields, source)
+        begun = pending if pending is not None else _gap(symbol, lane, record, fields, sources)
         yield _closed(begun, fields["recovery_ts"])
         pending = None
     if pending is not None:
@@ -125,14 +125,14 @@ def _missing(symbol: str, lane: Lane, before: SegmentInfo | None, after: Segment
     )
 
 
-def _source_of(shelf: Shelf, lane: Lane) -> str:
-    """Return the raw queue that a lane was made from."""
+def _sources_of(shelf: Shelf, lane: Lane) -> list[str]:
+    """Return the raw queues that a lane was made from; the table only grows, so that the last one holds for all."""
     infos = shelf.segments(lane.queue, fresh=True)
-    sources = (shelf.open(infos[-1]).prologue().get("sources") or [{}]) if infos else [{}]
-    return str(sources[-1].get("queue", ""))
+    sources = (shelf.open(infos[-1]).prologue().get("sources") or []) if infos else []
+    return [str(entry.get("queue", "")) for entry in sources]
 
 
-def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], source: str) -> Gap:
+def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], sources: list[str]) -> Gap:
     return Gap(
         symbol=symbol,
         lane=lane.number,
@@ -145,7 +145,7 @@ def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], source
         last_missing=fields["last_missing"],
         queue=lane.queue,
         index=record.index,
-        source=source,
+        source=sources[record.source] if record.source < len(sources) else "",
         source_index=record.source_index,
     )
 

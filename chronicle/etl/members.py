@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from chronicle.core.errors import NotFoundError
 from chronicle.core.layout import INT64_MIN
-from chronicle.core.membership import Decision
+from chronicle.core.local import LocalSource
+from chronicle.core.membership import Decision, DecisionLog, decide
 
-__all__ = ["Ending", "Standing", "plan_joins", "plan_leave", "standings"]
+__all__ = ["Ending", "Standing", "leave", "plan_joins", "plan_leave", "standings"]
 
 RUNNING_MARGIN_NS = 1_000_000_000
 """Where other shards run, a queue joins so much later than all that is committed: until then they have read it."""
@@ -100,3 +103,28 @@ def plan_leave(known: Sequence[Decision], raw: str, ending: Ending) -> list[Deci
     if standing is None or standing.left_at is not None:
         return []
     return [Decision(raw, standing.number, joins=False, at=ending.end_index, ts=max(ending.last_ts, 0) + 1)]
+
+
+def leave(home: Path, raw: str, *, ts_recv: int) -> Decision:
+    """Record that `raw` leaves the merge behind its last record; return the decision.
+
+    Raises
+    ------
+    NotFoundError
+        When it does not take part.
+    """
+    queue = LocalSource(home).queue(raw)
+    ending = Ending(queue.end_index(), queue.last_ts_recv())
+    recorded = decide(home, lambda known: plan_leave(known, raw, ending), ts_recv=ts_recv)
+    if not recorded:
+        log = DecisionLog(home)
+        log.poll()
+        log.close()
+        taking = [name for name, standing in standings(log.decisions).items() if standing.left_at is None]
+        raise NotFoundError(
+            f"{raw} takes no part in a merge",
+            expected=" or ".join(sorted(taking)) or "a home whose shards have found several raw queues",
+            found=raw,
+            hint="`chronicle etl status` says who waits for whom",
+        )
+    return recorded[0]
