@@ -26,8 +26,8 @@ class Frontier:
 def frontier(shelf: Shelf, symbol: str, clean: Segment) -> Frontier:
     """Return how far the shard that has `symbol` has come in the raw queues that `clean` was made from.
 
-    Where several are merged, all have been worked off up to the newest time. A progress segment's prologue says for which instruments its frontier holds. NONE in both fields when no shard
-    on this host speaks for the instrument.
+    Where several are merged, all have been worked off up to the newest time. A progress segment's prologue says for
+    which instruments its frontier holds. NONE in both fields when no shard on this host speaks for the instrument.
     """
     prologue = clean.prologue()
     raws = {str(entry.get("queue", "")) for entry in prologue.get("sources") or [{}]}

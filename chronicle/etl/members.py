@@ -30,11 +30,13 @@ class Ending:
 
 @dataclass(slots=True)
 class Standing:
-    """What the decisions say of one raw queue: `left_at` and `left_ts` are set while it does not take part."""
+    """What the decisions say of one raw queue: `left_at` and `left_ts` are set while it does not take part; `floor` is
+    where it joined last."""
 
     number: int
     left_at: int | None = None
     left_ts: int = INT64_MIN
+    floor: int = INT64_MIN
     decisions: list[Decision] = field(default_factory=list)
 
 
@@ -47,6 +49,7 @@ def standings(decisions: Sequence[Decision]) -> dict[str, Standing]:
             standing = found[decision.raw] = Standing(decision.number)
         standing.left_at = None if decision.joins else decision.at
         standing.left_ts = decision.ts
+        standing.floor = decision.at if decision.joins else standing.floor
         standing.decisions.append(decision)
     return found
 
@@ -80,7 +83,7 @@ def plan_joins(
         return []
     reached = [item.left_ts for item in found.values() if item.left_at is not None]
     taking = [raw for raw in present if raw in begun or (raw in found and found[raw].left_at is None)]
-    reached += [present[raw].last_ts for raw in taking]
+    reached += [max(present[raw].last_ts, found[raw].floor if raw in found else INT64_MIN) for raw in taking]
     bound = max(reached, default=0) + 1
     if running:
         bound = max(bound, now_ns) + RUNNING_MARGIN_NS
@@ -102,7 +105,11 @@ def plan_leave(known: Sequence[Decision], raw: str, ending: Ending) -> list[Deci
     standing = standings(known).get(raw)
     if standing is None or standing.left_at is not None:
         return []
-    return [Decision(raw, standing.number, joins=False, at=ending.end_index, ts=max(ending.last_ts, 0) + 1)]
+    return [
+        Decision(
+            raw, standing.number, joins=False, at=ending.end_index, ts=max(ending.last_ts, standing.floor, 0) + 1
+        )
+    ]
 
 
 def leave(home: Path, raw: str, *, ts_recv: int) -> Decision:

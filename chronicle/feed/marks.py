@@ -1,9 +1,9 @@
 """Frames that the feed itself writes into a wire queue, so that the queue explains itself.
 
 A wire queue holds what exchanges sent and, between it, marks of our own: where a capture starts (with its lines and
-their venues), where it ends, what of a capture could not be read, where a numbered line fell silent, and that nothing came. They are
-WIRE records of form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a function of the
-wire queue alone.
+their venues), where it ends, what of a capture could not be read, where a numbered line fell silent, and that nothing
+came. They are WIRE records of form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a
+function of the wire queue alone.
 """
 
 from __future__ import annotations
