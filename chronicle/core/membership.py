@@ -28,7 +28,7 @@ from chronicle.core.records import Record, pack_details
 __all__ = ["MEMBERS_MAX", "MERGE_QUEUE", "Decision", "DecisionLog", "decide"]
 
 MERGE_QUEUE = "control/merge.q"
-MEMBERS_MAX = 16
+MEMBERS_MAX = 15
 """Raw queues that one home may ever have merged: their number is part of instrument numbers while they are merged."""
 _LOCK_ATTEMPTS = 500
 _LOCK_PAUSE_SECONDS = 0.01

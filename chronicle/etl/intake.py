@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from chronicle.core import layout
 from chronicle.core.cursor import Cursor
 from chronicle.core.errors import ConfigError, CorruptionError
-from chronicle.core.layout import INT64_MAX, INT64_MIN, OFFSET_TS_RECV, Flag, Kind, StatusCode
+from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, OFFSET_TS_RECV, Flag, Kind, StatusCode
 from chronicle.core.membership import Decision
 from chronicle.core.records import pack_details, pack_record
 from chronicle.core.source import SegmentInfo, SegmentSource
 from chronicle.etl.kernels import merging as kernel
 from chronicle.etl.lineage import CONNECTION_SHIFT, position_of
 from chronicle.etl.members import standings
+from chronicle.etl.racing import Racing
 from chronicle.etl.units import Units
 
 __all__ = ["Batch", "Intake", "Member"]
@@ -159,6 +160,8 @@ class Intake:
         Records taken so far, in the order of the merge: with one queue its next raw index.
     frontier : int
         Key (ts_recv) of the last event taken; INT64_MIN before the first.
+    racing : Racing, optional
+        Redundant lines, from the first event of a second line (`first_line` is the first) on.
     look : callable, optional
         Called once records were read and before they are put in order: learns decisions, returns whether there were
         any. Whoever decided that a queue joins did so before it wrote a record, so that none is passed by.
@@ -171,6 +174,8 @@ class Intake:
         self.members: list[Member] = []
         self.look: Callable[[], bool] | None = None
         self.units = Units()
+        self.racing: Racing | None = None
+        self.first_line = NONE
         if not decisions:
             self._add(names[0], 0, [Decision(names[0], 0, joins=True, at=INT64_MIN)])
         self.learn(decisions)

@@ -233,8 +233,13 @@ class LaneRunner:
         report = self._reports[intake.members[0].name]
         report.clean_records = self.sink.records_written
         report.streams = len(pipeline.streams)
+        racing = self.intake.racing
         counts: dict[str, int] = {}
-        counted = [*(book.counts for _, book in pipeline.books()), *(bars.counts for bars in pipeline.candles())]
+        counted = [
+            *([{f"race_{name}": count for name, count in racing.counts.items()}] if racing else []),
+            *(book.counts for _, book in pipeline.books()),
+            *(bars.counts for bars in pipeline.candles()),
+        ]
         for own in counted:
             for name, count in own.items():
                 counts[name] = counts.get(name, 0) + count

@@ -45,6 +45,19 @@ class Lines:
         """Return all ranks held now, ascending."""
         return sorted(self._ranks.get((symbol, channel), {}).values())
 
+    def holders(self, symbol: str, channel: str) -> dict[int, int]:
+        """Return the rank of each source that holds one."""
+        return dict(self._ranks.get((symbol, channel), {}))
+
+    def rename(self, symbol: str, channel: str, source: int, successor: int) -> None:
+        """Give what `source` holds to `successor`."""
+        ranks = self._ranks[symbol, channel]
+        ranks[successor] = ranks.pop(source)
+
+    def drop(self, symbol: str, channel: str, source: int) -> int | None:
+        """Free what `source` holds of one channel; return its rank."""
+        return self._ranks.get((symbol, channel), {}).pop(source, None)
+
     def release(self, source: int, symbol: str | None = None) -> list[tuple[str, str, int]]:
         """Free what `source` holds (of one symbol, or of all).
 

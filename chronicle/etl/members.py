@@ -30,8 +30,8 @@ class Ending:
 
 @dataclass(slots=True)
 class Standing:
-    """What the decisions say of one raw queue: `left_at` and `left_ts` are set while it does not take part; `floor` is
-    where it joined last."""
+    """What the decisions say of one raw queue: `left_at` and `left_ts` are set while it is out; `floor` is where it
+    joined last."""
 
     number: int
     left_at: int | None = None

@@ -178,6 +178,17 @@ class Pipeline:
             if isinstance(stream, BookStream) and (stream.trust.in_gap or stream.wants_resync)
         ]
 
+    @property
+    def numbers(self) -> Words:
+        """Canonical instrument number by instrument number; negative where it is undefined or not of this shard."""
+        return self._number_of
+
+    def end_trades(self, symbol: str, source: int, ts_recv: int, raw_index: int) -> None:
+        """Take note that the line which delivers an instrument's trades is gone."""
+        rank = self.lines.drop(symbol, TRADE, source)
+        if rank is not None:
+            self._end_candles(symbol, rank, ts_recv, raw_index)
+
     def books(self) -> list[tuple[StreamKey, BookStream]]:
         """Return the book streams with their keys."""
         return [(key, stream) for key, stream in self.streams.items() if isinstance(stream, BookStream)]

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chronicle.core.errors import CorruptionError, RecordError, RetiredError
-from chronicle.core.layout import HEADER_BYTES, INT64_MAX
+from chronicle.core.layout import HEADER_BYTES, INT64_MAX, NONE
 from chronicle.core.paths import channel_of, clean_queue, lane_of, symbol_of
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentSource
@@ -24,10 +26,12 @@ from chronicle.etl.clean_writer import QueueSink
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.handover import exactly, given_away, joined, plan_parts, reduced, taken_over
 from chronicle.etl.intake import Batch, Intake, Member
+from chronicle.etl.kernels.racing import second_line, stamp_positions
 from chronicle.etl.lineage import INSTRUMENT_SHIFT, position_of
 from chronicle.etl.lines import RANK_STRIDE
 from chronicle.etl.owners import Owners
 from chronicle.etl.pipeline import Pipeline
+from chronicle.etl.racing import Racing
 from chronicle.etl.stream import Definition
 
 __all__ = ["Start", "give", "settle", "whole_state"]
@@ -187,6 +191,12 @@ class Start:
         rows = [[row[0] or self._raw_queue, *row[1:]] for row in sources_of(state)]
         intake.restore(rows, state["next_index"], state["last_ts"])
         intake.units.restore(state.get("units", []))
+        intake.first_line = state.get("first_line", NONE)
+        if state.get("race") is not None:
+            intake.racing = Racing(machine)
+            intake.racing.restore(state["race"])
+            counts, firsts = state["race_counts"] or [[], []]
+            intake.racing.counts, intake.racing.firsts = dict(counts), dict(firsts)
         settle(machine, intake)
         return machine, intake
 
@@ -294,16 +304,35 @@ class Start:
 
 def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
     """Give a batch to the pipeline; return its number of records."""
-    machine.merged = batch.merged
     if batch.grew:
         settle(machine, intake)
         for stream in machine.streams.values():
             stream.outlet.end_segment()
-    count = machine.feed(batch.memory, batch.base)
-    if not batch.merged:
-        intake.reached(machine.last_ts)
+    words = np.frombuffer(batch.memory, dtype=np.int64)
+    begin = records = 0
+    if intake.racing is None:
+        found = np.array([intake.first_line, 0], dtype=np.int64)
+        begin = int(second_line(words, found))
+        intake.first_line, records = found.tolist()
+        machine.merged = batch.merged
+        if begin:
+            machine.feed(batch.memory[: begin << 3], batch.base)
+            if not batch.merged:
+                intake.reached(machine.last_ts)
+    if begin < len(words):
+        intake.racing = intake.racing or Racing(machine)
+        if not batch.merged:
+            words = words[begin:].copy()
+            stamp_positions(words, batch.base + records)
+            begin = 0
+        machine.merged = True
+        for part in intake.racing.parts(words[begin:]):
+            machine.feed(part.data.cast("B"), batch.base)
+        if not batch.merged:
+            intake.reached(intake.racing.last_ts)
+    machine.next_index = batch.base + batch.records
     machine.last_ts = intake.frontier
-    return count
+    return batch.records
 
 
 def settle(machine: Pipeline, intake: Intake) -> None:
@@ -316,4 +345,11 @@ def settle(machine: Pipeline, intake: Intake) -> None:
 
 def whole_state(machine: Pipeline, intake: Intake) -> dict[str, Any]:
     """Return the state of pipeline and intake together, for a checkpoint."""
-    return capture_state(machine) | {"sources": intake.state(), "units": intake.units.state()}
+    racing = intake.racing
+    return capture_state(machine) | {
+        "sources": intake.state(),
+        "units": intake.units.state(),
+        "first_line": intake.first_line,
+        "race": None if racing is None else racing.state(),
+        "race_counts": None if racing is None else [list(racing.counts.items()), list(racing.firsts.items())],
+    }
