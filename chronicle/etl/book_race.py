@@ -75,7 +75,7 @@ class BookRace:
         self._pass(sequence)
 
     def has_passed(self, sequence: int) -> bool:
-        """Whether a message or snapshot of this number went on (the last thousand, or all where numbers only grow)."""
+        """Whether a message or snapshot of this number went on (of the last thousand, or by growing numbers)."""
         return sequence in self._known or (self.rule in OVERLAP and NONE != sequence <= self.last)
 
     def take(self, message: Message, counts: dict[str, int], firsts: dict[int, int]) -> list[Message]:

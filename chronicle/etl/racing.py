@@ -39,6 +39,8 @@ CHANNELS = ("book", "trade")
 RECENT_TRADES = 32
 _FLAG_LAST = int(Flag.LAST) << layout.WORD_FLAGS_SHIFT
 _BAD_TS = int(Flag.BAD_TS_RECV) << layout.WORD_FLAGS_SHIFT
+_LINE_MASK = (1 << CONNECTION_SHIFT) - 1
+"""Connection 0 of a raw queue is no line: a snapshot over HTTP that belongs to none."""
 _ENDS_ALL = frozenset({StatusCode.CAPTURE_START, StatusCode.LEFT})
 
 Words = NDArray[np.int64]
@@ -103,7 +105,9 @@ class Racing:
             channels = np.minimum(heads[position:end, kernel.CHANNEL], 1)
             known = (heads[position:end, kernel.CHANNEL] <= kernel.TRADE) & (numbers >= 0)
             holders = self._holder[np.maximum(numbers, 0), channels]
-            asked = known & (holders != APART) & (holders != heads[position:end, kernel.CONNECTION])
+            lines = heads[position:end, kernel.CONNECTION]
+            of_line = (lines & _LINE_MASK != 0) | (holders == RACES)
+            asked = known & of_line & (holders != APART) & (holders != lines)
             places = np.flatnonzero(asked)
             stop = position + (int(places[0]) if len(places) else end - position)
             if stop > position:
@@ -243,13 +247,17 @@ class Racing:
             return
         yield from self._flush()
         sequence = int(own[place + 5])
-        race.lines[line] = sequence
+        if line & _LINE_MASK:
+            race.lines[line] = sequence
         stream = self._stream(symbol)
         synced = stream is not None and stream.trust.started and not stream.trust.in_gap
         if synced and sequence != NONE and race.has_passed(sequence):
             self.counts["duplicates"] = self.counts.get("duplicates", 0) + 1
         else:
-            self._pass(own)
+            if line & _LINE_MASK:
+                self._pass(own)
+            else:
+                self._out.append(own)
             yield from self._flush()
             stream = self._stream(symbol)
             if stream is not None:
@@ -285,7 +293,7 @@ class Racing:
             elif kind in (Kind.BOOK_DELTA, Kind.BOOK_SNAPSHOT, Kind.CHECK, Kind.TRADE):
                 number = int(self._numbers(own[at + 4 : at + 5] & 0xFFFFFFFF)[0])
                 channel = int(kind == Kind.TRADE)
-                if number >= 0 and line & ((1 << CONNECTION_SHIFT) - 1) and self._holder[number, channel] == RACES:
+                if number >= 0 and line & _LINE_MASK and self._holder[number, channel] == RACES:
                     own[at + 4] = int(own[at + 4]) & ~(0xFFFF << 32) | RACING << 32
         self._out.append(own)
         self._stale = True

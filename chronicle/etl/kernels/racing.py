@@ -80,10 +80,7 @@ def event_heads(words: Any, table: Any, heads: Any) -> None:
                 channel = BOOK
             elif channel == OTHER and kind == KIND_TRADE:
                 channel = TRADE
-            if channel == TRADE:
-                plain = kind == KIND_TRADE
-            else:
-                plain = kind in (KIND_BOOK_DELTA, KIND_CHECK)
+            plain = kind == KIND_TRADE if channel == TRADE else kind in (KIND_BOOK_DELTA, KIND_CHECK)
             if not plain or words[position + 4] & LENGTH_MASK != instrument:
                 simple = 0
             position += (words[position] & LENGTH_MASK) >> 3
