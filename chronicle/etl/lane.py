@@ -16,6 +16,7 @@ from chronicle.etl.claims import Claims
 from chronicle.etl.clean_writer import QueueSink
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.intake import Intake, Member
+from chronicle.etl.lineage import CONNECTION_SHIFT
 from chronicle.etl.owners import Owners
 from chronicle.etl.pipeline import StreamKey
 from chronicle.etl.progress import ProgressMark
@@ -246,6 +247,16 @@ class LaneRunner:
         report.counts = dict(sorted(counts.items()))
         report.skipped = {_kind_name(kind): count for kind, count in sorted(pipeline.skipped.items())}
         return [self._reports[member.name] for member in intake.members]
+
+    def firsts(self) -> dict[str, int]:
+        """Return how many messages each redundant line had first, since the raw queues' start."""
+        racing = self.intake.racing
+        names = {member.number: member.name for member in self.intake.members}
+        mask = (1 << CONNECTION_SHIFT) - 1
+        return {
+            f"{names[line >> CONNECTION_SHIFT]} line {line & mask}": count
+            for line, count in (sorted(racing.firsts.items()) if racing else ())
+        }
 
     def close(self) -> None:
         """Give up all queues."""

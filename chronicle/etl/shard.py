@@ -169,6 +169,7 @@ class _Duty:
             stopped = stop.is_set()
         for lane in self._lanes.values():
             lane.finish(seal=not stopped)
+        self._publish_latency()
         if self._target == self._home and not stopped:
             self._seal_unheld()
 
@@ -237,9 +238,14 @@ class _Duty:
 
     def _publish_latency(self) -> None:
         """Leave the distributions where ``chronicle etl status`` finds them."""
-        if self._raw_to_clean.count + self._work.count != self._published:
-            self._published = self._raw_to_clean.count + self._work.count
-            write_latency(self._target, self._shard, self._latency())
+        count = self._raw_to_clean.count + self._work.count + sum(self._lines().values())
+        if count != self._published:
+            self._published = count
+            write_latency(self._target, self._shard, self._latency(), self._lines())
+
+    def _lines(self) -> dict[str, int]:
+        """Return how many messages each redundant line had first."""
+        return {name: count for lane in self._lanes.values() for name, count in lane.firsts().items()}
 
     def _latency(self) -> dict[str, Any]:
         return {"raw_to_clean": self._raw_to_clean.to_dict(), "work": self._work.to_dict()}

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from chronicle.core.layout import NONE, Kind, SequenceRule, Side, StatusCode
 from chronicle.core.queue import Queue
-from tests.support.etl_streams import RawStream, binance, instrument, okx, queue_records
+from chronicle.core.records import InstrumentFields
+from tests.support.etl_streams import RawStream, instrument, queue_records
 
 BOOK, TRADES = "clean/binance/btc_usdt/book.q", "clean/binance/btc_usdt/trade.q"
-LAG_MAX = 6
+LAG_MAX = 35
 
 
 class RaceRun:
-    """Messages 1 to `count` over `lines` lines; each loses some, and one may be down for a while.
+    """Messages 1 to `count` over `lines` lines in `queues` raw queues; each line loses some, and may end.
 
     Attributes
     ----------
@@ -22,10 +23,19 @@ class RaceRun:
         Messages that at least one line brought.
     """
 
-    def __init__(self, seed: int, *, lines: int = 2, count: int = 150, rule: int = SequenceRule.BINANCE_SPOT) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        lines: int = 2,
+        count: int = 150,
+        rule: int = SequenceRule.BINANCE_SPOT,
+        queues: int = 1,
+    ) -> None:
         chance = self.chance = random.Random(seed)
         self.rule, self.count = rule, count
-        self.streams = [RawStream()]
+        self.streams = [RawStream() for _ in range(queues)]
+        self.ts_recv = self.streams[0].ts_recv
         self.brought: set[int] = set()
         self.levels = {number: (chance.choice([Side.BID, Side.ASK]), chance.randrange(1, 9), chance.randrange(9))
                        for number in range(1, count + 1)}  # fmt: skip
@@ -43,42 +53,47 @@ class RaceRun:
         self._write(sorted(sends), ends, lines)
 
     def _write(self, sends: list[tuple[int, int, int]], ends: dict[int, int], lines: int) -> None:
-        stream = self.streams[0]
-        stream.status(StatusCode.CAPTURE_START, source=0)
+        for stream in self.streams:
+            self._at(stream).status(StatusCode.CAPTURE_START, source=0)
         for line in range(1, lines + 1):
-            stream.status(StatusCode.CONNECTED, source=line)
-        stream.define(1, self._fields())
-        stream.snapshot(1, [(10, 1)], [(11, 1)], sequence=0, source=1)
+            self._of(line).status(StatusCode.CONNECTED, source=line)
+        for stream in self.streams:
+            self._at(stream).define(1, self._fields())
+        self._of(1).snapshot(1, [(10, 1)], [(11, 1)], sequence=0, source=1)
         for at, line, number in sends:
             for other in [other for other, end in ends.items() if end <= at]:
-                stream.status(StatusCode.DISCONNECTED, source=other)
+                self._of(other).status(StatusCode.DISCONNECTED, source=other)
                 del ends[other]
             self.brought.add(number)
-            self._message(stream, line, number)
+            self._message(line, number)
 
-    def _fields(self):  # type: ignore[no-untyped-def]
-        if self.rule == SequenceRule.OKX_V5:
-            fields = okx("binance:BTC-USDT", check_rule=0)
-        elif self.rule == SequenceRule.BINANCE_FUTURES:
-            fields = instrument("binance:BTC-USDT", sequence_rule=self.rule)
-        else:
-            fields = binance()
-        return fields
+    def _of(self, line: int) -> RawStream:
+        """Return the stream of a line, at the time of now."""
+        return self._at(self.streams[(line - 1) % len(self.streams)])
 
-    def _message(self, stream: RawStream, line: int, number: int) -> None:
+    def _at(self, stream: RawStream) -> RawStream:
+        self.ts_recv += 1_000_000
+        stream.ts_recv = self.ts_recv - 1_000_000
+        return stream
+
+    def _fields(self) -> InstrumentFields:
+        return instrument("binance:BTC-USDT", sequence_rule=self.rule)
+
+    def _message(self, line: int, number: int) -> None:
         first = 2 * number - 1 if self.rule == SequenceRule.BINANCE_SPOT else NONE
         previous = NONE if self.rule == SequenceRule.BINANCE_SPOT else 2 * number - 2
-        stream.deltas(1, self.levels[number], source=line, first=first, last=2 * number, previous=previous)
+        self._of(line).deltas(1, self.levels[number], source=line, first=first, last=2 * number, previous=previous)
+        stream = self._of(line)
         stream.begin(line).trade(1, Side.BID, 10, 1, ts_event=number, trade_id=1000 + number)
         stream.end()
 
-    def write(self, home: Path, queue: str = "raw/main.q", first: int = 0, end: int | None = None) -> None:
-        stream = self.streams[0]
-        with Queue.create(home / queue, name=queue, segment_bytes=64 * 1024, exist_ok=True).appender() as appender:
-            for place in range(first, len(stream.events) if end is None else end):
-                index, data = stream.events[place]
-                following = stream.events[place + 1][0] if place + 1 < len(stream.events) else stream.next_index
-                appender.append_event(data, following - index)
+    def write(self, home: Path) -> None:
+        for number, stream in enumerate(self.streams):
+            name = f"raw/{'abc'[number]}.q"
+            with Queue.create(home / name, name=name, segment_bytes=64 * 1024).appender() as appender:
+                for place, (index, data) in enumerate(stream.events):
+                    following = stream.events[place + 1][0] if place + 1 < len(stream.events) else stream.next_index
+                    appender.append_event(data, following - index)
 
     def check(self, home: Path) -> int:
         """Every message that a line brought is there once, in order, and a gap stands where none did."""
