@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronicle.core.layout import NONE, SequenceRule
+from chronicle.core.layout import INT64_MAX, NONE, SequenceRule
 
 __all__ = ["BookRace", "Message", "TradeRace"]
 
@@ -22,6 +22,8 @@ HELD_NS = 2_000_000_000
 HELD_MAX = 4096
 PASSED_MAX = 1024
 TRADES_MAX = 2048
+BEGUN_NS = 5_000_000_000
+"""What a second line brings so soon is taken for a copy by its number alone: what went on before is not remembered."""
 OVERLAP = {SequenceRule.BINANCE_SPOT: 8, SequenceRule.BINANCE_FUTURES: 9}
 """Word of a BOOK_DELTA that says where its message begins, under rules whose messages cover a range."""
 
@@ -66,17 +68,24 @@ class BookRace:
         self.lines: dict[int, int] = {}
         self.last = NONE
         self.held: list[Message] = []
+        self.begun = (NONE, 0)
         self._passed: deque[int] = deque(maxlen=PASSED_MAX)
         self._known: set[int] = set()
+
+    def begin(self, sequence: int, ts_recv: int) -> None:
+        """Go on behind what one line alone has delivered."""
+        self.restart(sequence)
+        self.begun = (sequence, ts_recv + BEGUN_NS)
 
     def restart(self, sequence: int) -> None:
         """Go on behind a snapshot of `sequence`."""
         self.last = sequence
         self._pass(sequence)
 
-    def has_passed(self, sequence: int) -> bool:
+    def has_passed(self, sequence: int, ts_recv: int = INT64_MAX) -> bool:
         """Whether a message or snapshot of this number went on (of the last thousand, or by growing numbers)."""
-        return sequence in self._known or (self.rule in OVERLAP and NONE != sequence <= self.last)
+        before = sequence <= self.begun[0] and ts_recv <= self.begun[1]
+        return sequence in self._known or before or (self.rule in OVERLAP and NONE != sequence <= self.last)
 
     def take(self, message: Message, counts: dict[str, int], firsts: dict[int, int]) -> list[Message]:
         """Take a line's next message; return what goes on now, in order."""
@@ -112,7 +121,7 @@ class BookRace:
     ) -> bool:
         """Deal with a message that follows or is a copy; False when it belongs behind a hole."""
         if not self._follows(message):
-            if not self.has_passed(message.sequence):
+            if not self.has_passed(message.sequence, message.ts_recv):
                 return False
             counts["duplicates"] = counts.get("duplicates", 0) + 1
             return True
@@ -156,13 +165,13 @@ class BookRace:
     def state(self) -> list[Any]:
         """Return the race as plain values, for a checkpoint."""
         held = [message.state() for message in self.held]
-        return [self.rule, list(self.lines.items()), self.last, held, list(self._passed)]
+        return [self.rule, list(self.lines.items()), self.last, held, list(self._passed), list(self.begun)]
 
     @classmethod
     def of(cls, state: list[Any]) -> BookRace:
         """Return what :meth:`state` gave."""
         race = cls(state[0])
-        race.lines, race.last = dict(state[1]), state[2]
+        race.lines, race.last, race.begun = dict(state[1]), state[2], (state[5][0], state[5][1])
         race.held = [Message.of(row) for row in state[3]]
         for sequence in state[4]:
             race._pass(sequence)

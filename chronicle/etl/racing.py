@@ -124,7 +124,9 @@ class Racing:
                     yield from self._race(words, table, heads, event)
                 position = until
             else:
-                yield from self._meet(number, channel, int(heads[stop, kernel.CONNECTION]), heads[stop])
+                yield from self._meet(
+                    number, channel, int(heads[stop, kernel.CONNECTION]), int(words[table[stop, 0] + 1])
+                )
                 position = stop
 
     def _is_racing(self, heads: Words, event: int) -> bool:
@@ -145,7 +147,7 @@ class Racing:
         inside = instruments < len(known)
         return np.where(inside, known[np.where(inside, instruments, 0)], -1)
 
-    def _meet(self, number: int, channel: int, line: int, head: Words) -> Iterator[Words]:
+    def _meet(self, number: int, channel: int, line: int, ts_recv: int) -> Iterator[Words]:
         """Find out who delivers: nobody so far, this line alone, lines apart, or two that race from here on."""
         machine, name = self._machine, CHANNELS[channel]
         if self._holder[number, channel] != UNKNOWN:
@@ -158,7 +160,7 @@ class Racing:
             self._settle(number, channel, APART)
         else:
             yield from self._flush()
-            self._begin(definition.symbol, channel, next(iter(held)), line)
+            self._begin(definition.symbol, channel, next(iter(held)), line, ts_recv)
             self._settle(number, channel, RACES)
 
     def _settle(self, number: int, channel: int, what: int) -> None:
@@ -191,7 +193,7 @@ class Racing:
         ids: list[int] = self._rings[row, 1:].tolist()
         return [ids[place % RECENT_TRADES] for place in range(max(0, count - RECENT_TRADES), count)]
 
-    def _begin(self, symbol: str, channel: int, holder: int, line: int) -> None:
+    def _begin(self, symbol: str, channel: int, holder: int, line: int, ts_recv: int) -> None:
         """Let two lines race: the stream goes on from where it stands."""
         machine = self._machine
         machine.lines.rename(symbol, CHANNELS[channel], holder, RACING)
@@ -199,7 +201,7 @@ class Racing:
             stream = machine.streams[symbol, "book", machine.lines.claim(symbol, "book", RACING)]
             assert isinstance(stream, BookStream)
             race = self.books[symbol] = BookRace(int(stream.definition.fields.sequence_rule))
-            race.restart(_last(stream))
+            race.begin(_last(stream), ts_recv)
             race.lines = {holder: _last(stream), line: NONE}
             return
         trades = self.trades[symbol] = TradeRace()

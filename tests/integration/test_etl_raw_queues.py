@@ -6,17 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 import chronicle
-from chronicle.cli.main import main
+from chronicle.cli.main import run
 from chronicle.core.compare import compare_queue
 from chronicle.core.errors import ConfigError, NotFoundError
-from chronicle.core.layout import INT64_MIN, Flag, Kind, Side, StatusCode
+from chronicle.core.layout import INT64_MIN, STATUS_BODY, Flag, Kind, Side, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.membership import Decision, DecisionLog
 from chronicle.core.queue import Queue
-from chronicle.core.records import InstrumentFields
+from chronicle.core.records import InstrumentFields, pack_details
 from chronicle.etl import EtlConfig, rebuild, run_shard
 from chronicle.etl.members import Ending, leave, plan_joins
 from chronicle.etl.units import Units
@@ -24,6 +23,7 @@ from chronicle.storage.state import frontiers
 from tests.support.etl_streams import RawStream, final, instrument, queue_records, random_levels, statuses
 
 CONFIG = EtlConfig(snapshot_deltas=30)
+A = Decision("a", 0, joins=True, at=INT64_MIN)
 BOOK = "clean/kraken/btc_eur/book.q"
 
 
@@ -117,19 +117,24 @@ def test_a_queue_that_comes_later_joins_behind_what_is_done(tmp_path: Path) -> N
     _write(home, "raw/a.q", _stream("kraken:BTC-EUR", 1))
     run_shard(home, drain=True, config=CONFIG)
     older = _stream("kraken:BTC-EUR", 2, 1_000_100_000_000)
+    older.define(2, instrument("okx:BTC-USDT"))
+    older.deltas(2, (Side.BID, 1, 1))
     _write(home, "raw/b.q", older)
     run_shard(home, shard="default", drain=True, config=CONFIG)
     joined = _decisions(home)[1]
     assert joined == Decision("raw/b.q", 1, joins=True, at=1_000_402_000_001)
-    records = queue_records(home, BOOK.replace("book", "book@1000"))
-    assert [r.ts_recv for r in records if r.kind == Kind.BOOK_DELTA][0] == 1_000_103_000_000, (
-        "what only one queue tells keeps its times"
-    )
+    late = [record for record in queue_records(home, BOOK) if record.source == 1]
+    assert late[0].ts_recv == joined.at, "of what both tell, the older is told when it was known here"
+    assert late[0].flags & Flag.BAD_TS_RECV
+    alone = queue_records(home, "clean/okx/btc_usdt/book.q")
+    assert {record.ts_recv for record in alone[:2]} == {older.ts_recv}, "what one tells alone keeps its times"
     rebuild(home, into, config=CONFIG)
     _same(home, into)
 
 
-def test_a_dead_queue_holds_the_others_back_until_it_leaves(tmp_path: Path) -> None:
+def test_a_dead_queue_holds_the_others_back_until_it_leaves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     home = tmp_path
     _write(home, "raw/a.q", _stream("kraken:BTC-EUR", 1, count=50))
     _write(home, "raw/b.q", _stream("okx:BTC-USDT", 2, count=50))
@@ -139,16 +144,18 @@ def test_a_dead_queue_holds_the_others_back_until_it_leaves(tmp_path: Path) -> N
         assert [lane.lag_records for lane in report.lanes] == [0, 1], "of equal times the first queue goes first"
         assert [lane.holds_back for lane in report.lanes] == [True, False]
         assert [item.joins for item in _decisions(home)] == [True, True], "their feeds live: nobody leaves"
-        held["raw/b.q"].append(Kind.STATUS, b"\x0f\0\0\0\0\0\0\0", ts_recv=2_000_000_000_000)
+        body = STATUS_BODY.pack(StatusCode.HEARTBEAT, 1) + pack_details({})
+        held["raw/b.q"].append(Kind.STATUS, body, ts_recv=2_000_000_000_000)
         run_shard(home, drain=True, config=CONFIG)
-        told = CliRunner().invoke(main, ["etl", "status", "--home", str(home)])
-        assert "waits for raw/a.q: no record or heartbeat since" in told.output
-        assert "`chronicle etl leave raw/a.q`" in told.output
+        assert run(["etl", "status", "--home", str(home)]) == 0
+        told = capsys.readouterr().out
+        assert "waits for raw/a.q: no record or heartbeat since" in told
+        assert "`chronicle etl leave raw/a.q`" in told
     finally:
         for appender in held.values():
             appender.close()
-    left = CliRunner().invoke(main, ["etl", "leave", "a", "--json", "--home", str(home)])
-    assert json.loads(left.output)["index"] == 102
+    assert run(["etl", "leave", "a", "--json", "--home", str(home)]) == 0
+    assert json.loads(capsys.readouterr().out)["index"] == 102
     run_shard(home, drain=True, config=CONFIG)
     assert statuses(queue_records(home, BOOK))[-1] == "stale"
     with pytest.raises(NotFoundError, match="takes no part"):
@@ -207,8 +214,8 @@ def test_units_come_and_go_with_the_definitions() -> None:
         ([], ("b",), False, [("b", 0, INT64_MIN), ("a", 1, 201)]),
         ([Decision("a", 0, True, INT64_MIN)], (), False, [("b", 1, 101)]),
         ([Decision("a", 0, True, INT64_MIN)], (), True, [("b", 1, 1_000_000_500)]),
-        ([Decision("a", 0, True, INT64_MIN), Decision("a", 0, False, 5, 900)], (), False, [("a", 0, 901), ("b", 1, 901)]),
-        ([Decision("a", 0, True, INT64_MIN), Decision("a", 0, False, 10, 900)], (), False, [("b", 1, 901)]),
+        ([A, Decision("a", 0, False, 5, 900)], (), False, [("a", 0, 901), ("b", 1, 901)]),
+        ([A, Decision("a", 0, False, 10, 900)], (), False, [("b", 1, 901)]),
     ],
 )  # fmt: skip
 def test_whoever_is_new_joins_where_nobody_is_past(
@@ -227,6 +234,6 @@ def test_a_log_that_says_something_else_is_refused(tmp_path: Path) -> None:
         _write(tmp_path, name, _stream("kraken:BTC-EUR", 1, count=5))
     queue = Queue.create(tmp_path / "control/merge.q", name="control/merge.q", segment_bytes=64 * 1024)
     with queue.appender() as appender:
-        appender.append(Kind.STATUS, StatusCode.HALTED.to_bytes(8, "little"), ts_recv=1, flags=Flag.LAST)
+        appender.append(Kind.STATUS, STATUS_BODY.pack(StatusCode.HALTED, 1) + pack_details({}), ts_recv=1)
     with pytest.raises(CorruptionError, match="says something else"):
         run_shard(tmp_path, drain=True, config=CONFIG)
