@@ -23,7 +23,7 @@ HELD_MAX = 4096
 PASSED_MAX = 1024
 TRADES_MAX = 2048
 BEGUN_NS = 5_000_000_000
-"""What a second line brings so soon is taken for a copy by its number alone: what went on before is not remembered."""
+"""What a second line brings so soon is a copy by its number alone: what went on before it came is not remembered."""
 OVERLAP = {SequenceRule.BINANCE_SPOT: 8, SequenceRule.BINANCE_FUTURES: 9}
 """Word of a BOOK_DELTA that says where its message begins, under rules whose messages cover a range."""
 

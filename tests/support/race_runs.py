@@ -49,7 +49,7 @@ class RaceRun:
                 out = down.get(line) is not None and number >= down[line]  # type: ignore[operator]
                 if not out and chance.random() >= loss:
                     sends.append((at, line, number))
-        ends = {line: at * 10 + 20 for line, at in down.items() if at is not None}
+        ends = {line: at * 10 + LAG_MAX for line, at in down.items() if at is not None}
         self._write(sorted(sends), ends, lines)
 
     def _write(self, sends: list[tuple[int, int, int]], ends: dict[int, int], lines: int) -> None:
