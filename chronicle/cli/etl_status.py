@@ -67,6 +67,12 @@ def command(home: Path, as_json: bool) -> None:
         "state",
     )
     show.echo_table(columns, cells, right=("frontier", "end", "behind", "time behind", "p50", "p99"))
+    for shard in dict.fromkeys(row["shard"] for row in rows):
+        own = next(row for row in rows if row["shard"] == shard)
+        if own["lines"]:
+            firsts = ", ".join(f"{line} {count:,}" for line, count in own["lines"].items())
+            rest = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(own["race"].items()))
+            click.echo(f"shard {shard}, redundant lines: first with {firsts}; {rest or 'no copies'}")
     for row in rows:
         if row["holds_back"]:
             click.echo(_waiting(row))
@@ -115,6 +121,7 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
             end, end_ts = target.end_index(), target.last_ts_recv()
         except ChronicleError:
             target, end, end_ts = None, None, NONE
+        said = read_latency(home, name.split("/")[1]) or {}
         known = end is not None and end_ts > 0 and frontier_ts > 0
         rows.append(
             {
@@ -125,7 +132,9 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
                 "end_index": end,
                 "behind_records": None if end is None else max(0, end - frontier),
                 "behind_ns": max(0, end_ts - frontier_ts) if known else None,
-                "latency": (read_latency(home, name.split("/")[1]) or {}).get("latency"),
+                "latency": said.get("latency"),
+                "lines": said.get("lines", {}),
+                "race": said.get("race", {}),
                 "writer": queue.writer(),
                 "end_ts": end_ts if end_ts > 0 else None,
                 "takes_part": raw in members and members[raw].left_at is None,

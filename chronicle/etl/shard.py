@@ -241,11 +241,19 @@ class _Duty:
         count = self._raw_to_clean.count + self._work.count + sum(self._lines().values())
         if count != self._published:
             self._published = count
-            write_latency(self._target, self._shard, self._latency(), self._lines())
+            write_latency(self._target, self._shard, self._latency(), self._lines(), self._race())
 
     def _lines(self) -> dict[str, int]:
         """Return how many messages each redundant line had first."""
         return {name: count for lane in self._lanes.values() for name, count in lane.firsts().items()}
+
+    def _race(self) -> dict[str, int]:
+        """Return what became of the messages of redundant lines."""
+        total: dict[str, int] = {}
+        for lane in self._lanes.values():
+            for name, count in lane.intake.racing.counts.items() if lane.intake.racing else ():
+                total[name] = total.get(name, 0) + count
+        return total
 
     def _latency(self) -> dict[str, Any]:
         return {"raw_to_clean": self._raw_to_clean.to_dict(), "work": self._work.to_dict()}
