@@ -61,6 +61,8 @@ class BookRace:
         What each line that is up delivered last; NONE: nothing yet.
     last : int
         Number of the last message that went on.
+    leader : int
+        The line that brought it.
     """
 
     def __init__(self, rule: int) -> None:
@@ -69,6 +71,7 @@ class BookRace:
         self.last = NONE
         self.held: list[Message] = []
         self.begun = (NONE, 0)
+        self.leader = NONE
         self._passed: deque[int] = deque(maxlen=PASSED_MAX)
         self._known: set[int] = set()
 
@@ -135,7 +138,7 @@ class BookRace:
         return True
 
     def _go(self, message: Message, firsts: dict[int, int], out: list[Message]) -> None:
-        self.last = message.sequence
+        self.last, self.leader = message.sequence, message.line
         self._pass(message.sequence)
         firsts[message.line] = firsts.get(message.line, 0) + 1
         out.append(message)
@@ -165,13 +168,22 @@ class BookRace:
     def state(self) -> list[Any]:
         """Return the race as plain values, for a checkpoint."""
         held = [message.state() for message in self.held]
-        return [self.rule, list(self.lines.items()), self.last, held, list(self._passed), list(self.begun)]
+        return [
+            self.rule,
+            list(self.lines.items()),
+            self.last,
+            held,
+            list(self._passed),
+            list(self.begun),
+            self.leader,
+        ]
 
     @classmethod
     def of(cls, state: list[Any]) -> BookRace:
         """Return what :meth:`state` gave."""
         race = cls(state[0])
         race.lines, race.last, race.begun = dict(state[1]), state[2], (state[5][0], state[5][1])
+        race.leader = state[6]
         race.held = [Message.of(row) for row in state[3]]
         for sequence in state[4]:
             race._pass(sequence)

@@ -53,6 +53,11 @@ for _kind, _channel in (
     (Kind.QUOTE, 2),
 ):
     _CHANNEL_OF_KIND[_kind] = _channel
+_STATUS_CODE = HEADER_BYTES >> 3
+_LINE_CODES = np.array(
+    [StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.LEFT, StatusCode.DECODE_ERROR, StatusCode.LOST]
+)
+"""Codes of statuses without an instrument that concern books."""
 _STREAMS: dict[str, type[PlainStream]] = {BOOK: BookStream, CANDLE: CandleStream}
 
 
@@ -134,7 +139,7 @@ class Pipeline:
             return 0
         starts, heads = self._starts[:count], self._heads[:count]
         position = 0
-        for record in np.flatnonzero(heads[:, 4]).tolist():
+        for record in self._changes(words, starts, heads):
             if record < position:
                 continue  # of an event that was taken whole
             first, end = self._event_of(record, count)
@@ -145,6 +150,25 @@ class Pipeline:
         self.next_index = base_index + count
         self.last_ts = int(words[starts[-1] + 1])
         return count
+
+    def _changes(self, words: Words, starts: Words, heads: Words) -> list[int]:
+        """Return the records that change definitions or lines here: not statuses that concern no book of ours.
+
+        Venues send some about every instrument, and each one that is taken splits the window.
+        """
+        found = np.flatnonzero(heads[:, 4])
+        kinds = heads[found, 0]
+        instruments = heads[found, 1]
+        numbers = np.full(len(found), UNDEFINED, dtype=np.int64)
+        if not np.any(kinds == Kind.INSTRUMENT):  # one may give a number to another instrument
+            known = instruments < len(self._number_of)
+            numbers[known] = self._number_of[instruments[known]]
+        codes = words[starts[found] + _STATUS_CODE] & 0xFFFF
+        idle = np.where(instruments > 0, numbers == NOT_OURS, ~np.isin(codes, _LINE_CODES))
+        idle &= kinds == Kind.STATUS
+        heads[found[idle], 4] = 0
+        self._groups.skipped[Kind.STATUS] -= int(idle.sum())  # which are no records that should go anywhere
+        return [int(record) for record in found[~idle]]
 
     def flush(self) -> None:
         """Hand the collected clean records of all touched queues to the sink."""

@@ -124,9 +124,8 @@ class Racing:
                     yield from self._race(words, table, heads, event)
                 position = until
             else:
-                yield from self._meet(
-                    number, channel, int(heads[stop, kernel.CONNECTION]), int(words[table[stop, 0] + 1])
-                )
+                event = _slice(words, table, stop, stop + 1)
+                yield from self._meet(number, channel, int(heads[stop, kernel.CONNECTION]), event)
                 position = stop
 
     def _is_racing(self, heads: Words, event: int) -> bool:
@@ -147,20 +146,21 @@ class Racing:
         inside = instruments < len(known)
         return np.where(inside, known[np.where(inside, instruments, 0)], -1)
 
-    def _meet(self, number: int, channel: int, line: int, ts_recv: int) -> Iterator[Words]:
+    def _meet(self, number: int, channel: int, line: int, event: Words) -> Iterator[Words]:
         """Find out who delivers: nobody so far, this line alone, lines apart, or two that race from here on."""
         machine, name = self._machine, CHANNELS[channel]
         if self._holder[number, channel] != UNKNOWN:
             yield from self._flush()  # so that the pipeline knows the line before
         definition = machine.definitions[number]
+        numbered = channel == kernel.TRADE or all(int(event[at + 5]) != NONE for at, _ in _records(event))
         held = machine.lines.holders(definition.symbol, name)
         if not held or list(held) == [line]:
             self._settle(number, channel, line)
-        elif len(held) > 1 or not self._may_race(number, channel):
+        elif len(held) > 1 or not numbered or not self._may_race(number, channel):
             self._settle(number, channel, APART)
         else:
             yield from self._flush()
-            self._begin(definition.symbol, channel, next(iter(held)), line, ts_recv)
+            self._begin(definition.symbol, channel, next(iter(held)), line, int(event[1]))
             self._settle(number, channel, RACES)
 
     def _settle(self, number: int, channel: int, what: int) -> None:
@@ -201,8 +201,9 @@ class Racing:
             stream = machine.streams[symbol, "book", machine.lines.claim(symbol, "book", RACING)]
             assert isinstance(stream, BookStream)
             race = self.books[symbol] = BookRace(int(stream.definition.fields.sequence_rule))
-            race.begin(_last(stream), ts_recv)
-            race.lines = {holder: _last(stream), line: NONE}
+            last = stream.buffer.last_sequence if len(stream.buffer) else _last(stream)
+            race.begin(last, ts_recv)
+            race.lines, race.leader = {holder: last, line: NONE}, holder
             return
         trades = self.trades[symbol] = TradeRace()
         trades.lines = {holder, line}
@@ -245,7 +246,10 @@ class Racing:
         race = self.books.get(symbol)
         place = next((at for at, _ in _records(own) if int(own[at]) >> 32 & 0xFFFF == Kind.BOOK_SNAPSHOT), None)
         if race is None or place is None:
-            self._pass(own)
+            if race is None or race.leader == line:
+                self._pass(own)
+            else:  # a delta without a number, of a venue that gave numbers so far: one line's only
+                self.counts["unnumbered"] = self.counts.get("unnumbered", 0) + 1
             return
         yield from self._flush()
         sequence = int(own[place + 5])
@@ -262,7 +266,7 @@ class Racing:
                 self._out.append(own)
             yield from self._flush()
             stream = self._stream(symbol)
-            if stream is not None:
+            if stream is not None and stream.trust.started and not stream.trust.in_gap and _last(stream) != NONE:
                 race.restart(_last(stream))
         for item in race.settle(int(own[1]), self.counts, self.firsts):
             self._pass(item.words, item.ts_recv)
@@ -360,7 +364,8 @@ class Racing:
         """Take the numbers from the streams: an event of many kinds went on as it was."""
         for symbol, race in self.books.items():
             stream = self._stream(symbol)
-            if stream is not None and _last(stream) not in (NONE, race.last):
+            whole = stream is not None and stream.trust.started and not stream.trust.in_gap
+            if stream is not None and whole and _last(stream) not in (NONE, race.last):
                 race.restart(_last(stream))
 
     def _flush(self) -> Iterator[Words]:
