@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from chronicle.access.cost import Cost
+from chronicle.access.frontier import frontier
 from chronicle.access.lanes import Lane, lanes_of
 from chronicle.access.segments import Segment, Shelf
 from chronicle.core.layout import NONE, Cause, GapState, Kind
+from chronicle.core.paths import lane_of
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentInfo
 
@@ -22,7 +24,8 @@ class Gap:
     """One hole. Times are ts_recv in ns UTC, sequences the venue's numbers; NONE (-1) where there is none.
 
     `state` is ``open`` while no recovery is known. `cause` is ``sequence``, ``check``, ``disconnect``, ``dropped``,
-    ``decode``, ``no_snapshot``, ``order``, or ``missing_segment``. `index` is the GAP record's, in `queue`; `source`
+    ``decode``, ``no_snapshot``, ``order``, ``missing_segment``, or ``not_captured``: before the first record, or behind
+    all that was worked off, of an instrument in the range that was asked for. `index` is the GAP record's, in `queue`; `source`
     the raw queue and `source_index` the raw record by which the hole was found. `covered_by` is a lane (a redundant
     line, a capture of its own) that was whole meanwhile: what one line missed is not missing then.
     """
@@ -66,7 +69,41 @@ def gaps_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> li
         for gap in gaps
         if gap.touches(start, end)
     ]
+    found += _not_captured(shelf, symbol, lanes, start, end)
     return sorted(found, key=lambda gap: (gap.detected_ts, gap.lane, gap.index))
+
+
+def _not_captured(shelf: Shelf, symbol: str, lanes: list[Lane], start: int | None, end: int | None) -> Iterator[Gap]:
+    """Yield the parts of [start, end) that lie before the first record or behind the end of what is known."""
+    infos = [info for lane in lanes for info in shelf.segments(lane.queue)]
+    if not infos:
+        return
+    first = min(infos, key=lambda info: info.ts_first)
+    last = max(infos, key=lambda info: info.ts_last)
+    if start is not None and start < first.ts_first:
+        until = first.ts_first if end is None else min(end, first.ts_first)
+        yield _nothing(symbol, first, start, until, recovery=until)
+    if end is not None:
+        reached = max(last.ts_last, frontier(shelf, symbol, shelf.open(last)).ts)
+        if end > reached + 1:
+            begin = reached if start is None else max(start, reached)
+            yield _nothing(symbol, last, begin, begin, recovery=NONE)
+
+
+def _nothing(symbol: str, info: SegmentInfo, last_good: int, detected: int, *, recovery: int) -> Gap:
+    return Gap(
+        symbol=symbol,
+        lane=lane_of(info.queue),
+        cause="not_captured",
+        state="open" if recovery == NONE else "closed",
+        last_good_ts=last_good,
+        detected_ts=detected,
+        recovery_ts=recovery,
+        first_missing=NONE,
+        last_missing=NONE,
+        queue=info.queue,
+        index=info.base_index if recovery != NONE else info.end_index,
+    )
 
 
 def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int, int]]) -> int | None:

@@ -22,7 +22,7 @@ Examples:
 \b
 A hole lasts from the last good event to the recovery; one without a recovery is open. "Found in" is the raw
 record that showed it; "covered" names another line that was whole meanwhile. Causes are explained in
-docs/operations.md.
+docs/operations.md. With --start or --end, times that were never captured are told as not_captured.
 """
 
 

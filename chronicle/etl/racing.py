@@ -124,8 +124,8 @@ class Racing:
                     yield from self._race(words, table, heads, event)
                 position = until
             else:
-                event = _slice(words, table, stop, stop + 1)
-                yield from self._meet(number, channel, int(heads[stop, kernel.CONNECTION]), event)
+                own = _slice(words, table, stop, stop + 1)
+                yield from self._meet(number, channel, int(heads[stop, kernel.CONNECTION]), own)
                 position = stop
 
     def _is_racing(self, heads: Words, event: int) -> bool:
