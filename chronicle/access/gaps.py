@@ -24,10 +24,10 @@ class Gap:
     """One hole. Times are ts_recv in ns UTC, sequences the venue's numbers; NONE (-1) where there is none.
 
     `state` is ``open`` while no recovery is known. `cause` is ``sequence``, ``check``, ``disconnect``, ``dropped``,
-    ``decode``, ``no_snapshot``, ``order``, ``missing_segment``, or ``not_captured``: before the first record, or behind
-    all that was worked off, of an instrument in the range that was asked for. `index` is the GAP record's, in `queue`; `source`
-    the raw queue and `source_index` the raw record by which the hole was found. `covered_by` is a lane (a redundant
-    line, a capture of its own) that was whole meanwhile: what one line missed is not missing then.
+    ``decode``, ``no_snapshot``, ``order``, ``missing_segment``, or ``not_captured``: the range that was asked for
+    begins before the first record, or ends behind all that was worked off. `index` is the GAP record's, in `queue`;
+    `source` the raw queue and `source_index` the raw record by which the hole was found. `covered_by` is a lane (a
+    redundant line, a capture of its own) that was whole meanwhile: what one line missed is not missing then.
     """
 
     symbol: str

@@ -5,8 +5,8 @@ Afterwards a rebuild by one shard must be equal record for record, and the obvio
 
 from __future__ import annotations
 
-import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +16,8 @@ from chronicle.core.local import LocalSource
 from chronicle.core.membership import Decision, DecisionLog
 from chronicle.core.queue import Queue
 from chronicle.etl import EtlConfig, lane, rebuild, run_shard, shard
+from chronicle.etl.clean_writer import QueueSink
+from chronicle.etl.outlet import Chunk
 from tests.support.etl_streams import RawStream, instrument, queue_records, random_levels
 from tests.support.naive_merge import compared, merged_events, naive_run
 
@@ -32,6 +34,18 @@ class Crash(Exception):
     pass
 
 
+def _crash_at(count: int) -> Callable[[], None]:
+    """Return what raises at its `count`-th call."""
+    left = [count]
+
+    def step() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Crash
+
+    return step
+
+
 def config(*symbols: str) -> EtlConfig:
     return EtlConfig(snapshot_deltas=DELTAS, symbols=symbols or ("*",))
 
@@ -40,7 +54,7 @@ class MergeRun:
     """One home, made by the drawn sequence of acts of `seed`."""
 
     def __init__(self, home: Path, seed: int, *, queues: int, rounds: int = 60) -> None:
-        self.home, self.chance = home, random.Random(seed)
+        self.home, self.chance, self.kills = home, random.Random(seed), 0
         self.streams = {
             name: self._stream(name, number + 7 * seed, rounds) for number, name in enumerate(list(SYMBOLS)[:queues])
         }
@@ -80,23 +94,31 @@ class MergeRun:
                 following = stream.events[place + 1][0] if place + 1 < len(stream.events) else stream.next_index
                 appender.append_event(data, following - index)
 
-    def work(self, name: str, symbols: tuple[str, ...], crash_after: int | None) -> None:
-        left = [crash_after or 0]
+    def work(self, name: str, symbols: tuple[str, ...], *, killed: bool) -> None:
+        """Run a shard to the end, or until it dies: between two clean queues' appends, or between two windows."""
+        write = QueueSink.write
+        step = _crash_at(self.chance.randrange(1, 30)) if killed else lambda: None
+        in_write = killed and self.chance.random() < 0.7
+
+        def dying(sink: QueueSink, queue: str, chunks: list[Chunk]) -> None:
+            step()
+            write(sink, queue, chunks)
 
         def said(_: object) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                raise Crash
+            step()
 
-        with contextlib.suppress(Crash):
-            run_shard(
-                self.home,
-                shard=name,
-                drain=True,
-                config=config(*symbols),
-                window_bytes=self.chance.choice([300, 900, 4096, None]),
-                progress=said if crash_after else None,
-            )
+        try:
+            with mock.patch.object(QueueSink, "write", dying if in_write else write):
+                run_shard(
+                    self.home,
+                    shard=name,
+                    drain=True,
+                    config=config(*symbols),
+                    window_bytes=self.chance.choice([300, 900, 4096, None]),
+                    progress=said if killed and not in_write else None,
+                )
+        except Crash:
+            self.kills += 1
 
     def play(self, acts: int = 8) -> None:
         """Write, work and crash `acts` times; then write and work off all."""
@@ -115,7 +137,7 @@ class MergeRun:
                 for name in chance.sample("ab", 2):
                     symbols = tuple(symbol for symbol in everything if owner[symbol] == name)
                     if symbols:
-                        self.work(name, symbols, None if last or chance.random() < 0.5 else chance.randrange(1, 9))
+                        self.work(name, symbols, killed=not last and chance.random() < 0.85)
                 if chance.random() < 0.2:
                     for path in (self.home / "etl" / chance.choice("ab")).glob("checkpoint-*"):
                         path.unlink()
