@@ -6,9 +6,10 @@ of ours, or bytes that changed. A venue's snapshot may differ: that tells what w
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from chronicle.access.audit_orders import RebuiltOrders
+from chronicle.access.audit_report import DIFFERENCES_MAX, Audit, AuditDifference
 from chronicle.access.cost import Cost
 from chronicle.access.events import LaneEvents
 from chronicle.access.lanes import Lane, lanes_of
@@ -19,57 +20,9 @@ from chronicle.etl.book import Book
 
 __all__ = ["Audit", "AuditDifference", "audit_of"]
 
-DIFFERENCES_MAX = 100
-"""How many are told; all are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditDifference:
-    """One level of a snapshot that is not what the records before it rebuild; a size is None where there is none."""
-
-    lane: int
-    index: int
-    ts_recv: int
-    side: str
-    price: int
-    stored: int | None
-    rebuilt: int | None
-
-
-@dataclass(slots=True)
-class Audit:
-    """What an audit of one instrument found.
-
-    Attributes
-    ----------
-    snapshots, deltas : int
-        Snapshots of the ETL that were compared; deltas that were replayed.
-    wrong : int
-        Snapshots of the ETL that differ from what was rebuilt. Anything but 0 is a mistake.
-    venue_snapshots, venue_differing : int
-        Snapshots of the venue that followed on a known book, and those that brought something else.
-    differences : list of AuditDifference
-        The first levels that differ, of wrong snapshots.
-    """
-
-    symbol: str
-    snapshots: int = 0
-    deltas: int = 0
-    wrong: int = 0
-    venue_snapshots: int = 0
-    venue_differing: int = 0
-    differences: list[AuditDifference] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
 
 def audit_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> Audit:
-    """Audit the snapshots of `symbol` (canonical) in [start, end), lane by lane; the first has no book before it.
-
-    A book that orders drive (L3) is not rebuilt here: its snapshots are left out.
-    """
+    """Audit the snapshots of `symbol` (canonical) in [start, end), lane by lane; the first has no book before it."""
     found = Audit(symbol)
     for lane in lanes_of(shelf, symbol, "book", fresh=True):
         infos = [
@@ -81,10 +34,10 @@ def audit_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> A
             continue
         offset, index, _ = shelf.open(infos[0]).span(start, None)
         walk = LaneEvents(shelf, infos, 0, offset, index, Cost())
-        rebuilt = _Rebuilt(found, lane)
+        rebuilt: _Rebuilt | RebuiltOrders = _Rebuilt(found, lane)
         definition = shelf.open(infos[0]).definition_at(offset)
         if definition is not None and definition.driver == Kind.ORDER:
-            continue
+            rebuilt = RebuiltOrders(found, lane)
         if definition is not None:
             rebuilt.define(definition.price_exponent, definition.size_exponent, definition.book_depth)
         for records in walk:

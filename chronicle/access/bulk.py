@@ -6,27 +6,23 @@ The kernel applies what is plain; snapshots, redefinitions, gaps and notes come 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chronicle.access.cost import Cost
 from chronicle.access.kernels import books as kernel
 from chronicle.access.kernels import orders as order_kernel
 from chronicle.access.ladder import Ladder, drives
-from chronicle.access.segments import Segment
 from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.kernels.scan import record_offsets
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, Flag, GapState, Kind
 from chronicle.core.records import InstrumentFields, Record, snapshot_order_bytes
 from chronicle.etl.array_book import ArrayBook
 from chronicle.etl.array_orders import ArrayOrderBook
-from chronicle.etl.order_book import OrderBook
 from chronicle.etl.status import BookTrust
 
-__all__ = ["BulkBook", "Rows", "replay_to"]
+__all__ = ["BulkBook", "Rows", "record_at"]
 
 _TRUSTED = (int(BookStatus.OK), int(BookStatus.CROSSED))
 
@@ -143,19 +139,6 @@ class BulkBook:
         """How many rows no later GAP can reach."""
         return int(self._reg[kernel.PROVEN_ROW])
 
-    def take_over(self, ladder: Ladder) -> None:
-        """Start from the state of `ladder`."""
-        if self.orders is not None and ladder.orders is not None:
-            for side in ("bid", "ask"):
-                self.orders.load(ladder.orders.rows(side), side)
-        elif any(ladder.levels.count()) and not isinstance(ladder.levels, OrderBook | ArrayOrderBook):
-            bids, asks = ladder.levels.depth(INT64_MAX)
-            floor, ceiling = ladder.levels.bounds()
-            self.book.load(bids, asks, bid_floor=floor, ask_ceiling=ceiling)
-        self.trust, self.snapshot_ts = ladder.trust, ladder.snapshot_ts
-        self._reg[kernel.EVENT_TS] = NONE
-        self._trust_to_registers()
-
     def hand_over(self, ladder: Ladder) -> None:
         """Give the state to `ladder`."""
         self._registers_to_trust()
@@ -229,7 +212,7 @@ class BulkBook:
             if why == kernel.ROOM:
                 self._make_room()
             elif why == kernel.SPECIAL:
-                self._special(_record_at(words, position), position)
+                self._special(record_at(words, position), position)
             elif why == kernel.BAD:
                 raise CorruptionError("a record's length is impossible", offset=position * 8)
             else:
@@ -342,6 +325,8 @@ class BulkBook:
         self._reg[kernel.DEPTH_LIMIT] = definition.book_depth
 
     def _scale(self) -> None:
+        if self.rows.scaled == self.rows.count:
+            return
         price = self._exponents[0] - self.definition.price_exponent
         size = self._exponents[1] - self.definition.size_exponent
         self.rows.scale(10 ** max(0, price), 10 ** max(0, size))
@@ -363,39 +348,8 @@ class BulkBook:
         trust.last_checked_index = int(reg[kernel.CHECKED_INDEX])
 
 
-def replay_to(
-    segment: Segment, ladder: Ladder, offset: int, index: int, target: int, cost: Cost
-) -> tuple[int, int, int]:
-    """Bring `ladder` (as it stands at `offset`) to the state after all events with ts_recv <= `target`.
-
-    Returns
-    -------
-    tuple
-        Offset and index of the first event behind, and ts_recv of the last event passed (NONE: none).
-    """
-    end_ts = min(target, INT64_MAX - 1) + 1
-    bulk = BulkBook(ladder.definition, (0, 0), Rows(1, 1), first_ts=INT64_MAX, end_ts=end_ts, every=0)
-    bulk.take_over(ladder)
-    last_ts = NONE
-    table = segment.seek()
-    behind = bisect_right(table.ts, target)
-    end = table.offset[behind] if behind < len(table) else segment.data_end()
-    for at, base, window in segment.windows(offset, index, end, cost):
-        words = np.frombuffer(window, dtype=np.int64)
-        bulk.begin_window()
-        why, place = bulk.replay(words, 0)
-        word, number = bulk.last_place
-        if word != NONE:
-            ladder.last = _record_at(words, word, base + number)
-        offset, index = at + place * 8, base + bulk.records
-        last_ts = bulk.event_ts
-        if why == kernel.STOP:
-            break
-    bulk.hand_over(ladder)
-    return offset, index, last_ts
-
-
-def _record_at(words: NDArray[np.int64], position: int, index: int = NONE) -> Record:
+def record_at(words: NDArray[np.int64], position: int, index: int = NONE) -> Record:
+    """Return a copy of the record at word `position`."""
     size = (int(words[position]) & 0xFFFFFFFF) >> 3
     data: Any = words[position : position + size].tobytes()
     return Record(data, index)

@@ -17,8 +17,9 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from chronicle.access.frames import Chunk, Column, Decimals
-from chronicle.access.sampling import exponents_in
-from chronicle.access.scan import Scan
+from chronicle.access.rows import KIND_WORDS
+from chronicle.access.sampling import by_order_in, exponents_in
+from chronicle.access.scan import ORDER_COLUMNS, Scan, columns_of
 from chronicle.access.segments import Shelf
 from chronicle.core.layout import NONE
 
@@ -26,6 +27,9 @@ __all__ = ["KEYS", "ExportTable", "day_of", "write_file"]
 
 ROW_GROUP_ROWS = 131_072
 Stamps = Literal["ns", "us"]
+_ORDER = KIND_WORDS.index("order")
+_ORDER_ID = pa.decimal128(20, 0)
+"""An order's id has 64 bits without a sign, which neither Iceberg nor Spark knows."""
 _ABSENT = ("sequence", "trade_id", "trade_id_last", "source_index")
 
 
@@ -41,8 +45,9 @@ KEYS = (pa.field("venue", pa.string()), pa.field("symbol", pa.string()), pa.fiel
 class ExportTable:
     """One channel of several instruments as one table: the same columns and types in every file.
 
-    The columns are those of a scan; the instrument is told by ``venue``, ``symbol`` (without the venue) and ``date``,
-    which the folders repeat (``venue=kraken/symbol=BTC-EUR/date=2024-08-09``). Absences are null.
+    The columns are those of a scan, of books of orders with ``order_id`` and ``action`` (null in other rows). The
+    instrument is told by ``venue``, ``symbol`` (without the venue) and ``date``, which the folders repeat
+    (``venue=kraken/symbol=BTC-EUR/date=2024-08-09``). Absences are null.
 
     Parameters
     ----------
@@ -70,6 +75,8 @@ class ExportTable:
     ) -> None:
         self.channel, self.decimals, self.stamps, self.keys = channel, decimals, stamps, keys
         self._shelf = shelf
+        by_order = channel == "book" and any(by_order_in(shelf, symbol, start, end) for symbol in symbols)
+        self._names = (*columns_of(channel), *(ORDER_COLUMNS if by_order else ()))
         self._exponents = {symbol: exponents_in(shelf, symbol, channel, start, end) for symbol in symbols}
         price = max((one for one, _ in self._exponents.values()), default=0)
         size = max((one for _, one in self._exponents.values()), default=0)
@@ -90,7 +97,7 @@ class ExportTable:
             self.channel,
             start,
             end,
-            columns=None,
+            columns=self._names,
             kinds=None,
             lanes=None,
             decimals=self.decimals,
@@ -104,6 +111,8 @@ class ExportTable:
             return [pa.field(column.name, pa.timestamp("us", tz="UTC")), pa.field(f"{column.name}_ns", pa.int64())]
         if column.role == "word":
             return [pa.field(column.name, pa.string())]
+        if column.name == "order_id":
+            return [pa.field(column.name, _ORDER_ID)]
         if column.dtype == "u1":
             return [pa.field(column.name, pa.int16())]  # neither Iceberg nor Spark has unsigned numbers
         return [pa.field(column.name, kind)]
@@ -135,6 +144,9 @@ class ExportTable:
             if self.stamps == "ns":
                 return [exact.cast(pa.timestamp("ns", tz="UTC"))]
             return [pa.array(values // 1_000, mask=absent).cast(pa.timestamp("us", tz="UTC")), exact]
+        if column.name in ORDER_COLUMNS:
+            whole = scan.arrow_column(column.name, values).cast(self.schema.field(column.name).type)
+            return [pc.if_else(pa.array(chunk["kind"] == _ORDER), whole, pa.scalar(None, whole.type))]
         if column.name in _ABSENT:
             return [pa.array(values, mask=values == NONE)]
         if column.dtype == "u1" and column.role != "word":

@@ -28,14 +28,15 @@ __all__ = ["Column", "Columnar", "Decimals", "library"]
 Decimals = Literal["float", "int", "decimal"]
 Chunk = dict[str, NDArray[Any]]
 ROWS_PER_BATCH = 65_536
-WIDE = ("volume", "notional")
+WIDE = ("volume", "notional", "wide_price", "wide_size")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column's name and what it holds: ``time``, ``price``, ``size``, ``word`` (code into `words`) or ``plain``.
 
-    ``volume`` (a sum of sizes) and ``notional`` (of price times size) are 128-bit: int64[rows, 2] (high, low) inside.
+    ``volume`` (a sum of sizes) and ``notional`` (of price times size) are 128-bit: int64[rows, 2] (high, low) inside;
+    so are ``wide_price`` and ``wide_size``, and ``float`` is float64 (see :mod:`chronicle.access.scaling`).
     `width` above 0 makes it two-dimensional: that many values a row.
     """
 
@@ -44,6 +45,14 @@ class Column:
     dtype: str = "<i8"
     words: tuple[str, ...] = ()
     width: int = 0
+
+    def in_form(self, form: str) -> Column:
+        """Return the column as its prices or sizes leave in a form of :class:`chronicle.access.scaling.Scaling`."""
+        if self.role not in ("price", "size"):
+            return self
+        if form == "float":
+            return Column(self.name, "float", "<f8")
+        return Column(self.name, f"wide_{self.role}")
 
     def empty(self) -> NDArray[Any]:
         """Return the column without rows."""
@@ -114,22 +123,15 @@ class Columnar(ABC):
     def _record_batches(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
         arrow = library("pyarrow")
         schema = self.arrow_schema()
+        ours = len({column.name for column in self.columns}) == len(self.columns)  # nobody reads a chunk after us
         for chunk in chunks:
-            arrays = [self._arrow(arrow, column, chunk[column.name]) for column in self.columns]
+            arrays = [self._arrow(arrow, column, chunk[column.name], ours=ours) for column in self.columns]
             yield arrow.RecordBatch.from_arrays(arrays, schema=schema)
 
     def arrow_schema(self) -> Any:
         """Return the pyarrow.Schema; the exponents are in its metadata."""
-        known = self.__dict__.get("_arrow_schema")
-        if known is not None:
-            return known
-        arrow = library("pyarrow")
-        metadata = {"price_exponent": str(self.price_exponent), "size_exponent": str(self.size_exponent)}
-        fields = [
-            arrow.field(column.name, self._arrow(arrow, column, column.empty()).type) for column in self.columns
-        ]
-        self.__dict__["_arrow_schema"] = found = arrow.schema(fields, metadata=metadata | {"decimals": self.decimals})
-        return found
+        library("pyarrow")
+        return _schema(tuple(self.columns), self.price_exponent, self.size_exponent, self.decimals)
 
     def to_arrow(self) -> Any:
         """Return a pyarrow.Table: times as timestamp[ns, UTC], words as dictionaries, levels as fixed-size lists.
@@ -191,9 +193,7 @@ class Columnar(ABC):
         return {column.name: np.concatenate([chunk[column.name] for chunk in chunks]) for column in self.columns}
 
     def _exponent(self, column: Column) -> int:
-        if column.role == "notional":
-            return self.price_exponent + self.size_exponent
-        return self.price_exponent if column.role == "price" else self.size_exponent
+        return _exponent_of(column, self.price_exponent, self.size_exponent)
 
     def _numpy(self, column: Column, values: NDArray[Any]) -> NDArray[Any]:
         if column.role == "word":
@@ -210,7 +210,8 @@ class Columnar(ABC):
         out[:] = exact
         return out.reshape(values.shape)
 
-    def _arrow(self, arrow: Any, column: Column, values: NDArray[Any]) -> Any:
+    def _arrow(self, arrow: Any, column: Column, values: NDArray[Any], *, ours: bool = False) -> Any:
+        """Return `values` as an Arrow array; those that are `ours` may be overwritten."""
         if column.width:
             flat = Column(column.name, column.role, column.dtype)
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
@@ -225,29 +226,72 @@ class Columnar(ABC):
                 codes, _dictionary(column.words), safe=False
             )  # the codes are ours
         if column.role in WIDE:
-            exponent = self._exponent(column)
-            if self.decimals == "float":
-                return arrow.array(_wide_numpy(values, exponent, "float"))
-            kind = arrow.decimal128(38, exponent if self.decimals == "decimal" else 0)
-            low_first = np.ascontiguousarray(values[:, ::-1])
-            return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(low_first.tobytes())])
+            return self._wide_arrow(arrow, column, values)
+        if column.role == "float":
+            return arrow.array(values, mask=np.isnan(values))
         if column.role not in ("price", "size"):
             return arrow.array(values)
         exponent = self._exponent(column)
         if self.decimals == "float":
-            out, count = divided(values, exponent)
+            out, count = divided(values, exponent, ours=ours)
             if not count:
                 return _over(arrow, arrow.float64(), out)
-            return arrow.array(floats(values, exponent), mask=values == INT64_MIN)
+            return arrow.array(out, mask=np.isnan(out))
         missing = values == INT64_MIN if values.size and values.min() == INT64_MIN else None
         if self.decimals == "int":
             return arrow.array(values, mask=missing)
         return decimal_array(arrow, values, missing, exponent)
 
+    def _wide_arrow(self, arrow: Any, column: Column, values: NDArray[Any]) -> Any:
+        exponent = self._exponent(column)
+        if self.decimals == "float":
+            return arrow.array(_wide_numpy(values, exponent, "float"))
+        kind = arrow.decimal128(38, exponent if self.decimals == "decimal" else 0)
+        low_first = np.ascontiguousarray(values[:, ::-1])
+        missing = values[:, 0] == INT64_MIN
+        if not missing.any():
+            return arrow.Array.from_buffers(kind, len(values), [None, arrow.py_buffer(low_first)])
+        validity = arrow.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
+        low_first[missing] = 0
+        return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(low_first)])
+
 
 @cache
 def _time_type() -> Any:
     return library("pyarrow").timestamp("ns", tz="UTC")
+
+
+def _exponent_of(column: Column, price: int, size: int) -> int:
+    if column.role == "notional":
+        return price + size
+    return price if column.role in ("price", "wide_price") else size
+
+
+def _arrow_type(arrow: Any, column: Column, exponent: int, decimals: Decimals) -> Any:
+    """Return the Arrow type of a column's values (of a wide one's single values)."""
+    if column.role == "time":
+        return _time_type()
+    if column.role == "word":
+        return arrow.dictionary(arrow.int32(), arrow.string())
+    if column.role not in ("price", "size", *WIDE):
+        return arrow.from_numpy_dtype(np.dtype(column.dtype))
+    if decimals == "float":
+        return arrow.float64()
+    if decimals == "int":
+        return arrow.decimal128(38, 0) if column.role in WIDE else arrow.int64()
+    return arrow.decimal128(38, exponent)
+
+
+@lru_cache(maxsize=64)
+def _schema(columns: tuple[Column, ...], price_exponent: int, size_exponent: int, decimals: Decimals) -> Any:
+    """Return the Arrow schema of columns; what is asked for often has one."""
+    arrow = library("pyarrow")
+    fields = []
+    for column in columns:
+        kind = _arrow_type(arrow, column, _exponent_of(column, price_exponent, size_exponent), decimals)
+        fields.append(arrow.field(column.name, arrow.list_(kind, column.width) if column.width else kind))
+    exponents = {"price_exponent": str(price_exponent), "size_exponent": str(size_exponent)}
+    return arrow.schema(fields, metadata=exponents | {"decimals": decimals})
 
 
 @lru_cache(maxsize=64)
@@ -257,26 +301,32 @@ def _dictionary(words: tuple[str, ...]) -> Any:
     return arrow.array(list(words), type=arrow.string())
 
 
-def divided(values: NDArray[np.int64], exponent: int) -> tuple[NDArray[np.float64], int]:
-    """Return mantissas as the nearest float64, and how many of them are INT64_MIN (none).
+def divided(values: NDArray[np.int64], exponent: int, *, ours: bool = False) -> tuple[NDArray[np.float64], int]:
+    """Return mantissas as the nearest float64, and how many of them are INT64_MIN (none, given as NaN).
 
-    Exact division, not a product with 0.1**n. A process that has the compiler loaded divides in its own loop.
+    Exact division, not a product with 0.1**n. A process that has the compiler loaded divides in its own loop, and
+    where the values are `ours` in their own memory.
     """
-    out: NDArray[np.float64] = fresh_array(values.size, np.float64).reshape(values.shape)
     if "numba" in sys.modules and values.ndim == 1:
-        from chronicle.access.kernels.floats import divide
+        from chronicle.access.kernels.floats import divide, divide_in_place
 
-        return out, int(divide(values, 10.0**exponent, out))
-    np.true_divide(values, 10.0**exponent, out=out)
-    return out, int(np.count_nonzero(values == INT64_MIN))
+        if ours and values.flags.writeable and values.flags.c_contiguous and values.dtype == np.int64:
+            missing = int(divide_in_place(values, 10.0**exponent))
+            return values.view(np.float64), missing
+        out: NDArray[np.float64] = fresh_array(values.size, np.float64)
+        missing = int(divide(values, 10.0**exponent, out))
+    else:
+        out = fresh_array(values.size, np.float64).reshape(values.shape)
+        np.true_divide(values, 10.0**exponent, out=out)
+        missing = int(np.count_nonzero(values == INT64_MIN))
+    if missing:
+        out[values == INT64_MIN] = np.nan
+    return out, missing
 
 
 def floats(values: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
     """Return mantissas as the nearest float64; INT64_MIN gives NaN."""
-    out, missing = divided(values, exponent)
-    if missing:
-        out[values == INT64_MIN] = np.nan
-    return out
+    return divided(values, exponent)[0]
 
 
 def wide_floats(values: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -294,6 +344,7 @@ def _wide_numpy(values: NDArray[np.int64], exponent: int, decimals: Decimals) ->
     sums = [(one << 64) + (other & (1 << 64) - 1) for one, other in values.tolist()]
     out = np.empty(len(sums), dtype=object)
     out[:] = sums if decimals == "int" else [to_decimal(value, exponent) for value in sums]
+    out[values[:, 0] == INT64_MIN] = None  # no sum comes near
     return out
 
 

@@ -1,5 +1,7 @@
 """Events as hftbacktest reads them: one npz for an instrument and a day, from its book and trade channels.
 
+Books of levels (L2) are here, books of orders (L3) in :mod:`chronicle.access.hftbacktest_orders`.
+
 The array is ``data`` with hftbacktest's ``event_dtype`` (v2: ev u64, exch_ts, local_ts i64 ns, px, qty f64, order_id
 u64, ival i64, fval f64). A snapshot is a depth-clear event without a side, then its levels. Where the venue's times
 step back, a row is parted into one that only the exchange sees and one that only the local side sees: hftbacktest's
@@ -21,7 +23,6 @@ from chronicle.access.rows import KIND_WORDS, SIDE_WORDS
 from chronicle.access.sampling import by_order_in
 from chronicle.access.scan import Scan
 from chronicle.access.segments import Shelf
-from chronicle.core.errors import ConfigError
 
 __all__ = ["EVENT_DTYPE", "events_of", "in_both_orders", "write_npz"]
 
@@ -57,13 +58,13 @@ def write_npz(shelf: Shelf, symbol: str, start: int, end: int, path: Path) -> in
 def events_of(shelf: Shelf, symbol: str, start: int, end: int) -> NDArray[Any]:
     """Return the events of `symbol` in [start, end) as EVENT_DTYPE, in both orders of time; of equal times the book's
     come first."""
-    if by_order_in(shelf, symbol, start, end):
-        raise ConfigError(
-            f"the book of {symbol} is made of orders, and npz is written of levels only",
-            hint='scan(symbol, columns=[..., "order_id", "action"]) gives the orders, form="records" all of it',
-        )
     parts = []
-    for channel in ("book", "trade"):
+    by_order = by_order_in(shelf, symbol, start, end)
+    if by_order:
+        from chronicle.access.hftbacktest_orders import order_events
+
+        parts.append(order_events(shelf, symbol, start, end))
+    for channel in ("trade",) if by_order else ("book", "trade"):
         scan = Scan(
             shelf,
             (symbol,),

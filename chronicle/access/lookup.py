@@ -22,11 +22,11 @@ from chronicle.access.segments import Segment, Shelf, iter_records
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, NONE, BookStatus, GapState, Kind, Verdict, VerifiedBy
 from chronicle.core.paths import symbol_of
-from chronicle.core.records import Record
+from chronicle.core.records import InstrumentFields, Record
 from chronicle.core.source import SegmentInfo
 from chronicle.storage.requests import requests_made
 
-__all__ = ["book_at"]
+__all__ = ["Reached", "Start", "book_at"]
 
 AHEAD_RECORDS_MAX = 8_192
 """How far the look ahead goes when nothing confirms the book."""
@@ -42,6 +42,28 @@ _RANK = {
     BookStatus.STALE: 4,
 }
 """A live feed says more about the moment than one that ended: what is in doubt ranks before what is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a replay begins: an event's offset in its segment, its record index, the definition in force there."""
+
+    offset: int
+    index: int
+    definition: InstrumentFields | None
+    at_opening: bool
+    """The book is what the segment's prologue says; else a snapshot stands at `offset`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a replay came: the first event behind, and the ts_recv of the last one passed (NONE: none)."""
+
+    offset: int
+    index: int
+    last_ts: int
+    confirmed: bool
+    """What follows was looked at already, and stands behind the book."""
 
 
 @dataclass(slots=True)
@@ -70,33 +92,35 @@ def book_at(shelf: Shelf, symbol: str, at: int | None, depth: int | None) -> Boo
     looked up afresh, so that a segment or lane that appeared since is not missed.
     """
     cost, asked = Cost(), requests_made()
-    best = _best(shelf, symbol, at, cost, fresh=False) if at is not None else None
+    best = _best(shelf, symbol, at, depth, cost, fresh=False) if at is not None else None
     if best is None or best.status != BookStatus.OK or not best.followed:
-        best = _best(shelf, symbol, at, cost, fresh=True)
+        best = _best(shelf, symbol, at, depth, cost, fresh=True)
     cost.requests = requests_made() - asked
     if best is None:
         return _no_book(symbol, at, cost)
     return _answer(symbol, best, best.last_ts if at is None else at, depth, cost)
 
 
-def _best(shelf: Shelf, symbol: str, at: int | None, cost: Cost, *, fresh: bool) -> LaneBook | None:
+def _best(
+    shelf: Shelf, symbol: str, at: int | None, depth: int | None, cost: Cost, *, fresh: bool
+) -> LaneBook | None:
     found = None
     for lane in lanes_of(shelf, symbol, "book", fresh=fresh):
-        answer = _book_in_lane(shelf, lane, at, cost, fresh=fresh)
+        answer = _book_in_lane(shelf, lane, at, depth, cost, fresh=fresh)
         if answer is not None and fresh and at is not None and not answer.followed and at > answer.last_ts:
-            answer = _judged_by_frontier(shelf, answer, at, cost)
+            answer = _judged_by_frontier(shelf, answer, at, depth, cost)
         if answer is not None and (found is None or answer.rank < found.rank):
             found = answer
     return found
 
 
-def _judged_by_frontier(shelf: Shelf, answer: LaneBook, at: int, cost: Cost) -> LaneBook:
+def _judged_by_frontier(shelf: Shelf, answer: LaneBook, at: int, depth: int | None, cost: Cost) -> LaneBook:
     """Return the answer for a moment behind the lane's last record: idle up to the shard's frontier, stale beyond.
 
     The frontier is read first and the lane after it: what lies below the frontier was committed before.
     """
     frontier_ts = frontier(shelf, symbol_of(answer.lane.queue), answer.segment).ts
-    again = _book_in_lane(shelf, answer.lane, at, cost, fresh=True) or answer
+    again = _book_in_lane(shelf, answer.lane, at, depth, cost, fresh=True) or answer
     if again.followed or at <= max(frontier_ts, again.last_ts):
         return again
     if again.status in (BookStatus.OK, BookStatus.CROSSED):
@@ -104,7 +128,9 @@ def _judged_by_frontier(shelf: Shelf, answer: LaneBook, at: int, cost: Cost) -> 
     return again
 
 
-def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh: bool) -> LaneBook | None:
+def _book_in_lane(
+    shelf: Shelf, lane: Lane, at: int | None, depth: int | None, cost: Cost, *, fresh: bool
+) -> LaneBook | None:
     """Return what `lane` says, None when its first record comes after `at`."""
     target = INT64_MAX if at is None else at
     infos = shelf.segments_near(lane.queue, target, fresh=fresh)
@@ -112,17 +138,17 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     if position < 0:
         return None
     segment = shelf.open(infos[position], cost)
-    start, index, ladder = _start(segment, target)
-    offset, last_ts = start, infos[position].ts_first
+    start = _start(segment, target)
+    ladder = Ladder(start.definition)
     replay_to = _replay_plainly
     if _kernels_pay(shelf):
-        from chronicle.access.bulk import replay_to
-    offset, index, passed_ts = replay_to(segment, ladder, offset, index, target, cost)
-    last_ts = max(last_ts, passed_ts)
-    events = LaneEvents(shelf, infos, position, offset, index, cost)
+        from chronicle.access.moment import replay_to
+    reached = replay_to(segment, ladder, start, target, cost, depth=depth)
+    last_ts = max(infos[position].ts_first, reached.last_ts)
+    events = LaneEvents(shelf, infos, position, reached.offset, reached.index, cost)
     walk = iter(events)
     ahead, where = None, segment
-    for event in walk:
+    for event in walk if not reached.confirmed else ():
         if event[0].ts_recv > target or events.hole:
             ahead = event
             break
@@ -132,21 +158,24 @@ def _book_in_lane(shelf: Shelf, lane: Lane, at: int | None, cost: Cost, *, fresh
     cost.deltas_replayed += ladder.deltas
     shelf.deltas_walked += ladder.deltas
     if ladder.last is None:
-        ladder.last, where = _last_before(shelf, infos, position, start, cost) or (None, where)
+        ladder.last, where = _last_before(shelf, infos, position, start.offset, cost) or (None, where)
     status = ladder.status()
     trusted = status in (BookStatus.OK, BookStatus.CROSSED)
     if trusted and ahead is not None and _gap_ahead(ahead, walk, events, ladder, target, last_ts):
         status = BookStatus.GAP
-    if trusted and ahead is None and target > last_ts and shelf.is_cut(lane.queue):
+    if trusted and ahead is None and not reached.confirmed and target > last_ts and shelf.is_cut(lane.queue):
         status = BookStatus.GAP
-    return LaneBook(lane, ladder, status, where, last_ts, ahead is not None)
+    return LaneBook(lane, ladder, status, where, last_ts, reached.confirmed or ahead is not None)
 
 
 def _replay_plainly(
-    segment: Segment, ladder: Ladder, offset: int, index: int, target: int, cost: Cost
-) -> tuple[int, int, int]:
-    """Do what :func:`chronicle.access.bulk.replay_to` does, without kernels."""
-    table, last_ts = segment.seek(), NONE
+    segment: Segment, ladder: Ladder, start: Start, target: int, cost: Cost, *, depth: int | None = None
+) -> Reached:
+    """Do what :func:`chronicle.access.moment.replay_to` does, without kernels."""
+    if start.at_opening:
+        ladder.open_with(segment.prologue_record("book"), segment.prologue_orders())
+    offset, index, last_ts = start.offset, start.index, NONE
+    table = segment.seek()
     behind = bisect_right(table.ts, target)
     end = table.offset[behind] if behind < len(table) else segment.data_end()
     for at, base, window in segment.windows(offset, index, end, cost):
@@ -154,12 +183,16 @@ def _replay_plainly(
         offset, index, last_ts = at + passed, base + records, max(last_ts, ts)
         if passed < len(window):
             break
-    return offset, index, last_ts
+    return Reached(offset, index, last_ts, confirmed=False)
 
 
 def _kernels_pay(shelf: Shelf) -> bool:
     """Return whether to replay with the kernels: they are loaded anyway, or loading them has come to cost less."""
-    return "chronicle.access.bulk" in sys.modules or shelf.deltas_walked >= KERNELS_FROM_DELTAS
+    return (
+        "chronicle.access.moment" in sys.modules
+        or "chronicle.access.bulk" in sys.modules
+        or shelf.deltas_walked >= KERNELS_FROM_DELTAS
+    )
 
 
 def _last_before(
@@ -180,17 +213,17 @@ def _last_before(
     return None
 
 
-def _start(segment: Segment, target: int) -> tuple[int, int, Ladder]:
-    """Return (offset, index, ladder) to replay from: the last snapshot up to `target`, else the prologue's book."""
+def _start(segment: Segment, target: int) -> Start:
+    """Return where to replay from: the last snapshot up to `target`, else the book of the prologue."""
     table = segment.seek()
     last = bisect_right(table.ts, target) - 1
     nearest = bisect_right(table.snapshots, last) - 1
     if nearest >= 0:
         position = table.snapshots[nearest]
-        return table.offset[position], table.index[position], Ladder(segment.definition_at(table.offset[position]))
-    ladder = Ladder(segment.definition_at(segment.data_offset))
-    ladder.open_with(segment.prologue_record("book"), segment.prologue_orders())
-    return segment.data_offset, segment.info.base_index, ladder
+        offset, index = table.offset[position], table.index[position]
+        return Start(offset, index, segment.definition_at(offset), at_opening=False)
+    offset = segment.data_offset
+    return Start(offset, segment.info.base_index, segment.definition_at(offset), at_opening=True)
 
 
 def _gap_ahead(

@@ -44,8 +44,13 @@ class ManyBooks(Columnar):
             Column("symbol", "word", "<i4", self.symbols),
             Column("ts_event", "time"),
             Column("status", "word", "u1", STATUS_WORDS),
-            *(Column(name, name.partition("_")[2], width=depth) for name in _LEVELS),
+            *(self._level_column(name) for name in _LEVELS),
         )
+
+    def _level_column(self, name: str) -> Column:
+        if self.decimals == "float":  # each book's own decimals: int64 need not hold them at the finest
+            return Column(name, "float", "<f8", width=self.depth)
+        return Column(name, name.partition("_")[2], width=self.depth)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -69,15 +74,21 @@ class ManyBooks(Columnar):
             yield self._chunk(held)
 
     def _chunk(self, rows: list[tuple[int, int, Book]]) -> Chunk:
-        planes = {name: np.full((len(rows), self.depth), INT64_MIN, dtype=np.int64) for name in _LEVELS}
+        near = self.decimals == "float"
+        empty, dtype = (np.nan, np.float64) if near else (INT64_MIN, np.int64)
+        planes = {name: np.full((len(rows), self.depth), empty, dtype=dtype) for name in _LEVELS}
         for plane in ("bid_size", "ask_size"):
             planes[plane][:] = 0
         for row, (_, _, book) in enumerate(rows):
             price, size = self.price_exponent - book.price_exponent, self.size_exponent - book.size_exponent
             for side, levels in (("bid", book.bid_levels), ("ask", book.ask_levels)):
                 for level, (one, other) in enumerate(levels):
-                    planes[f"{side}_price"][row, level] = _scaled(one, price, book.symbol)
-                    planes[f"{side}_size"][row, level] = _scaled(other, size, book.symbol)
+                    values = (
+                        (one / 10.0**book.price_exponent, other / 10.0**book.size_exponent)
+                        if near
+                        else (_scaled(one, price, book.symbol), _scaled(other, size, book.symbol))
+                    )
+                    planes[f"{side}_price"][row, level], planes[f"{side}_size"][row, level] = values
         return {
             "ts_recv": np.array([moment for moment, _, _ in rows], dtype=np.int64),
             "symbol": np.array([number for _, number, _ in rows], dtype=np.int32),
@@ -92,6 +103,6 @@ def _scaled(mantissa: int, places: int, symbol: str) -> int:
     if not INT64_MIN < value <= INT64_MAX:
         raise RangeError(
             f"a price or size of {symbol} does not fit int64 beside the finest of the others",
-            hint="ask for instruments of like decimals together, or iterate the answer for Book objects",
+            hint='ask with decimals="float", or iterate the answer for Book objects',
         )
     return value

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Partition", "cut", "to_dask"]
 
 
+Bytes = bytes
+"""The type, where an attribute has its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
     """The records of one channel of one instrument in [start, end).
@@ -44,6 +48,9 @@ class Partition:
         How :meth:`scan` reads: columns, kinds, decimals.
     stores : tuple of (str, value)
         The options of the stores behind URLs, as ``chronicle.open`` takes them.
+    version : int, optional
+        Of the clean queues, where the store was opened on one; what ``as_of`` chose is fixed here, so that a rebuild
+        meanwhile changes no worker's answer.
     """
 
     places: tuple[str, ...]
@@ -55,10 +62,22 @@ class Partition:
     bytes: int
     options: tuple[tuple[str, Any], ...] = ()
     stores: tuple[tuple[str, Any], ...] = ()
+    version: int | None = None
 
     def opened(self) -> Store:
         """Return this process' store of the unit's places."""
-        return _opened(self.places, self.stores, getpid())
+        return _opened(self.places, self.stores, self.version, getpid())
+
+    def ticket(self) -> Bytes:
+        """Return the unit for a Flight server of the same store (``chronicle flight``): ``Ticket(unit.ticket())``.
+
+        What a server serves is its own store, so neither places nor version are in it.
+        """
+        from chronicle.access.tickets import Ticket
+
+        start = None if self.start == INT64_MIN else self.start
+        end = None if self.end == INT64_MAX else self.end
+        return Ticket(self.symbol, self.channel, start, end, **dict(self.options)).pack()
 
     def scan(self) -> Scan:
         """Return the records, as :meth:`Store.scan` gives them."""
@@ -80,12 +99,12 @@ class Partition:
 
 
 @cache
-def _opened(places: tuple[str, ...], stores: tuple[tuple[str, Any], ...], process: int) -> Store:
+def _opened(places: tuple[str, ...], stores: tuple[tuple[str, Any], ...], version: int | None, process: int) -> Store:
     """Return this process' store of these places; it stays open for the units that follow."""
     del process  # part of the key: a fork's copy is not its own
     from chronicle.access.store import Store
 
-    return Store(places[0] if len(places) == 1 else list(places), options=dict(stores))
+    return Store(places[0] if len(places) == 1 else list(places), options=dict(stores), version=version)
 
 
 def cut(
@@ -99,6 +118,7 @@ def cut(
     records: int,
     options: tuple[tuple[str, Any], ...],
     stores: tuple[tuple[str, Any], ...],
+    version: int | None = None,
 ) -> Iterator[Partition]:
     """Yield the units of `symbol` in order of time, of about `records` records each.
 
@@ -121,12 +141,12 @@ def cut(
     first, held, size = INT64_MIN if start is None else start, 0, 0
     for ts, count, share in marks:
         if held >= records and ts > first and (end is None or ts < end):
-            yield Partition(places, symbol, channel, first, ts, held, size, options, stores)
+            yield Partition(places, symbol, channel, first, ts, held, size, options, stores, version)
             first, held, size = ts, 0, 0
         held, size = held + count, size + share
     if held:
         yield Partition(
-            places, symbol, channel, first, INT64_MAX if end is None else end, held, size, options, stores
+            places, symbol, channel, first, INT64_MAX if end is None else end, held, size, options, stores, version
         )
 
 

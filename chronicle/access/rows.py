@@ -13,9 +13,11 @@ from chronicle.access.cost import Cost
 from chronicle.access.frames import Chunk, wide_floats
 from chronicle.access.kernels.select import select
 from chronicle.access.lanes import Lane
+from chronicle.access.scaling import Scaling
 from chronicle.access.segments import Segment, Shelf
 from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Action, Flag, Kind, Side
+from chronicle.core.records import InstrumentFields
 from chronicle.storage.archive import COLUMN_NAMES, Stretch
 
 __all__ = [
@@ -78,22 +80,23 @@ class Window:
         "last",
         "level",
         "price_exponent",
-        "price_factor",
+        "scaling",
         "shift",
-        "size_factor",
+        "size_exponent",
         "words",
     )
 
-    def __init__(self, words: NDArray[np.int64]) -> None:
+    def __init__(self, words: NDArray[np.int64], scaling: Scaling) -> None:
         self.words = words
+        self.scaling = scaling
         self.at: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.index: NDArray[np.int64] = self.at
         self.level: NDArray[np.int64] | None = None
         self.last: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
-        self.price_factor: Any = 1
-        self.size_factor: Any = 1
+        self.price_exponent: Any = scaling.price
+        """Of the records: one for all, or one for each row."""
+        self.size_exponent: Any = scaling.size
         self.lane = 0
-        self.price_exponent = 0
         self.shift: Any = 0
         """How much later an ORDER keeps price and size: its id stands first."""
 
@@ -101,21 +104,22 @@ class Window:
         """Return word `offset` of every row's record."""
         return self.words[self.at + offset]
 
-    def notional_factor(self) -> Any:
-        """Return what brings a sum of price times size to the answer's exponents."""
-        if isinstance(self.price_factor, int) and isinstance(self.size_factor, int):
-            return self.price_factor * self.size_factor
-        return np.asarray(self.price_factor, dtype=object) * np.asarray(self.size_factor, dtype=object)
+    def size_shift(self) -> Any:
+        """Return by how many decimals a sum of sizes is short of the answer's."""
+        return np.maximum(0, self.scaling.size - np.asarray(self.size_exponent))
 
-    def wide(self, offset: int, factor: Any) -> NDArray[np.int64]:
-        """Return 128-bit sums as int64[rows, 2] (high, low), rescaled."""
+    def notional_shift(self) -> Any:
+        """Return by how many decimals a sum of price times size is short of the answer's."""
+        return self.size_shift() + np.maximum(0, self.scaling.price - np.asarray(self.price_exponent))
+
+    def wide(self, offset: int, shift: Any = 0) -> NDArray[np.int64]:
+        """Return 128-bit sums as int64[rows, 2] (high, low), times 10**shift."""
         values = np.column_stack((self.words[self.at + offset], self.words[self.at + offset + 1]))
-        if isinstance(factor, int) and factor == 1:
+        if not np.any(shift):
             return values
-        factors = np.broadcast_to(np.asarray(factor, dtype=object), (len(values),)).tolist()
-        for row, by in enumerate(factors):
-            if by != 1:
-                total = ((int(values[row, 0]) << 64) + (int(values[row, 1]) & _LOW)) * by
+        for row, places in enumerate(np.broadcast_to(np.asarray(shift), (len(values),)).tolist()):
+            if places:
+                total = ((int(values[row, 0]) << 64) + (int(values[row, 1]) & _LOW)) * 10**places
                 if not -(1 << 127) <= total < 1 << 127:
                     raise RangeError(
                         "a sum does not fit 128 bits at the finest exponent of the range",
@@ -124,33 +128,18 @@ class Window:
                 values[row] = total >> 64, ((total & _LOW) ^ (1 << 63)) - (1 << 63)
         return values
 
-    def priced(self, offset: int, level_offset: int, factor: Any) -> NDArray[np.int64]:
-        """Return a price or size, rescaled; of a snapshot's row, its level's."""
+    def price(self, offset: int) -> NDArray[Any]:
+        """Return a price in the answer's form; of a snapshot's row, its level's."""
+        return self.scaling.prices(self._at(offset, 0), self.price_exponent)
+
+    def size(self, offset: int) -> NDArray[Any]:
+        """Return a size in the answer's form; of a snapshot's row, its level's."""
+        return self.scaling.sizes(self._at(offset, 1), self.size_exponent)
+
+    def _at(self, offset: int, level_offset: int) -> NDArray[np.int64]:
         if self.level is None:
-            values = self.words[self.at + offset]
-        else:
-            values = self.words[np.where(self.level >= 0, self.level + level_offset, self.at + offset)]
-        return rescaled(values, factor)
-
-
-def rescaled(values: NDArray[np.int64], factor: Any) -> NDArray[np.int64]:
-    """Return mantissas times `factor` (an int, or one for each); INT64_MIN stays.
-
-    Raises
-    ------
-    RangeError
-        When one does not fit.
-    """
-    if isinstance(factor, int) and factor == 1:
-        return values
-    missing = values == INT64_MIN
-    bounded = np.where(missing, 0, values)
-    if np.any(np.abs(bounded) > INT64_MAX // factor):
-        raise RangeError(
-            "a price or size does not fit int64 at the finest exponent of the range",
-            hint="scan the time before and after the redefinition on their own",
-        )
-    return np.where(missing, INT64_MIN, bounded * factor)
+            return self.words[self.at + offset]
+        return self.words[np.where(self.level >= 0, self.level + level_offset, self.at + offset)]
 
 
 def _side(window: Window) -> NDArray[Any]:
@@ -170,10 +159,10 @@ def _timeframe(window: Window) -> NDArray[Any]:
 
 def _vwap(window: Window) -> NDArray[Any]:
     """Return notional / volume as the nearest float64 but for rounding, NaN where there is no volume."""
-    notional, volume = wide_floats(window.wide(14, 1)), wide_floats(window.wide(12, 1))
+    notional, volume = wide_floats(window.wide(14)), wide_floats(window.wide(12))
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient = np.where(volume != 0, notional / volume, np.nan)
-    vwap: NDArray[Any] = quotient * window.price_factor / 10.0**window.price_exponent
+    vwap: NDArray[Any] = quotient / np.power(10.0, window.price_exponent)
     return vwap
 
 
@@ -212,27 +201,27 @@ FIELDS: dict[str, Reader] = {
     "source": lambda w: ((w.word(4) >> 32) & 0xFFFF).astype(np.int32),
     "source_index": lambda w: w.word(3),
     "lane": lambda w: np.full(len(w.at), w.lane, dtype=np.int32),
-    "price": lambda w: w.priced(6 + w.shift, 0, w.price_factor),
-    "size": lambda w: w.priced(7 + w.shift, 1, w.size_factor),
+    "price": lambda w: w.price(6 + w.shift),
+    "size": lambda w: w.size(7 + w.shift),
     "sequence_first": lambda w: w.word(8),
     "sequence_previous": lambda w: w.word(9),
     "trade_id": lambda w: w.word(8),
     "trade_id_last": lambda w: w.word(9),
-    "bid_price": lambda w: w.priced(6, 0, w.price_factor),
-    "bid_size": lambda w: w.priced(7, 0, w.size_factor),
-    "ask_price": lambda w: w.priced(8, 0, w.price_factor),
-    "ask_size": lambda w: w.priced(9, 0, w.size_factor),
+    "bid_price": lambda w: w.price(6),
+    "bid_size": lambda w: w.size(7),
+    "ask_price": lambda w: w.price(8),
+    "ask_size": lambda w: w.size(9),
     "ts_open": lambda w: w.word(2),
     "timeframe": _timeframe,
     "state": lambda w: np.minimum((w.word(6) >> 32) & 0xFF, len(STATE_WORDS) - 1).astype(np.uint8),
     "trade_count": lambda w: w.word(7),
-    "open": lambda w: w.priced(8, 0, w.price_factor),
-    "high": lambda w: w.priced(9, 0, w.price_factor),
-    "low": lambda w: w.priced(10, 0, w.price_factor),
-    "close": lambda w: w.priced(11, 0, w.price_factor),
-    "volume": lambda w: w.wide(12, w.size_factor),
-    "notional": lambda w: w.wide(14, w.notional_factor()),
-    "buy_volume": lambda w: w.wide(16, w.size_factor),
+    "open": lambda w: w.price(8),
+    "high": lambda w: w.price(9),
+    "low": lambda w: w.price(10),
+    "close": lambda w: w.price(11),
+    "volume": lambda w: w.wide(12, w.size_shift()),
+    "notional": lambda w: w.wide(14, w.notional_shift()),
+    "buy_volume": lambda w: w.wide(16, w.size_shift()),
     "vwap": _vwap,
 }
 
@@ -245,7 +234,7 @@ def lane_rows(
     *,
     fields: tuple[str, ...],
     kinds: frozenset[int],
-    exponents: tuple[int, int],
+    scaling: Scaling,
     cost: Cost,
 ) -> Iterator[Chunk]:
     """Yield the rows of `lane` with start <= ts_recv < end as chunks of `fields` (plus ``ts_recv``, ``flags``).
@@ -255,28 +244,24 @@ def lane_rows(
     """
     wanted = np.zeros(256, dtype=np.uint8)
     wanted[list(kinds)] = 1
-    infos = shelf.segments(lane.queue, fresh=True)
-    first = 0 if start is None else bisect_left(infos, start, key=lambda info: info.ts_last)
-    for info in infos[first:]:
-        if end is not None and info.ts_first >= end:
-            return
+    for info in shelf.segments_in(lane.queue, start, end):
         segment = shelf.open(info, cost)
         stretches = _stretches(segment, start, end, fields, kinds)
         if stretches is None:
             offset, index, stop = segment.span(start, end)
             spans: Iterator[tuple[int, int, int] | Chunk] = iter([(offset, index, stop)])
         else:
-            spans = _spans(segment, stretches, lane, start, end, fields, exponents, cost)
+            spans = _spans(segment, stretches, lane, start, end, fields, scaling, cost)
         for span in spans:
             if isinstance(span, dict):
                 yield span
                 continue
             for at, base, memory in segment.windows(*span, cost):
-                window = _rows_of(memory, base, wanted, start, end)
+                window = _rows_of(memory, base, wanted, start, end, scaling)
                 if not len(window.at):
                     continue
-                window.lane, window.price_exponent = lane.number, exponents[0]
-                _scale(window, segment, at, exponents)
+                window.lane = lane.number
+                _scale(window, segment, at)
                 yield {name: FIELDS[name](window) for name in fields}
 
 
@@ -301,7 +286,7 @@ def _spans(
     start: int | None,
     end: int | None,
     fields: tuple[str, ...],
-    exponents: tuple[int, int],
+    scaling: Scaling,
     cost: Cost,
 ) -> Iterator[tuple[int, int, int] | Chunk]:
     """Yield the rows of blocks that came as columns, and (offset, index, end) of the others."""
@@ -321,10 +306,11 @@ def _spans(
             continue
         chunk = {name: values[first:last] for name, values in columns.items()}
         holding = segment.definition_at(stretch.offset)
-        if holding is not None and "price" in chunk:
-            chunk["price"] = rescaled(chunk["price"], 10 ** max(0, exponents[0] - holding.price_exponent))
-        if holding is not None and "size" in chunk:
-            chunk["size"] = rescaled(chunk["size"], 10 ** max(0, exponents[1] - holding.size_exponent))
+        price, size = (scaling.price, scaling.size) if holding is None else _exponents(holding)
+        if "price" in chunk:
+            chunk["price"] = scaling.prices(chunk["price"], price)
+        if "size" in chunk:
+            chunk["size"] = scaling.sizes(chunk["size"], size)
         if "kind" in fields:
             chunk["kind"] = np.full(last - first, _KINDS[Kind.BOOK_DELTA], dtype=np.uint8)
         if "lane" in fields:
@@ -332,10 +318,21 @@ def _spans(
         yield {name: chunk[name] for name in fields}
 
 
-def _rows_of(memory: memoryview, base: int, wanted: NDArray[np.uint8], start: int | None, end: int | None) -> Window:
+def _exponents(holding: InstrumentFields) -> tuple[int, int]:
+    return holding.price_exponent, holding.size_exponent
+
+
+def _rows_of(
+    memory: memoryview,
+    base: int,
+    wanted: NDArray[np.uint8],
+    start: int | None,
+    end: int | None,
+    scaling: Scaling,
+) -> Window:
     """Return the wanted records of a window."""
     words = np.frombuffer(memory, dtype=np.int64)
-    window = Window(words)
+    window = Window(words, scaling)
     capacity = len(memory) // HEADER_BYTES
     at, order = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.int64)
     last = np.empty(capacity, dtype=np.uint8)
@@ -365,17 +362,15 @@ def _explode(window: Window) -> None:
     window.level = np.where(np.repeat(is_snapshot, counts), window.at + _LEVELS_WORD + 2 * place, -1)
 
 
-def _scale(window: Window, segment: Segment, offset: int, exponents: tuple[int, int]) -> None:
-    """Set the factors that bring each row to the answer's exponents."""
+def _scale(window: Window, segment: Segment, offset: int) -> None:
+    """Set the exponents of each row's record."""
     definitions = segment.definitions()
     if not definitions:
         return
-    price = [10 ** max(0, exponents[0] - fields.price_exponent) for _, fields in definitions]
-    size = [10 ** max(0, exponents[1] - fields.size_exponent) for _, fields in definitions]
+    price, size = zip(*(_exponents(fields) for _, fields in definitions), strict=True)
     if len(set(price)) == 1 and len(set(size)) == 1:
-        window.price_factor, window.size_factor = price[0], size[0]
+        window.price_exponent, window.size_exponent = price[0], size[0]
         return
     begins = np.asarray([start for start, _ in definitions], dtype=np.int64)
     holding = np.maximum(np.searchsorted(begins, offset + window.at * 8, side="right") - 1, 0)
-    window.price_factor = np.asarray(price, dtype=np.int64)[holding]
-    window.size_factor = np.asarray(size, dtype=np.int64)[holding]
+    window.price_exponent, window.size_exponent = np.asarray(price)[holding], np.asarray(size)[holding]

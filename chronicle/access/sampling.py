@@ -10,6 +10,7 @@ import numpy as np
 from chronicle.access.bulk import BulkBook, Rows
 from chronicle.access.cost import Cost
 from chronicle.access.frontier import frontier
+from chronicle.access.grid import GridBook
 from chronicle.access.kernels import books as kernel
 from chronicle.access.ladder import drives
 from chronicle.access.lanes import Turn, lanes_of, turns
@@ -19,7 +20,7 @@ from chronicle.core.layout import HEADER_BYTES, NONE, GapState, Kind
 from chronicle.core.paths import symbol_of
 from chronicle.core.source import SegmentInfo
 
-__all__ = ["by_order_in", "exponents_in", "sample"]
+__all__ = ["by_order_in", "exponents_in", "exponents_met", "sample"]
 
 ROWS_MAX = 65_536
 ROWS_BYTES_MAX = 16 << 20
@@ -27,15 +28,25 @@ ROWS_BYTES_MAX = 16 << 20
 ROWS_MIN = 256
 
 
-def exponents_in(shelf: Shelf, symbol: str, channel: str, start: int | None, end: int | None) -> tuple[int, int]:
+Exponents = tuple[int, int]
+"""Of prices and sizes."""
+
+
+def exponents_in(shelf: Shelf, symbol: str, channel: str, start: int | None, end: int | None) -> Exponents:
     """Return the finest price and size exponents among the definitions in force in [start, end)."""
-    price = size = 0
-    for lane in lanes_of(shelf, symbol, channel):
-        for info in shelf.segments(lane.queue):
-            if (start is None or info.ts_last >= start) and (end is None or info.ts_first < end):
-                for _, fields in shelf.open(info).definitions():
-                    price, size = max(price, fields.price_exponent), max(size, fields.size_exponent)
-    return price, size
+    met = exponents_met(shelf, symbol, channel, start, end)
+    return max((price for price, _ in met), default=0), max((size for _, size in met), default=0)
+
+
+def exponents_met(shelf: Shelf, symbol: str, channel: str, start: int | None, end: int | None) -> set[Exponents]:
+    """Return the exponents of all definitions in force in [start, end)."""
+    return {
+        (fields.price_exponent, fields.size_exponent)
+        for lane in lanes_of(shelf, symbol, channel)
+        for info in shelf.segments(lane.queue)
+        if (start is None or info.ts_last >= start) and (end is None or info.ts_first < end)
+        for _, fields in shelf.open(info).definitions()
+    }
 
 
 def by_order_in(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> bool:
@@ -152,7 +163,8 @@ class _Run:
         offset, index = segment.data_offset, segment.info.base_index
         if nearest >= 0:
             offset, index = table.offset[table.snapshots[nearest]], table.index[table.snapshots[nearest]]
-        book = BulkBook(
+        kind = GridBook if self._every else BulkBook
+        book = kind(
             segment.definition_at(offset),
             self._exponents,
             self._rows,

@@ -20,11 +20,12 @@ from chronicle.access.rows import (
     TIMEFRAME_WORDS,
     lane_rows,
 )
-from chronicle.access.sampling import by_order_in, exponents_in
+from chronicle.access.sampling import by_order_in, exponents_met
+from chronicle.access.scaling import INT64_DIGITS, Form, Scaling
 from chronicle.access.segments import Shelf
-from chronicle.core.errors import ConfigError
+from chronicle.core.errors import ConfigError, RangeError
 
-__all__ = ["Scan", "columns_of"]
+__all__ = ["ORDER_COLUMNS", "Scan", "columns_of"]
 
 _COMMON = (
     Column("ts_recv", "time"),
@@ -75,6 +76,8 @@ _ON_REQUEST: dict[str, tuple[Column, ...]] = {
     "book": (Column("order_id", dtype="<u8"), Column("action", "word", "u1", ACTION_WORDS))
 }
 """Columns that a scan has only when they are named."""
+ORDER_COLUMNS = tuple(column.name for column in _ON_REQUEST["book"])
+"""What only a row of kind ``order`` has a value for."""
 _DEFAULT_KINDS = {"book": ("delta", "snapshot"), "trade": ("trade",), "quote": ("quote",), "candle": ("candle",)}
 
 
@@ -133,11 +136,14 @@ class Scan(Columnar):
         """Symbols whose book is made of orders: these are their rows, unless others were asked for."""
         self.cost = Cost()
         self._shelf, self._lanes = shelf, None if lanes is None else frozenset(lanes)
-        found = [exponents_in(shelf, symbol, channel, start, end) for symbol in self.symbols] if not exponents else []
-        self.price_exponent, self.size_exponent = exponents or (
-            max((price for price, _ in found), default=0),
-            max((size for _, size in found), default=0),
-        )
+        met = {pair for symbol in self.symbols for pair in exponents_met(shelf, symbol, channel, start, end)}
+        met |= {exponents} if exponents else set()
+        prices, sizes = ([pair[which] for pair in met] or [0] for which in (0, 1))
+        self.price_exponent, self.size_exponent = exponents or (max(0, *prices), max(0, *sizes))
+        form = _form(decimals, max(max(prices) - min(prices), max(sizes) - min(sizes)))
+        self._scaling = Scaling(self.price_exponent, self.size_exponent, form)
+        if form != "mantissa":
+            known |= {name: column.in_form(form) for name, column in known.items()}
         known["symbol"] = Column("symbol", "word", "<i4", self.symbols)
         self.columns = tuple(known[name] for name in names)
 
@@ -162,7 +168,7 @@ class Scan(Columnar):
                 self.end,
                 fields=tuple(sorted(wanted - {"symbol"})),
                 kinds=self._kinds_of(self.symbols[number]),
-                exponents=(self.price_exponent, self.size_exponent),
+                scaling=self._scaling,
                 cost=self.cost,
             )
             streams.append(_named(rows, number) if "symbol" in wanted else rows)
@@ -175,6 +181,27 @@ class Scan(Columnar):
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
         yield from cut_at_events(self._merged({"flags"}), rows)
+
+
+def _form(decimals: Decimals, spread: int) -> Form:
+    """Return how prices and sizes whose decimals differ by `spread` leave.
+
+    Raises
+    ------
+    RangeError
+        When mantissas are asked for and no one exponent can hold them.
+    """
+    if spread == 0:
+        return "mantissa"
+    if decimals == "int":
+        if spread > INT64_DIGITS:
+            raise RangeError(
+                f"decimals that differ by {spread} have no mantissas in common",
+                expected=f"at most {INT64_DIGITS}",
+                hint='ask with decimals="float" or "decimal", or for instruments of like decimals together',
+            )
+        return "mantissa"
+    return "float" if decimals == "float" else "wide"
 
 
 def _named(rows: Iterator[Chunk], number: int) -> Iterator[Chunk]:

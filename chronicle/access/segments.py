@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from typing import Any, TypeVar
 
 from chronicle.access.cost import Cost
@@ -313,6 +313,22 @@ class Shelf:
             self._cut[queue] = end > (found[-1].end_index if found else 0)
         return found
 
+    def segments_in(self, queue: str, start: int | None, end: int | None) -> list[SegmentInfo]:
+        """Return the segments of `queue` that may hold records with ts_recv in [start, end), in order.
+
+        What is remembered is enough where a sealed segment reaches to the end: ts_recv never decreases in a queue and
+        a sealed segment never changes, so nothing that came since can lie in the range. Else the source is asked.
+        """
+        with self._lock:
+            known = self._infos.get(queue)
+        if known is not None and end is not None:
+            chosen = _between(known, start, end)
+            last = chosen[-1] if chosen else None
+            whole = all(one.end_index == other.base_index for one, other in pairwise(chosen))
+            if last is not None and last.state is SegmentState.SEALED and last.ts_last >= end and whole:
+                return chosen
+        return _between(self.segments(queue, fresh=True), start, end)
+
     def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
         """Return the segments of `queue` around a moment where the source can tell them apart, else all of them."""
         look = getattr(self.source, "segments_near", None)  # chronicle.core.source.NearLookup
@@ -369,6 +385,13 @@ class Shelf:
             self._infos.clear()
             self._cut.clear()
             self._queues = None
+
+
+def _between(infos: list[SegmentInfo], start: int | None, end: int | None) -> list[SegmentInfo]:
+    """Return those of a queue's segments that reach into [start, end)."""
+    first = 0 if start is None else bisect_left(infos, start, key=lambda info: info.ts_last)
+    last = len(infos) if end is None else bisect_left(infos, end, key=lambda info: info.ts_first)
+    return infos[first:last]
 
 
 def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from chronicle.access.asked import place_text, step_ns, time_range
 from chronicle.access.opened import OpenedPlaces
 from chronicle.access.symbols import is_pattern
-from chronicle.core.errors import ConfigError
 from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
@@ -102,13 +101,8 @@ class RangeQuestions(OpenedPlaces):
         from chronicle.access.frames import check_decimals
         from chronicle.access.partitions import cut
         from chronicle.access.scan import columns_of
+        from chronicle.access.versions import chosen_version
 
-        if self._version is not None or self._as_of is not None:
-            raise ConfigError(
-                "workers open a place, not a version of it",
-                found=f"version {self._version}, as_of {self._as_of}",
-                hint="open the version's folder, HOME/rebuilt/N, and take its partitions",
-            )
         columns_of(channel)
         check_decimals(decimals)
         first, last = time_range(start, end)
@@ -120,11 +114,23 @@ class RangeQuestions(OpenedPlaces):
             "decimals": decimals,
         }
         options, stores = tuple(chosen.items()), tuple(sorted(self._options.items()))
+        version = self._version
+        if self._as_of is not None:
+            version = chosen_version(self._places, None, self._as_of).number
         return [
             unit
             for name in self._names(symbols)
             for unit in cut(
-                self._shelf, places, name, channel, first, last, records=records, options=options, stores=stores
+                self._shelf,
+                places,
+                name,
+                channel,
+                first,
+                last,
+                records=records,
+                options=options,
+                stores=stores,
+                version=version,
             )
         ]
 

@@ -23,7 +23,9 @@ from chronicle.access.frames import ROWS_PER_BATCH, Chunk, Column, Decimals
 from chronicle.access.gaps import records_of_kind
 from chronicle.access.lanes import lanes_of
 from chronicle.access.predicates import STAMP, TimeBounds, always_true, columns_in, symbols_in, times_in
-from chronicle.access.scan import Scan, columns_of
+from chronicle.access.rows import KIND_WORDS
+from chronicle.access.sampling import by_order_in
+from chronicle.access.scan import ORDER_COLUMNS, Scan, columns_of
 from chronicle.access.segments import Shelf
 from chronicle.access.symbols import Directory
 from chronicle.core.errors import ChronicleError
@@ -34,6 +36,7 @@ __all__ = ["CHANNELS", "ChannelTable", "Failure", "RowTable", "StatusTable"]
 CHANNELS = ("book", "trade", "quote", "candle")
 ABSENT = ("sequence", "trade_id", "trade_id_last", "source_index")
 """Columns where -1 stands for "there is none"."""
+_ORDER = KIND_WORDS.index("order")
 _WORD = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -165,8 +168,9 @@ class ChannelTable(_Ranged):
     ) -> None:
         self._scales = scales
         self._decimals: Decimals = "float" if scales is None else "decimal"
+        self._names = (*columns_of(channel), *(ORDER_COLUMNS if channel == "book" else ()))
         shape = Scan(
-            shelf, (), channel, None, None, columns=None, kinds=None, lanes=None, decimals=self._decimals
+            shelf, (), channel, None, None, columns=self._names, kinds=None, lanes=None, decimals=self._decimals
         ).columns
         self._columns = {column.name: column for column in shape}
         fields: list[Any] = []
@@ -187,13 +191,18 @@ class ChannelTable(_Ranged):
 
     def _of_symbol(self, symbol: str, names: list[str], start: int | None, end: int | None) -> Iterator[Any]:
         asked = {name if name in self._columns else name.removesuffix("_ns") for name in names}
+        if asked.intersection(ORDER_COLUMNS):
+            if by_order_in(self._shelf, symbol, start, end):
+                asked.add("kind")  # tells which rows have them
+            else:
+                asked.difference_update(ORDER_COLUMNS)  # no row has them, and levels are read faster without
         scan = Scan(
             self._shelf,
             (symbol,),
             self._channel,
             start,
             end,
-            columns=[name for name in columns_of(self._channel) if name in asked] or ["ts_recv"],
+            columns=[name for name in self._names if name in asked] or ["ts_recv"],
             kinds=None,
             lanes=None,
             decimals=self._decimals,
@@ -214,11 +223,21 @@ class ChannelTable(_Ranged):
             if name == column.name:
                 return pa.array(values // 1_000, mask=absent).cast(STAMP)
             return pa.array(values, mask=absent)
+        if name in ORDER_COLUMNS:
+            kind = self._schema.field(name).type
+            if name not in chunk:
+                return pa.nulls(len(chunk["ts_recv"]), kind)
+            return without_others(scan.arrow_column(name, chunk[name]), chunk["kind"])
         if name in ABSENT:
             return pa.array(chunk[name], mask=chunk[name] == NONE)
         arrow = scan.arrow_column(name, chunk[name])
         kind = self._schema.field(name).type
         return arrow if arrow.type == kind else pc.cast(arrow, kind)
+
+
+def without_others(column: Any, kinds: Any) -> Any:
+    """Return a column of orders with NULL in the rows of other `kinds` (codes of KIND_WORDS)."""
+    return pc.if_else(pa.array(kinds == _ORDER), column, pa.scalar(None, column.type))
 
 
 def _counted(rows: int) -> Any:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": (_BASE + "explain:command", "From a row back to the venue's bytes."),
     "diff": (_BASE + "diff:command", "Whether two versions or homes hold the same records."),
     "sql": (_BASE + "sql:command", "One SELECT over records, books and gaps."),
+    "flight": (_BASE + "flight:command", "Records for other hosts: an Arrow Flight server, read-only."),
     "export": (_BASE + "export:command", "Files for other tools: parquet, arrow, csv, npz, tables."),
     "import": (_BASE + "importing:command", "Exported records back into queues."),
     "verify": (_BASE + "verify:command", "Prove every sealed byte in every tier."),

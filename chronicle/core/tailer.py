@@ -193,7 +193,7 @@ class Tailer:
         """Go where the stored position says, also when that is no longer here.
 
         What was retired is told by a GAP, the first event then. What moved to another tier is not read from here:
-        the reader may still say how far it came (an ETL shard that read it there does); reading it is a RangeError.
+        the reader may still say how far it came there; reading it is a RangeError.
         """
         if index < self.cursor.index:
             self.cursor.skip_to(index)

@@ -10,13 +10,21 @@ from numpy.typing import NDArray
 
 from chronicle.core import layout
 from chronicle.core.decimals import rescale
-from chronicle.core.dtypes import DTYPES
 from chronicle.core.errors import RecordError
-from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, Kind, Origin, Side, VerifiedBy
+from chronicle.core.layout import (
+    INT64_MAX,
+    INT64_MIN,
+    NONE,
+    SNAPSHOT_LEVELS_OFFSET,
+    BookStatus,
+    Origin,
+    Side,
+    VerifiedBy,
+)
 from chronicle.core.records import SnapshotFields
 from chronicle.etl.book import Level
 from chronicle.etl.kernels import ladder as kernel
-from chronicle.etl.kernels.levels import apply_levels, set_level, truncate
+from chronicle.etl.kernels.levels import apply_levels, load_levels, set_level, truncate
 from chronicle.etl.ladder import NO_LADDER, RECENTRE_UPDATES, SAMPLE, Ladder
 
 __all__ = ["ArrayBook"]
@@ -167,6 +175,10 @@ class ArrayBook:
         self._floor, self._ceiling = bid_floor, ask_ceiling
         self.truncate()
 
+    def replace_levels(self, levels: NDArray[np.int64]) -> None:
+        """Take `levels` (int64[4, capacity], as :attr:`levels`) over; a kernel has set :attr:`counts` to them."""
+        self._levels = levels
+
     def clear(self) -> None:
         """Forget all levels; the complete range is without bound."""
         self.counts[:] = 0
@@ -284,21 +296,22 @@ class ArrayBook:
             When the levels end outside the record.
         """
         raw = np.frombuffer(data, dtype=np.uint8)
-        dtype = DTYPES[Kind.BOOK_SNAPSHOT]
-        if len(raw) < dtype.itemsize:
-            raise RecordError("a BOOK_SNAPSHOT record is too short", expected=dtype.itemsize, found=len(raw))
-        head = raw[: dtype.itemsize].view(dtype)[0]
-        bid_count, ask_count = int(head["bid_count"]), int(head["ask_count"])
-        end = dtype.itemsize + 16 * (bid_count + ask_count)
+        if len(raw) < SNAPSHOT_LEVELS_OFFSET:
+            raise RecordError("a BOOK_SNAPSHOT record is too short", expected=SNAPSHOT_LEVELS_OFFSET, found=len(raw))
+        fields = layout.BOOK_SNAPSHOT_BODY.unpack_from(raw.data, layout.HEADER_BYTES)
+        bid_count, ask_count, bounds = fields[0], fields[1], fields[6:8]
+        end = SNAPSHOT_LEVELS_OFFSET + 16 * (bid_count + ask_count)
         if end > len(raw):
             raise RecordError("a BOOK_SNAPSHOT record's levels end outside it", expected=end, found=len(raw))
-        numbers = np.frombuffer(raw[dtype.itemsize : end].tobytes(), dtype=np.int64).reshape(-1, 2)
-        self.load_arrays(
-            numbers[:bid_count],
-            numbers[bid_count:],
-            bid_floor=int(head["bid_floor"]),
-            ask_ceiling=int(head["ask_ceiling"]),
-        )
+        words = raw[:end].view(np.int64)
+        first = SNAPSHOT_LEVELS_OFFSET >> 3
+        self.reserve(max(bid_count, ask_count))
+        if load_levels(self.levels, self.counts, words, first, bid_count, ask_count):
+            self._floor, self._ceiling = bounds
+            self.truncate()
+            return
+        numbers = words[first:].reshape(-1, 2)
+        self.load_arrays(numbers[:bid_count], numbers[bid_count:], bid_floor=bounds[0], ask_ceiling=bounds[1])
 
     def _top(self, half: int, sign: int, count: int) -> list[Level]:
         end = int(self.counts[half])

@@ -222,6 +222,7 @@ class LaneRunner:
     def fill_reports(self) -> list[LaneReport]:
         """Bring the reports up to date and return them; what concerns the clean queues stands in the first."""
         pipeline, intake = self.pipeline, self.intake
+        pipeline.absorb()
         waits = {member.name for member in intake.blockers()}
         for member in intake.members:
             report = self._reports[member.name]

@@ -304,6 +304,8 @@ class Start:
 
 def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
     """Give a batch to the pipeline; return its number of records."""
+    if batch.merged:
+        machine.merge()
     if batch.grew:
         settle(machine, intake)
         for stream in machine.streams.values():
@@ -314,7 +316,6 @@ def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
         found = np.array([intake.first_line, 0], dtype=np.int64)
         begin = int(second_line(words, found))
         intake.first_line, records = found.tolist()
-        machine.merged = batch.merged
         if begin:
             machine.feed(batch.memory[: begin << 3], batch.base)
             if not batch.merged:
@@ -325,7 +326,7 @@ def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
             words = words[begin:].copy()
             stamp_positions(words, batch.base + records)
             begin = 0
-        machine.merged = True
+        machine.merge()
         for part in intake.racing.parts(words[begin:]):
             machine.feed(part.data.cast("B"), batch.base)
         if not batch.merged:

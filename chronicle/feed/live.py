@@ -13,13 +13,16 @@ from typing import Any, Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError, ConfigError
+from chronicle.core.layout import WireForm
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import feed_of
 from chronicle.core.queue import Queue
+from chronicle.core.tailer import Tailer
 from chronicle.feed.adapter import Frame
 from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.health import HealthSettings
+from chronicle.feed.holes import HoleCounts
 from chronicle.feed.http import Answer, StatusServer
 from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, open_lane, prepare_home
 from chronicle.feed.ledger import LIVE, Entry, Ledger
@@ -43,6 +46,8 @@ HEARTBEAT_NS: Final = 1_000_000_000
 """A feed that nothing came to for so long says so in its queues."""
 HEARTBEAT_SHARED_NS: Final = 100_000_000
 """And after so long where the home has other raw queues: the ETL that merges them waits for this one."""
+HOLE_WINDOWS: Final = 4
+"""Windows of raw records whose numbers are looked at in one tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ class FeedSession:
             health or HealthSettings(),
             get=get,
             opener=opener,
+            message_sink=self._take_message,
         )
         first = len(self._lines.lines) + 1
         self.receivers = [
@@ -145,6 +151,8 @@ class FeedSession:
         self._said: dict[int, tuple[int, int]] = {}
         self._writer: FeedWriter | None = None
         self._heartbeat_ns = HEARTBEAT_NS
+        self._behind: Tailer | None = None
+        """Reads the raw queue behind the writer."""
 
     @property
     def connections(self) -> list[LiveConnection]:
@@ -180,6 +188,10 @@ class FeedSession:
             self._lines.bind(writer, self._log)
             if self._lines.races:
                 writer.race = self._lines.race
+            rules = {number: fields.sequence_rule for number, fields in writer.registry.definitions().items()}
+            self._lines.holes = HoleCounts(rules)
+            self._behind = lane.raw.tailer()
+            self._behind.seek_end()
             self._take(start_frame(self._mark(capture), first_ts))
             writer.prefault()
             requests = ResyncRequests(self.home, self.clock)
@@ -191,6 +203,8 @@ class FeedSession:
                     await self._watch(stop, tasks, requests, capture)
             finally:
                 requests.close()
+                self._count_holes()
+                self._behind.close()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -264,9 +278,22 @@ class FeedSession:
         try:
             self._writer.write(frame)
         except (ChronicleError, OSError) as error:
-            self._failure = error
-            assert self._stop is not None
-            self._stop.set()
+            self._fail(error)
+
+    def _take_message(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> None:
+        """Write a received message; see :meth:`_take`."""
+        if self._failure is not None or self._writer is None:
+            return
+        try:
+            self._writer.write_message(form, connection, address, ts_recv, payload)
+        except (ChronicleError, OSError) as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the session for `error`."""
+        self._failure = error
+        assert self._stop is not None
+        self._stop.set()
 
     async def _watch(
         self, stop: asyncio.Event, tasks: list[asyncio.Task[None]], requests: ResyncRequests, capture: str
@@ -283,6 +310,7 @@ class FeedSession:
                 name = request.symbol or f"{request.venue}:{request.venue_symbol}"
                 self._log.event("resync", symbol=name, channel=request.channel, lines=count)
             self._tell_of_lines()
+            self._count_holes()
             if ticks % STATUS_TICKS == 0:
                 self._heartbeat_ns = HEARTBEAT_SHARED_NS if self._is_one_of_several() else HEARTBEAT_NS
                 await self._look_after()
@@ -322,6 +350,21 @@ class FeedSession:
                 self._log.event("lost", venue=mark.venue, line=number, reason=connection.last_error, count=now[1])
             self._said[number] = now
 
+    def _count_holes(self) -> None:
+        """Look at the numbers of what was written since the last call, as far as a tick allows."""
+        tailer, holes = self._behind, self._lines.holes
+        if tailer is None or holes is None:
+            return
+        try:
+            for _ in range(HOLE_WINDOWS):
+                window = tailer.next_window()
+                if window is None:
+                    return
+                holes.take(window)
+        except ChronicleError as error:  # what is counted beside the stream must not end it
+            self._log.event("holes_not_counted", reason=str(error))
+            self._behind = None
+
     async def _look_after(self) -> None:
         """Do what stalled streams need."""
         if self._writer is None:
@@ -356,6 +399,8 @@ class FeedSession:
             resyncs_dropped=dropped,
             lines=[*self._lines.status(writer, ended=ended), *self._receiver_status(writer, ended=ended)],
             lost=writer.decoder.lost,
+            scanned=writer.decoder.scans[0],
+            declined=writer.decoder.scans[1],
             rest=self._lines.rest_status(),
             queues=[_queue_status(queue) for queue in (writer.lane.wire, writer.lane.raw)],
             ended=ended,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import pickle
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import chronicle
+from chronicle.access import Partition
 from chronicle.cli.diff import command as diff
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import ConfigError, NotFoundError
@@ -66,6 +68,24 @@ def test_a_version_is_chosen_by_number_or_by_time(home: Path) -> None:
     assert found["two"] == found["now"] > found["one"]
     with pickle.loads(pickle.dumps(chronicle.open(home, version=2))) as store:
         assert _records(store) == found["two"]
+
+
+@pytest.mark.parametrize("chosen", [{"version": 2}, {"as_of": 3 * 10**18}, {"version": 1}])
+def test_workers_read_the_version_that_was_chosen(home: Path, chosen: dict[str, int]) -> None:
+    number = chosen.get("version", 2)
+    with chronicle.open(home, **chosen) as store:
+        units = store.partitions(SYMBOL, "book", records=20)
+        whole = store.scan(SYMBOL, "book").to_numpy()["index"].tolist()
+    assert {unit.version for unit in units} == {number}
+    assert len(units) >= 2
+    again = pickle.loads(pickle.dumps(units))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        rows = pool.map(_indexes, again)
+    assert [index for part in rows for index in part] == whole
+
+
+def _indexes(unit: Partition) -> list[int]:
+    return unit.scan().to_numpy()["index"].tolist()
 
 
 def test_versions_that_are_not_there_are_refused(home: Path) -> None:

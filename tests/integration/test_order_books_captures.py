@@ -105,6 +105,9 @@ def test_arl_has_the_mbp10_book_after_every_row_open_sealed_archived_and_rebuilt
     replay_capture(home, [shared_data / ARL])
     run_live(home)
     assert check_against_truth(home, wanted) == 3_928
+    with chronicle.open(home) as store:
+        found = store.audit("nasdaq:ARL")
+        assert (found.snapshots > 5, found.deltas > 3_000, found.differences) == (True, True, [])
     run_shard(home, drain=True)
     assert check_against_truth(home, wanted) == 3_928
     rebuild(home, tmp_path / "again")
@@ -139,6 +142,9 @@ def test_esm4_starts_with_its_snapshot_and_is_never_crossed_where_an_event_ends(
         assert instrument.symbol == "cme:ESM4"
         events = [event for event in store.replay(["cme:ESM4"]) if event.records[0].kind == Kind.ORDER]
         assert len(books) == sum(not event.records[0].flags & Flag.SNAPSHOT for event in events)
+        audited = store.audit("cme:ESM4")
+        assert (audited.deltas > 10_000, audited.differences) == (True, [])
+        assert store.export(tmp_path / "npz", "cme:ESM4", form="npz").rows > 13_600
         best = store.orders("cme:ESM4", depth=1)
         assert {order.side for order in best} == {"bid", "ask"}
         assert best[0].ahead == 0

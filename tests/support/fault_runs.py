@@ -24,7 +24,7 @@ from tests.support.etl_streams import follow, queue_records, status_word
 
 SETTINGS = ConnectionSettings(read_deadline=1.0, write_deadline=2.0, backoff_first=0.02, backoff_last=0.2)
 PAIRS = DEFAULT_PAIRS[:2]
-KEYS_ARE_TIMES = frozenset({"kraken"})
+KEYS_ARE_TIMES = frozenset({"kraken", "coinbase-exchange"})
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     final: dict[str, str] = field(default_factory=dict)
     resident: list[int] = field(default_factory=list)
+    errors: list[dict[str, object]] = field(default_factory=list)
 
 
 async def _until(condition: Callable[[], bool], what: str, seconds: float = 25.0) -> None:
@@ -163,8 +164,11 @@ def _is_ok(path: Path, raw_index: int) -> bool:
 
 def _judge(home: Path, exchange: SimulatedExchange, venue: str, outcome: Outcome) -> None:
     for record in queue_records(home, "raw/main.q"):
-        if record.kind == Kind.STATUS and record.fields()["code"] == StatusCode.DISCONNECTED:
-            outcome.disconnects += 1
+        if record.kind == Kind.STATUS:
+            fields = record.fields()
+            outcome.disconnects += fields["code"] == StatusCode.DISCONNECTED
+            if fields["code"] == StatusCode.DECODE_ERROR:
+                outcome.errors.append(fields["details"])
     for name, market in exchange.speaker.markets.items():
         folder = str(_book_queue(home, exchange, name).relative_to(home))
         records = queue_records(home, folder)

@@ -1,4 +1,7 @@
-"""The reader: a book at T from hot and warm segments, a row an event, a scan; peers: DuckDB, polars, pyarrow.
+"""The reader: a book at T from hot and warm segments, sampled books, a row an event, a scan, a short slice.
+
+Peers: DuckDB (Parquet and native), polars, pyarrow, ArcticDB, hftbacktest; ``$CHRONICLE_BENCH_PEERS`` names a venv
+that has those which are no dependency of ours. Each peer runs on one thread.
 
 ``book_warm`` looks up random moments through one store, first touches of a block included; ``book_warm_open`` opens
 the store anew for each, so that every lookup pays for the footer and a block. ``book_s3`` is the same from S3.
@@ -16,19 +19,18 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import chronicle
+from chronicle.access.store import Store
 from chronicle.core.layout import Side
 from chronicle.storage.agent import run_once
 from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
-from tools.benches import peers
+from tools.benches import peers, range_peers
 from tools.benches.archive import book_table, write_parquet
 from tools.benches.books import BookData, book_data
 from tools.benches.figure import Figure, best_ns, quantile
-from tools.benches.market import Market, market, markets, suffix, work_folder
+from tools.benches.market import Market, market, markets, note, suffix, work_folder
 
 LOOKUPS = 400
 OPENED = 30
@@ -36,12 +38,13 @@ S3_LOOKUPS = 200
 PEER_LOOKUPS = 100
 REPEATS = 5
 SLICE_NS = 1_000_000_000
+STEP_NS = 1_000_000_000
 SCANNED = ("ts_recv", "side", "price", "size")
 
 
 def run() -> Iterator[Figure]:
     """Yield the figures."""
-    import chronicle.access.bulk  # noqa: F401 - a process that looks up many books has the kernels
+    import chronicle.access.moment  # noqa: F401 - a process that looks up many books has the kernels
 
     for each in markets("binance", "lobster"):
         yield from _lookups(each)
@@ -67,14 +70,15 @@ def _moments(data: BookData, count: int) -> list[int]:
 
 def _lookups(of: Market) -> Iterator[Figure]:
     data, end = book_data(of.name), suffix(of.name)
-    parquet_us = _duckdb(data, of.name)
+    asked = _book_peers(data, of.name)
     for place, home in (("hot", of.home), ("warm", _warm(of.name))):
         with chronicle.open(home) as store:
             store.book(data.symbol, at=data.ts_first, depth=10)
             times = _timed(_moments(data, LOOKUPS), lambda at, store=store: store.book(data.symbol, at=at, depth=10))
         for label, share in (("p50", 0.5), ("p99", 0.99)):
-            peer = ("DuckDB, Parquet with the same snapshots", parquet_us[label]) if parquet_us else (None, None)
-            yield Figure(f"reader.book_{place}_{label}_us{end}", quantile(times, share) / 1e3, "us", LOOKUPS, *peer)
+            spent = quantile(times, share) / 1e3
+            for peer, found in asked.items() or [(None, {})]:
+                yield Figure(f"reader.book_{place}_{label}_us{end}", spent, "us", LOOKUPS, peer, found.get(label))
     home = _warm(of.name)
 
     def anew(at: int) -> None:
@@ -130,8 +134,8 @@ def _timed(moments: list[int], call: Callable[[int], object]) -> list[int]:
     return sorted(times)
 
 
-def _duckdb(data: BookData, name: str) -> dict[str, float]:
-    """Write deltas and snapshots (a row a level) as one Parquet file and let DuckDB look up books in it."""
+def _book_peers(data: BookData, name: str) -> dict[str, dict[str, float]]:
+    """Write deltas and snapshots (a row a level) as one Parquet file and let peers look up books in it."""
     sides, prices, sizes, numbers, begins = [], [], [], [], []
     for row, fields in data.snapshots:
         for code, levels in ((Side.BID, fields.bids), (Side.ASK, fields.asks)):
@@ -163,7 +167,9 @@ def _duckdb(data: BookData, name: str) -> dict[str, float]:
         if position >= 0:
             ranges.append((2 * begins[position] - 1, 2 * last))
     path.with_suffix(".json").write_text(json.dumps(ranges))
-    return peers.ask("duckdb", path)
+    known = {"DuckDB, Parquet with the same snapshots": "duckdb", "polars, the same Parquet": "polars"}
+    found = {label: peers.ask(peer, path) for label, peer in known.items()}
+    return {label: answer for label, answer in found.items() if answer}
 
 
 def _ranges(of: Market) -> Iterator[Figure]:
@@ -173,28 +179,63 @@ def _ranges(of: Market) -> Iterator[Figure]:
         spent = best_ns(lambda: store.books(data.symbol, on="event", depth=10).to_arrow(), REPEATS)
         yield Figure(f"reader.books_on_event_rows_per_s{end}", rows / spent * 1e9, "1/s", rows)
 
+        every = best_ns(lambda: store.books(data.symbol, every=STEP_NS, depth=10).to_arrow(), REPEATS)
+        sampled = len(store.books(data.symbol, every=STEP_NS, depth=10))
+
         def scan() -> None:
             store.scan(data.symbol, "book", columns=SCANNED, kinds=["delta"]).to_arrow()
 
         scan()
         again = best_ns(scan, REPEATS)
         middle = (data.ts_first + data.ts_last) // 2
-        piece = best_ns(
-            lambda: store.scan(
-                data.symbol, "book", middle, middle + SLICE_NS, columns=SCANNED, kinds=["delta"]
-            ).to_arrow(),
-            REPEATS,
-        )
+
+        def piece() -> pa.Table:
+            slice_of = store.scan(data.symbol, "book", middle, middle + SLICE_NS, columns=SCANNED, kinds=["delta"])
+            return slice_of.to_arrow()
+
+        piece_ns, piece_rows = best_ns(piece, 10 * REPEATS), piece().num_rows
+        replayed = _hftbacktest(store, data, of.name, sampled)
+    if replayed:
+        rows_per_s = replayed["rows"] / replayed["whole"] * 1e9
+        peer = ("hftbacktest, its replay of the same events", rows_per_s)
+    else:
+        peer = (None, None)
+    yield Figure(f"reader.books_every_rows_per_s{end}", sampled / every * 1e9, "1/s", sampled, *peer)
     first = best_ns(lambda: _scan_anew(of.name, data), REPEATS)
     path = work_folder() / f"scan-{of.name}.parquet"
     write_parquet(book_table(data), path)
-    pyarrow_ns = best_ns(lambda: pq.read_table(path, columns=list(SCANNED), use_threads=False), REPEATS)
-    polars_ns = best_ns(lambda: pl.read_parquet(path, columns=list(SCANNED)), REPEATS)
+    path.with_suffix(".json").write_text(json.dumps({"start": middle, "end": middle + SLICE_NS}))
     count = len(data)
-    for peer, spent in (("pyarrow, Parquet", pyarrow_ns), ("polars, Parquet", polars_ns)):
-        yield Figure(f"reader.scan_rows_per_s{end}", count / first * 1e9, "1/s", count, peer, count / spent * 1e9)
-    yield Figure(f"reader.scan_again_rows_per_s{end}", count / again * 1e9, "1/s", count)
-    yield Figure(f"reader.scan_slice_1s_us{end}", piece / 1e3, "us", REPEATS)
+    found = {name: peers.ask(name, path, range_peers.__file__) for name in range_peers.PEERS if name != "hftbacktest"}
+    found = {name: answer for name, answer in found.items() if answer}
+    for name, answer in found.items():
+        rate = count / answer["whole"] * 1e9
+        yield Figure(f"reader.scan_rows_per_s{end}", count / first * 1e9, "1/s", count, name, rate)
+    for name, answer in found.items():
+        rate = count / answer["whole"] * 1e9
+        yield Figure(f"reader.scan_again_rows_per_s{end}", count / again * 1e9, "1/s", count, name, rate)
+    for name, answer in found.items():
+        if answer["slice_rows"] != piece_rows:
+            note(f"{name} found {answer['slice_rows']:.0f} rows in the slice, we {piece_rows}")
+        yield Figure(f"reader.scan_slice_1s_us{end}", piece_ns / 1e3, "us", piece_rows, name, answer["slice"] / 1e3)
+
+
+def _hftbacktest(store: Store, data: BookData, name: str, rows: int) -> dict[str, float]:
+    """Let hftbacktest replay our export of the same events; its answer is in ns and rows."""
+    from chronicle.access.hftbacktest import events_of
+
+    instrument = next(row for row in store.instruments() if row.symbol == data.symbol)
+    if data.symbol.startswith("nasdaq"):
+        return {}  # one venue's orders there; its replay of levels would be of other events
+    events = events_of(store._shelf, data.symbol, data.ts_first, data.ts_last + 1)
+    path = work_folder() / f"events-{name}.npz"
+    np.savez(path, data=events)
+    prices = data.columns["price"]
+    unit, middle = 10.0**-instrument.price_exponent, float(np.median(prices))
+    told = {"tick": float(np.gcd.reduce(prices)) * unit, "lot": 10.0**-instrument.size_exponent}
+    told |= {"low": 0.5 * middle * unit, "high": 1.5 * middle * unit, "every": STEP_NS, "rows": rows}
+    path.with_suffix(".json").write_text(json.dumps(told))
+    return peers.ask("hftbacktest", path, range_peers.__file__)
 
 
 def _scan_anew(name: str, data: BookData) -> None:

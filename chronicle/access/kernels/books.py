@@ -14,7 +14,7 @@ import numba
 import chronicle.access.kernels  # noqa: F401  (keys the cache)
 from chronicle.etl.kernels.levels import set_level, truncate
 
-__all__ = ["fill", "replay"]
+__all__ = ["fill", "replay", "state"]
 
 KIND_ROLL = 1
 KIND_CHECK = 19
@@ -22,6 +22,8 @@ KIND_BOOK_DELTA = 32
 KIND_ORDER = 34
 FLAG_LAST_WORD = 128 << 48
 LENGTH_MASK = 0xFFFFFFFF
+DELTA_BYTES = 80
+CHECK_BYTES = 72
 NONE = -1
 RULE_OKX_V5 = 2
 VERDICT_PASSED = 1
@@ -64,6 +66,21 @@ STOP = 4
 BAD = 5
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def state(levels: Any, counts: Any, reg: Any) -> Any:
+    """Return what a book with these registers and levels is: one of UNVERIFIED, OK, GAP, STALE, CROSSED."""
+    decided = OK
+    if reg[STARTED] == 0:
+        decided = UNVERIFIED
+    elif reg[IN_GAP] != 0:
+        decided = GAP
+    elif reg[LINE_LOST] != 0:
+        decided = STALE
+    elif counts[0] > 0 and counts[1] > 0 and levels[0, counts[0] - 1] > -levels[2, counts[1] - 1]:
+        decided = CROSSED
+    return decided
+
+
 @numba.njit(cache=True, nogil=True, inline="never")
 def _write(
     levels: Any,
@@ -89,16 +106,7 @@ def _write(
             else:
                 prices[2 * half, row, level] = PRICE_NONE
                 prices[2 * half + 1, row, level] = 0
-    if reg[STARTED] == 0:
-        states[row] = UNVERIFIED
-    elif reg[IN_GAP] != 0:
-        states[row] = GAP
-    elif reg[LINE_LOST] != 0:
-        states[row] = STALE
-    elif counts[0] > 0 and counts[1] > 0 and levels[0, counts[0] - 1] > -levels[2, counts[1] - 1]:
-        states[row] = CROSSED
-    else:
-        states[row] = OK
+    states[row] = state(levels, counts, reg)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -175,6 +183,8 @@ def replay(
         if reg[CONTENT_DONE] != 0:
             reg[CONTENT_DONE] = 0
         elif kind == KIND_BOOK_DELTA:
+            if length < DELTA_BYTES:
+                return BAD, position, row
             if max(counts[0], counts[1]) >= levels.shape[1]:
                 return ROOM, position, row
             set_level(levels, counts, (head >> 56) & 0xFF, words[position + 6], words[position + 7])
@@ -187,7 +197,7 @@ def replay(
             _drive(reg, words, position, row)
         elif kind == KIND_ORDER:
             _drive(reg, words, position, row)
-        elif kind == KIND_CHECK and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
+        elif kind == KIND_CHECK and length >= CHECK_BYTES and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
             if reg[IN_GAP] == 0:
                 reg[VERIFIED] = VERIFIED_CHECKSUM
                 reg[CHECKED_TS] = words[position + 1]

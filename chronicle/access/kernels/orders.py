@@ -43,16 +43,15 @@ from chronicle.access.kernels.books import (
     ROOM,
     RULE,
     SPECIAL,
-    STALE,
     STARTED,
     STOP,
     TS_EVENT,
     TS_RECV,
-    UNVERIFIED,
     VERDICT_PASSED,
     VERIFIED,
     VERIFIED_CHECKSUM,
     VERIFIED_SEQUENCE,
+    state,
 )
 from chronicle.etl.kernels.orders import apply_orders
 
@@ -94,16 +93,7 @@ def _write(
                 prices[2 * half + 1, row, level] = 0
                 if with_orders:
                     prices[4 + half, row, level] = 0
-    if reg[STARTED] == 0:
-        states[row] = UNVERIFIED
-    elif reg[IN_GAP] != 0:
-        states[row] = GAP
-    elif reg[LINE_LOST] != 0:
-        states[row] = STALE
-    elif counts[0] > 0 and counts[1] > 0 and levels[0, counts[0] - 1] > -levels[2, counts[1] - 1]:
-        states[row] = CROSSED
-    else:
-        states[row] = OK
+    states[row] = state(levels, counts, reg)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -13,7 +13,7 @@ import numba
 
 from chronicle.etl.kernels.moving import shift
 
-__all__ = ["apply_levels", "set_level", "truncate"]
+__all__ = ["apply_levels", "load_levels", "set_level", "truncate"]
 
 ASK = 65
 BID = 66
@@ -81,3 +81,27 @@ def apply_levels(levels: Any, counts: Any, sides: Any, prices: Any, sizes: Any) 
     """Apply level updates in order. sides uint8[n], prices and sizes int64[n]; room for n more levels per side."""
     for position in range(len(prices)):
         set_level(levels, counts, sides[position], prices[position], sizes[position])
+
+
+@numba.njit(cache=True, nogil=True)
+def load_levels(levels: Any, counts: Any, words: Any, first: int, bids: int, asks: int) -> bool:
+    """Load a snapshot's levels: int64 (price, size) pairs from word `first` on, bids then asks, best first.
+
+    Returns False, with the book undone, where a size is zero or the prices are not in that order: such levels must be
+    sorted. The caller guarantees room for the larger side and `words` for both. O(levels).
+    """
+    at = first
+    for half in range(2):
+        count = bids if half == 0 else asks
+        sign = 1 if half == 0 else -1
+        keys, sizes = levels[2 * half], levels[2 * half + 1]
+        counts[half] = count
+        for place in range(count - 1, -1, -1):
+            key, size = sign * words[at], words[at + 1]
+            if size == 0 or (place < count - 1 and key >= keys[place + 1]):
+                counts[:] = 0
+                return False
+            keys[place] = key
+            sizes[place] = size
+            at += 2
+    return True

@@ -10,9 +10,10 @@ import chronicle
 from chronicle.access.audit import AuditDifference
 from chronicle.cli.main import run
 from chronicle.core.errors import NotFoundError
+from tests.support.eventful import eventful
 from tests.support.home_builder import CleanQueue
-from tests.unit.access.test_books_and_scan import SYMBOL, eventful
 
+SYMBOL = "kraken:BTC-EUR"
 START = 1_700_000_000_000_000_000
 
 

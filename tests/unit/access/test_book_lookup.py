@@ -365,6 +365,7 @@ def test_long_use_comes_to_pay_for_the_kernels(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     monkeypatch.setattr(lookup, "KERNELS_FROM_DELTAS", 10)
     monkeypatch.delitem(sys.modules, "chronicle.access.bulk", raising=False)
+    monkeypatch.delitem(sys.modules, "chronicle.access.moment", raising=False)
     simple(tmp_path).close()
     with chronicle.open(tmp_path) as store:
         answers = []

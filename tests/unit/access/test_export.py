@@ -18,7 +18,7 @@ from chronicle.access.hftbacktest import BUY, DEPTH_CLEAR, DEPTH_SNAPSHOT, EVENT
 from chronicle.access.importing import import_records
 from chronicle.core.compare import compare_queue
 from chronicle.core.errors import ChronicleError, ConfigError, CorruptionError, NotFoundError, StateError, StoreError
-from chronicle.core.layout import Cause, Kind, StatusCode, Verdict
+from chronicle.core.layout import Cause, StatusCode, Verdict
 from chronicle.storage.source import open_source
 from tests.support.home_builder import CleanQueue, definition
 
@@ -331,14 +331,3 @@ def test_choices_that_cannot_be_are_refused(store, tmp_path: Path) -> None:
     assert [unit.path.rsplit("/", 2)[1] for unit in plan] == ["date=2023-11-14", "date=2023-11-15"]
     assert not (tmp_path / "plan").exists()
     assert export.FORMATS[0] == "parquet"
-
-
-def test_a_book_of_orders_is_no_npz_of_levels(tmp_path: Path) -> None:
-    fields = definition(BTC, driver=int(Kind.ORDER))
-    book = CleanQueue(tmp_path, BTC, fields=fields)
-    book.define(START)
-    book.order(START + 1, "bid", 7, 100, 3)
-    book.close()
-    with chronicle.open(tmp_path) as store, pytest.raises(ConfigError, match="made of orders"):
-        store.export(tmp_path / "out", BTC, form="npz")
-    assert list((tmp_path / "out").rglob("*.npz")) == []

@@ -183,7 +183,7 @@ def test_prices_that_do_not_fit_beside_one_another_are_refused(tmp_path: Path) -
         book.venue_snapshot(START, [(price, 1)], [(price + 1, 1)])
         book.close()
     with chronicle.open(tmp_path) as store:
-        many = store.books([BTC, ETH], at=START)
+        many = store.books([BTC, ETH], at=START, decimals="int")
         with pytest.raises(RangeError, match="does not fit"):
             many.to_numpy()
         assert [book.status for book in many] == ["ok", "ok"]
@@ -252,3 +252,31 @@ def test_a_forked_worker_opens_its_own(home: Path) -> None:
         process.join(60)
         assert process.exitcode == 0
         assert store._shelf is shelf
+
+
+def test_a_range_within_sealed_segments_lists_them_once_and_what_comes_later_is_seen(tmp_path: Path) -> None:
+    clean = CleanQueue(tmp_path, BTC, "trade")
+    for step in range(10):
+        clean.trade(START + step * SECOND, "bid", 100 + step, 1)
+    clean.close(seal=True)
+    clean = CleanQueue(tmp_path, BTC, "trade")
+    clean.trade(START + 10 * SECOND, "bid", 110, 1)
+    with chronicle.open(tmp_path) as store:
+        source, asked = store._shelf.source, []
+        listed = source.segments
+        source.segments = lambda queue: asked.append(queue) or listed(queue)
+
+        def prices(start: int | None, end: int | None) -> list[int]:
+            found = store.scan(BTC, "trade", start, end, columns=["price"], decimals="int")
+            return found.to_numpy()["price"].tolist()
+
+        assert prices(None, START + 4 * SECOND) == [100, 101, 102, 103]
+        once = len(asked)
+        assert prices(START + 2 * SECOND, START + 9 * SECOND) == list(range(102, 109))
+        assert len(asked) == once
+        assert prices(START + 9 * SECOND, START + 20 * SECOND) == [109, 110]
+        clean.trade(START + 11 * SECOND, "bid", 111, 1)
+        assert prices(START + 9 * SECOND, START + 20 * SECOND) == [109, 110, 111]
+        assert prices(START + 10 * SECOND, None) == [110, 111]
+        assert prices(START + 30 * SECOND, None) == []
+    clean.close()

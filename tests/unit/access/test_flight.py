@@ -1,0 +1,186 @@
+"""A Flight server over a store: a real client gets each record once, and nothing else is possible."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chronicle
+from chronicle.access.tickets import Ticket
+from chronicle.core.errors import ConfigError
+from tests.support.home_builder import CleanQueue, definition
+
+pa = pytest.importorskip("pyarrow")
+fl = pytest.importorskip("pyarrow.flight")
+
+START = 1_700_000_000_000_000_000
+BTC, ETH = "kraken:BTC-EUR", "kraken:ETH-EUR"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    home = tmp_path_factory.mktemp("flight")
+    rng = random.Random(11)
+    for symbol, exponent in ((BTC, 2), (ETH, 4)):
+        fields = definition(symbol, price_exponent=exponent)
+        trade = CleanQueue(home, symbol, "trade", fields=fields, segment_bytes=1 << 16)
+        ts = START
+        for step in range(3_000):
+            ts += rng.randrange(3)
+            trade.trade(ts, rng.choice(["bid", "ask"]), 100 + step % 9, 1, step)
+        trade.close(seal=symbol == BTC)
+    return home
+
+
+@pytest.fixture
+def store(home: Path):
+    with chronicle.open(home) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(store):
+    from chronicle.access.flight import StoreServer
+
+    with StoreServer(store) as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as connected:
+        yield connected
+
+
+def ask(client, **question: object):
+    return client.get_flight_info(fl.FlightDescriptor.for_command(json.dumps(question)))
+
+
+@pytest.mark.parametrize("decimals", ["float", "decimal", "int"])
+def test_the_units_of_a_question_are_the_scan(store, client, decimals: str) -> None:
+    info = ask(client, channel="trade", symbols=[BTC, ETH], records=500, decimals=decimals, start=START + 100)
+    assert len(info.endpoints) > 5
+    tables = [client.do_get(endpoint.ticket).read_all() for endpoint in info.endpoints]
+    assert all(table.schema.equals(info.schema) for table in tables)
+    got = pa.concat_tables(tables)
+    whole = store.scan([BTC, ETH], "trade", START + 100, decimals=decimals).to_arrow()
+    rows = [sorted(table.to_pylist(), key=lambda row: (row["symbol"], row["index"])) for table in (got, whole)]
+    assert rows[0] == rows[1]
+    assert got.num_rows > 5_000
+
+
+def test_tickets_of_partitions_are_taken(store, client) -> None:
+    units = store.partitions([BTC], "trade", records=700, columns=["ts_recv", "price"])
+    for unit in units:
+        assert (
+            client.do_get(fl.Ticket(unit.ticket())).read_all().equals(unit.to_arrow().replace_schema_metadata(None))
+        )
+    assert Ticket.unpack(units[0].ticket()).columns == ("ts_recv", "price")
+
+
+def test_flights_are_listed_and_paths_name_one(client) -> None:
+    listed = [json.loads(info.descriptor.command) for info in client.list_flights()]
+    assert listed == [{"symbols": [symbol], "channel": "trade"} for symbol in (BTC, ETH)]
+    info = client.get_flight_info(fl.FlightDescriptor.for_path("trade", "kraken:ETH/EUR"))
+    assert info.total_records == 3_000
+    assert client.get_schema(fl.FlightDescriptor.for_path("trade", ETH)).schema.equals(info.schema)
+
+
+@pytest.mark.parametrize(
+    ("ticket", "error", "words"),
+    [
+        (b"", pa.ArrowInvalid, "JSON"),
+        (b"[1]", pa.ArrowInvalid, "no ticket"),
+        (b'{"v": 1}', pa.ArrowInvalid, "names an instrument"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "raw"}', pa.ArrowInvalid, "cannot be scanned"),
+        (b'{"v": 1, "symbol": "kraken:../../etc", "channel": "trade"}', pa.ArrowKeyError, "no captured instrument"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "book"}', pa.ArrowKeyError, "no book is kept"),
+        (b'{"v": 1, "symbol": 7, "channel": "trade"}', pa.ArrowInvalid, "cannot be this"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "start": 1e99}', pa.ArrowInvalid, "start"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "start": 9, "end": 8}', pa.ArrowInvalid, "end"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "columns": ["x"]}', pa.ArrowInvalid, "no column"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "decimals": "x"}', pa.ArrowInvalid, "no way"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "exponents": [1, 99]}', pa.ArrowInvalid, "exp"),
+        (b"[" * 60_000, pa.ArrowInvalid, "JSON"),
+        (b" " * 70_000, pa.ArrowInvalid, "short"),
+    ],
+)
+def test_a_hostile_ticket_is_refused_with_words(home: Path, client, ticket: bytes, error: type, words: str) -> None:
+    with pytest.raises(error, match=words) as told:
+        client.do_get(fl.Ticket(ticket)).read_all()
+    assert str(home) not in str(told.value)
+    assert ask(client, channel="trade", symbols=[BTC]).total_records == 3_000
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"places": ["/etc"]},
+        {"symbols": "kraken:BTC-EUR"},
+        {"channel": "trade", "records": 0},
+        {"channel": "trade", "records": "9"},
+        {"channel": 5},
+        {"channel": "trade", "start": "yesterday"},
+        {"channel": "trade", "records": 1, "symbols": [BTC], "columns": []},
+    ],
+)
+def test_a_question_that_cannot_be_is_refused(client, question: dict[str, object]) -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        ask(client, **question)
+
+
+def test_nothing_can_be_written_or_done(client) -> None:
+    batch = pa.record_batch({"a": [1]})
+    writer, _ = client.do_put(fl.FlightDescriptor.for_path("trade", BTC), batch.schema)
+    with pytest.raises(NotImplementedError):
+        writer.close()
+    with pytest.raises(NotImplementedError):
+        list(client.do_action(fl.Action("drop", b"")))
+
+
+def test_a_token_is_asked_for(store) -> None:
+    from chronicle.access.flight import StoreServer
+
+    with StoreServer(store, token="s3cret") as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as client:
+        for headers in ([], [(b"authorization", b"Bearer wrong")]):
+            with pytest.raises(fl.FlightUnauthenticatedError):
+                list(client.list_flights(options=fl.FlightCallOptions(headers=headers)))
+        right = fl.FlightCallOptions(headers=[(b"authorization", b"Bearer s3cret")])
+        assert len(list(client.list_flights(options=right))) == 2
+
+
+def test_only_so_many_streams_run_at_once(store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from chronicle.access import flight
+
+    monkeypatch.setattr(flight, "STREAMS_MAX", 1)
+    with flight.StoreServer(store) as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as client:
+        ticket = ask(client, channel="trade", symbols=[BTC]).endpoints[0].ticket
+        server._room.acquire()
+        with pytest.raises(fl.FlightUnavailableError, match="ask again"):
+            client.do_get(ticket).read_all()
+        server._room.release()
+        assert client.do_get(ticket).read_all().num_rows == 3_000
+        assert server._room.acquire(blocking=False)  # the stream gave its place back
+
+
+def test_the_command_serves_until_it_is_told_to_end(home: Path) -> None:
+    code = "from chronicle.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "flight", "--listen", "127.0.0.1:0", "--home", str(home)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[0]
+        with fl.connect(address) as client:
+            ticket = ask(client, channel="trade", symbols=[ETH]).endpoints[0].ticket
+            assert client.do_get(ticket).read_all().num_rows == 3_000
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_the_command_wants_token_and_tls_beyond_this_host(home: Path) -> None:
+    from chronicle.cli import flight
+
+    with pytest.raises(ConfigError, match="encrypted"):
+        flight.command.main(["--listen", "0.0.0.0:0", "--home", str(home)], standalone_mode=False)
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        flight.command.main(["--listen", "8815", "--home", str(home)], standalone_mode=False)
