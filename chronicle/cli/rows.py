@@ -21,7 +21,7 @@ from chronicle.core.times import format_ns
 if TYPE_CHECKING:
     from chronicle.access.scan import Scan
 
-__all__ = ["arrow_sink", "publish_text", "write_rows"]
+__all__ = ["arrow_sink", "publish", "write_rows"]
 
 BATCH_ROWS = 8192
 Writer = Callable[[IO[Any]], int]
@@ -65,10 +65,10 @@ def write_rows(scan: Scan, form: str, output: Path | None, *, exact: bool, iso: 
         return _arrow(scan, form, path, limit)
 
 
-def publish_text(output: Path, text: str) -> None:
-    """Make `output` hold `text`, whole or not at all."""
-    with written_aside(output, "write the report") as path, open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+def publish(output: Path, content: str | bytes) -> None:
+    """Make `output` hold `content`, whole or not at all."""
+    with written_aside(output, "write the report") as path, open(path, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
 
