@@ -23,6 +23,7 @@ Examples:
   chronicle feed run --venue kraken --symbol BTC-USD --symbol ETH-USD --home data
   chronicle feed run --venue okx --symbol okx:BTC-USDT-SWAP --channel book --channel trade --home data
   chronicle feed run --venue binance --symbol BTC-USDT --lines 2 --http 127.0.0.1:9108 --log json
+  POLYGON_API_KEY=... chronicle feed run --venue polygon --symbol AAPL --symbol EUR-USD --home data
   chronicle feed run --home data                    the connections of [[feeds]] and [[multicast]]
   chronicle feed run --queue kraken --home data     those with queue = "kraken", into raw/kraken.q
 \b
@@ -49,6 +50,7 @@ multicast: [[multicast]] in chronicle.toml names their groups, interface and re-
 @click.option("--rest-url", help="Root of the venue's HTTP interface, for lists and snapshots.")
 @click.option("--queue", help="Name of the raw and wire queue.  [default: main, or the only one of [[feeds]]]")
 @click.option("--lines", type=click.IntRange(1, 8), default=1, show_default=True, help="Redundant connections.")
+@click.option("--key-env", default="", help="Environment variable with the venue's key.  [default: POLYGON_API_KEY]")
 @click.option("--http", help="Serve /healthz, /readyz and /metrics there, as 127.0.0.1:9108.")
 @click.option("--log", type=click.Choice(["text", "json", "off"]), help="What is told on stderr.  [default: text]")
 @home_option
@@ -64,6 +66,7 @@ def command(
     rest_url: str | None,
     queue: str | None,
     lines: int,
+    key_env: str,
     http: str | None,
     log: str | None,
     home: Path,
@@ -90,12 +93,15 @@ def command(
     multicast: list[MulticastSpec] = []
     if venue is None:
         queue, feeds = configured_feeds(settings, queue, given=bool(symbols or channels or url))
-        multicast = [MulticastSpec(**asdict(item)) for item in settings.multicast] if queue == "main" else []
+        wanted_multicast = [asdict(item) for item in settings.multicast if item.queue == queue]
+        multicast = [MulticastSpec(**{k: v for k, v in item.items() if k != "queue"}) for item in wanted_multicast]
     else:
         name = venue_name(venue)
         names = [part.strip() for text in symbols for part in text.split(",") if part.strip()]
         wanted = tuple(part if ":" in part else f"{name}:{part}" for part in names)
-        feeds = [FeedSpec(name, url, wanted, channels or ("book", "trade", "quote"), depth, rest_url, lines)]
+        wanted_channels = channels or ("book", "trade", "quote")
+        key = key_of(name, key_env)
+        feeds = [FeedSpec(name, url, wanted, wanted_channels, depth, rest_url, lines, key=key)]
         queue = _checked(queue or "main")
     for feed in feeds:
         dialects_for(feed)  # what cannot be run is refused before a home is made
@@ -132,6 +138,22 @@ def command(
     ctx.exit(stopper.exit_code)
 
 
+def key_of(venue: str, variable: str) -> str:
+    """Return the venue's key from the environment, empty for a venue that wants none.
+
+    Raises
+    ------
+    ConfigError
+        When a variable was named that is not there.
+    """
+    from chronicle.feed.dialects import KEY_VARIABLES
+
+    key = os.environ.get(variable or KEY_VARIABLES.get(venue, ""), "").strip()
+    if variable and not key:
+        raise ConfigError("the key of a feed is not there", expected=f"the environment variable {variable}")
+    return key
+
+
 def _checked(queue: str) -> str:
     from chronicle.config.settings import queue_name
 
@@ -160,13 +182,14 @@ def configured_feeds(settings: Settings, queue: str | None, *, given: bool) -> t
             "which venue? none was named, and chronicle.toml has no [[feeds]] and no [[multicast]]",
             hint="chronicle feed run --venue kraken --symbol BTC-USD",
         )
-    names = list(dict.fromkeys([*(feed.queue for feed in settings.feeds), *["main" for _ in settings.multicast]]))
+    queues = [*(feed.queue for feed in settings.feeds), *(item.queue for item in settings.multicast)]
+    names = list(dict.fromkeys(queues))
     if queue is None and len(names) == 1:
         queue = names[0]
     if queue not in names:
-        told = "[[feeds]] are for several queues: which one is this?"
+        told = "[[feeds]] and [[multicast]] are for several queues: which one is this?"
         raise ConfigError(
-            told if queue is None else f"no [[feeds]] are for the queue {queue!r}",
+            told if queue is None else f"no [[feeds]] and no [[multicast]] are for the queue {queue!r}",
             expected=", ".join(names),
             hint="give --queue NAME",
         )
@@ -179,6 +202,7 @@ def configured_feeds(settings: Settings, queue: str | None, *, given: bool) -> t
             feed.depth,
             feed.rest_url or None,
             feed.lines,
+            key=key_of(venue_name(feed.venue), feed.key_env),
         )
         for feed in settings.feeds
         if feed.queue == queue

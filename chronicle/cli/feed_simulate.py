@@ -29,7 +29,10 @@ printed is the port; the faults are counted in the last.
 @click.command("simulate", epilog=_EPILOG)
 @click.argument("captures", nargs=-1, type=click.Path(path_type=Path), metavar="[CAPTURE...]")
 @click.option("--format", "form", help="The capture's format; told by its content.")
-@click.option("--venue", help="Whose protocol: kraken, okx or binance; of a capture what it does not say.")
+@click.option(
+    "--venue",
+    help="Whose protocol, see above; of a capture what it does not say.",
+)
 @click.option("--speed", default="1", show_default=True, help="Of a capture: N times as recorded, or max.")
 @click.option(
     "--rate", type=click.FloatRange(0, 100_000), default=200.0, show_default=True, help="Messages a second."
@@ -64,7 +67,7 @@ def command(
     """Serve an exchange over WebSocket and HTTP until stopped.
 
     With CAPTURE files (of any format that `feed replay` takes) it plays what their venue sent; without any, a seeded
-    market speaks as Kraken, OKX or Binance.
+    market speaks as kraken, okx, binance, bitget, coinbase-exchange or polygon.
     """
     import asyncio
 

@@ -11,6 +11,8 @@ from chronicle.cli import show
 from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import RenderableType
 
     from chronicle.feed.status import FeedStatus, LineStatus
@@ -24,13 +26,17 @@ Examples:
 \b
 Columns: msg/s over the last interval; lag is how far receipt lies behind the venue's time; oldest is the
 book that was silent longest and for how long; stalled are books silent for longer than [feed] stall_after;
-first and missed compare redundant lines. Ctrl-C ends the view, not the feed.
+gaps are holes in the venue's numbers; first, missed and behind compare redundant lines: what each had before
+the others, what it never had, and how late it was on average and at most. A multicast feed has a row for each
+of its groups. Ctrl-C ends the view, not the feed. Where feeds write queues of their own, each is shown; --json
+is then a list.
 """
 _COLUMNS = (
-    *("line", "venue", "state", "msg/s", "kB/s", "lag", "streams", "oldest", "stalled", "connects", "failures"),
-    *("first", "missed", "last error"),
+    *("queue", "line", "venue", "state", "msg/s", "kB/s", "lag", "streams", "oldest", "stalled", "gaps"),
+    *("connects", "failures", "first", "missed", "behind", "last error"),
 )
-_RIGHT = frozenset(_COLUMNS) - {"venue", "state", "oldest", "last error"}
+_RIGHT = frozenset(_COLUMNS) - {"queue", "venue", "state", "oldest", "last error"}
+_STATE, _STALLED = _COLUMNS.index("state"), _COLUMNS.index("stalled")
 
 
 @click.command("top", epilog=_EPILOG)
@@ -39,39 +45,55 @@ _RIGHT = frozenset(_COLUMNS) - {"venue", "state", "oldest", "last error"}
 @home_option
 @json_option
 def command(once: bool, interval: float, home: Path, as_json: bool) -> None:
-    """Show the lines of the live feed, again and again, until Ctrl-C."""
+    """Show the lines of the home's live feeds, again and again, until Ctrl-C."""
     from chronicle.core.clock import SystemClock
-    from chronicle.feed.status import read_status
+    from chronicle.feed.status import read_statuses
 
-    status = read_status(need_home(home))
+    statuses = read_statuses(need_home(home))
     if as_json:
-        show.echo_json(None if status is None else status.to_dict())
+        values = [status.to_dict() for status in statuses]
+        show.echo_json(values[0] if len(values) == 1 else values or None)
         return
-    if status is None:
+    if not statuses:
         click.echo("No live feed has run here: `chronicle feed run --help` tells how to start one.")
         return
     if once or not show.on_terminal():
-        title, rows = table(status, None)
+        title, rows = views(statuses, {})
         show.echo_table(_COLUMNS, rows, right=tuple(_RIGHT), title=title)
         return
     from rich.live import Live
 
     clock = SystemClock()
+    seen: dict[str, FeedStatus] = {}
+    before: dict[str, FeedStatus] = {}
     with Live(screen=True, auto_refresh=False) as live:
-        before = status
         try:
             while True:
-                live.update(render(*table(status, before if before.ts < status.ts else None)), refresh=True)
+                for status in read_statuses(home):
+                    known = seen.get(status.raw)
+                    if known is None or known.ts != status.ts:
+                        before[status.raw] = known or status
+                        seen[status.raw] = status
+                title, rows = views(list(seen.values()), before)
+                live.update(render(title, rows), refresh=True)
                 clock.sleep_ns(int(interval * 1e9))
-                found = read_status(home)
-                if found is not None and found.ts != status.ts:
-                    before, status = status, found
         except KeyboardInterrupt:
             return
 
 
+def views(statuses: list[FeedStatus], before: Mapping[str, FeedStatus]) -> tuple[str, list[tuple[Any, ...]]]:
+    """Return title and rows of all feeds; `before` holds what each raw queue's feed said the last time."""
+    titles, rows = [], []
+    for status in statuses:
+        earlier = before.get(status.raw)
+        title, own = table(status, earlier if earlier is not None and earlier.ts < status.ts else None)
+        titles.append(title)
+        rows += own
+    return "\n".join(titles), rows
+
+
 def table(status: FeedStatus, before: FeedStatus | None) -> tuple[str, list[tuple[Any, ...]]]:
-    """Return title and rows of the view; rates are those since `before`, those of the whole session without it."""
+    """Return title and rows of one feed; rates are those since `before`, those of the whole session without it."""
     from chronicle.config.units import format_duration
 
     ended = " ENDED" if status.ended else ""
@@ -79,7 +101,7 @@ def table(status: FeedStatus, before: FeedStatus | None) -> tuple[str, list[tupl
     breakers = [f"{item.venue} {item.breaker}" for item in status.rest if item.breaker != "closed"]
     title = (
         f"{status.capture}{ended}  pid {status.pid}  {show.moment(status.ts)}  {status.records:,} records  "
-        f"{status.decode_errors} decode errors  {status.lost} gaps  {status.resyncs} resyncs  {queues}"
+        f"{status.decode_errors} decode errors  {status.lost} lost  {status.resyncs} resyncs  {queues}"
         + (f"  REST: {', '.join(breakers)}" if breakers else "")
     )
     known = {line.number: line for line in before.lines} if before is not None else {}
@@ -89,6 +111,7 @@ def table(status: FeedStatus, before: FeedStatus | None) -> tuple[str, list[tupl
         age = format_duration(max(0, status.ts - line.oldest_stream_ts)) if line.oldest_stream_ts else "-"
         rows.append(
             (
+                status.raw.removeprefix("raw/").removesuffix(".q"),
                 str(line.number),
                 line.venue,
                 "up" if line.is_up else "down",
@@ -98,14 +121,40 @@ def table(status: FeedStatus, before: FeedStatus | None) -> tuple[str, list[tupl
                 line.stream_count,
                 f"{line.oldest_stream} {age}".strip(),
                 line.stalled,
+                line.multicast.get("arbitration", {}).get("given_up", 0) if line.multicast else line.gaps,
                 line.connect_count,
                 line.failure_count,
                 line.first,
                 line.missed,
+                _behind(line),
                 line.last_error[:60] or "-",
             )
         )
+        rows += _groups(line)
     return title, rows
+
+
+def _behind(line: LineStatus) -> str:
+    """Return how late a redundant line was: on average and at most."""
+    if not line.later:
+        return "-"
+    return f"{line.behind_ns / line.later / 1e6:.2f} / {line.behind_ns_max / 1e6:.1f} ms"
+
+
+def _groups(line: LineStatus) -> list[tuple[Any, ...]]:
+    """Return a row for each group of a multicast feed: packets that it had first and again, and what was dropped."""
+    arbitration, dropped = line.multicast.get("arbitration", {}), line.multicast.get("dropped", {})
+    counts = {name: arbitration.get(name, {}) for name in ("won", "duplicates", "filled")}
+    groups = dict.fromkeys([*dropped, *counts["won"], *counts["duplicates"]])
+    empty = ("",) * len(_COLUMNS)
+    rows = []
+    for group in groups:
+        row = dict(zip(_COLUMNS, empty, strict=True))
+        row["venue"], row["first"] = f"  {group}", counts["won"].get(group, 0)
+        told = f"{counts['duplicates'].get(group, 0)} again, {counts['filled'].get(group, 0)} filled a hole"
+        row["last error"] = f"{told}, {dropped.get(group, 0)} dropped by the kernel"
+        rows.append(tuple(row.values()))
+    return rows
 
 
 def _rates(
@@ -127,6 +176,6 @@ def render(title: str, rows: list[tuple[Any, ...]]) -> RenderableType:
     for name in _COLUMNS:
         found.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name != "last error")
     for row in rows:
-        style = "red" if row[2] == "down" else "yellow" if row[8] else ""
+        style = "red" if row[_STATE] == "down" else "yellow" if row[_STALLED] else ""
         found.add_row(*(escape(show.printable(str(cell))) for cell in row), style=style)
     return found

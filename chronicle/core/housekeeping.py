@@ -22,6 +22,7 @@ from chronicle.core.clock import yield_to_threads
 from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, StoreError
 from chronicle.core.mapping import MemoryMap, map_file, populate
+from chronicle.core.media import is_memory
 from chronicle.core.seal import Ended, seal_segment
 
 __all__ = ["BACKGROUND_BYTES_MIN", "Housekeeper"]
@@ -41,6 +42,7 @@ class Housekeeper:
         self._queue = queue
         self._tasks: handover.Queue[Callable[[], None] | None] = handover.Queue(_TASKS_MAX)
         self._error: ChronicleError | None = None
+        self._in_memory = is_memory(folder)
         self._blank: tuple[Path, MemoryMap] | None = None
         self._blank_lock = threading.Lock()
         self._blank_numbers = itertools.count()
@@ -163,9 +165,7 @@ class Housekeeper:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
-                os.posix_fallocate(descriptor, 0, size_bytes)
-                mapping = map_file(descriptor, size_bytes, writable=True)
-                populate(mapping)
+                mapping = _reserved_map(descriptor, size_bytes, in_memory=self._in_memory)
             finally:
                 os.close(descriptor)
         except (OSError, StoreError):
@@ -177,3 +177,20 @@ class Housekeeper:
         if unused is not None:
             with contextlib.suppress(OSError):
                 unused[0].unlink()
+
+
+def _reserved_map(descriptor: int, size_bytes: int, *, in_memory: bool) -> MemoryMap:
+    """Return the map of a new file, every page of it reserved and faulted in.
+
+    In memory the faults are the reservation: to reserve first costs each page a second look-up, a sixth of it all.
+    """
+    if in_memory:
+        os.ftruncate(descriptor, size_bytes)
+        mapping = map_file(descriptor, size_bytes, writable=True)
+        if not populate(mapping):  # no room, or a kernel before 5.14
+            os.posix_fallocate(descriptor, 0, size_bytes)
+        return mapping
+    os.posix_fallocate(descriptor, 0, size_bytes)
+    mapping = map_file(descriptor, size_bytes, writable=True)
+    populate(mapping)
+    return mapping

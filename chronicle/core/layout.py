@@ -107,6 +107,7 @@ class SequenceRule(IntEnum):
     COUNT = 3
     BINANCE_FUTURES = 4
     CONNECTION = 5
+    GROWING = 6
 
 
 class Cause(IntEnum):

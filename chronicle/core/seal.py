@@ -18,9 +18,8 @@ from chronicle.core import layout
 from chronicle.core.durable import file_error, publish_file, sync_folder, temporary_name
 from chronicle.core.errors import CorruptionError, StateError
 from chronicle.core.layout import CHECKSUM_BLOCK_BYTES, PAGE_BYTES, SegmentState, segment_name
-from chronicle.core.seeking import seek_index
+from chronicle.core.seeking import seek_entries
 from chronicle.core.segment import LocalSegment
-from chronicle.core.source import SeekPoint
 
 __all__ = ["Ended", "seal_segment", "sealed_bytes"]
 
@@ -89,8 +88,12 @@ def sealed_bytes(
     """
     header = segment.header
     mapping = segment.mapping
-    if ended is None or ended.seek_count >= header.seek_capacity:
-        ended, entries = _walked(segment)
+    if ended is None:
+        end, end_index = _rolled_extent(segment)
+        entries = seek_entries(mapping.words, header.data_offset, end, header.base_index)
+        ended = Ended(end, end_index, _last_ts(segment, entries, end), len(entries) // layout.SEEK_ENTRY_BYTES)
+    elif ended.seek_count >= header.seek_capacity:  # the open index is full: the sealed one has what came after, too
+        entries = seek_entries(mapping.words, header.data_offset, ended.end, header.base_index)
     else:
         start = header.seek_offset
         entries = bytes(mapping.memory[start : start + ended.seek_count * layout.SEEK_ENTRY_BYTES])
@@ -122,9 +125,8 @@ def sealed_bytes(
     return [page, body, footer, _trailer(whole, footer, seek_count, block_count)]
 
 
-def _walked(segment: LocalSegment) -> tuple[Ended, bytes]:
-    """Find out by a walk what the writer would know, and the seek entries."""
-    header = segment.header
+def _rolled_extent(segment: LocalSegment) -> tuple[int, int]:
+    """Return offset and index behind the last record, by a walk."""
     end, end_index, rolled = segment.extent()
     if not rolled:
         raise StateError(
@@ -132,16 +134,14 @@ def _walked(segment: LocalSegment) -> tuple[Ended, bytes]:
             path=segment.path,
             hint="end it first: Appender.seal()",
         )
-    points = seek_index(segment.mapping.words, header.data_offset, end, header.base_index)
-    entries = b"".join(layout.SEEK_ENTRY.pack(p.index, p.offset, p.ts_recv, p.kind) for p in points)
-    return Ended(end, end_index, _last_ts(segment, points, end), len(points)), entries
+    return end, end_index
 
 
-def _last_ts(segment: LocalSegment, points: list[SeekPoint], end: int) -> int:
-    if not points:
+def _last_ts(segment: LocalSegment, entries: bytes, end: int) -> int:
+    if not entries:
         return layout.NONE
-    words, offset = segment.mapping.words, points[-1].offset
-    last = offset
+    words = segment.mapping.words
+    last = offset = layout.SEEK_ENTRY.unpack_from(entries, len(entries) - layout.SEEK_ENTRY_BYTES)[1]
     while offset < end:
         last = offset
         offset += words[offset >> 3] & layout.WORD_LENGTH_MASK

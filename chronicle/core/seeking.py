@@ -11,6 +11,7 @@ import sys
 
 from chronicle.core.layout import (
     OFFSET_TS_RECV,
+    SEEK_ENTRY,
     SEEK_INTERVAL_BYTES,
     WORD_FLAGS_SHIFT,
     WORD_KIND_SHIFT,
@@ -20,7 +21,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.source import SeekPoint
 
-__all__ = ["seek_index"]
+__all__ = ["seek_entries", "seek_index"]
 
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
 _KERNEL_BYTES_MIN = 256 * 1024
@@ -39,9 +40,10 @@ def seek_index(words: memoryview, start: int, end: int, index: int) -> list[Seek
     index : int
         Index of the first record.
     """
-    kernels = sys.modules.get("chronicle.core.kernels.walking")
-    if kernels is not None and end - start >= _KERNEL_BYTES_MIN:
-        return [SeekPoint(*entry) for entry in kernels.seek_index_entries(words, start, end, index)]
+    if _has_kernels() and end - start >= _KERNEL_BYTES_MIN:
+        from chronicle.core.kernels.walking import seek_index_array
+
+        return [SeekPoint(*entry) for entry in seek_index_array(words, start, end, index).tolist()]
     points: list[SeekPoint] = []
     offset = event = start
     event_index, kind = index, 0
@@ -60,6 +62,21 @@ def seek_index(words: memoryview, start: int, end: int, index: int) -> list[Seek
                 last_entry = event
             event, event_index, kind = offset, index, 0
     return points
+
+
+def seek_entries(words: memoryview, start: int, end: int, index: int) -> bytes:
+    """Return the entries of :func:`seek_index` as they stand in a segment."""
+    if _has_kernels() and end - start >= _KERNEL_BYTES_MIN:
+        from chronicle.core.kernels.walking import seek_index_array
+
+        return seek_index_array(words, start, end, index).astype("<i8", copy=False).tobytes()
+    points = seek_index(words, start, end, index)
+    return b"".join(SEEK_ENTRY.pack(point.index, point.offset, point.ts_recv, point.kind) for point in points)
+
+
+def _has_kernels() -> bool:
+    """Whether this process has loaded compiled code already: for a walk alone it is not worth it."""
+    return "chronicle.core.kernels.walking" in sys.modules or "chronicle.core.kernels.calls" in sys.modules
 
 
 def _signed(value: int) -> int:

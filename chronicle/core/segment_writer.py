@@ -243,14 +243,13 @@ class SegmentWriter(WriterState):
     # --- the seek index ----------------------------------------------------------------------------------------
 
     def _add_entry(self, index: int, offset: int, ts_recv: int, kind: int) -> None:
-        """Publish a seek entry: its bytes first, then the count."""
-        if self._seek_count >= self._seek_capacity:
-            return
-        at = self._seek_offset + self._seek_count * SEEK_ENTRY_BYTES
-        SEEK_ENTRY.pack_into(self._memory, at, index, offset, ts_recv, kind)
-        self._seek_count += 1
-        self._words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = self._seek_count
-        self._last_entry = offset
+        """Publish a seek entry while there is room (bytes first, then the count); have the next segment prepared."""
+        if self._seek_count < self._seek_capacity:
+            at = self._seek_offset + self._seek_count * SEEK_ENTRY_BYTES
+            SEEK_ENTRY.pack_into(self._memory, at, index, offset, ts_recv, kind)
+            self._seek_count += 1
+            self._words[SEGMENT_SEEK_COUNT_OFFSET >> 3] = self._seek_count
+            self._last_entry = offset
         if self._keeper is not None and offset >= self._prepare_at:
             self._prepare_next()
 

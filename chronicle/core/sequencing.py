@@ -12,6 +12,8 @@ The feed asks them when it aligns a REST snapshot for a resync, the ETL asks the
 - COUNT: each message of an instrument is one more than the last (Bybit v5 ``u``, Kraken Futures ``seq``).
 - CONNECTION: messages are counted over the whole connection (Coinbase ``sequence_num``, Bitfinex with its flag for
   sequences). A hole there is a STATUS LOST of the connection; an instrument's own numbers only grow.
+- GROWING: an instrument's numbers grow by any step (Bitget v2 ``seq``, Polygon ``q``): one that falls is out of
+  order, one that was skipped says nothing, so that such a book is verified by its checksums or by nothing.
 """
 
 from __future__ import annotations
@@ -65,8 +67,8 @@ def judge(rule: int, *, last: int, after_snapshot: bool, first: int, sequence: i
         return _okx(last, sequence, previous)
     if rule == SequenceRule.COUNT:
         return _count(last, sequence)
-    if rule == SequenceRule.CONNECTION:
-        return _connection(last, sequence)
+    if rule in (SequenceRule.CONNECTION, SequenceRule.GROWING):
+        return _growing(last, sequence)
     return Step.APPLY
 
 
@@ -117,7 +119,7 @@ def _count(last: int, sequence: int) -> Step:
     return Step.DROP if sequence == last else Step.GAP
 
 
-def _connection(last: int, sequence: int) -> Step:
+def _growing(last: int, sequence: int) -> Step:
     if last == NONE or sequence == NONE or sequence > last:
         return Step.APPLY
     return Step.DROP if sequence == last else Step.GAP

@@ -36,6 +36,7 @@ from chronicle.etl.checks import checksum, verdict_of
 from chronicle.etl.diff_buffer import Diff, DiffBuffer
 from chronicle.etl.gaps import Gap, missing_range
 from chronicle.etl.kernels import events as kernel
+from chronicle.etl.kernels import row as kernel_row
 from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.events import advance, apply_event
 from chronicle.etl.outlet import Sink
@@ -135,27 +136,60 @@ class BookStream(PlainStream):
             event += 1
 
     def _run(self, block: Block, event: int) -> int:
+        parts = self._prepare()
+        limits, registers = self._limits, self.registers
+        limits[kernel.WORDS_MAX], limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()
+        end = int(advance(*parts, registers, limits, block.words, block.starts, block.ends, event))
+        if end > event:
+            self._absorb_registers()
+            self.outlet.put(block, event, end)
+        return end
+
+    def _prepare(self) -> Any:
+        """Bring the limits that only a definition changes up to date; return the book's parts for kernels."""
         limits, fields, settings = self._limits, self.definition.fields, self.settings
         limits[kernel.DEPTH] = fields.book_depth
         limits[kernel.RULE] = kernel.known_rule(fields.sequence_rule)
         limits[kernel.INTERVAL_NS] = settings.snapshot_interval_ns
         limits[kernel.DELTAS_MAX] = settings.snapshot_deltas
-        limits[kernel.WORDS_MAX], limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()
         limits[kernel.CHECK_RULE] = self._kernel_rule()
         limits[kernel.PRICE_EXPONENT], limits[kernel.SIZE_EXPONENT] = fields.price_exponent, fields.size_exponent
+        return self.book.parts(lift=not limits[kernel.CHECK_RULE])
+
+    def _absorb_registers(self) -> None:
+        """Take over what the kernel found out about the book's trust."""
         registers = self.registers
+        if registers[kernel.SEQUENCE_HELD]:
+            self.trust.sequence_held()
+        passed = int(registers[kernel.CHECKS_PASSED])
+        if passed:
+            self._count("checks_passed", passed)
+            self.trust.check_passed(int(registers[kernel.CHECKED_TS]), int(registers[kernel.CHECKED_INDEX]))
         registers[kernel.SEQUENCE_HELD] = registers[kernel.CHECKS_PASSED] = 0
-        parts = self.book.parts(lift=not limits[kernel.CHECK_RULE])
-        end = int(advance(*parts, registers, limits, block.words, block.starts, block.ends, event))
-        if end > event:
-            if registers[kernel.SEQUENCE_HELD]:
-                self.trust.sequence_held()
-            passed = int(registers[kernel.CHECKS_PASSED])
-            if passed:
-                self._count("checks_passed", passed)
-                self.trust.check_passed(int(registers[kernel.CHECKED_TS]), int(registers[kernel.CHECKED_INDEX]))
-            self.outlet.put(block, event, end)
-        return end
+
+    def arm(self) -> bool:
+        """Hand the stream to the sweep while its book is in good standing."""
+        if not self.trust.steady or self.message != NONE or not self._arm(kernel_row.LEVELS_KIND):
+            return False
+        parts = self._prepare()
+        limits = self._limits
+        limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()[1:]
+        lifts = not limits[kernel.CHECK_RULE] and not self.definition.fields.book_depth
+        self.row.book(
+            self.registers,
+            limits,
+            parts,
+            lifts=lifts,
+            bounds=self.book.bounds(),
+            verified_by=self.trust.verified_by,
+        )
+        return True
+
+    def absorb(self) -> None:
+        """Learn what the sweep did; it may go on."""
+        super().absorb()
+        self._absorb_registers()
+        self.row.verify(self.trust.verified_by)
 
     def _kernel_rule(self) -> int:
         """Return the check rule where the kernel's text is the wire's (mantissas at the wire's decimals), else 0."""

@@ -14,13 +14,15 @@ from chronicle.core.layout import INT64_MAX, INT64_MIN, Flag
 from chronicle.etl.block import Block
 from chronicle.etl.config import TIMEFRAMES
 from chronicle.etl.kernels import candles as kernel
+from chronicle.etl.kernels import row as kernel_row
+from chronicle.etl.kernels.bars import OUT_RECORDS, TRADES_WORDS
 from chronicle.etl.kernels.candles import CANDLE_WORDS, put_partial, take_trades
 from chronicle.etl.outlet import Sink
 from chronicle.etl.stream import Definition, PlainStream, StreamSettings
 
 __all__ = ["CandleStream"]
 
-ROOM = 1024
+ROOM = OUT_RECORDS
 """Records written in one call of the kernel."""
 _PRICES = (kernel.OPEN, kernel.HIGH, kernel.LOW, kernel.CLOSE)
 
@@ -38,6 +40,7 @@ class CandleStream(PlainStream):
     _out = np.empty(ROOM * CANDLE_WORDS, dtype=np.int64)
     _starts = np.empty(ROOM + 1, dtype=np.int64)
     _ends = np.empty(ROOM, dtype=np.int64)
+    _trades = np.empty(TRADES_WORDS, dtype=np.int64)
     """Shared by all streams of the process: what is written is copied out before the next call."""
 
     def __init__(
@@ -66,6 +69,17 @@ class CandleStream(PlainStream):
         """Counts of trades that came late, too late, or ahead of their time, since the raw queue's start."""
         names = {"late_trades": kernel.LATE, "lost_trades": kernel.LOST, "ahead_trades": kernel.AHEAD}
         return {name: int(self._registers[at]) for name, at in names.items() if self._registers[at]}
+
+    def arm(self) -> bool:
+        """Hand the stream to the sweep."""
+        if not self._arm(kernel_row.CANDLES_KIND):
+            return False
+        self.row.bars(
+            (self._bars, self._history, self._floors, self._spans, self._registers, self._scratch),
+            (self._out, self._starts, self._ends),
+            self._trades,
+        )
+        return True
 
     def take(self, block: Block) -> None:
         """Take the next trade events of the line (the block itself is left as it is)."""

@@ -126,6 +126,7 @@ class CheckpointStore:
 
 def capture_state(pipeline: Pipeline) -> dict[str, Any]:
     """Return the state of a pipeline between two windows as plain values."""
+    pipeline.settle()
     return {
         "next_index": pipeline.next_index,
         "last_ts": pipeline.last_ts,

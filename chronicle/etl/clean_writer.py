@@ -18,6 +18,7 @@ from chronicle.core.layout import INT64_MAX, NONE, SegmentState
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
 from chronicle.etl.outlet import DAY_NS, SIZES, Chunk, Tail
+from chronicle.etl.row import Row
 
 __all__ = ["QueueSink", "queue_identity"]
 
@@ -48,13 +49,22 @@ def queue_identity(queue: str, generation: int) -> bytes:
 class _Open:
     """An appender, and the prologue of the segment that its next append may open."""
 
-    __slots__ = ("appender", "last", "pending", "queue")
+    __slots__ = ("appender", "first_index", "last", "pending", "queue", "row", "seen_index")
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
+        self.row: Row | None = None
         self.pending: dict[str, Any] | None = None
         self.last: dict[str, Any] = {"schema": 1, "queue": queue.name, "book": None}
         self.appender: Appender = queue.appender(prologue=self.prologue)
+        self.first_index = self.seen_index = self.appender.next_index
+
+    def close(self) -> int:
+        """Give up the queue; return how many records were written."""
+        if self.row is not None:
+            self.row.take_back()
+        self.appender.close()
+        return self.appender.next_index - self.first_index
 
     def prologue(self) -> dict[str, Any]:
         """Return the prologue that came with the chunk.
@@ -86,7 +96,13 @@ class QueueSink:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._tails: dict[str, Tail] = {}
         self._open_max = open_queues_max()
-        self.records_written = 0
+        self._written_before = 0
+
+    @property
+    def records_written(self) -> int:
+        """Records written to all queues, by chunks and by the sweep."""
+        own = sum(held.appender.next_index - held.first_index for held in self._open.values())
+        return self._written_before + own
 
     def __enter__(self) -> QueueSink:
         return self
@@ -138,14 +154,23 @@ class QueueSink:
         """Append the chunks; one with a prologue begins a new segment."""
         self._tails.pop(queue, None)
         held = self._appender(queue)
-        before = held.appender.next_index
         for chunk in chunks:
             if chunk.prologue is not None:
                 held.appender.seal()
                 held.pending = chunk.prologue
                 held.appender.room_bytes = chunk.room << 3
             append_mixed(held.appender, chunk.words.view(np.uint64))
-        self.records_written += held.appender.next_index - before
+
+    def place(self, queue: str, row: Row) -> int:
+        """Return the address of the queue's writer state, 0 while it has no open segment."""
+        self._tails.pop(queue, None)
+        held = self._appender(queue)
+        held.row = row
+        return held.appender.kernel_state() or 0
+
+    def tend(self, queue: str) -> None:
+        """Do what is due after kernels wrote to the queue: its next segment is prepared ahead."""
+        self._appender(queue).appender.kernel_done()
 
     def seal(self, queues: list[str], report: Callable[[], None] | None = None) -> None:
         """Seal the open segment of each of `queues` that has records."""
@@ -158,7 +183,7 @@ class QueueSink:
     def close(self) -> None:
         """Give up all queues."""
         while self._open:
-            self._open.popitem()[1].appender.close()
+            self._written_before += self._open.popitem()[1].close()
 
     def _appender(self, queue: str) -> _Open:
         held = self._open.get(queue)
@@ -166,7 +191,7 @@ class QueueSink:
             self._open.move_to_end(queue)
             return held
         while len(self._open) >= self._open_max:
-            self._open.popitem(last=False)[1].appender.close()
+            self._give_up_one()
         stored = Queue.create(
             self._home / queue,
             name=queue,
@@ -181,3 +206,13 @@ class QueueSink:
         )
         held = self._open[queue] = _Open(stored)
         return held
+
+    def _give_up_one(self) -> None:
+        """Close the queue that was not written to for longest; one that the sweep wrote to gets a second chance."""
+        name, held = next(iter(self._open.items()))
+        while held.appender.next_index != held.seen_index:
+            held.seen_index = held.appender.next_index
+            self._open.move_to_end(name)
+            name, held = next(iter(self._open.items()))
+        del self._open[name]
+        self._written_before += held.close()

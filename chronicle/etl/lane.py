@@ -202,6 +202,7 @@ class LaneRunner:
     def fill_report(self) -> LaneReport:
         """Bring the report up to date and return it."""
         report, pipeline = self.report, self.pipeline
+        pipeline.absorb()
         report.clean_records = self.sink.records_written
         report.streams = len(pipeline.streams)
         report.frontier_index = pipeline.next_index

@@ -68,6 +68,10 @@ class OrderStream(BookStream):
 
     # --- events --------------------------------------------------------------------------------------------------
 
+    def arm(self) -> bool:
+        """Return False: a block of orders is taken by its own kernels."""
+        return False
+
     def take(self, block: Block) -> None:
         """Take the next events of the line."""
         event, count = 0, len(block)

@@ -18,6 +18,7 @@ from chronicle.core.layout import INT64_MAX, NONE, ROLL_BYTES
 from chronicle.core.queue_settings import QueueSettings
 from chronicle.etl.block import Block, Words
 from chronicle.etl.kernels.events import fit
+from chronicle.etl.row import Row
 
 __all__ = ["SIZES", "Chunk", "Outlet", "Sink", "Tail"]
 
@@ -69,6 +70,17 @@ class Sink(Protocol):
 
     def write(self, queue: str, chunks: list[Chunk]) -> None:
         """Append the chunks in order."""
+        ...
+
+    def place(self, queue: str, row: Row) -> int:
+        """Return the address of the state of the queue's writer, for kernels that append by themselves.
+
+        0 where there is none. Before the address becomes invalid, `row` is taken back.
+        """
+        ...
+
+    def tend(self, queue: str) -> None:
+        """Do what the writer has to do behind a kernel that went so far."""
         ...
 
 
@@ -178,6 +190,22 @@ class Outlet:
     def hand_over(self, prologue: Callable[[int, bool], dict[str, Any]]) -> None:
         """Let another stream write on from here."""
         self._prologue = prologue
+
+    def place(self, row: Row) -> int:
+        """Bring the queue up to date and return its writer's state for the sweep, 0 where it cannot have it."""
+        if self._skip or not self.open:
+            return 0
+        self.flush()
+        return self._sink.place(self.queue, row)
+
+    def absorb(self, records: int, words: int) -> None:
+        """Count what the sweep wrote."""
+        self.written += records
+        self._words += words
+
+    def tend(self) -> None:
+        """Have the writer do what is due after the sweep."""
+        self._sink.tend(self.queue)
 
     @property
     def surplus(self) -> int:

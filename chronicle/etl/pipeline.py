@@ -8,7 +8,7 @@ grouping, and with it the batch size, cannot be seen in any queue.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,11 +18,10 @@ from chronicle.core.errors import CorruptionError, RecordError
 from chronicle.core.layout import HEADER_BYTES, NONE, Cause, Flag, Kind, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import pack_record, unpack_details
-from chronicle.etl.block import Block, Words
+from chronicle.etl.block import Words
 from chronicle.etl.book_stream import BookStream
 from chronicle.etl.candles import CandleStream
 from chronicle.etl.config import EtlConfig
-from chronicle.etl.kernels.events import index_records
 from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT, UNDEFINED, UNDEFINED_NUMBER, Groups
 from chronicle.etl.lines import RANK_STRIDE, Lines
 from chronicle.etl.order_stream import OrderStream
@@ -30,6 +29,8 @@ from chronicle.etl.outlet import Sink
 from chronicle.etl.owners import Owners
 from chronicle.etl.status import LINE_ENDS
 from chronicle.etl.stream import CLEAN_INSTRUMENT, Definition, PlainStream, StreamSettings
+from chronicle.etl.sweep import Sweep
+from chronicle.etl.window import RawWindow
 
 __all__ = ["Pipeline", "StreamKey"]
 
@@ -52,6 +53,13 @@ for _kind, _channel in (
     (Kind.QUOTE, 2),
 ):
     _CHANNEL_OF_KIND[_kind] = _channel
+_CHANNEL_MASK = (1 << CHANNEL_BITS) - 1
+_TRADE = CHANNELS.index(TRADE)
+_CHANNELS, _LINES = (*CHANNELS, CANDLE), (*CHANNELS, TRADE)
+"""Channels by their number in a key, and the channel whose line feeds each."""
+_CANDLE = _CHANNELS.index(CANDLE)
+_COUNTED: Final = frozenset(SequenceRule) - {SequenceRule.NONE, SequenceRule.CONNECTION, SequenceRule.GROWING}
+"""Rules by which an instrument's own numbers show what is missing."""
 _STREAMS: dict[str, type[PlainStream]] = {BOOK: BookStream, CANDLE: CandleStream}
 
 
@@ -110,8 +118,13 @@ class Pipeline:
         self._number_of = np.full(1024, UNDEFINED, dtype=np.int64)
         self._touched: dict[StreamKey, PlainStream] = {}
         self._groups = Groups(_CHANNEL_OF_KIND)
-        self._starts = np.empty(1 << 14, dtype=np.int64)
-        self._heads = np.empty((1 << 14, 5), dtype=np.int64)
+        self._window = RawWindow(raw_queue)
+        self._sweep = Sweep(self._groups, self._touch)
+        self.order_books = 0
+        """How many streams are books of orders, which Python takes group by group."""
+        self._candles = bool(config.candles)
+        self._by_key: dict[int, PlainStream] = {}
+        """Streams by their group's key, as long as no definition and no line changes."""
 
     # --- windows -------------------------------------------------------------------------------------------------
 
@@ -125,22 +138,21 @@ class Pipeline:
         RecordError
             When a record names an instrument that was never defined.
         """
-        words = np.frombuffer(memory, dtype=np.int64)  # never written to: blocks are copies
-        count = self._index(words)
+        window = self._window
+        count = window.load(memory, base_index)
         if not count:
             return 0
-        starts, heads = self._starts[:count], self._heads[:count]
         position = 0
-        for record in np.flatnonzero(heads[:, 4]).tolist():
+        for record in window.flagged:
             if record < position:
                 continue  # of an event that was taken whole
-            first, end = self._event_of(record, count)
-            self._bulk(words, base_index, position, first)
-            self._mixed(words, base_index, first, end)
+            first, end = window.event_of(record)
+            self._bulk(position, first)
+            self._mixed(first, end)
             position = end
-        self._bulk(words, base_index, position, count)
+        self._bulk(position, count)
         self.next_index = base_index + count
-        self.last_ts = int(words[starts[-1] + 1])
+        self.last_ts = window.ts_recv(count - 1)
         return count
 
     def flush(self) -> None:
@@ -195,54 +207,68 @@ class Pipeline:
         for kind, count in counts.items():
             self._groups.skipped[kind] = count
 
-    def _index(self, words: Words) -> int:
-        needed = len(words) // (HEADER_BYTES >> 3) + 1
-        if needed > len(self._starts):
-            self._starts = np.empty(needed, dtype=np.int64)
-            self._heads = np.empty((needed, 5), dtype=np.int64)
-        count = int(index_records(words, self._starts, self._heads))
-        if count < 0:
-            raise CorruptionError(
-                "raw records have an impossible length",
-                path=self.settings.raw_queue,
-                expected="whole records, 8-byte aligned",
-                found=f"status {count} in {len(words) * 8} bytes",
-                hint="chronicle queue check names the place",
-            )
-        return count
+    def absorb(self) -> None:
+        """Learn what the sweep did, so that counts are of now."""
+        for stream in self.streams.values():
+            stream.absorb()
+
+    def settle(self) -> None:
+        """Take all streams back from the sweep, so that their state can be read."""
+        for stream in self.streams.values():
+            stream.disarm()
 
     # --- plain records -------------------------------------------------------------------------------------------
 
-    def _bulk(self, words: Words, base_index: int, first: int, end: int, message: int = NONE) -> None:
+    def _bulk(self, first: int, end: int, message: int = NONE) -> None:
         """Take records [first, end) that change no definition and no line."""
         if first >= end:
             return
-        groups = self._groups
-        streams = groups.find(self._heads, first, end, self._number_of)
-        if streams < 0:
-            self._refuse(UNDEFINED_NUMBER - streams)
-        starts, events = self._starts, self._heads[:, 3]
-        bounds = groups.bounds[: streams + 1].tolist()
-        for place, key in enumerate(groups.keys[:streams].tolist()):
-            chosen = groups.chosen[bounds[place] : bounds[place + 1]]
-            definition = self.definitions[key >> NUMBER_SHIFT]
-            source = key >> CHANNEL_BITS & 0xFFFF
-            ts_recv = int(words[starts[chosen[0]] + 1])
-            stream = self._stream(definition, CHANNELS[key & (1 << CHANNEL_BITS) - 1], source, ts_recv)
-            block = Block.of(words, starts, events, chosen, base_index)
-            if message != NONE and isinstance(stream, BookStream):
+        groups, window = self._groups, self._window
+        count = groups.find(window.heads, first, end, self._number_of)
+        if count < 0:
+            self._refuse(UNDEFINED_NUMBER - count)
+        keys = groups.keys[:count].tolist()
+        candles = [place for place, key in enumerate(keys) if key & _CHANNEL_MASK == _TRADE] if self._candles else []
+        keys += [keys[place] | _CANDLE for place in candles]
+        if message == NONE:
+            streams = [self._known(key) for key in keys]
+            places = [*range(count), *candles] if candles else range(count)
+            self._sweep.run(window, streams, lambda place: self._stream_of(keys[place], places[place]), candles)
+            return
+        for place in range(count):
+            block = window.block(groups.chosen[groups.bounds[place] : groups.bounds[place + 1]])
+            stream = self._stream_of(keys[place], place)
+            if isinstance(stream, BookStream):
                 stream.message = message
-                stream.take(block)
+            stream.take(block)
+            if isinstance(stream, BookStream):
                 stream.message = NONE
-            else:
-                stream.take(block)
-                if stream.channel == TRADE and self.config.candles:
-                    rank = self.lines.claim(definition.symbol, TRADE, source)
-                    self._stream_at(definition, CANDLE, rank, ts_recv).take(block)
+        for number, place in enumerate(candles):
+            block = window.block(groups.chosen[groups.bounds[place] : groups.bounds[place + 1]])
+            self._stream_of(keys[count + number], place).take(block)
+
+    def _known(self, key: int) -> PlainStream | None:
+        """Return the stream of a group that has had records, None while its line has none."""
+        stream = self._by_key.get(key)
+        if stream is None:
+            symbol, channel = self.definitions[key >> NUMBER_SHIFT].symbol, key & _CHANNEL_MASK
+            rank = self.lines.rank(symbol, _LINES[channel], key >> CHANNEL_BITS & 0xFFFF)
+            if rank is None or (stream := self.streams.get((symbol, _CHANNELS[channel], rank))) is None:
+                return None
+            self._by_key[key] = stream
+        return stream
+
+    def _stream_of(self, key: int, place: int) -> PlainStream:
+        """Return the stream of a key, made and begun where it must be; group `place` has its records."""
+        groups = self._groups
+        definition, channel = self.definitions[key >> NUMBER_SHIFT], key & _CHANNEL_MASK
+        ts_recv = self._window.ts_recv(int(groups.chosen[groups.bounds[place]]))
+        rank = self.lines.claim(definition.symbol, _LINES[channel], key >> CHANNEL_BITS & 0xFFFF)
+        return self._stream_at(definition, _CHANNELS[channel], rank, ts_recv)
 
     def _refuse(self, record: int) -> None:
         raise RecordError(
-            f"a raw record names instrument {int(self._heads[record, 1])}, which no INSTRUMENT record defines",
+            f"a raw record names instrument {self._window.instrument(record)}, which no INSTRUMENT record defines",
             path=self.settings.raw_queue,
             hint="the raw queue's beginning was retired: rebuild from an archive that has it",
         )
@@ -256,20 +282,19 @@ class Pipeline:
         grown[: len(self._number_of)] = self._number_of
         self._number_of = grown
 
-    def _stream(self, definition: Definition, channel: str, source: int, ts_recv: int) -> PlainStream:
-        rank = self.lines.rank(definition.symbol, channel, source)
-        if rank is None:
-            rank = self.lines.claim(definition.symbol, channel, source)
-        return self._stream_at(definition, channel, rank, ts_recv)
-
     def _stream_at(self, definition: Definition, channel: str, rank: int, ts_recv: int) -> PlainStream:
         key = (definition.symbol, channel, rank)
         stream = self.streams.get(key)
         if stream is None:
             stream = self.make_stream(key, definition)
-        self._touched[key] = stream
+        self._touch(stream)
         stream.start(ts_recv)
         return stream
+
+    def _touch(self, stream: PlainStream) -> None:
+        """Take a stream back from the sweep: Python is about to change it, and writes out what it makes."""
+        stream.disarm()
+        self._touched[stream.key] = stream
 
     def make_stream(self, key: StreamKey, definition: Definition, written: int = 0) -> PlainStream:
         """Add a stream, new or from a checkpoint."""
@@ -280,34 +305,25 @@ class Pipeline:
             self._owners.take(queue, self.settings.raw_queue, there=there)
         kind = _stream_class(channel, definition)
         stream = kind(queue, channel, definition, self.settings, self.sink, written=written)
+        stream.key = key
         self.streams[key] = stream
+        self.order_books += isinstance(stream, OrderStream)
         return stream
 
     # --- records that change something ---------------------------------------------------------------------------
 
-    def _event_of(self, record: int, count: int) -> tuple[int, int]:
-        """Return (first record, record after) of the event that holds `record`."""
-        heads = self._heads
-        event = heads[record, 3]
-        first = end = record
-        while first > 0 and heads[first - 1, 3] == event:
-            first -= 1
-        while end < count and heads[end, 3] == event:
-            end += 1
-        return first, end
-
-    def _mixed(self, words: Words, base_index: int, first: int, end: int) -> None:
+    def _mixed(self, first: int, end: int) -> None:
         """Take one event that holds control records, in its order."""
-        message = base_index + first
+        window = self._window
+        words, message = window.words, window.base_index + first
         position = first
-        for number in range(first, end):
-            if not self._heads[number, 4]:
-                continue
-            self._bulk(words, base_index, position, number, message)
+        self._by_key.clear()
+        for number in [record for record in window.flagged if first <= record < end]:
+            self._bulk(position, number, message)
             position = number + 1
-            at = int(self._starts[number])
-            kind, instrument, source = self._heads[number, :3].tolist()
-            raw_index = base_index + number
+            at = int(window.starts[number])
+            kind, instrument, source = window.kind(number), window.instrument(number), window.source(number)
+            raw_index = window.base_index + number
             if kind == Kind.INSTRUMENT:
                 self._define(words, at, instrument, raw_index)
             elif kind == Kind.STATUS:
@@ -315,8 +331,8 @@ class Pipeline:
             elif kind == Kind.GAP:
                 self._raw_gap(words, at, instrument, raw_index)
             else:
-                position = self._http_snapshot(words, base_index, number, end, instrument)
-        self._bulk(words, base_index, position, end, message)
+                position = self._http_snapshot(number, end, instrument)
+        self._bulk(position, end, message)
 
     def _define(self, words: Words, at: int, number: int, raw_index: int) -> None:
         body = _body(words, at)
@@ -330,10 +346,10 @@ class Pipeline:
         for channel in (*CHANNELS, CANDLE):
             rank = 0
             while (stream := self.streams.get((definition.symbol, channel, rank))) is not None:
+                self._touch(stream)
                 if channel == BOOK:
                     stream = self._driven(stream, definition)
-                    self.streams[definition.symbol, channel, rank] = stream
-                self._touched[definition.symbol, channel, rank] = stream
+                    self.streams[stream.key] = self._touched[stream.key] = stream
                 stream.redefine(definition)
                 rank += 1
 
@@ -346,6 +362,7 @@ class Pipeline:
         queue, settings = stream.outlet.queue, self.settings
         successor = kind(queue, BOOK, stream.definition, settings, self.sink, written=stream.outlet.written)
         assert isinstance(successor, BookStream)
+        successor.key = stream.key
         successor.take_over(stream)
         return successor
 
@@ -377,7 +394,7 @@ class Pipeline:
                 if channel == TRADE:
                     self._end_candles(symbol, rank, ts_recv, raw_index)
                 if isinstance(stream, BookStream):
-                    self._touched[symbol, channel, rank] = stream
+                    self._touch(stream)
                     stream.put_status(_clean_status(words, at, raw_index, 0), ts_recv, raw_index)
                     stream.lose_line()
         elif code == StatusCode.DECODE_ERROR:
@@ -390,7 +407,7 @@ class Pipeline:
     def _end_candles(self, symbol: str, rank: int, ts_recv: int, raw_index: int) -> None:
         stream = self.streams.get((symbol, CANDLE, rank))
         if isinstance(stream, CandleStream):
-            self._touched[symbol, CANDLE, rank] = stream
+            self._touch(stream)
             stream.end_line(ts_recv, raw_index)
 
     def _line_decode_error(self, source: int, ts_recv: int, raw_index: int) -> None:
@@ -399,9 +416,9 @@ class Pipeline:
             stream = self.streams[symbol, channel, rank]
             if isinstance(stream, BookStream):
                 fields = stream.definition.fields
-                numbered = fields.sequence_rule not in (SequenceRule.NONE, SequenceRule.CONNECTION)
+                numbered = fields.sequence_rule in _COUNTED
                 if not numbered and not fields.check_rule:
-                    self._touched[symbol, channel, rank] = stream
+                    self._touch(stream)
                     stream.declare_gap(Cause.DECODE, ts_recv, raw_index)
 
     def _line_lost_messages(self, source: int, ts_recv: int, raw_index: int, missing: tuple[int, int]) -> None:
@@ -409,7 +426,7 @@ class Pipeline:
         for symbol, channel, rank in self.lines.held(source):
             stream = self.streams[symbol, channel, rank]
             if isinstance(stream, BookStream):
-                self._touched[symbol, channel, rank] = stream
+                self._touch(stream)
                 stream.declare_gap(Cause.SEQUENCE, ts_recv, raw_index, missing)
 
     def _instrument_status(self, words: Words, at: int, code: int, number: int, source: int, raw_index: int) -> None:
@@ -440,14 +457,13 @@ class Pipeline:
         definition = self.definitions.get(instrument)
         for key, stream in self.books():
             if not instrument or (definition is not None and definition.symbol == key[0]):
-                self._touched[key] = stream
+                self._touch(stream)
                 stream.declare_gap(Cause.DROPPED, ts_recv, raw_index)
 
-    def _http_snapshot(self, words: Words, base_index: int, number: int, end: int, instrument: int) -> int:
+    def _http_snapshot(self, number: int, end: int, instrument: int) -> int:
         """Give a snapshot that came outside any line to the lines of its instrument; return where to go on."""
-        stop = number + 1
-        heads = self._heads
-        while stop < end and heads[stop, 0] == Kind.CHECK and heads[stop, 1] == instrument:
+        stop, window = number + 1, self._window
+        while stop < end and window.kind(stop) == Kind.CHECK and window.instrument(stop) == instrument:
             stop += 1
         canonical = int(self._number_of[instrument]) if instrument < len(self._number_of) else UNDEFINED
         if canonical == UNDEFINED:
@@ -457,11 +473,9 @@ class Pipeline:
         definition = self.definitions[canonical]
         own = self.lines.rank(definition.symbol, BOOK, 0)
         ranks = [own] if own is not None else self.lines.ranks(definition.symbol, BOOK) or [0]
-        chosen = np.arange(number, stop, dtype=np.int64)
-        block = Block.of(words, self._starts, heads[:, 3], chosen, base_index)
+        block = window.block(np.arange(number, stop, dtype=np.int64))
         for rank in ranks:
-            ts_recv = int(words[self._starts[number] + 1])
-            self._stream_at(definition, BOOK, rank, ts_recv).take(block.copy())
+            self._stream_at(definition, BOOK, rank, window.ts_recv(number)).take(block.copy())
         return stop
 
 

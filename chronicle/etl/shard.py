@@ -28,10 +28,12 @@ from chronicle.etl.waiting import SPINS, RawWaiter
 __all__ = ["EtlReport", "LaneReport", "run_shard"]
 
 WINDOW_BYTES = 1 << 20
-"""Raw bytes per step of a lane with few streams. From 256 KiB to 4 MiB the rate differs by less than the noise."""
-WINDOW_BYTES_PER_STREAM = 32 << 10
+"""Raw bytes per step: they stay in the second cache between the kernels that look at them."""
+WINDOW_BYTES_PER_STREAM = 1 << 10
+WINDOW_BYTES_PER_ORDER_BOOK = 32 << 10
 WINDOW_BYTES_MAX = 32 << 20
-"""A step costs some Python for each stream that has records in it: with many streams steps are larger."""
+"""A step costs some time for each stream that has records in it, and some Python for each book of orders: with many
+of them steps are larger."""
 PROGRESS_INTERVAL_NS = 100_000_000
 DISCOVERY_INTERVAL_NS = 1_000_000_000
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
@@ -211,7 +213,7 @@ class _Duty:
 
     def _step(self, lane: LaneRunner, *, live: bool) -> int:
         """Give a lane one window, and measure how long its records took to the clean queues."""
-        window_bytes = self._window_bytes or lane_window(len(lane.pipeline.streams))
+        window_bytes = self._window_bytes or lane_window(len(lane.pipeline.streams), lane.pipeline.order_books)
         if not live:
             return lane.step(window_bytes)
         started_ns = self._clock.monotonic_ns()
@@ -253,6 +255,7 @@ class _Duty:
                 continue
 
 
-def lane_window(streams: int) -> int:
+def lane_window(streams: int, order_books: int = 0) -> int:
     """Return the raw bytes of a step for a lane of so many streams."""
-    return min(max(WINDOW_BYTES, streams * WINDOW_BYTES_PER_STREAM), WINDOW_BYTES_MAX)
+    wanted = streams * WINDOW_BYTES_PER_STREAM + order_books * WINDOW_BYTES_PER_ORDER_BOOK
+    return min(max(WINDOW_BYTES, wanted), WINDOW_BYTES_MAX)

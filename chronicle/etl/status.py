@@ -31,7 +31,7 @@ LINE_ENDS = frozenset({StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, Status
 
 _ACTION_AT = layout.HEADER_BYTES + 24
 
-_NUMBERED = frozenset(SequenceRule) - {SequenceRule.NONE}
+_NUMBERED = frozenset(SequenceRule) - {SequenceRule.NONE, SequenceRule.GROWING}
 
 
 class BookTrust:

@@ -7,7 +7,9 @@ from typing import Any
 from chronicle.core.layout import Flag, Kind
 from chronicle.core.records import InstrumentFields, pack_record
 from chronicle.etl.block import Block
+from chronicle.etl.kernels import row as kernel_row
 from chronicle.etl.outlet import Outlet, Sink
+from chronicle.etl.row import Row
 
 __all__ = ["Definition", "PlainStream", "StreamSettings"]
 
@@ -69,7 +71,18 @@ class StreamSettings:
 
 
 class PlainStream:
-    """A stream whose records change no state: trades, quotes."""
+    """A stream whose records change no state: trades, quotes.
+
+    Plain events are the sweep's (:mod:`chronicle.etl.sweep`): a stream is handed to it by :meth:`arm`, and who looks
+    at the stream or changes it calls :meth:`disarm` first.
+
+    Attributes
+    ----------
+    key : tuple
+        (symbol, channel, rank), given by the pipeline.
+    """
+
+    key: tuple[str, str, int]
 
     def __init__(
         self,
@@ -86,6 +99,29 @@ class PlainStream:
         self.settings = settings
         self.defined = written > 0
         self.outlet = Outlet(queue, sink, written=written, prologue=self.prologue)
+        self.row = Row()
+
+    def arm(self) -> bool:
+        """Hand the stream to the sweep; False where it cannot be, or every event needs a decision."""
+        return self._arm(kernel_row.PLAIN)
+
+    def _arm(self, kind: int) -> bool:
+        state = self.outlet.place(self.row)
+        if not state:
+            return False
+        words_left, day_end, _ = self.outlet.limits()
+        self.row.hand_over(kind, state=state, words_left=words_left, day_end=day_end)
+        return True
+
+    def disarm(self) -> None:
+        """Take the stream back from the sweep."""
+        if self.row.ready:
+            self.row.take_back()
+        self.absorb()
+
+    def absorb(self) -> None:
+        """Learn what the sweep did; it may go on."""
+        self.outlet.absorb(*self.row.taken())
 
     def prologue(self, raw_index: int, whole: bool) -> dict[str, Any]:
         """Return what explains a segment that starts before raw record `raw_index`."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -20,12 +20,23 @@ from chronicle.feed.backoff import FIRST_SECONDS, LAST_SECONDS, Backoff
 from chronicle.feed.dialects import Dialect
 from chronicle.feed.rest import RestClient
 
-__all__ = ["ConnectionSettings", "LiveConnection", "Opener", "Socket", "open_websocket"]
+__all__ = [
+    "ConnectionSettings",
+    "DeliveringSocket",
+    "LiveConnection",
+    "MessageSink",
+    "Opener",
+    "Socket",
+    "open_websocket",
+]
 
 STABLE_SECONDS: Final = 10.0
 """A connection that held this long lets the backoff start anew; one that is closed at once does not."""
 CLOSE_SECONDS: Final = 2.0
 LISTS_SECONDS: Final = 3600.0
+SILENCE_CHECKS: Final = 8
+"""So often within the read deadline a delivering socket is asked about: silence is found an eighth late at most."""
+LIST_PAGES_MAX: Final = 100
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 RECEIVE_FRAMES_MAX: Final = 1024
@@ -44,6 +55,9 @@ class ConnectionSettings:
     backoff_last: float = LAST_SECONDS
 
 
+_TEXT, _BINARY = WireForm.TEXT, WireForm.BINARY
+
+
 class Socket(Protocol):
     """What is needed of a WebSocket."""
 
@@ -53,6 +67,23 @@ class Socket(Protocol):
 
     async def send(self, message: str) -> None:
         """Send a text message."""
+        ...
+
+
+@runtime_checkable
+class DeliveringSocket(Protocol):
+    """A socket that calls with each message as it is read: no task is woken for it."""
+
+    async def deliver(self, take: Callable[[bytes, bool], None]) -> None:
+        """Call ``take(payload, is_text)`` with each message until the connection ends, then raise what ended it."""
+        ...
+
+
+class MessageSink(Protocol):
+    """Takes received messages, in order and among the other frames; it does not raise."""
+
+    def __call__(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> None:
+        """Take what would be a frame of these fields."""
         ...
 
 
@@ -93,6 +124,8 @@ class LiveConnection:
         The venue's HTTP interface.
     opener : callable, optional
         Opens a WebSocket; default :func:`open_websocket`.
+    message_sink : MessageSink, optional
+        Takes received messages in place of `sink`, which then need not be made frames.
 
     Attributes
     ----------
@@ -120,6 +153,7 @@ class LiveConnection:
         jitter: random.Random,
         rest: RestClient,
         opener: Opener = open_websocket,
+        message_sink: MessageSink | None = None,
     ) -> None:
         if not dialect.url.startswith(("ws://", "wss://")):
             raise ConfigError("a feed's address is no WebSocket", expected="ws:// or wss://", found=dialect.url)
@@ -135,6 +169,8 @@ class LiveConnection:
         self.last_frame_ts = 0
         self.last_error = ""
         self._sink = sink
+        self._message_sink = message_sink or self._frame_sink
+        self._hears = type(dialect).hear is not Dialect.hear
         self._clock = clock
         self._settings = settings
         self._backoff = Backoff(jitter, first=settings.backoff_first, last=settings.backoff_last)
@@ -257,41 +293,87 @@ class LiveConnection:
         """
         for url in self.dialect.lists():
             if self.rest.list_is_due(url, LISTS_SECONDS):
+                page: str | None = url
                 try:
-                    await self._fetch(url)
+                    for _ in range(LIST_PAGES_MAX):
+                        page = self.dialect.next_list(await self._fetch(page)) if page is not None else None
                     self.rest.note_list(url)
                 except OSError as error:
                     self.last_error = f"no list from {url}: {error}"[:500]
 
     async def _receive(self, socket: Socket) -> None:
-        """Take frames until the venue closes or is silent for the read deadline."""
-        deadline, dialect = self._settings.read_deadline, self.dialect
-        steady = self._clock.monotonic_ns
-        up_since = steady()
-        stable = False
+        """Take messages until the venue closes or is silent for the read deadline."""
+        up_since, before = self._clock.monotonic_ns(), self.frame_count
+        try:
+            if isinstance(socket, DeliveringSocket):
+                await self._have_delivered(socket)
+            else:
+                await self._fetch_messages(socket)
+        finally:
+            held = self._clock.monotonic_ns() - up_since
+            if held >= STABLE_SECONDS * 1e9 and self.frame_count > before:
+                self._backoff.reset()
+
+    @property
+    def _read_deadline(self) -> float | None:
+        """Seconds of silence that end the line; None where quiet is normal: then pings find its end."""
+        return None if self.dialect.quiet else self._settings.read_deadline
+
+    async def _fetch_messages(self, socket: Socket) -> None:
+        """Receive one message after the other."""
+        deadline = self._read_deadline
         while True:
             try:
                 async with asyncio.timeout(deadline):
                     message = await socket.recv()
             except TimeoutError:
                 raise TimeoutError(f"no frame in {deadline:g} s") from None
-            ts_recv = self._clock.now_ns()
-            self.last_frame_ts = ts_recv
-            self.frame_count += 1
-            self.byte_count += len(message)
-            if not stable and steady() - up_since >= STABLE_SECONDS * 1e9:
-                stable = True
-                self._backoff.reset()
             if isinstance(message, str):
-                payload = message.encode("utf-8")
-                self._sink(Frame(WireForm.TEXT, self.number, dialect.url, ts_recv, payload))
-                for answer in dialect.hear(message):
-                    await self._send(socket, answer)
+                self._take(message.encode("utf-8"), is_text=True)
             else:
-                self._sink(Frame(WireForm.BINARY, self.number, dialect.url, ts_recv, message))
+                self._take(message, is_text=False)
+
+    async def _have_delivered(self, socket: DeliveringSocket) -> None:
+        """Let the socket call with each message, and look from time to time whether there were any."""
+        deadline = self._read_deadline
+        steady = self._clock.monotonic_ns
+        delivery = asyncio.ensure_future(socket.deliver(self._take))
+        seen, seen_at = self.frame_count, steady()
+        try:
+            while not delivery.done():
+                await asyncio.wait((delivery,), timeout=None if deadline is None else deadline / SILENCE_CHECKS)
+                if self.frame_count != seen:
+                    seen, seen_at = self.frame_count, steady()
+                elif deadline is not None and steady() - seen_at >= deadline * 1e9 and not delivery.done():
+                    raise TimeoutError(f"no frame in {deadline:g} s")
+            delivery.result()
+        finally:
+            delivery.cancel()
+            await asyncio.gather(delivery, return_exceptions=True)
+
+    def _take(self, payload: bytes, is_text: bool) -> None:
+        """Stamp a message and hand it over; answer what the venue wants answered at once."""
+        ts_recv = self._clock.now_ns()
+        self.last_frame_ts = ts_recv
+        self.frame_count += 1
+        self.byte_count += len(payload)
+        form = _TEXT if is_text else _BINARY
+        self._message_sink(form, self.number, self.dialect.url, ts_recv, payload)
+        if is_text and self._hears:
+            answers = self.dialect.hear(payload.decode("utf-8", "replace"))
+            if answers and self._socket is not None:
+                self._keep(self._answer(self._socket, answers))
+
+    async def _answer(self, socket: Socket, answers: Sequence[str]) -> None:
+        for answer in answers:
+            await self._send(socket, answer)
+
+    def _frame_sink(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> None:
+        self._sink(Frame(form, connection, address, ts_recv, payload))
 
     async def _send(self, socket: Socket, text: str) -> None:
-        self._put(WireForm.SENT, text.encode("utf-8"))  # before it is sent, so that it stands before the reply
+        # Before it is sent, so that it stands before the reply.
+        self._put(WireForm.SENT, self.dialect.recorded(text).encode("utf-8"))
         try:
             async with asyncio.timeout(self._settings.write_deadline):
                 await socket.send(text)
@@ -331,7 +413,8 @@ class LiveConnection:
                 # A frame of this line: the snapshot starts its book, and goes stale with it.
                 self._sink(Frame(WireForm.HTTP, self.number, url, self._clock.now_ns(), body))
 
-    async def _fetch(self, url: str) -> None:
-        """Ask for `url` and hand over the answer as a frame of no line."""
+    async def _fetch(self, url: str) -> bytes:
+        """Ask for `url`, hand over the answer as a frame of no line, and return it."""
         body = await self.rest.fetch(url)
         self._sink(Frame(WireForm.HTTP, 0, url, self._clock.now_ns(), body))
+        return body

@@ -7,7 +7,7 @@ which is what makes an interrupted replay resumable and the raw queue rebuildabl
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,10 +19,13 @@ from chronicle.core.records import InstrumentFields, Record, pack_record
 from chronicle.feed.adapter import Adapter, Frame
 from chronicle.feed.captures.names import venue_of_address, venue_of_exchange
 from chronicle.feed.marks import DAMAGED, END, PREFIX, SILENT, START, Line, read_lines, read_mark
+from chronicle.feed.names import NameTable, Sight
+from chronicle.feed.scan_state import Plan
+from chronicle.feed.scanning import ScanningAdapter
 
-__all__ = ["DECODER_VERSION", "FrameDecoder"]
+__all__ = ["DECODER_VERSION", "FrameDecoder", "records_of"]
 
-DECODER_VERSION: Final = 2
+DECODER_VERSION: Final = 3
 """Written into prologues; it changes when the same frames would give other records."""
 
 _CHANNEL_OF_KIND: Final = {
@@ -87,12 +90,8 @@ class FrameDecoder:
         The connections of the present capture.
     connected : dict of int to bool
         The lines that are up.
-    streams : dict of (int, int, str) to int
-        ts_recv of the last event of each (connection, instrument, channel): health is that of the oldest.
-    lag_ns : dict of int to int
-        How far the receipt of each connection's last event lies behind the venue's time of it.
-    frames, decode_errors : int
-        Counters since the decoder was made.
+    decode_errors : int
+        Frames that could not be read since the decoder was made.
     events : int
         How many events the last frame gave.
     """
@@ -107,18 +106,54 @@ class FrameDecoder:
         self.lines: dict[int, Line] = {}
         self.connected: dict[int, bool] = {}
         self._defined: dict[int, bytes] = {}
-        self.streams: dict[tuple[int, int, str], int] = {}
-        self.lag_ns: dict[int, int] = {}
+        self._streams: dict[tuple[int, int, str], int] = {}
+        self._lags: dict[int, tuple[int, int]] = {}
         self.last_offset = 0
         """Where the last record of the last event begins."""
-        self.frames = 0
         self.events = 0
         self.decode_errors = 0
+
+    @property
+    def streams(self) -> dict[tuple[int, int, str], int]:
+        """ts_recv of the last event of each (connection, instrument, channel): health is that of the oldest."""
+        found = dict(self._streams)
+        for connection, sight in self._sights():
+            for (number, channel), ts in sight.streams().items():
+                key = connection, number, channel
+                found[key] = max(ts, found.get(key, ts))
+        return found
+
+    @property
+    def lag_ns(self) -> dict[int, int]:
+        """How far the receipt of each connection's last event lies behind the venue's time of it."""
+        found = dict(self._lags)
+        for connection, sight in self._sights():
+            lag = sight.lag
+            if lag.ts_recv and lag.ts_recv >= found.get(connection, (0, 0))[0]:
+                found[connection] = lag.ts_recv, lag.lag_ns
+        return {connection: lag for connection, (_, lag) in found.items()}
+
+    def _sights(self) -> Iterator[tuple[int, Sight]]:
+        """Yield what direct writes noted, by connection."""
+        for adapter in self._adapters.values():
+            if isinstance(adapter, ScanningAdapter):
+                yield from adapter.sights.items()
+
+    def way_of(self, connection: int) -> tuple[Plan, NameTable] | None:
+        """Return what direct writes of a connection's messages need, None where its adapter scans none now."""
+        adapter = self._of_line.get(connection)
+        return adapter.way_of(connection) if isinstance(adapter, ScanningAdapter) else None
 
     @property
     def lost(self) -> int:
         """Holes in venues' counts over a connection."""
         return self._out.lost
+
+    @property
+    def scans(self) -> tuple[int, int]:
+        """Messages that compiled scans read, and those that they left to the plain adapters."""
+        counts = [(getattr(item, "scanned", 0), getattr(item, "declined", 0)) for item in self._adapters.values()]
+        return sum(count[0] for count in counts), sum(count[1] for count in counts)
 
     def require(self, venues: Iterable[str]) -> None:
         """Make the adapters of `venues`, so that an unknown one is refused before anything is written.
@@ -137,7 +172,6 @@ class FrameDecoder:
         """
         out = self._out
         out.begin(ts_recv, source_index=wire_index, source=frame.connection, flags=flags)
-        self.frames += 1
         try:
             if frame.form in _MESSAGES:
                 adapter = self._of_line.get(frame.connection)
@@ -182,9 +216,9 @@ class FrameDecoder:
         kind, ts_event, instrument = _STREAM_FIELDS.unpack_from(data, last)
         channel = _CHANNEL_OF_KIND.get(kind)
         if channel is not None and instrument:
-            self.streams[connection, instrument, channel] = ts_recv
+            self._streams[connection, instrument, channel] = ts_recv
             if ts_event > 0:
-                self.lag_ns[connection] = ts_recv - ts_event
+                self._lags[connection] = ts_recv, ts_recv - ts_event
 
     @property
     def has_definitions(self) -> bool:
@@ -218,7 +252,7 @@ class FrameDecoder:
         self._addresses = dict(addresses) if isinstance(addresses, dict) else {}
         self.lines = {line.number: line for line in lines}
         self.connected = {}
-        self.streams.clear()
+        self._streams.clear()
         self._of_line.clear()
         self._adapters.clear()  # all earlier lines are gone, and with them what adapters knew of their channels
         details = {"capture": self._capture, "format": mark.get("format", ""), "files": mark.get("files", [])}
@@ -274,7 +308,7 @@ class FrameDecoder:
         scratch.begin(out.ts_recv, source_index=out.source_index, source=frame.connection)
         self._venue_of(frame).decode(frame, scratch)
         data, _ = scratch.take()
-        for record in _records(data):
+        for record in records_of(data):
             if not (record.kind == Kind.STATUS and record.fields()["code"] == code):
                 packed = bytearray(record.data)
                 packed[layout.OFFSET_FLAGS] &= ~layout.Flag.LAST & 0xFF
@@ -330,7 +364,8 @@ class FrameDecoder:
         return line.name if line else ""
 
 
-def _records(data: bytes | bytearray) -> list[Record]:
+def records_of(data: bytes | bytearray) -> list[Record]:
+    """Return the records that lie in `data` one behind the other."""
     view = memoryview(bytes(data))
     records = []
     offset = 0

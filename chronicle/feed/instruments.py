@@ -2,7 +2,9 @@
 
 An adapter asks the registry for an instrument before it adds records of it. The registry adds the INSTRUMENT record
 where the stream does not say it yet: before the first use, and when an exponent, a depth or the venue's list changed.
-Exponents only grow: what was stored at four decimals stays exact at five.
+Exponents only grow: what was stored at four decimals stays exact at five. The exception is an exponent that does not
+hold what the venue sends now, message after message: it was set, or kept from growing, by a number that was wrong.
+One such number, whatever it says, must not spoil the messages after it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,11 @@ __all__ = ["Instrument", "InstrumentRegistry", "InstrumentState", "Listing", "Ve
 INSTRUMENTS_MAX: Final = 1 << 20
 """Bound on instruments and on listings of a registry: a hostile feed must not eat the memory."""
 
+
+MISFITS_MAX: Final = 3
+"""So many messages one after another whose numbers the exponent does not hold are evidence against the exponent."""
+MISFITS_NS: Final = 600 * 10**9
+"""Longer apart they are not of one kind: compiled scans do not tell here that all was well in between."""
 
 _DECIMAL = re.compile(r"[-+]?\d{1,40}(\.\d{0,40})?([eE][-+]?\d{1,2})?", re.ASCII)
 
@@ -92,7 +99,7 @@ class InstrumentState(ctypes.Structure):
 class Instrument(InstrumentState):
     """One instrument as the stream knows it now; `number` never changes."""
 
-    __slots__ = ("details", "fields", "lot", "rules", "tick", "venue", "venue_symbol")
+    __slots__ = ("details", "fields", "lot", "misfit_ts", "misfits", "rules", "tick", "venue", "venue_symbol")
 
     def __init__(self, number: int, venue: str, venue_symbol: str, details: dict[str, Any]) -> None:
         super().__init__()
@@ -102,6 +109,9 @@ class Instrument(InstrumentState):
         self.details = details
         self.check_price_decimals = NONE
         self.check_size_decimals = NONE
+        self.misfit_ts = 0
+        self.misfits = [0, 0]
+        """Messages in a row whose prices, and whose sizes, the exponent did not hold."""
         self.tick = Decimal(0)
         self.lot = Decimal(0)
         self.fields: InstrumentFields | None = None
@@ -230,7 +240,8 @@ class InstrumentRegistry:
             The venue and its own spelling.
         price_texts, size_texts : iterable of str
             Decimal texts of the message at hand: the exponents grow to the longest, as far as all of them (and
-            all numbers before) still fit int64.
+            all numbers before) still fit int64. After ``MISFITS_MAX`` messages in a row that do not fit they become
+            what this message needs, and what was before does not count.
         book_depth : int, optional
             Depth that the venue keeps for its book (0: unlimited).
         check_decimals : (int, int), optional
@@ -250,8 +261,7 @@ class InstrumentRegistry:
             instrument.rules = rules
             instrument.price_exponent = max(instrument.price_exponent, rules.price_exponent)
             instrument.size_exponent = max(instrument.size_exponent, rules.size_exponent)
-        instrument.price_exponent = _grown(instrument.price_exponent, instrument.price_most, price_texts)
-        instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, size_texts)
+        _fit(instrument, list(price_texts), list(size_texts), out.ts_recv)
         if book_depth is not None:
             instrument.book_depth = book_depth
         if check_decimals is not None:
@@ -317,6 +327,46 @@ def _adopt(instrument: Instrument, listing: Listing) -> None:
     instrument.size_exponent = _grown(instrument.size_exponent, instrument.size_most, [_stripped(listing.lot)])
     instrument.tick = _number(listing.tick) or Decimal(0)
     instrument.lot = _number(listing.lot) or Decimal(0)
+
+
+def _fit(instrument: Instrument, price_texts: list[str], size_texts: list[str], ts_recv: int) -> None:
+    """Let the exponents hold the numbers of a message, where that is possible and right."""
+    if ts_recv - instrument.misfit_ts > MISFITS_NS:
+        instrument.misfits = [0, 0]
+    for place, (name, texts) in enumerate((("price", price_texts), ("size", size_texts))):
+        exponent, most = getattr(instrument, f"{name}_exponent"), getattr(instrument, f"{name}_most")
+        grown = _grown(exponent, most, texts)
+        most = min(most * 10 ** (grown - exponent), INT64_MAX)
+        numbers = _readable(texts)
+        if not numbers or _holds(grown, numbers):
+            instrument.misfits[place] = 0
+        else:
+            instrument.misfits[place] += 1
+            instrument.misfit_ts = ts_recv
+            step = (instrument.tick, instrument.lot)[place]
+            own = max(*(places for places, _ in numbers), max(-int(step.normalize().as_tuple().exponent), 0))
+            if instrument.misfits[place] >= MISFITS_MAX and _holds(own, numbers):
+                grown, most = own, int(max(value for _, value in numbers).scaleb(own))
+                instrument.misfits[place] = 0
+        setattr(instrument, f"{name}_exponent", grown)
+        setattr(instrument, f"{name}_most", most)
+
+
+def _readable(texts: Iterable[str]) -> list[tuple[int, Decimal]]:
+    """Return (decimals, absolute value) of the numbers that int64 can hold by themselves."""
+    found = []
+    for text in texts:
+        value = _number(text)
+        if value is not None and value.is_finite():
+            places = max(-int(value.normalize().as_tuple().exponent), 0)
+            if places <= decimals.EXPONENT_MAX and abs(value).scaleb(places) <= INT64_MAX:
+                found.append((places, abs(value)))
+    return found
+
+
+def _holds(exponent: int, numbers: list[tuple[int, Decimal]]) -> bool:
+    """Whether all `numbers` are whole at `exponent` and fit int64."""
+    return all(places <= exponent and value.scaleb(exponent) <= INT64_MAX for places, value in numbers)
 
 
 def _number(text: object) -> Decimal | None:

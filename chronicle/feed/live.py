@@ -13,11 +13,14 @@ from typing import Any, Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError, ConfigError
+from chronicle.core.layout import WireForm
 from chronicle.core.queue import Queue
+from chronicle.core.tailer import Tailer
 from chronicle.feed.adapter import Frame
 from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.health import HealthSettings
+from chronicle.feed.holes import HoleCounts
 from chronicle.feed.http import Answer, StatusServer
 from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, open_lane, prepare_home
 from chronicle.feed.ledger import LIVE, Entry, Ledger
@@ -37,6 +40,8 @@ __all__ = ["FeedSession", "LiveReport", "run_feed"]
 TICK_SECONDS: Final = 0.05
 STATUS_TICKS: Final = 20
 SYNC_TICKS: Final = 100
+HOLE_WINDOWS: Final = 4
+"""Windows of raw records whose numbers are looked at in one tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ class FeedSession:
             health or HealthSettings(),
             get=get,
             opener=opener,
+            message_sink=self._take_message,
         )
         first = len(self._lines.lines) + 1
         self.receivers = [
@@ -138,6 +144,8 @@ class FeedSession:
         ]
         self._said: dict[int, tuple[int, int]] = {}
         self._writer: FeedWriter | None = None
+        self._behind: Tailer | None = None
+        """Reads the raw queue behind the writer."""
 
     @property
     def connections(self) -> list[LiveConnection]:
@@ -173,6 +181,10 @@ class FeedSession:
             self._lines.bind(writer, self._log)
             if self._lines.races:
                 writer.race = self._lines.race
+            rules = {number: fields.sequence_rule for number, fields in writer.registry.definitions().items()}
+            self._lines.holes = HoleCounts(rules)
+            self._behind = lane.raw.tailer()
+            self._behind.seek_end()
             self._take(start_frame(self._mark(capture), first_ts))
             writer.prefault()
             requests = ResyncRequests(self.home, self.clock)
@@ -184,6 +196,8 @@ class FeedSession:
                     await self._watch(stop, tasks, requests, capture)
             finally:
                 requests.close()
+                self._count_holes()
+                self._behind.close()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -257,9 +271,22 @@ class FeedSession:
         try:
             self._writer.write(frame)
         except (ChronicleError, OSError) as error:
-            self._failure = error
-            assert self._stop is not None
-            self._stop.set()
+            self._fail(error)
+
+    def _take_message(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> None:
+        """Write a received message; see :meth:`_take`."""
+        if self._failure is not None or self._writer is None:
+            return
+        try:
+            self._writer.write_message(form, connection, address, ts_recv, payload)
+        except (ChronicleError, OSError) as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the session for `error`."""
+        self._failure = error
+        assert self._stop is not None
+        self._stop.set()
 
     async def _watch(
         self, stop: asyncio.Event, tasks: list[asyncio.Task[None]], requests: ResyncRequests, capture: str
@@ -276,6 +303,7 @@ class FeedSession:
                 name = request.symbol or f"{request.venue}:{request.venue_symbol}"
                 self._log.event("resync", symbol=name, channel=request.channel, lines=count)
             self._tell_of_lines()
+            self._count_holes()
             if ticks % STATUS_TICKS == 0:
                 await self._look_after()
                 self._report_status(capture, requests.dropped_count)
@@ -302,6 +330,21 @@ class FeedSession:
             if now[1] != before[1]:
                 self._log.event("lost", venue=mark.venue, line=number, reason=connection.last_error, count=now[1])
             self._said[number] = now
+
+    def _count_holes(self) -> None:
+        """Look at the numbers of what was written since the last call, as far as a tick allows."""
+        tailer, holes = self._behind, self._lines.holes
+        if tailer is None or holes is None:
+            return
+        try:
+            for _ in range(HOLE_WINDOWS):
+                window = tailer.next_window()
+                if window is None:
+                    return
+                holes.take(window)
+        except ChronicleError as error:  # what is counted beside the stream must not end it
+            self._log.event("holes_not_counted", reason=str(error))
+            self._behind = None
 
     async def _look_after(self) -> None:
         """Do what stalled streams need."""
@@ -337,6 +380,8 @@ class FeedSession:
             resyncs_dropped=dropped,
             lines=[*self._lines.status(writer, ended=ended), *self._receiver_status(writer, ended=ended)],
             lost=writer.decoder.lost,
+            scanned=writer.decoder.scans[0],
+            declined=writer.decoder.scans[1],
             rest=self._lines.rest_status(),
             queues=[_queue_status(queue) for queue in (writer.lane.wire, writer.lane.raw)],
             ended=ended,

@@ -1,7 +1,8 @@
 """A live feed's status as Prometheus' text format, and whether it is ready.
 
-Source: prometheus.io/docs/instrumenting/exposition_formats (text-based format 0.0.4). Labels are venue, line, queue
-and nothing else: their number is that of the connections, whatever the venues list.
+Source: prometheus.io/docs/instrumenting/exposition_formats (text-based format 0.0.4). Labels are venue, line, queue:
+their number is that of the connections, whatever the venues list. Only streams with holes are named, the worst of
+each line.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def render_metrics(status: FeedStatus, now_ns: int) -> str:
         ("records_total", "counter", "Records written to the raw queue.", [({}, status.records)]),
         ("decode_errors_total", "counter", "Frames that could not be read whole.", [({}, status.decode_errors)]),
         ("gaps_total", "counter", "Holes in venues' counts over a connection.", [({}, status.lost)]),
+        ("scanned_total", "counter", "Messages that compiled scans read.", [({}, status.scanned)]),
+        ("declined_total", "counter", "Messages that scans left to the plain adapter.", [({}, status.declined)]),
         ("clamped_times_total", "counter", "Frames whose clock had stepped back.", [({}, status.clamped)]),
         ("resyncs_total", "counter", "Snapshots asked for again, for the ETL's gaps.", [({}, status.resyncs)]),
         ("resyncs_dropped_total", "counter", "Requests over the rate limit.", [({}, status.resyncs_dropped)]),
@@ -58,6 +61,11 @@ def _line_families(status: FeedStatus, now_ns: int) -> list[tuple[str, str, str,
 
     oldest = [(labels, _age(line.oldest_stream_ts, now_ns)) for labels, line in lines if line.oldest_stream_ts]
     newest = [(labels, _age(line.last_frame_ts, now_ns)) for labels, line in lines if line.last_frame_ts]
+    streams = [
+        (labels | {"stream": name}, float(count))
+        for labels, line in lines
+        for name, count in line.gap_streams.items()
+    ]
     return [
         ("line_up", "gauge", "1 while the connection is open.", rows("is_up")),
         ("line_messages_total", "counter", "Messages received.", rows("frames")),
@@ -72,6 +80,11 @@ def _line_families(status: FeedStatus, now_ns: int) -> list[tuple[str, str, str,
         ("line_receive_lag_seconds", "gauge", "Receipt behind the venue's time.", rows("lag_ns", 1 / SECOND_NS)),
         ("line_first_total", "counter", "Events that a redundant line had first.", rows("first")),
         ("line_missed_total", "counter", "Events that a redundant line never had.", rows("missed")),
+        ("line_behind_total", "counter", "Events that a redundant line had behind another.", rows("later")),
+        ("line_behind_seconds_total", "counter", "By how much, in all.", rows("behind_ns", 1 / SECOND_NS)),
+        ("line_behind_seconds_max", "gauge", "By how much at most.", rows("behind_ns_max", 1 / SECOND_NS)),
+        ("line_gaps_total", "counter", "Holes in the numbers of the line's books.", rows("gaps")),
+        ("stream_gaps_total", "counter", "Those of the streams with the most.", streams),
     ]
 
 

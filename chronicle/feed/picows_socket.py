@@ -1,7 +1,8 @@
 """WebSockets by picows (extra ``fast``): what `open_websocket` gives, for less time a message.
 
-Source: picows.readthedocs.io. A listener is called with each frame; whole messages wait in a bounded queue, and the
-socket is not read while it is full.
+Source: picows.readthedocs.io. A listener is called with each frame. Messages go to who asked for them as they are
+read (`deliver`), without waking a task for each; until somebody asks they wait in a bounded queue, and the socket is
+not read while that is full.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
@@ -19,6 +20,7 @@ from chronicle.feed.connection import CLOSE_SECONDS, FRAME_BYTES_MAX, RECEIVE_FR
 __all__ = ["PicowsSocket", "open_picows"]
 
 _RESUME_AT: Final = RECEIVE_FRAMES_MAX // 2
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
 
 class PicowsSocket(WSListener):
@@ -35,6 +37,7 @@ class PicowsSocket(WSListener):
         self._is_refusing = False
         self._reason = "closed without a reason"
         self._news = asyncio.Event()
+        self._take: Callable[[bytes, bool], None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -58,6 +61,31 @@ class PicowsSocket(WSListener):
             self._paused = False
             self._transport.underlying_transport.resume_reading()
         return message
+
+    async def deliver(self, take: Callable[[bytes, bool], None]) -> None:
+        """Have ``take(payload, is_text)`` called with each message as it is read, until the connection ends.
+
+        What comes before this call is taken first. The socket is read no faster than `take` returns.
+
+        Raises
+        ------
+        ConnectionError
+            When the connection ended.
+        """
+        while self._messages:
+            message = await self.recv()
+            if isinstance(message, str):
+                take(message.encode("utf-8"), True)
+            else:
+                take(message, False)
+        self._take = take
+        try:
+            while not self._ended:
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            self._take = None
+        raise ConnectionResetError(self._reason)
 
     async def send(self, message: str) -> None:
         """Send a text message, once the socket takes it.
@@ -98,7 +126,9 @@ class PicowsSocket(WSListener):
             self._refuse(transport, frame.payload_size)
             return
         kind = frame.msg_type
-        if kind is WSMsgType.TEXT and frame.fin:
+        if self._take is not None and frame.fin and (kind is _TEXT or kind is _BINARY):
+            self._take(frame.get_payload_as_bytes(), kind is _TEXT)
+        elif kind is WSMsgType.TEXT and frame.fin:
             self._put(transport, frame.get_payload_as_utf8_text())
         elif kind is WSMsgType.BINARY and frame.fin:
             self._put(transport, frame.get_payload_as_bytes())
@@ -145,6 +175,12 @@ class PicowsSocket(WSListener):
             self._put(transport, whole.decode("utf-8") if self._parts_type is WSMsgType.TEXT else whole)
 
     def _put(self, transport: WSTransport, message: str | bytes) -> None:
+        if self._take is not None:
+            if isinstance(message, str):
+                self._take(message.encode("utf-8"), True)
+            else:
+                self._take(message, False)
+            return
         self._messages.append(message)
         self._news.set()
         if len(self._messages) >= RECEIVE_FRAMES_MAX and not self._paused:

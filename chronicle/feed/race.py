@@ -1,4 +1,4 @@
-"""Redundant lines: which of them was first with each message, and what one had that another did not.
+"""Redundant lines: which of them was first with each message, by how much, and what one had that another did not.
 
 Every line is a source of its own in the raw queue, so that nothing is decided here; this counts. An event is the same
 on two lines when its instrument, kind, venue time, sequence and last body are: whatever differs on the wire (times of
@@ -28,12 +28,17 @@ class LineRace:
     ----------
     first, missed : dict of int to int
         By connection number: events that it had before all others, and those of others that it never had.
+    later, behind_ns, behind_ns_max : dict of int to int
+        Events that another line had before it, and how long before: the sum, and the longest.
     """
 
     def __init__(self, lines: tuple[int, ...]) -> None:
         self._bits = {number: 1 << place for place, number in enumerate(lines)}
-        self._recent: OrderedDict[tuple[int, int, int, int, bytes], int] = OrderedDict()
+        self._recent: OrderedDict[tuple[int, int, int, int, bytes], tuple[int, int]] = OrderedDict()
         self.first = dict.fromkeys(lines, 0)
+        self.later = dict.fromkeys(lines, 0)
+        self.behind_ns = dict.fromkeys(lines, 0)
+        self.behind_ns_max = dict.fromkeys(lines, 0)
         self.missed = dict.fromkeys(lines, 0)
 
     def take(self, connection: int, data: bytes | bytearray, last: int) -> None:
@@ -41,19 +46,24 @@ class LineRace:
         bit = self._bits.get(connection)
         if bit is None:
             return
-        length, kind, _, _, _, ts_event, _, instrument, _, _, sequence = layout.HEADER.unpack_from(data, last)
+        length, kind, _, _, ts_recv, ts_event, _, instrument, _, _, sequence = layout.HEADER.unpack_from(data, last)
         if kind not in _MARKET:
             return
         body = bytes(data[last + layout.HEADER_BYTES : last + length])
         key = (instrument, kind, ts_event, sequence, body)
         had = self._recent.get(key)
         if had is not None:
-            self._recent[key] = had | bit
+            if not had[0] & bit:
+                behind = max(ts_recv - had[1], 0)
+                self.later[connection] += 1
+                self.behind_ns[connection] += behind
+                self.behind_ns_max[connection] = max(self.behind_ns_max[connection], behind)
+                self._recent[key] = had[0] | bit, had[1]
             return
-        self._recent[key] = bit
+        self._recent[key] = bit, ts_recv
         self.first[connection] += 1
         if len(self._recent) > RECENT_MAX:
-            _, had = self._recent.popitem(last=False)
+            _, (had_by, _) = self._recent.popitem(last=False)
             for number, mask in self._bits.items():
-                if not had & mask:
+                if not had_by & mask:
                     self.missed[number] += 1

@@ -6,7 +6,8 @@ import asyncio
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from chronicle.core.clock import Clock
@@ -20,6 +21,8 @@ TRIES_MAX: Final = 5
 TRY_AGAIN_SECONDS: Final = 1.0
 TOO_MANY: Final = (418, 429)
 """What venues answer to a client that asks too often (418: Binance, once it is banned)."""
+
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 Get = Callable[[str, str, float], bytes]
 """(method, URL, deadline in seconds) to the body; raises OSError."""
@@ -38,6 +41,8 @@ class RestClient:
         Seconds for one answer.
     get : callable, optional
         Does the request in a thread; default :func:`http_get`.
+    headers : mapping of str to str, optional
+        What the default `get` says of the client besides, as a key.
 
     Attributes
     ----------
@@ -53,6 +58,7 @@ class RestClient:
         burst: int,
         deadline: float,
         get: Get | None = None,
+        headers: Mapping[str, str] | None = None,
         breaker: CircuitBreaker | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -60,7 +66,7 @@ class RestClient:
         self._bucket = TokenBucket(clock, rate=rate, burst=burst)
         self._clock = clock
         self._deadline = deadline
-        self._get = get or http_get
+        self._get = get or partial(http_get, headers=headers or {})
         self._sleep = sleep
         self._listed: dict[str, int] = {}
         self.request_count = 0
@@ -134,8 +140,8 @@ class RestClient:
         self._listed[url] = self._clock.monotonic_ns()
 
 
-def http_get(method: str, url: str, deadline: float) -> bytes:
-    """Ask for `url` and return the body, at most 16 MiB of it.
+def http_get(method: str, url: str, deadline: float, *, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:
+    """Ask for `url` and return the body, at most 16 MiB of it. `headers` do not follow to another address.
 
     Raises
     ------
@@ -148,6 +154,8 @@ def http_get(method: str, url: str, deadline: float) -> bytes:
         raise ConfigError("a list's address is no URL of HTTP", expected="http:// or https://", found=url)
     data = b"" if method == "POST" else None
     request = urllib.request.Request(url, data=data, headers={"User-Agent": "chronicle"}, method=method)  # noqa: S310
+    for name, value in headers.items():
+        request.add_unredirected_header(name, value)
     try:
         with urllib.request.urlopen(request, timeout=deadline) as response:  # noqa: S310 - checked above
             body: bytes = response.read(HTTP_BYTES_MAX + 1)

@@ -12,13 +12,32 @@ from typing import TYPE_CHECKING, Final
 
 from chronicle.feed.instruments import InstrumentState
 
-__all__ = ["NameEntry", "Operation", "Plan", "Record", "ShapeHead", "Slot", "Want", "offset_in"]
+__all__ = [
+    "CHANNELS",
+    "Lag",
+    "NameEntry",
+    "Operation",
+    "Path",
+    "Plan",
+    "Record",
+    "ShapeHead",
+    "Slot",
+    "TableHead",
+    "Want",
+    "WriterCounts",
+    "offset_in",
+]
 
 ROWS_MAX: Final = 5_000
 """Levels of one side that a scan takes; a message of more is for the plain adapter."""
 ROW_BYTES: Final = 32
-"""A level as it stands in the text: price digits, price decimals, size digits, size decimals."""
+"""A level as it stands in the text: price digits, price decimals, size digits, size decimals. Where the instrument is
+known before its levels (SCALED), both digits are mantissas of its exponents already."""
+SCALED_EXPONENT_MAX: Final = 10
+"""Up to this exponent eight digits and eight decimals fit int64 without a look."""
 NAME_BYTES_MAX: Final = 96
+CHANNELS: Final = ("book", "trade", "quote")
+"""Streams of an instrument that a connection may carry, in the order of the words that tell when."""
 
 
 class Operation(IntEnum):
@@ -77,9 +96,11 @@ class Slot(IntEnum):
     SIZE = 18
     ASK_PRICE = 20
     ASK_SIZE = 22
+    SEEN = 24
+    SCALED = 25
 
 
-SLOT_COUNT: Final = 24
+SLOT_COUNT: Final = 26
 UNSET_COUNT: Final = Slot.TIME
 """Slots before this one start as NONE, the others as 0. A number takes two: its digits, its decimals."""
 
@@ -114,7 +135,100 @@ class NameEntry(ctypes.Structure):
         ("length", ctypes.c_int64),
         ("instrument", ctypes.c_int64),
         ("limit", ctypes.c_int64),
+        ("seen", ctypes.c_int64),  # address of a word per CHANNELS: ts_recv of the last event
     )
+
+    if TYPE_CHECKING:
+        hash: int
+        role: int
+        text: int
+        length: int
+        instrument: int
+        limit: int
+        seen: int
+
+
+class TableHead(ctypes.Structure):
+    """Where a connection's names are now; 0: they no longer hold."""
+
+    _fields_ = (("table", ctypes.c_int64),)
+
+    if TYPE_CHECKING:
+        table: int
+
+
+class Lag(ctypes.Structure):
+    """How far a connection's last event whose venue told a time was behind it, and that event's ts_recv."""
+
+    _fields_ = (("ts_recv", ctypes.c_int64), ("lag_ns", ctypes.c_int64))
+
+    if TYPE_CHECKING:
+        ts_recv: int
+        lag_ns: int
+
+
+class WriterCounts(ctypes.Structure):
+    """Where a feed's writer stands; one copy for Python and for direct writes.
+
+    Attributes
+    ----------
+    next_index : int
+        Wire index of the next frame.
+    last_ts : int
+        ts_recv of the last frame.
+    frames, records, events : int
+        What was appended: frames to the wire queue, records and events to the raw queue.
+    """
+
+    _fields_ = (
+        ("next_index", ctypes.c_int64),
+        ("last_ts", ctypes.c_int64),
+        ("frames", ctypes.c_int64),
+        ("records", ctypes.c_int64),
+        ("events", ctypes.c_int64),
+    )
+
+    if TYPE_CHECKING:
+        next_index: int
+        last_ts: int
+        frames: int
+        records: int
+        events: int
+
+
+class Path(ctypes.Structure):
+    """One connection's way from a message to both queues; the object that a compiled direct write is bound to.
+
+    Addresses all, but for the connection's number and the length of its address. `event`, `event_bytes` and
+    `last_offset` tell of the last event: where in the raw queue it stands.
+    """
+
+    _fields_ = (
+        ("plan", ctypes.c_int64),
+        ("head", ctypes.c_int64),  # of the connection's TableHead
+        ("lag", ctypes.c_int64),  # of its Lag
+        ("wire", ctypes.c_int64),  # of the writers' states
+        ("raw", ctypes.c_int64),
+        ("counts", ctypes.c_int64),
+        ("connection", ctypes.c_int64),
+        ("address", ctypes.c_int64),
+        ("address_bytes", ctypes.c_int64),
+        ("event", ctypes.c_int64),
+        ("event_bytes", ctypes.c_int64),
+    )
+
+    if TYPE_CHECKING:
+        plan: int
+        head: int
+        lag: int
+        wire: int
+        raw: int
+        counts: int
+        connection: int
+        address: int
+        address_bytes: int
+        event: int
+        event_bytes: int
 
 
 class Plan(ctypes.Structure):

@@ -16,7 +16,8 @@ from chronicle.core.errors import ChronicleError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
-from chronicle.feed.names import NameTable
+from chronicle.feed.names import NameTable, Sight
+from chronicle.feed.scan_state import Plan
 from chronicle.feed.shapes import CompiledShapes
 from chronicle.feed.venues.messages import MessageAdapter
 
@@ -43,6 +44,8 @@ class ScanningAdapter:
     ----------
     plain : MessageAdapter
         The adapter behind it.
+    sights : dict of int to Sight
+        What direct writes noted, by connection.
     """
 
     def __init__(self, plain: MessageAdapter, *, plain_first: int = PLAIN_FIRST) -> None:
@@ -50,6 +53,7 @@ class ScanningAdapter:
         self.venue = plain.venue
         self._wait = 0 if _KERNELS in sys.modules else plain_first
         self._tables: dict[int, NameTable] = {}
+        self.sights: dict[int, Sight] = {}
         self._shapes: CompiledShapes | None = None
         self._plan: Any = None
         self._scan: Any = None
@@ -78,7 +82,7 @@ class ScanningAdapter:
         """Add the records of `frame` to `out`; see :meth:`chronicle.feed.adapter.Adapter.decode`."""
         if frame.form not in _MESSAGES:
             if frame.form in (WireForm.CONNECTED, WireForm.DISCONNECTED):
-                self._tables.pop(frame.connection, None)
+                self._close(frame.connection)
             self.plain.decode(frame, out)
             return
         scan, table = self._scan, self._tables.get(frame.connection)
@@ -93,6 +97,17 @@ class ScanningAdapter:
         self.plain.decode(frame, out)
         self._learn(frame, table)
 
+    def way_of(self, connection: int) -> tuple[Plan, NameTable] | None:
+        """Return what direct writes of a connection's messages need, None while its messages are read plainly."""
+        table = self._tables.get(connection)
+        return (self._shapes.plan, table) if self._shapes is not None and table is not None else None
+
+    def _close(self, connection: int) -> None:
+        """Forget a connection's names."""
+        table = self._tables.pop(connection, None)
+        if table is not None:
+            table.close()
+
     def _first(self, frame: Frame, out: EventBuilder) -> None:
         """Read a message plainly: before the kernels are loaded, or the first one of a connection."""
         if self._wait > 0:
@@ -103,8 +118,12 @@ class ScanningAdapter:
         known = self._tables.get(frame.connection)
         if known is None or known.source != frame.address:
             if len(self._tables) >= CONNECTIONS_MAX:
-                self._tables.clear()
-            self._tables[frame.connection] = NameTable(frame.address)
+                for connection in list(self._tables):
+                    self._close(connection)
+                self.sights.clear()
+            self._close(frame.connection)
+            sight = self.sights.setdefault(frame.connection, Sight())
+            self._tables[frame.connection] = NameTable(frame.address, sight)
 
     def _learn(self, frame: Frame, table: NameTable) -> None:
         """Let the name that stopped the scan stand for what the plain adapter took it for."""

@@ -11,9 +11,10 @@ from typing import Final
 from chronicle.core.clock import Clock
 from chronicle.core.errors import ConfigError
 from chronicle.feed.adapter import Frame
-from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener
+from chronicle.feed.connection import ConnectionSettings, LiveConnection, MessageSink, Opener
 from chronicle.feed.dialects import Dialect, FeedSpec, dialects_for
 from chronicle.feed.health import Action, HealthSettings, StreamWatch
+from chronicle.feed.holes import HoleCounts
 from chronicle.feed.log import EventLog
 from chronicle.feed.marks import Line
 from chronicle.feed.openers import default_opener
@@ -27,6 +28,8 @@ from chronicle.feed.writer import FeedWriter
 __all__ = ["LINES_MAX", "LiveLine", "LiveLines"]
 
 LINES_MAX: Final = 1000
+GAP_STREAMS_MAX: Final = 20
+"""So many streams of a line are named, those with the most holes."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,8 @@ class LiveLines:
         Each gives one connection or several, numbered from 1 in this order.
     sink : callable
         Takes the frames of all.
+    message_sink : MessageSink, optional
+        Takes received messages before they are frames.
     clock : Clock
         Stamps frames and measures silence.
     settings, health
@@ -72,6 +77,7 @@ class LiveLines:
         *,
         get: Get | None = None,
         opener: Opener | None = None,
+        message_sink: MessageSink | None = None,
     ) -> None:
         self._clock = clock
         self._health = health
@@ -87,7 +93,8 @@ class LiveLines:
                 number = len(self.lines) + 1
                 name = dialect.url if line == 1 else f"{dialect.url}#{line}"
                 connection = LiveConnection(
-                    number, dialect, sink, clock, settings, jitter, rest, opener or default_opener()
+                    *(number, dialect, sink, clock, settings, jitter, rest, opener or default_opener()),
+                    message_sink=message_sink,
                 )
                 watch = StreamWatch(dialect.streams(), health, answers=dialect.starts_on_stream)
                 mark = Line(number, name, venue_name(dialect.venue))
@@ -95,6 +102,8 @@ class LiveLines:
         if len(self.lines) > LINES_MAX:
             raise ConfigError("a live feed has too many connections", expected=LINES_MAX, found=len(self.lines))
         self.races = self._races()
+        self.holes: HoleCounts | None = None
+        """Counts the holes in the raw queue's numbers, once there is one."""
 
     def bind(self, writer: FeedWriter, log: EventLog) -> None:
         """Let each line look its symbols up in the venue's list, once that is known, before it subscribes."""
@@ -119,7 +128,7 @@ class LiveLines:
             url: line.mark.venue for line in self.lines for url in (*line.dialect.lists(), *line.dialect.snapshots())
         }
 
-    def race(self, connection: int, data: bytearray, last: int) -> None:
+    def race(self, connection: int, data: bytes | bytearray, last: int) -> None:
         """Count an event of a line that has redundant ones."""
         race = self.races.get(connection)
         if race is not None:
@@ -168,6 +177,7 @@ class LiveLines:
                 burst=dialect.rest_burst,
                 deadline=settings.http_deadline,
                 get=get,
+                headers=dialect.rest_headers,
             )
         return rest
 
@@ -191,12 +201,21 @@ class LiveLines:
                 found[connection][names[number], channel] = ts
         return found
 
+    def _holes_of(self, number: int, writer: FeedWriter) -> dict[str, int]:
+        """Return how many holes the numbers of each stream of a connection had, by canonical name."""
+        found = self.holes.of_line(number) if self.holes is not None else {}
+        if not found:
+            return {}
+        names = {item.number: item.symbol for item in writer.registry.instruments()}
+        return {names.get(instrument, str(instrument)): count for instrument, count in found.items()}
+
     def _status_of(
         self, line: LiveLine, writer: FeedWriter, seen: dict[tuple[str, str], int], now: int, *, ended: bool
     ) -> LineStatus:
         connection, number = line.connection, line.mark.number
         oldest = line.watch.oldest(seen, connection.up_since_ns, now)
         race = self.races.get(number)
+        holes = self._holes_of(number, writer)
         return LineStatus(
             number=number,
             venue=line.mark.venue,
@@ -216,5 +235,10 @@ class LiveLines:
             renewed=line.watch.renewed_count,
             first=race.first[number] if race is not None else 0,
             missed=race.missed[number] if race is not None else 0,
+            later=race.later[number] if race is not None else 0,
+            behind_ns=race.behind_ns[number] if race is not None else 0,
+            behind_ns_max=race.behind_ns_max[number] if race is not None else 0,
+            gaps=sum(holes.values()),
+            gap_streams=dict(sorted(holes.items(), key=lambda item: -item[1])[:GAP_STREAMS_MAX]),
             lag_ns=writer.decoder.lag_ns.get(number, 0),
         )

@@ -179,16 +179,18 @@ def _read_option(name: str, quote: str) -> list[Parts]:
     return [(base, other[0] if other else quote, "option", expiry, strike.replace("D", "."), right)] if expiry else []
 
 
-# --- Bitget v1 ---------------------------------------------------------------------------------------------------
+# --- Bitget ------------------------------------------------------------------------------------------------------
 
 
 def _read_bitget(name: str) -> list[Parts]:
-    """v1 names: ``BTCUSDT`` of SP (spot) and MC (contracts); REST lists say ``BTCUSDT_SPBL``, ``BTCUSDT_UMCBL``."""
+    """``BTCUSDT`` of SP (spot) and MC (contracts), ``BTCPERP`` is in USDC; lists of v1 say ``BTCUSDT_UMCBL``."""
     market, _, own = name.rpartition("|")
     own, _, product = own.partition("_")
     if "-" in own:
         return []
     market = market or {"SPBL": "SP", "UMCBL": "MC", "DMCBL": "MC", "CMCBL": "MC"}.get(product, "")
+    if own.endswith("PERP") and len(own) > len("PERP") and market != "SP":
+        return [_pair(own.removesuffix("PERP"), "USDC", "perpetual")]
     kinds = {"SP": ("spot",), "MC": ("perpetual",)}.get(market, ("spot", "perpetual"))
     return [_pair(base, quote, kind) for kind in kinds for base, quote in quote_splits("bitget", own)]
 
@@ -296,6 +298,17 @@ def _write_bitmex(parts: Parts) -> str:
     return own if kind == "perpetual" else f"{own}-{expiry}"
 
 
+# --- Polygon.io --------------------------------------------------------------------------------------------------
+
+_FOREX = re.compile(r"(?:C:([A-Z]{3})[-/]?([A-Z]{3}))|(?:([A-Z]{3})[-/]([A-Z]{3}))", re.ASCII)
+
+
+def _read_polygon(name: str) -> list[Parts]:
+    """``USD/CNH`` on the stream, ``C:USDCNH`` in the list; every other name is a ticker."""
+    match = _FOREX.fullmatch(name)
+    return [_pair(match[1] or match[3], match[2] or match[4])] if match else []
+
+
 _READERS: Final[dict[str, Callable[[str], list[Parts]]]] = {
     "binance-usdm": lambda name: _read_binance_futures("binance-usdm", name),
     "binance-coinm": lambda name: _read_binance_futures("binance-coinm", name),
@@ -305,15 +318,17 @@ _READERS: Final[dict[str, Callable[[str], list[Parts]]]] = {
     "bybit": _read_bybit,
     "deribit": _read_deribit,
     "kraken-futures": _read_kraken_futures,
+    "polygon": _read_polygon,
 }
 _WRITERS: Final[dict[str, Callable[[Parts], str]]] = {
     "binance-usdm": _write_usdm,
     "binance-coinm": _write_coinm,
     "bitfinex": _write_bitfinex,
-    "bitget": lambda parts: parts[0] + parts[1],
+    "bitget": lambda parts: parts[0] + ("PERP" if parts[1:3] == ("USDC", "perpetual") else parts[1]),
     "bitmex": _write_bitmex,
     "bybit": _write_bybit,
     "deribit": _write_deribit,
     "gateio": lambda parts: f"{parts[0]}_{parts[1]}",
     "kraken-futures": _write_kraken_futures,
+    "polygon": lambda parts: f"{parts[0]}/{parts[1]}",
 }

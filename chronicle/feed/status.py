@@ -20,7 +20,9 @@ class LineStatus:
     """One connection. `oldest_stream_ts` is the ts_recv of the stream that was silent longest: health is its age.
 
     `line` counts redundant lines from 1; `first` and `missed` are the events that this line had before the others of
-    its group, and those of others that it never had (0 where there is only one). `lag_ns` is how far the receipt of
+    its group, and those of others that it never had (0 where there is only one); `later` are those that it had behind
+    another, `behind_ns` by how much in all, `behind_ns_max` at most. `gaps` are holes in the venue's numbers on this
+    line, `gap_streams` those of the streams with the most. `lag_ns` is how far the receipt of
     its last event lies behind the venue's time of it (negative: our clock is behind the venue's).
     """
 
@@ -42,6 +44,11 @@ class LineStatus:
     renewed: int = 0
     first: int = 0
     missed: int = 0
+    later: int = 0
+    behind_ns: int = 0
+    behind_ns_max: int = 0
+    gaps: int = 0
+    gap_streams: dict[str, int] = field(default_factory=dict)
     lag_ns: int = 0
     multicast: dict[str, Any] = field(default_factory=dict)
     """What a multicast feed says besides: who had what, holes, requests, what the kernel dropped."""
@@ -89,6 +96,9 @@ class FeedStatus:
     lines: list[LineStatus] = field(default_factory=list)
     lost: int = 0
     """Holes in venues' counts over a connection."""
+    scanned: int = 0
+    declined: int = 0
+    """Messages that compiled scans read, and those of venues with scans that were left to the plain adapter."""
     rest: list[RestStatus] = field(default_factory=list)
     queues: list[QueueStatus] = field(default_factory=list)
     ended: bool = False

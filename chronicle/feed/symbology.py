@@ -33,6 +33,8 @@ TICKER_VENUES = frozenset(
     }
 )
 """Venues whose ticker is the instrument's whole name: it is never split into base and quote."""
+MIXED_VENUES = frozenset({"polygon"})
+"""Venues of tickers and pairs: what is no pair by its spelling is a ticker."""
 KRAKEN_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 _KRAKEN_SPELLING = {name: own for own, name in KRAKEN_NAMES.items()}
 _PLAIN = re.compile(r"[!-~]+", re.ASCII)
@@ -95,6 +97,8 @@ def candidates(venue: str, text: str) -> list[Symbol]:
     own = [Symbol(known, *parts) for parts in read_spelling(known, name) if all(parts[:2])]
     if own:
         return own
+    if known in MIXED_VENUES:
+        return [Symbol(known, name, kind="equity")]
     parts = [_common(known, part) for part in re.split(r"[-/_]", name)]
     if not all(parts):
         return []

@@ -8,14 +8,16 @@ from typing import Any
 from chronicle.core import layout
 from chronicle.core.appender import Appender
 from chronicle.core.errors import StateError
-from chronicle.core.layout import INT64_MIN, NONE, Flag, Kind
+from chronicle.core.layout import INT64_MIN, NONE, Flag, Kind, WireForm
 from chronicle.core.records import InstrumentFields, Record
 from chronicle.feed.adapter import Frame
 from chronicle.feed.catchup import undecoded_frames
 from chronicle.feed.decoder import DECODER_VERSION, FrameDecoder
+from chronicle.feed.direct import DirectPath
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.lanes import Lane, load_instruments, prologue_of, save_instruments
 from chronicle.feed.marks import START, damaged_frame
+from chronicle.feed.scan_state import WriterCounts
 from chronicle.feed.venues import adapter_for
 
 __all__ = ["FeedWriter"]
@@ -46,16 +48,16 @@ class FeedWriter:
     ----------
     decoder : FrameDecoder
         Counters, lines and health.
-    frames, records, events : int
-        What this writer appended: frames to the wire queue, records and events to the raw queue.
     clamped : int
         Frames whose clock had stepped back: they took the time of the frame before, flagged F_BAD_TS_RECV.
     """
 
     def __init__(self, lane: Lane, home: Any, *, wire_start: int | None = None, raw_start: int | None = None) -> None:
         self.lane = lane
-        self.race: Callable[[int, bytearray, int], None] | None = None
+        self.race: Callable[[int, bytes | bytearray, int], None] | None = None
         """Is told (connection, event, offset of its last record) of each event: for the counts of redundant lines."""
+        self._counts = WriterCounts()
+        self._direct: dict[int, DirectPath] = {}
         self._mark: bytes = b""
         self._address, self._address_bytes = "", b""
         self._instruments: dict[int, bytes] = {}
@@ -68,7 +70,7 @@ class FeedWriter:
             self.wire.close()
             raise
         try:
-            self._next = self.wire.next_index if wire_start is None else wire_start
+            self._counts.next_index = self.wire.next_index if wire_start is None else wire_start
             self._wire_resume = self.wire.next_index
             begin = self.raw.next_index if raw_start is None else raw_start
             self._raw_done = self._last_decoded(begin)
@@ -79,11 +81,9 @@ class FeedWriter:
             self._instruments.update(known)
             self.decoder = FrameDecoder(lambda venue: adapter_for(venue, registry))
             fresh = wire_start is None or self.wire.next_index == wire_start
-            self._last_ts = max(self.wire.last_ts_recv, self.raw.last_ts_recv) if fresh else INT64_MIN
+            last_ts = max(self.wire.last_ts_recv, self.raw.last_ts_recv) if fresh else INT64_MIN
+            self._counts.last_ts = last_ts
             self.clamped = 0
-            self.frames = 0
-            self.records = 0
-            self.events = 0
             if wire_start is None and begin:
                 self._catch_up()
         except BaseException:
@@ -99,12 +99,35 @@ class FeedWriter:
     @property
     def last_ts(self) -> int:
         """ts_recv of the last frame; INT64_MIN before the first."""
-        return self._last_ts
+        return self._counts.last_ts
+
+    @property
+    def frames(self) -> int:
+        """Frames that this writer appended to the wire queue."""
+        return self._counts.frames
+
+    @property
+    def records(self) -> int:
+        """Records that this writer appended to the raw queue."""
+        return self._counts.records
+
+    @property
+    def events(self) -> int:
+        """Events that this writer appended to the raw queue."""
+        return self._counts.events
 
     @property
     def resuming(self) -> bool:
         """Whether the next frame is one that the wire queue already holds."""
-        return self._next < self._wire_resume
+        return self._counts.next_index < self._wire_resume
+
+    def write_message(self, form: WireForm, connection: int, address: str, ts_recv: int, payload: bytes) -> None:
+        """Append a frame and what it means, by one compiled call where that is possible; see :meth:`write`."""
+        direct = self._direct.get(connection)
+        if direct is None or direct.address != address or not direct.put(payload, form, ts_recv):
+            self._write(Frame(form, connection, address, ts_recv, payload))
+        elif self.race is not None:
+            self.race(connection, direct.last_record(), 0)
 
     def write(self, frame: Frame) -> None:
         """Append `frame` and what it means.
@@ -116,6 +139,18 @@ class FeedWriter:
         StateError
             When the wire queue already holds another frame at this place.
         """
+        direct = self._direct.get(frame.connection)
+        if (
+            direct is None
+            or direct.address != frame.address
+            or not direct.put(frame.payload, frame.form, frame.ts_recv)
+        ):
+            self._write(frame)
+        elif self.race is not None:
+            self.race(frame.connection, direct.last_record(), 0)
+
+    def _write(self, frame: Frame) -> None:
+        """Append a frame by way of its decoder."""
         size = len(frame.payload) + len(frame.address)
         if size > FRAME_BYTES_MAX:
             reason = f"a frame of {size} bytes is larger than {FRAME_BYTES_MAX}, the most that a record holds"
@@ -124,24 +159,44 @@ class FeedWriter:
             )
         if frame.address == START:
             self._mark = frame.payload
+            self._direct.clear()
+        counts = self._counts
         flags, ts_recv = 0, frame.ts_recv
-        if ts_recv < self._last_ts:
-            flags, ts_recv = int(Flag.BAD_TS_RECV), self._last_ts
+        if ts_recv < counts.last_ts:
+            flags, ts_recv = int(Flag.BAD_TS_RECV), counts.last_ts
             self.clamped += 1
-        self._last_ts = ts_recv
-        index = self._next
+        counts.last_ts = ts_recv
+        index = counts.next_index
         if index >= self._wire_resume:
             self._append_wire(frame, ts_recv, flags)
         elif index == self._wire_resume - 1:
             self._check_same(frame, index)
-        self._next = index + 1
+        counts.next_index = index + 1
         data, count = self.decoder.decode(frame, ts_recv=ts_recv, wire_index=index, flags=flags)
         if self.race is not None and count:
             self.race(frame.connection, data, self.decoder.last_offset)
         if index > self._raw_done:
             self._commit(data, count)
+            if frame.form == WireForm.TEXT or frame.form == WireForm.BINARY:
+                self._open_path(frame)
         else:
             self._instruments.update(self.decoder.take_definitions())
+
+    def _open_path(self, frame: Frame) -> None:
+        """Let the connection's next messages go directly, once its adapter scans and nothing is repeated any more."""
+        known = self._direct.get(frame.connection)
+        if known is not None and known.is_open and known.address == frame.address:
+            return
+        way = self.decoder.way_of(frame.connection)
+        if way is not None and way[1].source == frame.address and not self.resuming:
+            self._direct[frame.connection] = DirectPath(
+                *way,
+                self.wire,
+                self.raw,
+                self._counts,
+                connection=frame.connection,
+                address=frame.address,
+            )
 
     def prefault(self) -> None:
         """Have both queues' open segments and compiled code ready before the first frame comes."""
@@ -186,8 +241,8 @@ class FeedWriter:
                 self.raw.append_events(data, count)
             else:
                 self.raw.append_event(data, count)
-            self.records += count
-            self.events += events
+            self._counts.records += count
+            self._counts.events += events
             if self.decoder.has_definitions:
                 self._instruments.update(self.decoder.take_definitions())
 
@@ -197,7 +252,7 @@ class FeedWriter:
         address = self._address_bytes
         body = _WIRE_FIXED(frame.form, 0, len(address), len(frame.payload)) + address + frame.payload
         self.wire.append(_WIRE, body, ts_recv=ts_recv, flags=flags, source=frame.connection)
-        self.frames += 1
+        self._counts.frames += 1
 
     def _check_same(self, frame: Frame, index: int) -> None:
         record = self.lane.wire.last_record()

@@ -19,7 +19,7 @@ from chronicle.core.durable import file_error
 from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError, UnavailableError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.local import LocalSource
-from chronicle.storage.catalog import catalog_of, check_owner, publish_catalog, sweep_parts
+from chronicle.storage.catalog import Catalog, check_owner, has_parts, publish_catalog, sweep_parts
 from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import MANIFEST_FOLDER, Manifest
 from chronicle.storage.moves import Hook, Mover, no_hook
@@ -28,7 +28,7 @@ from chronicle.storage.planning import Move, Plan, packs
 from chronicle.storage.planning import plan as plan_moves
 from chronicle.storage.policy import DELETE, HOT, Policy
 from chronicle.storage.report import Failure, Report
-from chronicle.storage.state import gather, hot_entries, merge_hot
+from chronicle.storage.state import due_entries, gather, hot_entries, merge_hot
 from chronicle.storage.throttle import Throttle
 
 __all__ = ["AgentOptions", "agent_lock", "apply_plan", "make_plan", "run_once"]
@@ -60,7 +60,7 @@ def make_plan(
 ) -> tuple[Plan, list[ChronicleError]]:
     """Return what the policy would move now, and segments that could not be read. Nothing is written."""
     now_ns = (clock or SystemClock()).now_ns()
-    state, errors = gather(home, policy, now_ns=now_ns)
+    state, errors = gather(home, policy, now_ns=now_ns, everything=everything)
     return plan_moves(state, policy, now_ns, everything=everything, prefix=prefix), errors
 
 
@@ -176,8 +176,9 @@ class _Agent:
             with self._pausing(tier):
                 sweep_parts(self.mover.store(tier))
         now_ns = self.clock.now_ns()
-        recorded = {entry.key: entry for entry in self.manifest.entries()}
+        self.manifest.make_index()
         found, _ = hot_entries(self.home, now_ns=now_ns)
+        recorded = due_entries(self.manifest, self.policy, found, now_ns=now_ns)
         merged = merge_hot(recorded, found)
         self.manifest.put(entry for key, entry in merged.items() if recorded.get(key) != entry)
         self.manifest.remove(recorded.keys() - merged.keys())
@@ -242,9 +243,8 @@ class _Agent:
         target = group[0].target
         if target in self.report.paused or self.options.stop():
             return None
-        found = [
-            self._entries.get((move.segment.queue, move.segment.generation, move.segment.number)) for move in group
-        ]
+        keys = [(move.segment.queue, move.segment.generation, move.segment.number) for move in group]
+        found = [self._entries.get(key) or self.manifest.get(key) for key in keys]
         # Where the plan is older than the state somebody else moved or removed the segment.
         entries = [
             entry if entry and entry.place == move.source and not entry.intent else None
@@ -275,15 +275,17 @@ class _Agent:
         key = row.queue, row.generation, row.number
         if isinstance(outcome, ChronicleError):
             self.report.failures.append(Failure(move, outcome))
-            self._entries[key] = self.manifest.get(key) or self._entries[key]  # its intent may stand
+            known = self.manifest.get(key)  # its intent may stand
+            if known is not None:
+                self._entries[key] = known
         elif outcome is not None:
-            before, self._entries[key] = self._entries[key], outcome
+            before, self._entries[key] = self._entries.get(key), outcome
             self._touched.add(outcome.queue)
             if move.target == DELETE:
                 self.report.expired.append(outcome)
                 return
             self.report.moved.append(outcome)
-            self.report.source_bytes += before.length
+            self.report.source_bytes += move.source_bytes if before is None else before.length
             self.report.target_bytes += outcome.length
 
     def _close_batch(self) -> None:
@@ -308,12 +310,7 @@ class _Agent:
 
     def _in_use(self, key: tuple[str, int, int], tier: str, name: str) -> bool:
         """Return whether a pack holds another segment that is published there, or whose copy is still kept there."""
-        return any(
-            (entry.place, entry.object) == (tier, name)
-            or any((copy.tier, copy.object) == (tier, name) for copy in entry.retired)
-            for other, entry in self._entries.items()
-            if other != key
-        )
+        return any(entry.key != key for entry in self.manifest.in_pack(tier, name))
 
     def _mark_tiered(self, behind: set[str]) -> None:
         """Raise the queues' tiered watermarks to the end of what is published below hot, without a hole.
@@ -322,10 +319,7 @@ class _Agent:
         """
         if not self._touched:
             return
-        rows: dict[str, list[Entry]] = {}
-        for entry in self._entries.values():
-            if entry.queue in self._touched:
-                rows.setdefault(entry.queue, []).append(entry)
+        rows = {queue: self.manifest.entries(queue) for queue in self._touched}
         source = LocalSource(self.home)
         for queue, entries in rows.items():
             with contextlib.suppress(ChronicleError):
@@ -353,18 +347,28 @@ class _Agent:
     def _publish(self, tier: str) -> None:
         """Publish a tier's catalog."""
         encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
-        catalog = catalog_of(self.manifest.home_id(), tier, encoding, self._entries.values())
+        store, days = self.mover.store(tier), self.manifest.dirty_days(tier)
+        part = days is not None and has_parts(store)
+        if part and days is not None:
+            entries = [entry for day in sorted(days) for entry in self.manifest.of_day(tier, day)]
+        else:
+            entries = self.manifest.at_place(tier)
         publish_catalog(
-            self.mover.store(tier),
-            catalog,
-            days=self.manifest.dirty_days(tier),
+            store,
+            Catalog(self.manifest.home_id(), tier, encoding, tuple(sorted(entries, key=lambda entry: entry.key))),
+            days=days,
             now_ns=self.clock.now_ns(),
             history=self.manifest.history_head(),
+            queue_entries=partial(self._published, tier) if part else None,
         )
         self.manifest.clear_dirty(tier)
         for entry in self._entries.values():
             if entry.retired and entry.place == tier:
                 self.hook("cataloged", entry)
+
+    def _published(self, tier: str, queue: str) -> list[Entry]:
+        """Return the entries of a queue that are published in a tier."""
+        return [entry for entry in self.manifest.entries(queue) if entry.place == tier]
 
     def _sync_outputs(self, plan: Plan) -> None:
         """Before raw leaves hot, make all that the ETL has written durable: what it read raw for must survive."""

@@ -67,6 +67,7 @@ AHEAD_SHARE: Final = 1.25
 """Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
+EVENT_METHODS: Final = (Method.EVENTS, Method.COMPACTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +307,7 @@ class ArchivedSegment:
         end_ts: int | None,
     ) -> dict[str, NDArray[Any]] | None:
         block = self.footer.blocks[position]
-        redefined = block.method != Method.EVENTS or block.holds & Holds.INSTRUMENTS or not block.holds
+        redefined = block.method not in EVENT_METHODS or block.holds & Holds.INSTRUMENTS or not block.holds
         if redefined or (Kind.BOOK_SNAPSHOT in kinds and block.holds & Holds.VENUE_SNAPSHOTS):
             return None
         from chronicle.storage.event_decode import EventBlock
@@ -338,7 +339,7 @@ class ArchivedSegment:
         block = self.footer.blocks[position]
         stored = self._stored(block)
         ahead = end + PART_AHEAD_BYTES
-        if block.method != Method.EVENTS or again or ahead > block.raw_bytes * PART_SHARE:
+        if block.method not in EVENT_METHODS or again or ahead > block.raw_bytes * PART_SHARE:
             return 0, decode_stored(stored, block, self.path, self._book)
         from chronicle.storage.event_decode import EventBlock
 

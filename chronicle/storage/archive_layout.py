@@ -54,6 +54,8 @@ class Method(IntEnum):
     EVENTS = 3
     PROLOGUE = 4
     SEEK = 5
+    COMPACTED = 6
+    """Events, with prices and sizes as one arithmetic code."""
 
 
 class Holds(IntFlag):
@@ -172,7 +174,7 @@ class ArchiveFooter:
         if block_count > BLOCKS_MAX or end + name_bytes != len(data):
             raise CorruptionError("an archive's footer has another length than its table", path=path, found=len(data))
         rows = list(BLOCK.iter_unpack(data[FOOTER.size : end]))
-        if any(row[7] > (HOLDS_MAX if row[6] == Method.EVENTS else 0) for row in rows):
+        if any(row[7] > (HOLDS_MAX if row[6] in (Method.EVENTS, Method.COMPACTED) else 0) for row in rows):
             raise CorruptionError("reserved bytes of an archive's block table are not zero", path=path)
         blocks = tuple(Block(*row) for row in rows)
         try:

@@ -8,7 +8,7 @@ objects alone (:mod:`chronicle.storage.scanning`). ``docs/format/manifest.md`` h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -99,15 +99,20 @@ def publish_catalog(
     days: Collection[str] | None = None,
     now_ns: int = 0,
     history: tuple[int, str] = (0, ""),
+    queue_entries: Callable[[str], list[Entry]] | None = None,
 ) -> Pointer:
     """Publish what a root holds.
 
     Parameters
     ----------
     catalog : Catalog
-        All of the root's entries.
+        The root's entries: all of them, or those of `days` and with `queue_entries`.
     days : collection of str, optional
         The partitions that changed since the last publication; default all.
+    queue_entries : callable, optional
+        Gives all entries that the root has of a queue. With it, `catalog` need not hold more than those of `days`:
+        parts and spans that did not change are kept as they were, which is possible only where there is a pointer
+        already.
     now_ns : int
         The clock; parts that are no longer named are removed an hour later.
     history : (int, str)
@@ -123,9 +128,20 @@ def publish_catalog(
     grouped: dict[str, list[Entry]] = {}
     for entry in catalog.entries:
         grouped.setdefault(entry.partition, []).append(entry)
+    spans = dict(before.queues) if before is not None and queue_entries is not None else None
+    if spans is not None and days is not None:
+        touched = {entry.queue for entry in catalog.entries}
+        touched |= {queue for day in days if day in kept for queue in read_part(store, kept[day])}
+        for queue in touched:
+            spans.pop(queue, None)
+            spans |= _spans(queue_entries(queue) if queue_entries is not None else ())
+        grouped = {day: grouped[day] for day in grouped if day in days} | {day: [] for day in kept if day not in days}
     parts = []
     for partition in sorted(grouped):
         same = kept.get(partition)
+        if spans is not None and same is not None and days is not None and partition not in days:
+            parts.append(same)
+            continue
         if same is None or days is None or partition in days or same.entries != len(grouped[partition]):
             same = _put_part(store, partition, grouped[partition], same)
         parts.append(same)
@@ -136,7 +152,8 @@ def publish_catalog(
     due = [name for name, when in leaving.items() if name not in named and when <= now_ns]
     retired = tuple((name, when) for name, when in leaving.items() if name not in named and when > now_ns)
     sequence = 1 if before is None else before.sequence + 1
-    spans = _spans(catalog.entries)
+    if spans is None:
+        spans = _spans(catalog.entries)
     pointer = Pointer(
         catalog.home_id, catalog.tier, catalog.encoding, sequence, tuple(parts), spans, retired, history
     )
@@ -342,6 +359,15 @@ def sweep_parts(store: Store) -> int:
     for name in orphans:
         store.delete(name)
     return len(orphans)
+
+
+def has_parts(store: Store) -> bool:
+    """Return whether a root has a pointer to parts, of which some can be replaced."""
+    try:
+        pointer = read_pointer(store)
+    except ChronicleError:
+        return False
+    return pointer is not None and not pointer.inline
 
 
 def part_names(store: Store) -> set[str]:

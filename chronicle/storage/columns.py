@@ -197,8 +197,11 @@ def _divisor(steps: NDArray[Any]) -> int:
     head = int(np.gcd.reduce(steps[:64]))
     if head <= 1 and head != 0:
         return 1
-    whole = int(np.gcd.reduce(steps))
-    return whole if whole > 1 else 1
+    if not head:
+        return max(1, int(np.gcd.reduce(steps)))
+    if not np.any(steps % steps.dtype.type(head)):  # one division a value, where a Euclid takes ten
+        return head
+    return max(1, int(np.gcd.reduce(steps)))
 
 
 def _shape(values: Values, events: Events, mode: int) -> tuple[NDArray[np.uint64], int, int]:

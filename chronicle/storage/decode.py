@@ -43,7 +43,7 @@ def decode_stored(
         raw: bytes | memoryview = stored
     elif block.method == Method.ZSTD:
         raw = _decompress(stored, block, path)
-    elif block.method in (Method.COLUMNS, Method.EVENTS, Method.PROLOGUE, Method.SEEK):
+    elif block.method in (Method.COLUMNS, Method.EVENTS, Method.COMPACTED, Method.PROLOGUE, Method.SEEK):
         with naming(path, block):
             raw = _decode_columns(stored, block, book)
     else:
@@ -70,7 +70,7 @@ def _decode_columns(stored: bytes, block: Block, book: Callable[[], Book] | None
         from chronicle.storage.blocks import decode_block
 
         return decode_block(stored, block.raw_bytes)
-    if block.method == Method.EVENTS:
+    if block.method in (Method.EVENTS, Method.COMPACTED):
         from chronicle.storage.event_decode import EventBlock
 
         return EventBlock(stored, block.raw_bytes).raw(book)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import xxhash
 
@@ -24,9 +24,16 @@ from chronicle.storage.archive_layout import (
 )
 
 if TYPE_CHECKING:
+    from chronicle.storage.archive import ArchivedSegment
     from chronicle.storage.snapshots import Book
 
-__all__ = ["BLOCK_BYTES", "EncodeOptions", "book_place", "encode_segment"]
+__all__ = ["BLOCK_BYTES", "COMPACTED", "EncodeOptions", "book_place", "encode_segment"]
+
+
+COMPACTED: Final = "compacted"
+COMPACT_BLOCK_BYTES: Final = 16 << 20
+"""Fewer books, and models that know more; who looks into a block decodes all of it."""
+COMPACT_LEVEL: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +47,25 @@ class EncodeOptions:
     level: int = 3
     block_bytes: int = BLOCK_BYTES
     columns: bool = True
+    compact: bool = False
+
+    @classmethod
+    def of(cls, encoding: str, level: int) -> EncodeOptions:
+        """Return how a tier's `encoding`, ``zstd`` or ``compacted``, is written."""
+        if encoding == COMPACTED:
+            return cls(level=max(level, COMPACT_LEVEL), block_bytes=COMPACT_BLOCK_BYTES, compact=True)
+        return cls(level=level)
 
 
-def encode_segment(segment: LocalSegment, options: EncodeOptions | None = None) -> Iterator[bytes]:
+def encode_segment(segment: LocalSegment | ArchivedSegment, options: EncodeOptions | None = None) -> Iterator[bytes]:
     """Yield the parts of the archive object of a sealed segment, in order.
 
     Parameters
     ----------
-    segment : LocalSegment
-        Sealed. Its block checksums are checked as it is read: damage does not travel into the archive.
+    segment : LocalSegment or ArchivedSegment
+        Sealed. Its checksums are checked as it is read: damage does not travel into the archive. An archived one is
+        encoded anew, block by block; the new object carries the hash of the sealed file that the old one carried, and
+        who reads it back proves that nothing changed.
     options : EncodeOptions, optional
 
     Raises
@@ -58,9 +75,12 @@ def encode_segment(segment: LocalSegment, options: EncodeOptions | None = None) 
     """
     options = options or EncodeOptions()
     header = segment.header
-    if not segment.is_sealed:
-        raise CorruptionError("only sealed segments are archived", path=segment.path)
-    whole = check_sealed(segment)
+    if isinstance(segment, LocalSegment):
+        if not segment.is_sealed:
+            raise CorruptionError("only sealed segments are archived", path=segment.path)
+        whole, file_checksum = check_sealed(segment), _file_checksum(segment)
+    else:
+        whole, file_checksum = segment.footer.whole_checksum, segment.footer.file_checksum
     info = segment.info
     yield pack_header(header.queue_id, header.generation, header.number)
     blocks: list[Block] = []
@@ -83,7 +103,7 @@ def encode_segment(segment: LocalSegment, options: EncodeOptions | None = None) 
         data_bytes=info.data_bytes,
         footer_offset=header.footer_offset,
         file_bytes=header.file_bytes,
-        file_checksum=_file_checksum(segment),
+        file_checksum=file_checksum,
         whole_checksum=whole,
         blocks=tuple(sorted(blocks, key=lambda block: block.raw_offset)),
     ).pack()
@@ -128,7 +148,7 @@ def _file_checksum(segment: LocalSegment) -> int:
     return int(layout.FOOTER_TRAILER.unpack_from(segment.mapping.memory, start)[5])
 
 
-def _ranges(segment: LocalSegment, block_bytes: int) -> Iterator[tuple[int, int]]:
+def _ranges(segment: LocalSegment | ArchivedSegment, block_bytes: int) -> Iterator[tuple[int, int]]:
     """Yield the raw ranges in the order in which they are stored: records, header page and prologue, footer."""
     header = segment.header
     start, whole = header.data_offset, header.footer_offset - header.data_offset
@@ -147,7 +167,7 @@ def _ranges(segment: LocalSegment, block_bytes: int) -> Iterator[tuple[int, int]
 class _Coder:
     """Chooses the method of each block of a segment."""
 
-    def __init__(self, segment: LocalSegment, options: EncodeOptions) -> None:
+    def __init__(self, segment: LocalSegment | ArchivedSegment, options: EncodeOptions) -> None:
         self._segment = segment
         self._options = options
         self._book_place = book_place(segment) if options.columns else None
@@ -181,11 +201,11 @@ class _Coder:
         is_records = header.data_offset <= start < header.footer_offset
         if is_records and self._options.columns:
             from chronicle.storage.blocks import encode_block
-            from chronicle.storage.event_encode import encode_events
+            from chronicle.storage.event_encode import encode_events, is_compacted
 
             book = self._book() if start == header.data_offset else None
-            packed, holds = encode_events(raw, level, book) or (None, 0)
-            yield packed, Method.EVENTS, holds
+            packed, holds = encode_events(raw, level, book, compact=self._options.compact) or (None, 0)
+            yield packed, Method.COMPACTED if packed and is_compacted(packed) else Method.EVENTS, holds
             yield encode_block(raw, level), Method.COLUMNS, 0
         elif self._options.columns and start == 0 and self._book_place is not None:
             from chronicle.storage.small_blocks import encode_prologue
@@ -195,9 +215,9 @@ class _Coder:
             from chronicle.storage.small_blocks import encode_seek
 
             yield encode_seek(bytes(raw), header.seek_count), Method.SEEK, 0
-        import zstandard
+        from chronicle.storage.tokens import compressor
 
-        yield zstandard.ZstdCompressor(level=level if is_records else 9).compress(raw), Method.ZSTD, 0
+        yield compressor(level if is_records else 9).compress(raw), Method.ZSTD, 0
 
     def _book(self) -> Book | None:
         if self._book_place is None:

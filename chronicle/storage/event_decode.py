@@ -27,13 +27,15 @@ from chronicle.core.layout import (
     Side,
 )
 from chronicle.storage import engine
-from chronicle.storage.blocks import BLOCK_BYTES_MAX, decode_block, record_offsets
+from chronicle.storage.block_shape import record_offsets
+from chronicle.storage.blocks import BLOCK_BYTES_MAX, decode_block
 from chronicle.storage.event_layout import (
     BESIDE_COLUMNS,
     BESIDE_STORED,
     BESIDE_ZSTD,
     CHECK_HEAD,
     COLUMNS,
+    COMPACTED,
     GAP_EDGES,
     HEAD,
     HEAD_BYTES,
@@ -88,6 +90,7 @@ class Head:
         "flags",
         "forms",
         "groups",
+        "is_compacted",
         "level_base",
         "level_unit",
         "levels",
@@ -110,12 +113,13 @@ class Head:
         if len(block) < HEAD_BYTES or raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
             raise CorruptionError("an event block is too short or too large", found=(len(block), raw_bytes))
         version, *values = HEAD.unpack_from(block)
+        self.is_compacted = version == COMPACTED
         self.columns, self.groups, self.rows, self.others, self.snapshots, self.levels = values[:6]
         self.forms, self.steps, self.flags = (values[6], values[7]), values[8], values[9]
         self.price_unit, self.price_base, self.level_unit, self.level_base = values[10:14]
         self.descriptor_bytes, self.beside_bytes = values[14:]
         plausible = (
-            version == VERSION
+            version in (VERSION, COMPACTED)
             and self.columns == COLUMNS
             and 0 < self.groups <= self.rows
             and self.snapshots <= self.others
@@ -160,12 +164,30 @@ class EventBlock:
             if zstandard.frame_content_size(packed) != size:
                 raise ValueError("the descriptor has another length than the head says")
             descriptor = decompressor().decompress(packed, max_output_size=size)
+            self._descriptor, self._data = descriptor, data[start:]
             self._forms = list(descriptor[ENTRY.size * head.columns :])
             self._beside = data[beside:start]
-            rows_max = max(head.rows, head.levels, head.others)
-            self._columns = Columns(descriptor, head.columns, data[start:], rows_max)
         except _DAMAGE as error:
             raise _corrupt(error) from error
+
+    @cached_property
+    def _columns(self) -> Columns:
+        """The columns one by one."""
+        head = self.head
+        rows_max = max(head.rows, head.levels, head.others)
+        coded = Place.SIZE if head.is_compacted else -1
+        return Columns(self._descriptor, head.columns, self._data, rows_max, coded=coded)
+
+    @cached_property
+    def _coded(self) -> tuple[Values, Values]:
+        """Prices and sizes of all rows of a compacted block."""
+        from chronicle.storage.event_coded import rows_of
+
+        head = self.head
+        assert self._whole.stop == head.rows
+        price = Price(head.price_base, head.price_unit, head.forms)
+        unit, code = self._columns.unit(Place.SIZE), self._columns.code(Place.SIZE, head.rows)
+        return rows_of(*self._counts, price, unit, head.rows, code)
 
     @cached_property
     def _counts(self) -> tuple[Values, Values]:
@@ -214,6 +236,12 @@ class EventBlock:
             int64; ``side`` and ``flags`` are uint8, ``source`` int32.
         """
         try:
+            limits = start_ts, end_ts
+            found: dict[str, NDArray[Any]] | None = self._arrays.block_columns(
+                self.head, self._descriptor, self._data, names, base_index, sides, limits
+            )
+            if found is not None:
+                return found
             of = self._whole if start_ts is None and end_ts is None else self._cut(start_ts, end_ts)
             return {name: self._column(name, base_index, sides, of) for name in names}
         except _DAMAGE as error:
@@ -248,11 +276,15 @@ class EventBlock:
     def _row_prices(self, of: Cut) -> Values:
         """Return the prices of the rows of a cut."""
         head = self.head
+        if head.is_compacted:
+            return self._coded[0][of.above : of.stop]
         price = Price(head.price_base, head.price_unit, head.forms)
         return self._priced(Place.PRICE_FIRST, *self._counts, price, of)
 
     def _row_sizes(self, of: Cut) -> Values:
         """Return the sizes of the rows of a cut."""
+        if self.head.is_compacted:
+            return self._coded[1][of.above : of.stop]
         if self._columns.mode(Place.SIZE) != PLAIN:
             return self._values(Place.SIZE)[of.above : of.stop]
         part = of.above, of.stop
@@ -429,7 +461,8 @@ class EventBlock:
             start = int(at[snapshot.number]) + SNAPSHOT_LEVELS_OFFSET // 8
             if start > 0:  # else it stands before the part that is asked for
                 out[start : start + 2 * count] = mine.reshape(-1)
-            replay.remember(snapshot.instrument, place, snapshot.bids, mine)
+            followed = form == LEVELS_REPLAYED
+            replay.remember(snapshot.instrument, place, snapshot.bids, mine, replayed=followed)
 
     def _level_columns(self) -> Values:
         """Return the levels of all snapshots that have them as columns: int64[levels, 2]."""

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Origin
 from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
+from chronicle.storage.event_coded import code_of
 from chronicle.storage.event_layout import (
     BESIDE_COLUMNS,
     BESIDE_STORED,
     BESIDE_ZSTD,
+    COMPACTED,
     DESCENDING,
     GAP_EDGES,
     HEAD,
@@ -34,16 +36,18 @@ from chronicle.storage.event_layout import (
     REVERSED,
     VERSION,
     Place,
+    Price,
     expected_headers,
     gap_counts,
     stepped,
 )
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
+from chronicle.storage.scratch import scratch_array
 from chronicle.storage.snapshots import Book, Replay, Stored, snapshot_list
-from chronicle.storage.tokens import BEFORE, DELTA, ENTRY, PLAIN, SAME, tables
+from chronicle.storage.tokens import BEFORE, CODED, DELTA, ENTRY, PLAIN, SAME, compressor, tables
 
-__all__ = ["encode_events"]
+__all__ = ["encode_events", "is_compacted"]
 
 Values = NDArray[np.int64]
 
@@ -58,7 +62,9 @@ SAMPLE: Final = 512
 SIDE_SAMPLE: Final = 2048
 
 
-def encode_events(data: bytes | memoryview, level: int, book: Book | None = None) -> tuple[bytes, int] | None:
+def encode_events(
+    data: bytes | memoryview, level: int, book: Book | None = None, *, compact: bool = False
+) -> tuple[bytes, int] | None:
     """Return whole events as an event block, or None where another method serves better.
 
     Parameters
@@ -69,6 +75,8 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
         zstd level of the records that are no deltas.
     book : Book, optional
         The book in the segment's prologue, given for the segment's first block only.
+    compact : bool
+        Prices and sizes as an arithmetic code: fewer bytes, ten times the time.
 
     Returns
     -------
@@ -81,9 +89,9 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
         return None
     words = np.frombuffer(data, dtype=np.int64)
     capacity = len(data) // BOOK_DELTA_BYTES + 1
-    groups = np.empty((10, capacity), dtype=np.int64)
-    prices, sizes = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.int64)
-    others, places = np.empty((2, len(data) // HEADER_BYTES + 1), dtype=np.int64)
+    groups = scratch_array("groups", 10 * capacity, np.int64).reshape(10, capacity)
+    prices, sizes = scratch_array("rows", 2 * capacity, np.int64).reshape(2, capacity)
+    others, places = scratch_array("others", 2 * (len(data) // HEADER_BYTES + 1), np.int64).reshape(2, -1)
     found = np.zeros(6, dtype=np.int64)
     if not kernel.scan_groups(words, groups, prices, sizes, others, places, found):
         return None
@@ -94,7 +102,12 @@ def encode_events(data: bytes | memoryview, level: int, book: Book | None = None
         return None
     parts = _Parts(words, groups[:, :count].copy(), prices[:rows], sizes[:rows], others[:beside], places[:beside])
     parts.step = max(0, step)
-    return parts.encode(level, book)
+    return parts.encode(level, book, compact=compact)
+
+
+def is_compacted(block: bytes) -> bool:
+    """Return whether an event block holds its prices and sizes as a code."""
+    return int(HEAD.unpack_from(block)[0]) == COMPACTED
 
 
 @dataclass(slots=True)
@@ -118,7 +131,7 @@ class _Parts:
         self.others, self.places = others, places
         self.step = 0
 
-    def encode(self, level: int, book: Book | None) -> tuple[bytes, int]:
+    def encode(self, level: int, book: Book | None, *, compact: bool) -> tuple[bytes, int]:
         snapshots = snapshot_list(self.words, self.others)
         forms, kept, on_prologue = self._forms(snapshots, book)
         entries, streams = [], []
@@ -130,15 +143,16 @@ class _Parts:
             streams.append(stream)
         entry, stream = group_column(self.places, None)
         rows = priced(self.prices, self.sizes, self.groups[Place.BIDS], self.groups[Place.ASKS], edges=GAP_EDGES)
+        compacted = compact and self._compact(rows)
         level_groups = np.array([[s.bids for s in kept], [s.asks for s in kept]], dtype=np.int64).reshape(2, -1)
         joined = np.concatenate([s.levels for s in kept]) if kept else np.zeros((0, 2), dtype=np.int64)
         levels = priced(joined[:, 0].copy(), joined[:, 1].copy(), *level_groups, forms=LEVEL_FORMS)
         entries += [entry, *rows.columns, *levels.columns]
         streams += [stream, *rows.streams, *levels.streams]
-        descriptor = zstandard.ZstdCompressor(level=3).compress(b"".join(entries) + bytes(forms))
+        descriptor = compressor(3).compress(b"".join(entries) + bytes(forms))
         beside = self._beside(snapshots, forms, level)
         head = HEAD.pack(
-            VERSION,
+            COMPACTED if compacted else VERSION,
             len(entries),
             self.groups.shape[1],
             len(self.prices),
@@ -156,6 +170,22 @@ class _Parts:
             len(beside),
         )
         return b"".join((head, descriptor, beside, *streams)), self._holds(snapshots)
+
+    def _compact(self, rows: _Priced) -> bool:
+        """Replace the streams of prices and sizes by their code, unless that takes more."""
+        price = Price(rows.base, rows.unit, rows.forms)
+        counts = self.groups[Place.BIDS], self.groups[Place.ASKS]
+        room = sum(map(len, rows.streams))
+        unit = int(ENTRY.unpack(rows.columns[-1])[5])
+        code = code_of(*counts, price, unit, self.prices, self.sizes, room)
+        if code is None:
+            return False
+        empty = _zeros(PLAIN, 0)[0]
+        rows.columns[:] = [empty] * (len(rows.columns) - 1)
+        rows.columns.append(ENTRY.pack(CODED, *TOKENS, len(self.prices), 0, unit, len(code), 0, 0))
+        rows.streams[:] = [b""] * len(rows.columns)
+        rows.streams[-1] = code
+        return True
 
     def _holds(self, snapshots: list[Stored]) -> int:
         kinds = (self.words[self.others] >> 32) & 0xFFFF
@@ -181,14 +211,14 @@ class _Parts:
                 forms.append(LEVELS_VERBATIM)
                 continue
             place = int(self.places[snapshot.number])
-            expected = replay.levels(snapshot, place)
-            if expected is not None and np.array_equal(expected, snapshot.levels):
+            follows = replay.follows(snapshot, place)
+            if follows:
                 on_prologue |= not kept and book is not None
                 forms.append(LEVELS_REPLAYED)
             else:
                 forms.append(LEVELS_COLUMNS)
                 kept.append(snapshot)
-            replay.remember(snapshot.instrument, place, snapshot.bids, snapshot.levels)
+            replay.remember(snapshot.instrument, place, snapshot.bids, snapshot.levels, replayed=follows)
         return forms, kept, on_prologue
 
     def _beside(self, snapshots: list[Stored], forms: list[int], level: int) -> bytes:
@@ -205,7 +235,7 @@ class _Parts:
         if len(self.others) >= COLUMNS_FROM:
             packed, method = encode_block(raw, level), BESIDE_COLUMNS
         else:
-            packed, method = zstandard.ZstdCompressor(level=level).compress(raw), BESIDE_ZSTD
+            packed, method = compressor(level).compress(raw), BESIDE_ZSTD
         if packed is None or len(packed) >= len(raw):
             packed, method = raw, BESIDE_STORED
         return struct.pack("<II", len(raw), method) + packed
@@ -214,11 +244,11 @@ class _Parts:
 def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes]:
     """Return (entry, streams) of a column in its cheapest mode."""
     if not len(values):
-        return _packed(PLAIN, TOKENS, 0, 1, np.zeros(0, dtype=np.uint64))
+        return _zeros(PLAIN, 0)
     other = values[:0] if reference is None else reference
     first = int(values[0])
     if bool((values == values[0]).all()):
-        return _packed(DELTA, TOKENS, first, 1, np.zeros(0, dtype=np.uint64))
+        return _zeros(DELTA, first)
     start = max(0, (len(values) - SAMPLE) // 2)
     part = slice(start, start + SAMPLE)
     modes = (DELTA,) if reference is None else (DELTA, SAME, BEFORE)
@@ -228,10 +258,9 @@ def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes
         costs[PLAIN] = len(values[part]) * high.bit_length() // 2  # counts: their own distribution is the better one
     best = min(costs, key=costs.__getitem__)
     base = _base(first, other, best)
-    steps = np.empty(len(values), dtype=np.int64)
+    steps = scratch_array("residuals", len(values), np.int64)
     tokenizer.residuals(values, other, best, base, steps)
-    unit = max(1, int(tokenizer.common_divisor(steps, 0)))
-    return _packed(best, TOKENS, base, unit, _words(steps, unit, signed=best != PLAIN))
+    return _stepped(best, TOKENS, base, max(1, int(tokenizer.common_divisor(steps, 0))), steps, signed=best != PLAIN)
 
 
 def _base(first: int, reference: Values, mode: int) -> int:
@@ -258,11 +287,11 @@ def priced(
 ) -> _Priced:
     """Return the columns of price and size: first prices of sides, gaps (one for each edge), sizes."""
     if not len(prices):
-        empty = _packed(PLAIN, TOKENS, 0, 1, np.zeros(0, dtype=np.uint64))
+        empty = _zeros(PLAIN, 0)
         return _Priced((0, 0), 1, 0, [empty[0]] * (2 + len(edges)), [b""] * (2 + len(edges)))
     forms = forms or _side_forms(prices, bids, asks)
     base = int(prices[0])
-    firsts, gaps = np.empty((2, len(prices)), dtype=np.int64)
+    firsts, gaps = scratch_array("steps", 2 * len(prices), np.int64).reshape(2, -1)
     counts = gap_counts(bids, asks, edges)
     ends = np.cumsum(counts)
     places = ends - counts
@@ -271,18 +300,15 @@ def priced(
     firsts, gaps = firsts[:first_count], gaps[: int(ends[-1])]
     unit = max(1, int(tokenizer.common_divisor(gaps, tokenizer.common_divisor(firsts, 0))))
     size_unit = max(1, int(tokenizer.common_divisor(sizes, 0)))
-    gap_words = np.empty(len(gaps), dtype=np.uint64)
-    mode = DELTA if tokenizer.gap_words(gaps, *_exact(unit), gap_words) else PLAIN
-    sizes_words = _words(sizes, size_unit, signed=False)
-    long_ones = int(np.count_nonzero(sizes_words >> np.uint64(tables(*SIZE_TOKENS).limit)))
-    size_tokens = SIZE_TOKENS if long_ones * ESCAPES_SHARE <= len(sizes) else TOKENS
+    signed = bool(len(gaps)) and int(gaps.min()) < unit
+    mode = DELTA if signed else PLAIN
     columns = [
-        _packed(DELTA, TOKENS, 0, unit, _words(firsts, unit, signed=True)),
+        _stepped(DELTA, TOKENS, 0, unit, firsts, signed=True),
         *(
-            _packed(mode, TOKENS, 0, unit, gap_words[end - count : end])
+            _stepped(mode, TOKENS, 0, unit, gaps[end - count : end], less=1, signed=signed)
             for count, end in zip(counts, ends, strict=True)
         ),
-        _packed(PLAIN, size_tokens, 0, size_unit, sizes_words),
+        _sizes(size_unit, sizes),
     ]
     return _Priced(forms, unit, base, [entry for entry, _ in columns], [stream for _, stream in columns])
 
@@ -301,31 +327,59 @@ def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
     return forms[0], forms[1]
 
 
-def _words(steps: Values, unit: int, *, signed: bool) -> Any:
-    out = np.empty(len(steps), dtype=np.uint64)
-    tokenizer.words_of(steps, signed, *_exact(unit), out)
-    return out
+def _sizes(unit: int, sizes: Values) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of sizes: tokens that reach farther where many would escape."""
+    for form in (SIZE_TOKENS, TOKENS):
+        packed = _tokens(form, unit, sizes)
+        if len(packed[2]) * ESCAPES_SHARE <= len(sizes):
+            break
+    return _entry(PLAIN, form, 0, unit, *packed)
 
 
-def _exact(unit: int) -> tuple[int, np.uint64]:
-    """Return (shift, inverse of the odd rest modulo 2**64): an exact division by `unit` in two steps."""
+def _zeros(mode: int, base: int) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of a column without values, or of words that are all 0."""
+    return ENTRY.pack(mode, *TOKENS, 0, base, 1, 0, 0, 0), b""
+
+
+def _stepped(
+    mode: int,
+    form: tuple[int, int],
+    base: int,
+    unit: int,
+    steps: Values,
+    *,
+    less: int = 0,
+    signed: bool = False,
+) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of the words of steps over `unit`, minus `less`; a column of zeros has no streams."""
+    packed = _tokens(form, unit, steps, less=less, signed=signed)
+    return _entry(mode, form, base, unit, *packed)
+
+
+def _tokens(
+    form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, signed: bool = False
+) -> tuple[Any, Any, Any, int]:
+    """Return (tokens, bits in whole words, escapes, bits used) of steps over `unit`, in scratch arrays."""
     shift = (unit & -unit).bit_length() - 1
-    return shift, np.uint64(pow(unit >> shift, -1, 1 << 64))
+    inverse = np.uint64(pow(unit >> shift, -1, 1 << 64))
+    tokens = scratch_array("tokens", len(steps), np.uint8)
+    bits, escapes = (scratch_array(name, len(steps) + 2, np.uint64) for name in ("bits", "escapes"))
+    limit = tables(*form).limit
+    used, escaped = tokenizer.put_steps(steps, less, signed, shift, inverse, *form, limit, tokens, bits, escapes)
+    return tokens, bits[: (used + 63) // 64], escapes[:escaped], int(used)
 
 
-def _packed(mode: int, form: tuple[int, int], base: int, unit: int, words: Any) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of a column's words; a column of zeros has no streams."""
-    table = tables(*form)
-    tokens = np.empty(len(words), dtype=np.uint8)
-    bits, escapes = np.empty(len(words) + 2, dtype=np.uint64), np.empty(len(words), dtype=np.uint64)
-    used, escaped = tokenizer.put_tokens(words, *form, table.limit, tokens, bits, escapes)
+def _entry(
+    mode: int, form: tuple[int, int], base: int, unit: int, tokens: Any, bits: Any, escapes: Any, used: int
+) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of a column's tokens."""
     if not tokens.any():
         return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
     packed: Any = _compressor().compress(tokens.data)
     if len(packed) >= len(tokens):
         packed = tokens.tobytes()
-    entry = ENTRY.pack(mode, *form, len(words), base, unit, len(packed), used, escaped)
-    return entry, b"".join((packed, bits[: (used + 63) // 64].data, escapes[:escaped].data))
+    entry = ENTRY.pack(mode, *form, len(tokens), base, unit, len(packed), used, len(escapes))
+    return entry, b"".join((packed, bits.data, escapes.data))
 
 
 _local = threading.local()

@@ -14,12 +14,13 @@ import numpy as np
 
 from chronicle.core.fresh import fresh_array
 from chronicle.storage import event_arrays
+from chronicle.storage.event_columns import block_columns
 from chronicle.storage.event_layout import Cut, Price
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import rows as row_kernel
 from chronicle.storage.tokens import Columns, Stream, Values, tables
 
-__all__ = ["assemble", "cut", "flags", "prices", "sides", "spread", "values"]
+__all__ = ["assemble", "block_columns", "cut", "flags", "prices", "sides", "spread", "values"]
 
 COMPILED: Final = True
 _NO_VALUES: Final[Values] = np.empty(0, dtype=np.int64)
@@ -40,7 +41,7 @@ def values(
     used = row_kernel.take_values(
         stream.tokens,
         begin,
-        columns.padded,
+        columns.streams,
         stream.bit,
         stream.escape,
         form.bases,
@@ -97,9 +98,10 @@ def prices(
     row_kernel.price_rows(
         tokens,
         state,
-        columns.padded,
+        columns.streams,
         bases,
         widths,
+        _tables_at(len(streams)),
         bids,
         asks,
         np.array((of.low, of.high)),
@@ -133,6 +135,11 @@ def _tokens(count: int) -> Any:
 @cache
 def _edges(edges: tuple[int, ...]) -> Values:
     return np.array(edges, dtype=np.int64)
+
+
+@cache
+def _tables_at(count: int) -> Values:
+    return 256 * np.arange(count)
 
 
 @cache

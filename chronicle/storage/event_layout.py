@@ -23,6 +23,8 @@ HEAD_BYTES: Final = 68
 assert HEAD.size == HEAD_BYTES
 
 VERSION: Final = 1
+COMPACTED: Final = 2
+"""Version of a block whose prices and sizes are one arithmetic code, in the column of sizes."""
 STEP_ORDINAL: Final = 1
 """Step: each row of a group has the ordinal after that of the row before."""
 STEP_SOURCE: Final = 2

@@ -11,7 +11,8 @@ import os
 import struct
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,16 @@ from chronicle.core.durable import make_folder, sync_folder
 from chronicle.core.errors import CapacityError, CorruptionError, NotFoundError, StoreError, VersionError
 from chronicle.storage.entry import Entry, Intent, Retired
 from chronicle.storage.history import Event, append_events, read_events
+from chronicle.storage.manifest_index import (
+    DATABASE,
+    Index,
+    Span,
+    day_span,
+    marks_of,
+    pack_span,
+    pending_span,
+    place_span,
+)
 from chronicle.storage.opening import is_url, open_store
 from chronicle.storage.stores import Store
 
@@ -47,6 +58,7 @@ class Manifest:
         self._environment = environment
         self._segments = environment.open_db(b"segments", create=False)
         self._meta = environment.open_db(b"meta", create=False)
+        self._index = environment.open_db(DATABASE, create=False) if DATABASE in _databases(environment) else None
         version = self._get_meta("version")
         if version != MANIFEST_VERSION:
             raise VersionError(
@@ -120,9 +132,9 @@ class Manifest:
         """
         tiers, marks = set(dirty), set()
         try:
-            with self._environment.begin(write=True) as transaction:
+            with self._writing() as (transaction, index):
                 for entry in entries:
-                    transaction.put(_pack_key(entry.key), _pack_entry(entry), db=self._segments)
+                    self._store(transaction, index, entry)
                     marks |= {f"{tier}\0{entry.partition}" for tier in tiers}
                 if marks:
                     packed = transaction.get(b"dirty", db=self._meta)
@@ -151,9 +163,11 @@ class Manifest:
     def remove(self, keys: Iterable[tuple[str, int, int]]) -> None:
         """Remove entries in one durable transaction."""
         try:
-            with self._environment.begin(write=True) as transaction:
+            with self._writing() as (transaction, index):
                 for key in keys:
-                    transaction.delete(_pack_key(key), db=self._segments)
+                    packed = _pack_key(key)
+                    index.change(packed, self._held(transaction, packed), None)
+                    transaction.delete(packed, db=self._segments)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
 
@@ -167,16 +181,110 @@ class Manifest:
     ) -> None:
         """Replace everything in one transaction; readers see all of the old or all of the new."""
         try:
-            with self._environment.begin(write=True) as transaction:
+            with self._writing(anew=True) as (transaction, index):
                 transaction.drop(self._segments, delete=False)
                 for entry in entries:
-                    transaction.put(_pack_key(entry.key), _pack_entry(entry), db=self._segments)
+                    self._store(transaction, index, entry)
                 values = {"tiers": tiers, "home_id": home_id, "dirty": [], "version": MANIFEST_VERSION}
                 for key, value in values.items():
                     transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
                 append_events(self._environment, transaction, events)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
+
+    def at_place(self, place: str, *, seen_until_ns: int | None = None) -> list[Entry]:
+        """Return the entries published at a place, oldest first, up to those sealed at `seen_until_ns`."""
+        return [entry for entry in self._chosen(place_span(place, seen_until_ns)) if entry.place == place]
+
+    def pending(self) -> list[Entry]:
+        """Return the entries with a move under way, or with copies that are to be deleted."""
+        return self._chosen(pending_span())
+
+    def of_day(self, place: str, day: str) -> list[Entry]:
+        """Return the entries of a UTC day (:attr:`Entry.partition`) at a place, in key order."""
+        found = self._chosen(day_span(place, day))
+        return [entry for entry in found if (entry.place, entry.partition) == (place, day)]
+
+    def in_pack(self, tier: str, name: str) -> list[Entry]:
+        """Return the entries that a pack holds, published there or kept as retired copies."""
+        return [
+            entry
+            for entry in self._chosen(pack_span(tier, name))
+            if (tier, name) in {(entry.place, entry.object), *((copy.tier, copy.object) for copy in entry.retired)}
+        ]
+
+    def totals(self) -> dict[str, tuple[int, int, int]]:
+        """Return {place: (entries, stored bytes, bytes of their sealed files)}."""
+        with self._read() as transaction:
+            index = self._current_index(transaction)
+            found = {} if index is None else index.totals
+        if index is None:
+            for entry in self.entries():
+                counts = found.setdefault(entry.place, [0, 0, 0])
+                counts[:] = counts[0] + 1, counts[1] + entry.length, counts[2] + entry.file_bytes
+        return {place: (counts[0], counts[1], counts[2]) for place, counts in found.items() if counts[0]}
+
+    def newest_generation(self, queue: str) -> int | None:
+        """Return the newest generation of a queue that the manifest knows."""
+        name = queue.encode("utf-8")
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            there = cursor.prev() if cursor.set_range(name + b"\x01") else cursor.last()
+            found, _, rest = bytes(cursor.key()).partition(b"\0") if there else (b"", b"", b"")
+            return int(_KEY.unpack(rest)[0]) if found == name else None
+
+    def make_index(self) -> None:
+        """Make the index where there is none, or where a program that knows none has written meanwhile."""
+        with self._read() as transaction:
+            if self._current_index(transaction) is not None:
+                return
+        entries = self.entries()
+        try:
+            with self._writing(anew=True) as (_, index):
+                for entry in entries:
+                    index.change(_pack_key(entry.key), None, entry)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
+
+    def _chosen(self, span: Span) -> list[Entry]:
+        """Return the entries of a span of the index, from one consistent view; without an index, by reading all."""
+        with self._read() as transaction:
+            index = self._current_index(transaction)
+            if index is not None:
+                found = [self._held(transaction, key) for key in index.keys(span)]
+                return [entry for entry in found if entry is not None]
+        marks = ((mark, entry) for entry in self.entries() for mark in marks_of(entry, _pack_key(entry.key)))
+        return [entry for mark, entry in sorted(marks, key=lambda each: each[0]) if span.start <= mark < span.end]
+
+    def _current_index(self, transaction: Any) -> Index | None:
+        """Return the index, where the transaction that wrote last kept it."""
+        if self._index is None:
+            return None
+        index = Index(transaction, self._index, self._meta)
+        return index if index.written == transaction.id() else None
+
+    @contextmanager
+    def _writing(self, *, anew: bool = False) -> Iterator[tuple[Any, Index]]:
+        """Begin a durable transaction over entries and their index; `anew`: the index begins empty."""
+        with self._environment.begin(write=True) as transaction:
+            if self._index is None:
+                self._index = self._environment.open_db(DATABASE, txn=transaction)
+            index = Index(transaction, self._index, self._meta)
+            current = anew or index.written == transaction.id() - 1
+            if anew:
+                index.clear()
+            yield transaction, index
+            if current:
+                index.close()
+
+    def _store(self, transaction: Any, index: Index, entry: Entry) -> None:
+        packed = _pack_key(entry.key)
+        index.change(packed, self._held(transaction, packed), entry)
+        transaction.put(packed, _pack_entry(entry), db=self._segments)
+
+    def _held(self, transaction: Any, packed: bytes) -> Entry | None:
+        value = transaction.get(packed, db=self._segments)
+        return None if value is None else self._unpack(bytes(value), packed)
 
     def home_id(self) -> str:
         """Return the identity that this home's catalogs carry."""
@@ -285,7 +393,7 @@ class Manifest:
 
     def _set_meta(self, key: str, value: Any) -> None:
         try:
-            with self._environment.begin(write=True) as transaction:
+            with self._writing() as (transaction, _):
                 transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
@@ -358,7 +466,7 @@ def set_aside(home: str | Path) -> None:
 
 def _open_environment(folder: Path, *, create: bool) -> Any:
     writable = os.access(folder, os.W_OK)
-    options: dict[str, Any] = {"max_dbs": 4, "map_size": MAP_BYTES, "max_readers": 1024}
+    options: dict[str, Any] = {"max_dbs": 8, "map_size": MAP_BYTES, "max_readers": 1024}
     if not writable:
         # Without a writable lock file LMDB cannot register readers; a read-only medium has no writer either.
         return lmdb.open(str(folder), readonly=True, lock=False, create=False, **options)

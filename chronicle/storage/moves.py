@@ -119,8 +119,8 @@ class Mover:
         begun = [replace(entry, intent=intent) for entry in entries]
         self.manifest.put(begun)
         self.hook("intent", begun[0])
-        level = self.policy.tier(target).level
-        writer = PackWriter(entries, lambda entry: self._parts(entry, "zstd", level))
+        encoding, level = self.policy.tier(target).encoding, self.policy.tier(target).level
+        writer = PackWriter(entries, lambda entry: self._parts(entry, encoding, level))
         try:
             store.put(temporary, self._slowly(writer))
             self.hook("written", begun[0])
@@ -139,7 +139,7 @@ class Mover:
             moved = replace(
                 entry,
                 place=target,
-                encoding="zstd",
+                encoding=encoding,
                 object=name,
                 offset=row.offset,
                 length=row.length,
@@ -237,7 +237,7 @@ class Mover:
         size = store.size(name)
         if size is None:
             return False
-        if encoding == "zstd":
+        if encoding != "none":
             found = archived_entry(store, name, "", 0)
         else:
             found = sealed_entry(store, name, size, queue=entry.queue, place="", seen_ns=0)
@@ -313,12 +313,15 @@ class Mover:
             yield from _copied(source, entry)
         elif entry.encoding == "none":
             with LocalSegment(_file(source, entry), queue=entry.queue, place=entry.place) as segment:
-                yield from encode_segment(segment, EncodeOptions(level=level))
+                yield from encode_segment(segment, EncodeOptions.of(encoding, level))
         else:
             with ArchivedSegment(
                 source, entry.object, place=entry.place, offset=entry.offset, length=entry.length
             ) as archived:
-                yield from _decoded(archived)
+                if encoding == "none":
+                    yield from _decoded(archived)
+                else:
+                    yield from encode_segment(archived, EncodeOptions.of(encoding, level))
 
     def _slowly(self, parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         """Yield the parts no faster than the bandwidth allows; reading them back counts as well."""
@@ -339,7 +342,7 @@ class Mover:
         ------
         CorruptionError and the other errors of a damaged, foreign, cut or missing object
         """
-        if entry.encoding == "zstd":
+        if entry.encoding != "none":
             footer = check_archived(store, entry.object, offset=entry.offset, length=entry.length or None)
             found = footer.file_checksum, footer.file_bytes
         else:

@@ -68,7 +68,8 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class TierPolicy:
-    """A tier below hot. `root` is its folder or URL; `encoding` ``zstd`` or ``none`` (the sealed file as it is).
+    """A tier below hot. `root` is its folder or URL; `encoding` ``zstd``, ``compacted`` (fewer bytes, slower to write
+    and read) or ``none`` (the sealed file as it is).
 
     `options` are handed to its store (:func:`chronicle.storage.opening.open_store`). Segments that are expected to
     take less than `pack_bytes` there wait up to `pack_wait_ns` for others, and go as one object of that size or more.

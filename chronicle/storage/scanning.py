@@ -7,7 +7,7 @@ import xxhash
 from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError, TornSegmentError
 from chronicle.core.segment_header import SegmentHeader
-from chronicle.storage.archive_layout import ARCHIVE_SUFFIX, HEADER, HEADER_BYTES
+from chronicle.storage.archive_layout import ARCHIVE_SUFFIX, HEADER, HEADER_BYTES, Method
 from chronicle.storage.catalog import CATALOG_NAME, PARTS_FOLDER
 from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.footers import read_archive_footer
@@ -67,7 +67,7 @@ def archived_entry(
         checksum=footer.file_checksum,
         sealed_seen_ns=seen_ns,
         place=place,
-        encoding="zstd",
+        encoding="compacted" if any(block.method == Method.COMPACTED for block in footer.blocks) else "zstd",
         object=name,
         offset=offset,
         length=size,
@@ -116,6 +116,6 @@ def sealed_entry(store: Store, name: str, size: int, *, queue: str, place: str, 
 
 def object_name(entry: Entry, encoding: str) -> str:
     """Return the name of a segment's object: QUEUE/NUMBER.czst, with ``.gN`` for generations after the first."""
-    suffix = ARCHIVE_SUFFIX if encoding == "zstd" else layout.SEGMENT_SEALED_SUFFIX
+    suffix = layout.SEGMENT_SEALED_SUFFIX if encoding == "none" else ARCHIVE_SUFFIX
     generation = "" if entry.generation == 1 else f".g{entry.generation}"
     return f"{entry.queue}/{entry.number:010d}{generation}{suffix}"

@@ -18,7 +18,7 @@ from chronicle.storage import engine
 from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
 from chronicle.storage.event_layout import LEVEL_EDGES, LEVEL_FORMS, SIGNED, Price
 from chronicle.storage.snapshots import Book, Stored, stored
-from chronicle.storage.tokens import ENTRY, PLAIN, Columns, decompressor
+from chronicle.storage.tokens import ENTRY, PLAIN, Columns, compressor, decompressor
 
 __all__ = ["book_in", "decode_prologue", "decode_seek", "encode_prologue", "encode_seek"]
 
@@ -49,7 +49,7 @@ def encode_prologue(raw: bytes, offset: int, length: int) -> bytes | None:
     columns = _pack_levels(found)
     start = offset + SNAPSHOT_LEVELS_OFFSET
     rest = raw[:start] + raw[start + found.levels.nbytes :]
-    return PROLOGUE_HEAD.pack(offset, len(columns)) + columns + zstandard.ZstdCompressor(level=9).compress(rest)
+    return PROLOGUE_HEAD.pack(offset, len(columns)) + columns + compressor(9).compress(rest)
 
 
 def decode_prologue(stored_block: bytes | memoryview, raw_bytes: int) -> bytes:
@@ -91,7 +91,7 @@ def encode_seek(raw: bytes, entries: int) -> bytes | None:
     found.append(encode_column(np.ascontiguousarray(rows[:, 1]), events, index * BOOK_DELTA_BYTES))
     found += [encode_column(np.ascontiguousarray(rows[:, word]), events) for word in (2, 3)]
     columns = _pack(found)
-    rest = zstandard.ZstdCompressor(level=9).compress(raw[entries * SEEK_ENTRY_BYTES :])
+    rest = compressor(9).compress(raw[entries * SEEK_ENTRY_BYTES :])
     return SEEK_HEAD.pack(entries, len(columns)) + columns + rest
 
 
@@ -168,7 +168,7 @@ def _one_event(rows: int) -> Events:
 
 def _pack(columns: list[Column]) -> bytes:
     """Return columns as their descriptors, the sizes of the planes, and the planes, a zstd frame each."""
-    frames = [zstandard.ZstdCompressor(level=9).compress(plane) for column in columns for plane in column.planes]
+    frames = [compressor(9).compress(plane) for column in columns for plane in column.planes]
     sizes = b"".join(struct.pack("<I", len(frame)) for frame in frames)
     return b"".join((*(column.pack() for column in columns), sizes, *frames))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,26 +18,57 @@ from chronicle.storage.policy import DELETE, HOT, Policy, SegmentRow, TierState
 from chronicle.storage.scanning import sealed_entry
 from chronicle.storage.stores import LocalStore
 
-__all__ = ["frontiers", "gather", "hot_entries"]
+__all__ = ["due_entries", "frontiers", "gather", "hot_entries"]
 
 
-def gather(home: str | Path, policy: Policy, *, now_ns: int) -> tuple[TierState, list[ChronicleError]]:
-    """Return the state of a home and its tiers, and segments that could not be read. Nothing is written.
+def gather(
+    home: str | Path, policy: Policy, *, now_ns: int, everything: bool = False
+) -> tuple[TierState, list[ChronicleError]]:
+    """Return what a plan depends on, and segments that could not be read. Nothing is written.
 
+    Its segments are those of which the policy may decide something (:func:`due_entries`).
     A segment that no run of the agent has recorded yet counts as sealed at its file's modification time, at the
     latest `now_ns`: an age decides when a segment moves, never whether that is safe.
     """
     manifest = Manifest.open(home)
-    recorded = {} if manifest is None else {entry.key: entry for entry in manifest.entries()}
     found, errors = hot_entries(home, now_ns=now_ns)
+    recorded = {} if manifest is None else due_entries(manifest, policy, found, now_ns=None if everything else now_ns)
     merged = merge_hot(recorded, found)
-    return state_of(home, policy, visible(home, merged.values())), errors
-
-
-def state_of(home: str | Path, policy: Policy, entries: list[Entry]) -> TierState:
-    """Return what a plan depends on, of the entries that belong to the queues as they are now."""
+    entries = visible(home, merged.values(), manifest)
+    totals = {} if manifest is None else manifest.totals()
+    ratios = {place: stored / raw for place, (_, stored, raw) in totals.items() if raw and place not in (HOT, DELETE)}
     rows = tuple(_row(entry) for entry in entries)
-    return TierState(rows, frontiers(home), _ratios(entries), _free(home, policy))
+    return TierState(rows, frontiers(home), ratios, _free(home, policy)), errors
+
+
+def due_entries(
+    manifest: Manifest, policy: Policy, found: list[Entry], *, now_ns: int | None
+) -> dict[tuple[str, int, int], Entry]:
+    """Return the recorded entries on which a run of the agent depends; what rests where it is, is not read.
+
+    These are the ones of segments `found` in the home, or recorded there; those under way, or with copies to delete;
+    those old enough for a rule of their place; and all of a place with limits that something can leave.
+
+    Parameters
+    ----------
+    now_ns : int or None
+        None: every age is enough, and the next tier is the rule (``tier apply --all``).
+    """
+    chosen = {entry.key: entry for entry in (*manifest.pending(), *manifest.at_place(HOT))}
+    for entry in found:
+        recorded = chosen.get(entry.key) or manifest.get(entry.key)
+        if recorded is not None:
+            chosen[entry.key] = recorded
+    for place in policy.names[1:]:
+        after = [rule.after_ns for rule in policy.rules if rule.source == place]
+        if now_ns is None:
+            due = manifest.at_place(place) if policy.next_tier(place) is not None else []
+        elif place in policy.limits and (after or policy.next_tier(place) is not None):
+            due = manifest.at_place(place)
+        else:
+            due = manifest.at_place(place, seen_until_ns=now_ns - min(after)) if after else []
+        chosen.update((entry.key, entry) for entry in due)
+    return chosen
 
 
 def hot_entries(home: str | Path, *, now_ns: int) -> tuple[list[Entry], list[ChronicleError]]:
@@ -86,8 +117,9 @@ def same_segment(one: Entry, other: Entry) -> bool:
     return (one.queue_id, one.checksum, one.file_bytes) == (other.queue_id, other.checksum, other.file_bytes)
 
 
-def visible(home: str | Path, entries: object) -> list[Entry]:
-    """Return the entries that belong to the queues as they are now, in order.
+def visible(home: str | Path, entries: Iterable[Entry], manifest: Manifest | None = None) -> list[Entry]:
+    """Return the entries that belong to the queues as they are now, in order; `manifest` knows of more than
+    `entries`.
 
     When a queue was made again (another generation or identity), segments of the former one stay in their tier but
     are no part of the queue any more.
@@ -95,10 +127,12 @@ def visible(home: str | Path, entries: object) -> list[Entry]:
     current: dict[str, tuple[int, str] | None] = {}
     newest: dict[str, int] = {}
     source, found = LocalSource(home), []
-    listed: list[Entry] = list(entries)  # type: ignore[call-overload]
+    listed = list(entries)
     for entry in listed:
         newest[entry.queue] = max(newest.get(entry.queue, 0), entry.generation)
         if entry.queue not in current:
+            known = None if manifest is None else manifest.newest_generation(entry.queue)
+            newest[entry.queue] = max(newest[entry.queue], known or 0)
             try:
                 settings = source.queue(entry.queue).settings
                 current[entry.queue] = settings.generation, settings.queue_id
@@ -176,12 +210,3 @@ def _free(home: str | Path, policy: Policy) -> dict[str, int]:
     roots = {HOT: Path(home)} | {t.name: local_folder(t.root) for t in policy.tiers if not is_url(t.root)}
     found = {name: LocalStore(root).free_bytes() for name, root in roots.items() if name in policy.limits}
     return {name: count for name, count in found.items() if count is not None}
-
-
-def _ratios(entries: list[Entry]) -> dict[str, float]:
-    totals: dict[str, tuple[int, int]] = {}
-    for entry in entries:
-        if entry.place not in (HOT, DELETE):
-            stored, raw = totals.get(entry.place, (0, 0))
-            totals[entry.place] = stored + entry.length, raw + entry.file_bytes
-    return {place: stored / raw for place, (stored, raw) in totals.items() if raw}

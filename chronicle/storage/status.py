@@ -16,7 +16,7 @@ from chronicle.storage.opening import is_url, local_folder
 from chronicle.storage.planning import Plan
 from chronicle.storage.planning import plan as plan_moves
 from chronicle.storage.policy import DELETE, HOT, Policy, Prices, default_policy
-from chronicle.storage.state import hot_entries, merge_hot, state_of, visible
+from chronicle.storage.state import gather, hot_entries, merge_hot, visible
 from chronicle.storage.stores import LocalStore
 
 __all__ = ["TierRow", "TierStatus", "tier_status"]
@@ -113,7 +113,7 @@ def tier_status(home: str | Path, policy: Policy | None = None, *, clock: Clock 
         retired_copies=sum(len(entry.retired) for entry in entries),
         catalogs_behind=tuple(manifest.dirty()) if manifest else (),
         errors=tuple(errors),
-        pending=plan_moves(state_of(home, policy, entries), policy, now_ns),
+        pending=plan_moves(gather(home, policy, now_ns=now_ns)[0], policy, now_ns),
         failed=tuple(manifest.failures()) if manifest else (),
         damaged=tuple(manifest.damaged()) if manifest else (),
     )

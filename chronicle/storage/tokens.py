@@ -17,12 +17,14 @@ import zstandard
 from numpy.typing import NDArray
 
 __all__ = [
+    "CODED",
     "ENTRY",
     "Column",
     "Columns",
     "Stream",
     "Tables",
     "Words",
+    "compressor",
     "decompressor",
     "needs_of",
     "tables",
@@ -41,6 +43,8 @@ SAME: Final = 2
 BEFORE: Final = 3
 """Zigzag of (value - reference in the row before) / unit; before the first stands the base."""
 MODES: Final = 4
+CODED: Final = 4
+"""Of the sizes of a compacted block only: the tokens are an arithmetic code of prices and sizes together."""
 
 ESCAPE: Final = 255
 NARROW_BITS: Final = 57
@@ -180,6 +184,8 @@ class Columns:
         Their streams, one after the other: tokens, bits, escapes.
     rows_max : int
         No column may have more rows: that much is allocated at most.
+    coded : int
+        The column that may be CODED.
 
     Raises
     ------
@@ -187,7 +193,7 @@ class Columns:
         When the streams do not fill `data`.
     """
 
-    def __init__(self, descriptor: bytes, count: int, data: memoryview, rows_max: int) -> None:
+    def __init__(self, descriptor: bytes, count: int, data: memoryview, rows_max: int, *, coded: int = -1) -> None:
         self._data = data
         self._entries: list[tuple[int, ...]] = []
         self._starts: list[int] = []
@@ -195,7 +201,12 @@ class Columns:
         for number in range(count):
             entry = ENTRY.unpack_from(descriptor, number * ENTRY.size)
             mode, _, _, rows, _, unit, token_bytes, bits, escapes = entry
-            if mode >= MODES or rows > rows_max or unit < 1 or token_bytes > rows or escapes > rows:
+            absurd = rows > rows_max or unit < 1 or escapes > rows
+            if mode == CODED and number == coded:
+                absurd = absurd or bits > 0 or escapes > 0
+            else:
+                absurd = absurd or mode >= MODES or token_bytes > rows
+            if absurd:
                 raise ValueError(f"column {number} is described as what cannot be")
             self._entries.append(entry)
             self._starts.append(position)
@@ -206,6 +217,22 @@ class Columns:
     def mode(self, number: int) -> int:
         """Return a column's mode."""
         return self._entries[number][0]
+
+    def unit(self, number: int) -> int:
+        """Return a column's unit."""
+        return self._entries[number][5]
+
+    def code(self, number: int, rows: int) -> memoryview:
+        """Return the code of a column that is CODED and must have `rows` rows.
+
+        Raises
+        ------
+        ValueError
+        """
+        mode, _, _, count, _, _, code_bytes, _, _ = self._entries[number]
+        if mode != CODED or count != rows:
+            raise ValueError(f"column {number} holds no code of {rows} rows")
+        return self._data[self._starts[number] : self._starts[number] + code_bytes]
 
     def take(self, number: int, rows: int) -> Column:
         """Return a column that must have `rows` rows, with streams that hold exactly what its tokens ask for.
@@ -241,15 +268,18 @@ class Columns:
         return Stream(mode, (k, m), base, unit, tokens, 8 * start, start + _bit_bytes(bits), (bits, escapes))
 
     @cached_property
-    def padded(self) -> NDArray[np.uint8]:
-        """The streams of all columns, and behind them 8 bytes that a reader may load."""
-        out = np.zeros(len(self._data) + 8, dtype=np.uint8)
-        out[:-8] = self._data
-        return out
+    def streams(self) -> NDArray[np.uint8]:
+        """The streams of all columns, read-only: where they stand, or with zeros behind to make 8 bytes."""
+        data: bytes | memoryview = self._data
+        if len(data) < 8:
+            data = bytes(data).ljust(8, b"\0")
+        return np.frombuffer(data, dtype=np.uint8)
 
     def _tokens(self, number: int, rows: int) -> NDArray[np.uint8]:
         """Return a column's tokens, none where every word is 0."""
-        _, k, m, count, _, _, token_bytes, bits, escapes = self._entries[number]
+        mode, k, m, count, _, _, token_bytes, bits, escapes = self._entries[number]
+        if mode == CODED:
+            raise ValueError(f"column {number} is a code, and no tokens")
         if count not in (0, rows):
             raise ValueError(f"column {number} has {count} rows where there are {rows}")
         if not count and (token_bytes or bits or escapes):
@@ -276,6 +306,14 @@ def decompressor() -> zstandard.ZstdDecompressor:
     if known is None:
         known = _local.zstd = zstandard.ZstdDecompressor()
     return known
+
+
+def compressor(level: int) -> zstandard.ZstdCompressor:
+    """Return this thread's compressor of a level: to make one costs as much as some 10 kB compressed."""
+    made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
+    if level not in made:
+        made[level] = zstandard.ZstdCompressor(level=level)
+    return made[level]
 
 
 def needs_of(tokens: NDArray[np.uint8], widths: NDArray[np.uint8]) -> tuple[int, int]:

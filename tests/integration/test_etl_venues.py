@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from chronicle.core.layout import INT64_MIN, Kind, Origin, Side, VerifiedBy
+from chronicle.core.decimals import mantissa
+from chronicle.core.layout import INT64_MIN, Kind, Origin, Side, VerifiedBy, WireForm
 from chronicle.core.local import LocalSource
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
@@ -206,6 +207,54 @@ def test_coinbase_hole_of_any_message_puts_every_book_of_the_connection_in_gap(
         assert words == ["unverified", "ok", "gap"]
         gaps = [record for record in queue_records(home, f"clean/{folder}/book.q") if record.kind == Kind.GAP]
         assert [(gap.fields()["first_missing"], gap.fields()["last_missing"]) for gap in gaps] == [(75, 75)]
+
+
+def test_coinbase_exchange_books_equal_every_ticker(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "cryptofeed-ws" / "raw-text"
+    replay = replay_capture(tmp_path, [folder / "COINBASE.0.zst", folder / "COINBASE.ws.28.0.zst"])
+    report = run_shard(tmp_path, drain=True)
+    assert (replay.decode_errors, report.counts) == (0, {})
+    found = books(tmp_path)
+    assert len(found) == 10
+    assert all(words == ["unverified", "ok", "stale"] for words in found.values()), found
+    tickers: dict[str, list[dict[str, Any]]] = {}
+    for record in queue_records(tmp_path, "wire/main.q"):
+        fields = record.fields()
+        if fields["form"] == WireForm.TEXT and b'"type":"ticker"' in fields["payload"]:
+            ticker = json.loads(fields["payload"])
+            if ticker["time"] > "2021-04-17T16:43:37.1":  # those before tell of the time before the subscription
+                own = tickers.setdefault(ticker["product_id"].lower().replace("-", "_"), [])
+                own.append(ticker | {"ts_recv": record.ts_recv})
+    assert sum(map(len, tickers.values())) == 96
+    for name, wanted in tickers.items():
+        records = queue_records(tmp_path, f"clean/coinbase-exchange/{name}/book.q")
+        exponent = max(record.fields()["price_exponent"] for record in records if record.kind == Kind.INSTRUMENT)
+        steps = follow(records)
+        best: tuple[Any, Any] = (None, None)
+        ahead = next(steps, None)
+        for ticker in wanted:
+            while ahead is not None and ahead[0].ts_recv < ticker["ts_recv"]:
+                best = ahead[1].best_bid, ahead[1].best_ask
+                ahead = next(steps, None)
+            said = [mantissa(ticker[side], exponent) for side in ("best_bid", "best_ask")]
+            assert [level[0] for level in best] == said, (name, ticker)
+
+
+def test_coinbase_exchange_without_a_match_doubts_every_book_of_the_connection(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    folder = shared_data / "cryptofeed-ws" / "raw-text"
+    with zstandard.open(folder / "COINBASE.ws.28.0.zst", "rt", encoding="utf-8", newline="\n") as file:
+        lines = file.readlines()
+    matches = [at for at, line in enumerate(lines) if '"type":"match"' in line and "SKL-USD" in line]
+    del lines[matches[len(matches) // 2]]
+    capture = tmp_path / "COINBASE.ws.28.0"
+    capture.write_text("".join(lines), encoding="utf-8", newline="")
+    home = tmp_path / "home"
+    replay_capture(home, [capture])
+    report = run_shard(home, drain=True)
+    assert report.counts["gaps"] == 10
+    assert {words[-1] for words in books(home).values()} == {"gap"}
 
 
 # --- Bitget ------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from chronicle.feed.log import EventLog
 from chronicle.feed.redecode import decoder_of, redecode
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.simulator import DEFAULT_PAIRS, FaultInjector, SimulatedExchange
-from chronicle.feed.status import read_status
+from chronicle.feed.status import FeedStatus, LineStatus, read_status, write_status
 from tests.support.recorded_exchange import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -126,10 +126,55 @@ def test_redundant_lines_are_two_sources_and_who_was_first_is_counted(tmp_path: 
     assert status is not None
     assert [(line.line, line.venue) for line in status.lines] == [(1, "kraken"), (2, "kraken")]
     assert sum(line.first for line in status.lines) > 250
+    assert sum(line.later for line in status.lines) > 100
+    assert max(line.behind_ns_max for line in status.lines) > 0
     assert {record.source for record in records(tmp_path)} == {0, 1, 2}
     run_shard(tmp_path, drain=True)
     queues = {queue for queue in LocalSource(tmp_path).queues("clean/") if "btc_usd/book" in queue}
     assert queues == {"clean/kraken/btc_usd/book.q", "clean/kraken/btc_usd/book@1000.q"}
+
+
+def test_holes_are_counted_by_stream_and_shown_while_the_feed_runs(tmp_path: Path) -> None:
+    async def play(exchange: SimulatedExchange, session: FeedSession) -> None:
+        for _ in range(3):
+            exchange.pump(60)
+            exchange.drop_next()
+        exchange.pump(60)
+        await until(lambda: session.connections[0].frame_count > 150, "the updates")
+        await until(lambda: (s := read_status(tmp_path)) is not None and s.lines[0].gaps == 3, "the holes")
+        _, text = await asyncio.to_thread(get, session.http_port, "/metrics")
+        assert 'chronicle_feed_line_gaps_total{venue="okx",line="1"} 3' in text
+        assert 'chronicle_feed_stream_gaps_total{venue="okx",line="1",stream="okx:' in text
+        assert "chronicle_feed_declined_total" in text
+
+    capture(tmp_path, play, venue="okx", http=("127.0.0.1", 0))
+    status = read_status(tmp_path)
+    assert status is not None
+    assert sum(status.lines[0].gap_streams.values()) == status.lines[0].gaps == 3
+    assert all(name.startswith("okx:") for name in status.lines[0].gap_streams)
+    assert status.scanned + status.declined > 0
+
+
+def test_top_shows_every_feed_of_the_home_and_the_groups_of_multicast(tmp_path: Path) -> None:
+    def status(raw: str, **line: Any) -> FeedStatus:
+        values = LineStatus(1, "kraken", "wss://x", True, 1, 0, 5, "", 3, 4, first=7, missed=2, **line)
+        return FeedStatus("live-1", 1, 9, raw, "wire/x.q", 8, 20, 0, 0, 0, 0, [values])
+
+    (tmp_path / "control").mkdir()
+    write_status(tmp_path, status("raw/main.q", later=4, behind_ns=8_000_000, behind_ns_max=5_000_000, gaps=11))
+    group = "233.54.12.111:26477"
+    arbitration = {"won": {group: 90}, "duplicates": {group: 6}, "filled": {group: 1}, "given_up": 13}
+    write_status(
+        tmp_path,
+        status("raw/equities.q", multicast={"arbitration": arbitration, "dropped": {group: 3}}),
+        "equities",
+    )
+    done = CliRunner().invoke(cli, ["feed", "top", "--once", "--home", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    for word in ("main", "equities", "2.00 / 5.0 ms", "11", "13", group, "6 again, 1 filled a hole, 3 dropped"):
+        assert word in done.output, word
+    done = CliRunner().invoke(cli, ["feed", "top", "--json", "--home", str(tmp_path)])
+    assert [entry["raw"] for entry in json.loads(done.output)] == ["raw/main.q", "raw/equities.q"]
 
 
 def test_a_symbol_that_the_venue_does_not_list_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -171,13 +172,22 @@ def test_an_interrupted_replay_continues_exactly(
         return call
 
     from chronicle.core.appender import Appender
+    from chronicle.feed.direct import DirectPath
+
+    make_path = DirectPath.__init__
+
+    def make_dying(self: DirectPath, *arguments: Any, **named: Any) -> None:
+        make_path(self, *arguments, **named)
+        put = self.put
+        self.put = functools.partial(dying(lambda _, *message: put(*message)), self)
 
     with monkeypatch.context() as patch:
+        patch.setattr(DirectPath, "__init__", make_dying)
         patch.setattr(Appender, "append", dying(Appender.append))
         patch.setattr(Appender, "append_event", dying(Appender.append_event))
         patch.setattr(FeedWriter, "finish", dying(FeedWriter.finish))
         for attempt in range(8):
-            fuse[0] = 1 + attempt if attempt < 4 else chance.randrange(1, 400 if seed % 2 == 0 else 3000)
+            fuse[0] = 1 + attempt if attempt < 4 else chance.randrange(1, 150 if seed % 2 == 0 else 1200)
             with pytest.raises(Killed):
                 replay_capture(broken, paths, segment_bytes=SMALL)
             fuse[0] = 0

@@ -94,6 +94,14 @@ SESSIONS = [
         2,
     ),
     Session(
+        "raw-text/COINBASE",
+        "coinbase-exchange",
+        ("coinbase-exchange:SKL-USD", "BAND-GBP"),
+        {"type": "subscribe", "product_ids": ["SKL-USD", "BAND-GBP"]}
+        | {"channels": ["level2_batch", "matches", "ticker", "heartbeat"]},
+        10,
+    ),
+    Session(
         "jsonl/KRAKEN_FUTURES.jsonl.zst",
         "kraken-futures",
         ("PI_XRPUSD", "fi_ethusd_211231", "kraken-futures:BTC-USD-210924"),
@@ -193,6 +201,7 @@ def test_a_recorded_session_is_captured_live(shared_data: Path, tmp_path: Path, 
     count = sum(map(len, exchange.texts.values())) if session.by_path else len(next(iter(exchange.texts.values())))
 
     def make(url: str, rest: str) -> FeedSpec:
+        url += "/v1" if session.venue == "bitget" else ""  # what was recorded
         return FeedSpec(session.venue, url, session.symbols, session.channels, session.depth, rest)
 
     def done(feed: FeedSession) -> bool:

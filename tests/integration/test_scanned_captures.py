@@ -1,14 +1,20 @@
-"""Every captured frame of the scanned venues, through scans and through plain adapters alone: equal records."""
+"""Every captured frame of the scanned venues, through scans and through plain adapters alone: equal records.
+
+And written directly into both queues: equal queues.
+"""
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from chronicle.core.layout import WireForm
 from chronicle.feed.captures.capture import open_capture
+from chronicle.feed.marks import START
 from tests.support.scanning import CAN_SCAN, Pair
+from tests.support.twin_writers import TwinWriters
 
 pytestmark = [pytest.mark.data, pytest.mark.skipif(not CAN_SCAN, reason="this interpreter runs no compiled scans")]
 
@@ -39,3 +45,19 @@ def test_captured_frames_give_the_same_records_with_and_without_scans(shared_dat
         pair.feed(frame)
         received += frame.form == WireForm.TEXT
     assert pair.scanned >= CAPTURES[name] * received
+
+
+WRITTEN_FRAMES = 6_000
+
+
+@pytest.mark.parametrize("name", [name for name in CAPTURES if "0809" not in name])
+def test_captured_frames_fill_the_same_queues_directly_and_plainly(
+    shared_data: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = open_capture([shared_data / name], None, None)
+    twins = TwinWriters(tmp_path, monkeypatch)
+    frames = list(islice((frame for frame in capture.frames() if frame.address != START), WRITTEN_FRAMES))
+    twins.start(capture.lines, frames[0].ts_recv)
+    twins.write(*frames)
+    assert twins.scanned > len(frames) // 3
+    twins.close()

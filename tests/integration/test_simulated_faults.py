@@ -9,7 +9,8 @@ import pytest
 from chronicle.feed.simulator import FAULTS
 from tests.support.fault_runs import PAIRS, run_with_faults
 
-VENUES = ("kraken", "okx", "binance")
+VENUES = ("kraken", "okx", "binance", "bitget")
+"""Those whose books show what is lost; what Coinbase Exchange drops shows in its trades, and their count alone."""
 LOSES = {"drop", "reorder", "checksum"}
 """Faults after which a book cannot be known without a new snapshot."""
 ENDS_LINE = {"disconnect", "half_open", "giant"}
@@ -17,6 +18,8 @@ QUICK = [
     *(("kraken", fault) for fault in FAULTS),
     *(("okx", fault) for fault in ("drop", "reorder", "checksum", "duplicate")),
     *(("binance", fault) for fault in ("drop", "reorder", "duplicate", "disconnect")),
+    *(("bitget", fault) for fault in ("drop", "reorder", "checksum", "duplicate")),
+    *(("coinbase-exchange", fault) for fault in ("duplicate", "disconnect")),
 ]
 SLOW = [
     (venue, fault)

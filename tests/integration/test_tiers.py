@@ -17,9 +17,13 @@ from chronicle.core.cursor import Cursor
 from chronicle.core.errors import CapacityError, CorruptionError, NotFoundError, QueueLockedError, StateError
 from chronicle.storage.agent import agent_lock, apply_plan, make_plan, run_once
 from chronicle.storage.archive import ArchivedSegment
+from chronicle.storage.archive_layout import Method
+from chronicle.storage.manifest import Manifest
 from chronicle.storage.policy import default_policy
+from chronicle.storage.rebuild import rebuild_manifest
 from chronicle.storage.source import ArchiveSource, TieredSource, open_source
 from chronicle.storage.status import tier_status
+from chronicle.storage.stores import LocalStore
 from chronicle.storage.verify import verify
 from tests.support.tiers import (
     BOOK,
@@ -57,6 +61,26 @@ def test_open_sealed_and_archived_segments_read_as_one_queue(tmp_path: Path) -> 
     assert cursor_records(tmp_path) == before
     assert verify(tmp_path, deep=True).ok
     assert verify(tmp_path / "cold", deep=True).ok
+
+
+@pytest.mark.parametrize("source", ["zstd", "none"])
+def test_a_cold_tier_holds_compacted_segments_of_any_source(tmp_path: Path, source: str) -> None:
+    book_home(tmp_path, per_segment=400, sizes=50)
+    before, images = cursor_records(tmp_path), sealed_images(tmp_path)
+    policy = three_tiers(tmp_path, warm=source, cold="compacted")
+    apply_all(tmp_path, policy)
+    apply_all(tmp_path, policy)
+    entries = Manifest.open(tmp_path).entries(BOOK)  # type: ignore[union-attr]
+    assert {(entry.place, entry.encoding) for entry in entries} == {("cold", "compacted")}
+    assert cursor_records(tmp_path) == before
+    for entry in entries:
+        with ArchivedSegment(LocalStore(tmp_path / "cold"), entry.object) as segment:
+            assert any(block.method == Method.COMPACTED for block in segment.footer.blocks)
+            assert bytes(segment.view(0, segment.footer.file_bytes)) == images[entry.number]
+    assert verify(tmp_path, deep=True).ok
+    assert verify(tmp_path / "cold", deep=True).ok
+    rebuild_manifest(tmp_path, policy)
+    assert {entry.encoding for entry in Manifest.open(tmp_path).entries(BOOK)} == {"compacted"}  # type: ignore[union-attr]
 
 
 def test_the_writer_continues_after_every_segment_moved_away(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ CAPTURES = {
     "bitmex": "raw-text/BITMEX.ws.1.0.zst",
     "bybit": "jsonl/BYBIT.jsonl.zst",
     "coinbase": "jsonl/COINBASE.jsonl.zst",
+    "coinbase-exchange": "raw-text/COINBASE.ws.28.0.zst",
     "deribit": "jsonl/DERIBIT.jsonl.zst",
     "gateio": "jsonl/GATEIO.jsonl.zst",
     "kraken": "jsonl/KRAKEN.jsonl.zst",

@@ -24,7 +24,7 @@ from tests.support.etl_streams import follow, queue_records, status_word
 
 SETTINGS = ConnectionSettings(read_deadline=1.0, write_deadline=2.0, backoff_first=0.02, backoff_last=0.2)
 PAIRS = DEFAULT_PAIRS[:2]
-KEYS_ARE_TIMES = frozenset({"kraken"})
+KEYS_ARE_TIMES = frozenset({"kraken", "coinbase-exchange"})
 
 
 @dataclass

@@ -72,6 +72,7 @@ class MoldExchange:
         self._server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._server.bind(("127.0.0.1", 0))
         self._server.settimeout(0.05)
+        self._peer = ("", 0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -112,13 +113,23 @@ class MoldExchange:
                 data, peer = self._server.recvfrom(64)
             except TimeoutError:
                 continue
-            session, first, count = _HEADER.unpack(data)
+            session, first, count = self.asked(data)
             self.requests.append((first, count))
             if self.ignored > 0:
                 self.ignored -= 1
                 continue
+            self._peer = peer
             if session == self.session:
                 self._server.sendto(self._answer(first, count), peer)
+
+    def answer_with(self, payload: bytes) -> None:
+        """Send to whoever asked last, as an answer of the re-request server."""
+        self._server.sendto(payload, self._peer)
+
+    def asked(self, request: bytes) -> tuple[bytes, int, int]:
+        """Return session, first message and count of a request."""
+        session, first, count = _HEADER.unpack(request)
+        return session, first, count
 
     def _answer(self, first: int, count: int) -> bytes:
         size = fits = 0

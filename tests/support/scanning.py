@@ -23,6 +23,40 @@ OKX = "wss://ws.okx.com:8443/ws/v5/public"
 KRAKEN = "wss://ws.kraken.com"
 BYBIT = "wss://stream.bybit.com/v5/public/linear"
 
+_ROWS = (
+    *(("61837.63000000", "0.00018000"), ("61837.6", "12"), ("9", "0"), ("12345678.12345678", "1.5")),
+    *(("0.00001", "99999999.1"), ("61730.1", "123.456"), ("61730", "0.00000000"), ("1", "2")),
+    *(("123456789.5", "3"), ("1.1234567", "7"), ("61731.25", "0.5"), ("61731.26", "10.25")),
+)
+"""Levels of all lengths, so that most of a side is more than two blocks before its message's end."""
+
+
+def _side(*more: str, count: int = len(_ROWS)) -> bytes:
+    return "[{}]".format(",".join('["{}"]'.format('","'.join((*row, *more))) for row in _ROWS[:count])).encode()
+
+
+_LONG = {
+    "binance": b'{"e":"depthUpdate","E":1723161255208,"s":"BTCUSDT","U":506,"u":507,"b":%b,"a":%b}'
+    % (_side(), _side()),
+    "binance-usdm": (
+        b'{"stream":"btcusdt@depth@0ms","data":{"e":"depthUpdate","E":1723161256299,"T":1723161256298,'
+        b'"s":"BTCUSDT","U":10,"u":11,"pu":9,"b":%b,"a":%b}}' % (_side(count=8), _side(count=8))
+    ),
+    "okx": (
+        b'{"arg":{"channel":"books","instId":"UNI-USD-SWAP"},"action":"update","data":[{"asks":%b,'
+        b'"bids":%b,"ts":"1652459226429","checksum":-1,"prevSeqId":11,"seqId":12}]}'
+        % (_side("0", "3"), _side("0", "1234567"))
+    ),
+    "kraken": (
+        b'[992,{"a":%b},{"b":%b,"c":"13"},"book-1000","XMR/USD"]'
+        % (_side("1618678133.365913", count=8), _side("1618678135.000001", count=8))
+    ),
+    "bybit": (
+        b'{"topic":"orderbook.200.BTCUSDT","type":"delta","ts":1786310818130,"data":{"s":"BTCUSDT",'
+        b'"b":%b,"a":%b,"u":3,"seq":9},"cts":1786310818129}' % (_side(count=8), _side(count=4))
+    ),
+}
+
 MESSAGES: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...]]] = {
     "binance": (
         SPOT,
@@ -180,6 +214,9 @@ MESSAGES: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...]]] = {
     ),
 }
 """Per venue: the connection's address, what comes first, and a message of each shape."""
+for _venue, _payload in _LONG.items():
+    _address, _first, _each = MESSAGES[_venue]
+    MESSAGES[_venue] = _address, _first, (*_each, _payload)
 
 
 def scanning(venue: str) -> ScanningAdapter:

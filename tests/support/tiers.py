@@ -17,9 +17,15 @@ BOOK = "clean/kraken/btc_eur/book.q"
 RAW = "raw/main.q"
 
 
-def book_events(count: int, seed: int = 1, *, snapshot_every: int = 40) -> list[tuple[bytearray, int]]:
-    """Return market-like events of one book: deltas, ETL snapshots that follow from them, odd records between."""
+def book_events(
+    count: int, seed: int = 1, *, snapshot_every: int = 40, sizes: int = 0
+) -> list[tuple[bytearray, int]]:
+    """Return market-like events of one book: deltas, ETL snapshots that follow from them, odd records between.
+
+    `sizes` is how many different ones there are, 0: any.
+    """
     rng = random.Random(seed)
+    usual = random.Random(9).sample(range(1, 10**9), sizes)
     out, events = EventBuilder(), []
     books: dict[int, dict[int, int]] = {Side.BID: {}, Side.ASK: {}}
     ts, sequence = 1_600_000_000_000_000_000, 5_000
@@ -36,7 +42,7 @@ def book_events(count: int, seed: int = 1, *, snapshot_every: int = 40) -> list[
             for _ in range(rng.randrange(1, 6)):
                 side = rng.choice([Side.BID, Side.ASK])
                 price = 30_000 + rng.randrange(60) * (1 if side == Side.ASK else -1)
-                size = 0 if rng.random() < 0.3 else rng.randrange(1, 10_000) * 100
+                size = 0 if rng.random() < 0.3 else (rng.choice(usual) if usual else rng.randrange(1, 10_000) * 100)
                 sequence += 1
                 out.delta(1, side, price, size, ts_event=ts - 900_000, sequence=sequence, sequence_first=sequence - 1)
                 if size:
@@ -62,9 +68,9 @@ def fill(
     return queue
 
 
-def book_home(home: Path, segments: int = 3, *, per_segment: int = 100, seal: bool = True) -> Path:
+def book_home(home: Path, segments: int = 3, *, per_segment: int = 100, seal: bool = True, sizes: int = 0) -> Path:
     """Make a home with one clean book queue."""
-    fill(home, BOOK, book_events(segments * per_segment), per_segment=per_segment, seal=seal)
+    fill(home, BOOK, book_events(segments * per_segment, sizes=sizes), per_segment=per_segment, seal=seal)
     return home
 
 

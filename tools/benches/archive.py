@@ -1,8 +1,8 @@
 """Archive of a book channel: bytes a delta, encode and decode; peers: Parquet with the best encodings, gzip of JSON.
 
-Bytes are all of the objects (snapshots, definitions, seek index, footers) over the deltas in them.
-``archive.decode_ns`` gives ts_recv, side, price and size as columns; ``archive.decode_all_ns`` gives the segment's
-records, byte for byte.
+Bytes are all of the objects (snapshots, definitions, seek index, footers) over the deltas in them, the mean of the
+three BTC feeds; times are over all their deltas. ``archive.decode_ns`` gives ts_recv, side, price and size as
+columns, ``archive.decode_all_ns`` all columns, ``archive.decode_records_ns`` the sealed file, byte for byte.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import pyarrow as pa
@@ -21,15 +22,17 @@ import pyarrow.parquet as pq
 from chronicle.core.layout import Kind
 from chronicle.core.local import LocalSource
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.archive import ArchivedSegment
-from chronicle.storage.encode import encode_segment
+from chronicle.storage.archive import COLUMN_NAMES, ArchivedSegment
+from chronicle.storage.encode import EncodeOptions, encode_segment
 from chronicle.storage.stores import LocalStore
-from tools.benches import catalogs
+from tools.benches import archive_peers, catalogs
 from tools.benches.books import BookData, book_data
 from tools.benches.figure import Figure, best_ns
-from tools.benches.market import Market, markets, note, suffix, work_folder
+from tools.benches.market import Market, markets, note, work_folder
+from tools.benches.peers import ask
 
-REPEATS = 3
+REPEATS = 5
+BTC = ("binance", "binance-usdm", "binance-coinm")
 PARQUET = "Parquet, best mix, zstd-9, no snapshots"
 DICTIONARY = "DICTIONARY"
 COLUMNS = ("ts_recv", "side", "price", "size")
@@ -39,57 +42,111 @@ ROW_GROUP_ROWS = 131_072
 
 def run() -> Iterator[Figure]:
     """Yield the figures."""
-    for market in markets("binance", "lobster"):
-        yield from _archive(market)
+    yield from _archive([_Feed(market) for market in markets(*BTC)], "")
+    if markets("lobster")[0].name == "lobster":
+        yield from _archive([_Feed(market) for market in markets("lobster")], "_lobster")
     for market in markets("binance"):
+        yield from _peers(market)
         yield from catalogs.figures(market)
 
 
-def _archive(market: Market) -> Iterator[Figure]:
-    data, end = book_data(market.name), suffix(market.name)
-    source = LocalSource(market.home)
-    segments = [source.open(data.queue, info.number) for info in source.segments(data.queue)]
-    local = [segment for segment in segments if isinstance(segment, LocalSegment)]
-    objects: list[bytes] = []
+class _Feed:
+    """A market's book channel, its archive objects sealed and compacted, and the same rows as Parquet."""
 
-    def encode() -> None:
-        objects[:] = [b"".join(encode_segment(segment)) for segment in local]
+    def __init__(self, market: Market) -> None:
+        self.market, self.data = market, book_data(market.name)
+        self.rows = len(self.data)
+        source = LocalSource(market.home)
+        opened = [source.open(self.data.queue, info.number) for info in source.segments(self.data.queue)]
+        self.local = [segment for segment in opened if isinstance(segment, LocalSegment)]
+        self.stores = {name: LocalStore(work_folder() / f"{name}-{market.name}") for name in ("zstd", "compacted")}
+        for name, store in self.stores.items():
+            store.root.mkdir(exist_ok=True)
+            for number, item in enumerate(self.encode(name)):
+                (store.root / f"{number}.czst").write_bytes(item)
+        self.parquet = work_folder() / f"deltas-{market.name}.parquet"
+        self.table = book_table(self.data)
+        write_parquet(self.table, self.parquet)
 
-    encode_ns = best_ns(encode, REPEATS) / len(data)
-    store = LocalStore(work_folder() / f"archive-{market.name}")
-    store.root.mkdir(exist_ok=True)
-    for number, item in enumerate(objects):
-        (store.root / f"{number}.czst").write_bytes(item)
+    def encode(self, encoding: str = "zstd") -> list[bytes]:
+        options = EncodeOptions.of(encoding, 3)
+        return [b"".join(encode_segment(segment, options)) for segment in self.local]
 
-    def decode() -> None:
-        for number in range(len(objects)):
-            with ArchivedSegment(store, f"{number}.czst") as segment:
-                segment.view(segment.data_offset, segment.data_end())
+    def size(self, encoding: str) -> float:
+        """Return the bytes of all objects over the deltas in them."""
+        return sum(path.stat().st_size for path in self.stores[encoding].root.iterdir()) / self.rows
 
-    def decode_columns() -> None:
-        for number in range(len(objects)):
-            with ArchivedSegment(store, f"{number}.czst") as segment:
-                for stretch in segment.stretches(None, None, COLUMNS, {int(Kind.BOOK_DELTA)}, sides=(1, 2)):
+    def columns(self, names: Sequence[str], encoding: str = "zstd") -> None:
+        """Read columns of all deltas from objects that are opened anew."""
+        for number in range(len(self.local)):
+            with ArchivedSegment(self.stores[encoding], f"{number}.czst") as segment:
+                for stretch in segment.stretches(None, None, names, {int(Kind.BOOK_DELTA)}, sides=(1, 2)):
                     if stretch.columns is None:
                         segment.view(stretch.offset, stretch.end)
 
-    decode_ns = best_ns(decode, REPEATS) / len(data)
-    columns_ns = best_ns(decode_columns, REPEATS) / len(data)
-    size = sum(map(len, objects)) / len(data)
-    parquet = work_folder() / f"deltas-{market.name}.parquet"
-    table = book_table(data)
-    write_ns = best_ns(lambda: write_parquet(table, parquet), REPEATS) / len(data)
-    rows = len(data)
-    yield Figure(f"archive.bytes_per_delta{end}", size, "B", rows, PARQUET, parquet.stat().st_size / rows)
-    packed = _gzipped_json(market)
-    if packed:
-        yield Figure(f"archive.bytes_per_delta{end}", size, "B", rows, "gzip of the JSON", packed / rows)
-    yield Figure(f"archive.encode_ns{end}", encode_ns, "ns", rows, PARQUET, write_ns)
-    for name, ours, columns in (("decode_ns", columns_ns, list(COLUMNS)), ("decode_all_ns", decode_ns, None)):
-        read_ns = best_ns(lambda columns=columns: pq.read_table(parquet, columns=columns, use_threads=False), REPEATS)
-        yield Figure(f"archive.{name}{end}", ours, "ns", rows, PARQUET, read_ns / rows)
-    for segment in segments:
-        segment.close()
+    def records(self) -> None:
+        """Read all records as they were sealed, block by block."""
+        for number in range(len(self.local)):
+            with ArchivedSegment(self.stores["zstd"], f"{number}.czst") as segment:
+                for block in segment.footer.blocks:
+                    segment.view(block.raw_offset, block.raw_offset + block.raw_bytes)
+
+    def read_parquet(self, names: list[str] | None) -> None:
+        pq.read_table(self.parquet, columns=names, use_threads=False)
+
+
+def _archive(feeds: list[_Feed], end: str) -> Iterator[Figure]:
+    """Yield what the book channels take: bytes as the mean of the feeds, times over all of their deltas."""
+    rows = sum(feed.rows for feed in feeds)
+
+    def spent(call: Callable[[_Feed], object]) -> float:
+        return sum(best_ns(lambda feed=feed: call(feed), REPEATS) for feed in feeds) / rows
+
+    parquet = [feed.parquet.stat().st_size / feed.rows for feed in feeds]
+    for name, encoding in (("bytes_per_delta", "zstd"), ("bytes_per_delta_compacted", "compacted")):
+        sizes = [feed.size(encoding) for feed in feeds]
+        yield Figure(f"archive.{name}{end}", mean(sizes), "B", rows, PARQUET, mean(parquet))
+        if len(feeds) > 1:
+            for feed, size, peer in zip(feeds, sizes, parquet, strict=True):
+                yield Figure(f"archive.{name}_{feed.market.name}", size, "B", feed.rows, PARQUET, peer)
+    for feed in feeds:
+        packed = _gzipped_json(feed.market)
+        if packed:
+            name = f"archive.bytes_per_delta_{feed.market.name}"
+            yield Figure(name, feed.size("zstd"), "B", feed.rows, "gzip of the JSON", packed / feed.rows)
+    written = spent(lambda feed: write_parquet(feed.table, feed.parquet))
+    yield Figure(f"archive.encode_ns{end}", spent(_Feed.encode), "ns", rows, PARQUET, written)
+    compacted = best_ns(lambda: feeds[0].encode("compacted"), 1) / feeds[0].rows
+    yield Figure(f"archive.encode_compacted_ns{end}", compacted, "ns", feeds[0].rows)
+    for name, columns in (("decode_ns", COLUMNS), ("decode_all_ns", COLUMN_NAMES)):
+        read = spent(lambda feed, columns=columns: feed.read_parquet(list(columns) if columns == COLUMNS else None))
+        ours = spent(lambda feed, columns=columns: feed.columns(columns))
+        yield Figure(f"archive.{name}{end}", ours, "ns", rows, PARQUET, read)
+    yield Figure(f"archive.decode_records_ns{end}", spent(_Feed.records), "ns", rows)
+    read = spent(lambda feed: feed.columns(COLUMNS, "compacted"))
+    yield Figure(f"archive.decode_compacted_ns{end}", read, "ns", rows)
+    for feed in feeds:
+        for segment in feed.local:
+            segment.close()
+
+
+def _peers(market: Market) -> Iterator[Figure]:
+    """Yield bytes and times of other stores with the same deltas (spot), beside ours."""
+    feed = _Feed(market)
+    source = work_folder() / f"peers-{market.name}.npz"
+    np.savez(source, **feed.data.columns)
+    ours = {
+        "bytes": feed.size("zstd"),
+        "write": best_ns(feed.encode, REPEATS) / feed.rows,
+        "four": best_ns(lambda: feed.columns(COLUMNS), REPEATS) / feed.rows,
+        "all": best_ns(lambda: feed.columns(COLUMN_NAMES), REPEATS) / feed.rows,
+    }
+    names = {"bytes": "bytes_per_delta", "write": "encode_ns", "four": "decode_ns", "all": "decode_all_ns"}
+    end = f"_{market.name}"
+    for peer in archive_peers.PEERS:
+        for key, value in ask(peer, source, archive_peers.__file__).items():
+            unit = "B" if key == "bytes" else "ns"
+            yield Figure(f"archive.{names[key]}{end}", ours[key], unit, feed.rows, peer, value)
 
 
 def book_table(data: BookData) -> pa.Table:

@@ -22,7 +22,7 @@ from tools.benches.books import book_data
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, suffix, work_folder
 
-COUNTS = (1_000, 100_000)
+COUNTS = (1_000, 100_000, 1_000_000)
 QUEUES = 1_000
 DAYS = 730
 DAY_NS = 86_400 * 10**9
@@ -53,14 +53,25 @@ def figures(of: Market) -> Iterator[Figure]:
 
         yield Figure(f"archive.open_and_book_ms_{count}{end}", best_ns(book, REPEATS) / 1e6, "ms", len(entries))
         day = {entries[-1].partition}
-        spent = best_ns(lambda store=store, whole=whole, day=day: publish_catalog(store, whole, days=day), 1)
-        yield Figure(f"archive.publish_day_ms_{count}{end}", spent / 1e6, "ms", len(entries))
+        of_day = Catalog(
+            real.home_id, real.tier, real.encoding, tuple(each for each in entries if each.partition in day)
+        )
         manifest = Manifest.open(home)
         assert manifest is not None
         manifest.put(entries[len(real.entries) :])
+        spent = best_ns(
+            lambda store=store, of_day=of_day, day=day, manifest=manifest: publish_catalog(
+                store, of_day, days=day, queue_entries=manifest.entries
+            ),
+            REPEATS,
+        )
+        yield Figure(f"archive.publish_day_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         name = entries[0].queue
         spent = best_ns(lambda home=home, name=name: Manifest.open(home).entries(name), REPEATS)  # type: ignore[union-attr]
         yield Figure(f"archive.manifest_queue_ms_{count}{end}", spent / 1e6, "ms", len(entries))
+        policy = default_policy(home)
+        spent = best_ns(lambda home=home, policy=policy: run_once(home, policy), REPEATS)
+        yield Figure(f"archive.agent_cycle_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         shutil.rmtree(home)
 
 

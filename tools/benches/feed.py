@@ -19,7 +19,7 @@ from chronicle.feed.marks import CaptureMark, Line, start_frame
 from chronicle.feed.scanning import ScanningAdapter
 from chronicle.feed.venues import adapter_for
 from chronicle.feed.writer import FeedWriter
-from tools.benches import peers
+from tools.benches import feed_socket, itch, peers
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import CAPTURES, depth_payloads, markets, venue_payloads, work_folder
 
@@ -47,6 +47,8 @@ def run() -> Iterator[Figure]:
         yield Figure(name, value, "ns", MESSAGES, "msgspec, generic decode only (no numbers)", generic)
         yield Figure(name, value, "ns", MESSAGES, "plain adapter (msgspec and Python)", plain)
     yield from _whole_path()
+    yield from feed_socket.run()
+    yield from itch.run()
     for market in markets(*CAPTURES):
         yield Figure(f"feed.frames_per_s_{market.name}", market.frames / market.feed_seconds, "1/s", market.frames)
 
@@ -106,13 +108,12 @@ def _depth20() -> Iterator[Figure]:
 
 def _whole_path() -> Iterator[Figure]:
     """Frames in memory to committed wire and raw records, as replay and live write them."""
-    quotes = [
-        b'{"stream":"btcusdt@bookTicker","data":{"u":%d,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000",'
-        b'"a":"61837.64000000","A":"1.54698000"}}' % number
-        for number in range(MESSAGES)
-    ]
     _, diffs = venue_payloads("binance", MESSAGES)
-    for name, payloads in (("quote", quotes), ("depth_diff", diffs), ("depth20", depth_payloads(MESSAGES))):
+    for name, payloads in (
+        ("quote", feed_socket.quotes(MESSAGES)),
+        ("depth_diff", diffs),
+        ("depth20", depth_payloads(MESSAGES)),
+    ):
         rate = _messages_per_s(payloads)
         yield Figure(f"feed.messages_per_s_{name}", rate, "1/s", PATH_FRAMES)
 
@@ -123,7 +124,9 @@ def _messages_per_s(payloads: list[bytes]) -> float:
     try:
         with FeedWriter(open_lane(home, choose_lane(home, START_NS)), home) as writer:
             lines = (Line(1, ADDRESSES["binance"], "binance"),)
+            writer.decoder.require(["binance"])
             writer.write(start_frame(CaptureMark("bench", "bench", (), lines), START_NS))
+            writer.prefault()
             frames = [
                 Frame(WireForm.TEXT, 1, ADDRESSES["binance"], START_NS, payloads[number % len(payloads)])
                 for number in range(PATH_FRAMES)

@@ -25,6 +25,11 @@ from chronicle.feed.replay import replay_capture
 ROOT = Path(__file__).resolve().parent.parent.parent
 CAPTURES = {
     "binance": ("hftbacktest-binance/spot/btcusdt_20240808.gz", "hftbacktest-binance/spot/btcusdt_20240809.gz"),
+    "binance-usdm": ("hftbacktest-binance/usdm/btcusdt_20240808.gz",),
+    "binance-coinm": (
+        "hftbacktest-binance/cm/btcusd_perp_20240808.gz",
+        "hftbacktest-binance/cm/btcusd_perp_20240809.gz",
+    ),
     "kraken": ("cryptofeed-ws/jsonl/KRAKEN.jsonl.zst",),
     "okx": ("cryptofeed-ws/jsonl/OKX.jsonl.zst",),
     "lobster": ("lobster/LOBSTER_SampleFile_AMZN_2012-06-21_5.zip",),
@@ -73,7 +78,9 @@ def work_folder() -> Path:
 
 def markets(*names: str) -> list[Market]:
     """Return the markets of `names` (see CAPTURES), or the synthetic one."""
-    return [market(name) for name in names] if shared_data() is not None else [market("synthetic")]
+    if shared_data() is None:
+        return [market("synthetic")]
+    return [market(name) for name in names]
 
 
 @cache

@@ -15,21 +15,24 @@ from pathlib import Path
 from typing import Any
 
 REPEATS = 3
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 120
 
 
 def ask(name: str, source: Path, script: str = __file__) -> dict[str, float]:
-    """Run peer `name` of `script` on `source` in the peers' interpreter (else this one); empty, with a note, when
-    absent."""
+    """Run peer `name` of a script on `source` in the peers' interpreter, else in this one; empty, with a note, when
+    it is absent from both."""
     from tools.benches.market import note, peers_python
 
-    # -P: this folder has modules named as some of the library's (queue), which a script would find first
-    command = [peers_python() or sys.executable, "-P", script, name, str(source)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
-        answer = json.loads(done.stdout)
-    except (subprocess.SubprocessError, json.JSONDecodeError) as error:
-        answer = {"absent": str(error)[:200]}
+    answer: dict[str, Any] = {}
+    for python in dict.fromkeys((peers_python() or sys.executable, sys.executable)):
+        command = [python, "-P", script, name, str(source)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
+            answer = json.loads(done.stdout)
+        except (subprocess.SubprocessError, json.JSONDecodeError) as error:
+            answer = {"absent": str(error)[:200]}
+        if "absent" not in answer:
+            break
     if "absent" in answer:
         note(f"peer {name} is skipped: {answer['absent']}")
         return {}

@@ -1,9 +1,9 @@
 """The whole ETL over many instruments: records a second, where the time goes, and how much memory it takes.
 
-A seeded stream of L2 events (1 to 3 deltas each, four in five within 50 ticks of the touch), instruments by a Zipf
-law. Each run is a process of its own, so that its peak memory is its own. The rate counts from when every instrument
-has its queues. Peer: books and queues in plain Python (dicts, and a bytearray for each queue in memory), without what
-else the ETL does: snapshots, sequence rules, lineage, seek indexes, durable segments.
+The streams are those of :mod:`tools.benches.raw_streams`. Each run is a process, so that its peak memory is
+its own. The rate counts from a third of the stream on: instruments have their queues by then, and busy ones segments
+of a size that fits them. Peer: books and queues in plain Python (dicts, and a bytearray for each queue in memory),
+without what else the ETL does: snapshots, sequence rules, lineage, seek indexes, durable segments.
 """
 
 from __future__ import annotations
@@ -20,107 +20,62 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from chronicle.core.events import EventBuilder
-from chronicle.core.kernels.mixed import append_mixed
-from chronicle.core.layout import Flag, Kind, Origin, Side
+from chronicle.core.layout import Kind, Side
 from chronicle.core.queue import Queue
-from chronicle.core.records import InstrumentFields, SnapshotFields
 from tools.benches.figure import Figure
 from tools.benches.market import ROOT, note, work_folder
+from tools.benches.raw_streams import BOOK, ORDERS, TRADES, write_stream
 
 COUNTS = (1, 100, 500, 10_000)
 RECORDS = 2_000_000
+RECORDS_LONG = 6_000_000
+"""Of the streams over 500 instruments, which would else end before their segments have grown."""
 PEER_RECORDS = 200_000
 MEMORY_MAX = 2 << 30
-START_NS = 1_700_000_000_000_000_000
-STEP_NS = 20_000
-BATCH = 200_000
-TOUCH = 10_000
 TIMEOUT_SECONDS = 300
 
 
 def run() -> Iterator[Figure]:
     """Yield the figures."""
-    for count in COUNTS:
-        home, opening = _home(count, "book")
-        measured = _measure(home, opening, 3 if count <= 500 else 1)
-        peer = _plain_python(home) if count == 500 else None
-        shutil.rmtree(home)
-        if not measured:
-            continue
-        named = ("plain Python", peer) if peer else (None, None)
-        yield Figure(f"etl.records_per_s_n{count}", measured["rate"], "1/s", RECORDS, *named)
-        for stage, value in measured["stages"].items():
-            yield Figure(f"etl.stage_{stage}_ns_n{count}", value, "ns", RECORDS)
-        if count == 10_000:
-            yield Figure("etl.memory_mib_n10000", measured["rss"] / 2**20, "MiB", count)
-            yield Figure("etl.memory_bound_share_n10000", measured["rss"] / MEMORY_MAX, "of 2 GiB", count)
-    home, opening = _home(500, "trade")
+    for channel, mark in ((BOOK, ""), (ORDERS, "_l3")):
+        for count in COUNTS:
+            yield from _figures(channel, mark, count)
+    yield from _demultiplexing()
+
+
+def _figures(channel: str, mark: str, count: int) -> Iterator[Figure]:
+    home, opening, records = _home(channel, count)
+    measured = _measure(home, opening, 3 if count <= 500 and not mark else 1)
+    peer = _plain_python(home) if count == 500 and channel == BOOK else None
+    shutil.rmtree(home)
+    if not measured:
+        return
+    named = ("plain Python", peer) if peer else (None, None)
+    yield Figure(f"etl.records_per_s{mark}_n{count}", measured["rate"], "1/s", records, *named)
+    for stage, value in measured["stages"].items():
+        yield Figure(f"etl.stage_{stage}_ns{mark}_n{count}", value, "ns", records)
+    yield Figure(f"etl.memory_mib{mark}_n{count}", measured["rss"] / 2**20, "MiB", count)
+    if count == 10_000 and not mark:
+        yield Figure("etl.memory_bound_share_n10000", measured["rss"] / MEMORY_MAX, "of 2 GiB", count)
+
+
+def _demultiplexing() -> Iterator[Figure]:
+    """Yield what trades of 500 instruments take to their queues: in the kernels alone, and in all."""
+    home, opening, records = _home(TRADES, 500)
     measured = _measure(home, opening, 3)
     shutil.rmtree(home)
     if measured:
-        yield Figure("etl.demux_ns", 1e9 / measured["rate"], "ns", RECORDS)
+        stages = measured["stages"]
+        kernels = sum(stages.get(name, 0.0) for name in ("index", "group", "sweep"))
+        yield Figure("etl.demux_ns", kernels, "ns", records)
+        yield Figure("etl.demux_run_ns", 1e9 / measured["rate"], "ns", records)
 
 
-def _home(count: int, channel: str) -> tuple[Path, int]:
-    """Return a home whose raw queue holds the stream, and the records before its steady part."""
-    home, generator = work_folder() / f"scale-{channel}-{count}", np.random.default_rng(count)
-    out = EventBuilder()
-    opening = 0
-    ts = START_NS
-    with Queue.create(home / "raw/main.q", name="raw/main.q", segment_bytes=256 << 20).appender() as appender:
-        for number in range(1, count + 1):
-            ts += STEP_NS
-            out.begin(ts, source=1)
-            fields = InstrumentFields(2, 3, details={"symbol": f"kraken:S{number:05}-USD", "venue": "kraken"})
-            out.instrument(number, fields)
-            if channel == "book":
-                levels = [(TOUCH - 1 - step, 5) for step in range(20)], [(TOUCH + 1 + step, 5) for step in range(20)]
-                out.snapshot(number, SnapshotFields(*levels, Origin.VENUE), ts_event=ts)
-            else:
-                out.trade(number, Side.BID, TOUCH, 1, ts_event=ts)
-            data, records = out.take()
-            appender.append_event(bytes(data), records)
-            opening += records
-        for first in range(0, RECORDS, BATCH):
-            words = _batch(generator, min(BATCH, RECORDS - first), count, channel, ts)
-            ts = int(words[-1, 1])
-            append_mixed(appender, words.reshape(-1).view(np.uint64))
-    return home, opening
-
-
-def _batch(generator: Any, records: int, count: int, channel: str, ts: int) -> Any:
-    """Return records as int64[n, words]: one template with instrument, side, price and size of their own."""
-    out = EventBuilder()
-    out.begin(0, source=1)
-    if channel == "book":
-        out.delta(1, Side.BID, 0, 0, ts_event=0)
-    else:
-        out.trade(1, Side.BID, 0, 0, ts_event=0)
-    template = np.frombuffer(bytes(out.take()[0]), dtype=np.int64)
-    words = np.tile(template, (records, 1))
-    rank = np.minimum(generator.zipf(1.2, records) - 1, 1 << 40) % count if count > 1 else np.zeros(records, np.int64)
-    last = generator.random(records) < 0.6
-    last[-1] = True
-    event = np.concatenate(([0], np.cumsum(last)[:-1]))
-    starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
-    instrument = rank[starts][event].astype(np.int64) + 1
-    bid = generator.random(records) < 0.5
-    near = generator.random(records) < 0.8
-    distance = 1 + np.where(near, generator.integers(0, 50, records), generator.integers(0, 1000, records))
-    head = int(template[0]) & ~((0xFF << 48) | (0xFF << 56)) & ((1 << 64) - 1)
-    sides = np.where(bid, int(Side.BID), int(Side.ASK)).astype(np.uint64)
-    flags = np.where(last, int(Flag.LAST), 0).astype(np.uint64)
-    words[:, 0] = (np.uint64(head) | flags << np.uint64(48) | sides << np.uint64(56)).view(np.int64)
-    words[:, 1] = words[:, 2] = ts + STEP_NS * (1 + event)
-    words[:, 4] = template[4] - 1 + instrument
-    words[:, 6] = TOUCH + np.where(bid, -distance, distance)
-    words[:, 7] = np.where(generator.random(records) < 0.3, 0, generator.integers(1, 1000, records))
-    if channel == "trade":
-        words[:, 7] = generator.integers(1, 1000, records)
-    return words
+def _home(channel: str, count: int) -> tuple[Path, int, int]:
+    """Return a home with the stream, the records before its steady part, and those in it."""
+    home = work_folder() / f"scale-{channel}-{count}"
+    records = RECORDS_LONG if count == 500 else RECORDS
+    return home, write_stream(home, channel, count, records), records
 
 
 def _measure(home: Path, opening: int, repeats: int) -> dict[str, Any]:
@@ -172,6 +127,7 @@ def _plain_python(home: Path) -> float:
 
 
 def _child(home: Path, target: Path, opening: int, staged: bool) -> dict[str, Any]:
+    records = Queue.open(home / "raw/main.q").end_index() - opening
     from chronicle.cli.limits import raise_descriptor_limit
     from chronicle.etl import EtlConfig, EtlReport, run_shard
 
@@ -182,14 +138,14 @@ def _child(home: Path, target: Path, opening: int, staged: bool) -> dict[str, An
     begun: list[tuple[float, int, dict[str, float]]] = []
 
     def progress(report: EtlReport) -> None:
-        if not begun and report.records > opening + RECORDS // 10:
+        if not begun and report.records > opening + records // 3:
             begun.append((time.perf_counter(), report.records, dict(spent)))
         reached[:] = [time.perf_counter(), report.records]
 
     reached: list[float] = []
     run_shard(home, target=target, drain=True, config=EtlConfig(candles=()), progress=progress)
-    started, records, before = begun[0]
-    count = reached[1] - records
+    started, first, before = begun[0]
+    count = reached[1] - first
     return {
         "rate": count / (reached[0] - started),
         "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -199,9 +155,10 @@ def _child(home: Path, target: Path, opening: int, staged: bool) -> dict[str, An
 
 def _time_stages(spent: dict[str, float]) -> None:
     """Wrap the steps of a window; a step's time includes no other's."""
-    from chronicle.etl import block, clean_writer, pipeline
+    from chronicle.etl import block, clean_writer, sweep, window
     from chronicle.etl.book_stream import BookStream
     from chronicle.etl.kernels.grouping import Groups
+    from chronicle.etl.order_stream import OrderStream
 
     def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **named: Any) -> Any:
@@ -214,10 +171,12 @@ def _time_stages(spent: dict[str, float]) -> None:
         return wrapped
 
     for owner, name, stage in (
-        (pipeline, "index_records", "index"),
+        (window, "index_records", "index"),
         (Groups, "find", "group"),
+        (sweep, "sweep", "sweep"),
         (block, "gather", "gather"),
         (BookStream, "take", "book"),
+        (OrderStream, "take", "orders"),
         (clean_writer.QueueSink, "write", "append"),
     ):
         setattr(owner, name, timed(stage, getattr(owner, name)))

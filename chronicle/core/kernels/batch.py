@@ -40,7 +40,7 @@ from chronicle.core.layout import (
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender
 
-__all__ = ["append_batch", "append_words"]
+__all__ = ["append_batch", "append_events", "append_words"]
 
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
 _BAD_TS = int(Flag.BAD_TS_RECV) << WORD_FLAGS_SHIFT
@@ -126,7 +126,7 @@ def _raise_times(at: Any, size: Any, floor: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _append(words: Any, first: Any, state: Any, width: Any, plain: bool) -> int:
+def append_events(words: Any, first: Any, state: Any, width: Any, plain: bool) -> int:
     """Copy whole events of `words` from word `first` into the segment until one needs Python.
 
     words: i64[n] (caller's). state: address of the writer's state, changed as events are committed. width: words of
@@ -255,7 +255,7 @@ def append_words(appender: Appender, words: Any, *, width: int = 0, plain: bool 
         state = appender.kernel_state()
         if state is not None:
             try:
-                reached = int(_append(words, done, state, width, plain))
+                reached = int(append_events(words, done, state, width, plain))
             finally:
                 appender.kernel_done()  # also when Ctrl-C follows the kernel
             if reached < 0:

@@ -19,17 +19,7 @@ from typing import Any
 from numba import cfunc, njit, types
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
-from chronicle.core.kernels.committing import (
-    ADDRESS,
-    CYCLE_END,
-    GATE,
-    LAST_TS,
-    NAMES,
-    POSITION,
-    REACH,
-    commit_event,
-    is_due,
-)
+from chronicle.core.kernels.committing import ADDRESS, NAMES, NO_ROOM, commit_event, room
 from chronicle.core.kernels.memory import copy_bytes, peek, poke, poke_u16, poke_u32, zero_bytes
 from chronicle.core.layout import (
     HEADER_BYTES,
@@ -50,7 +40,7 @@ __all__ = ["RecorderPlan", "append", "append_event", "append_record", "put"]
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
 _ROLL = int(Kind.ROLL)
 _SNAPSHOT = int(Kind.BOOK_SNAPSHOT)
-_LONG_WAY = -1
+_LONG_WAY = NO_ROOM
 _U16 = 0xFFFF
 _U32 = 0xFFFFFFFF
 
@@ -119,17 +109,6 @@ def _long_way(self: Any, state: Any, name: Any, arguments: Any, count: Any, keyw
 
 
 @njit(cache=True)
-def _room(state: Any, length: Any, ts: Any, kind: Any) -> Any:
-    """Return the position of an event of `length` bytes that needs nothing but its own bytes and perhaps an entry."""
-    position = peek(state + POSITION)
-    if position + length > peek(state + REACH) or ts < peek(state + LAST_TS) or ts >= peek(state + CYCLE_END):
-        return _LONG_WAY
-    if position >= peek(state + GATE) and is_due(state, position, kind):
-        return _LONG_WAY
-    return position
-
-
-@njit(cache=True)
 def append_record(
     state: Any,
     head: Any,
@@ -160,7 +139,7 @@ def append_record(
         or min(ts_recv, ts_event, source_index, sequence) == INT64_MIN
     ):
         return _LONG_WAY
-    position = _room(state, length, ts_recv, kind)
+    position = room(state, length, ts_recv, kind)
     if position < 0:
         return _LONG_WAY
     at = peek(state + ADDRESS) + position
@@ -329,7 +308,7 @@ def _append_whole(state: Any, data: Any, count: Any) -> Any:
     if not ended or offset != size or seen != count:
         return _LONG_WAY
     ts_recv = peek(start + 8)
-    position = _room(state, size, ts_recv, kind)
+    position = room(state, size, ts_recv, kind)
     if position < 0:
         return _LONG_WAY
     copy_bytes(peek(state + ADDRESS) + position + 8, start + 8, size - 8)

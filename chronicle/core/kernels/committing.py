@@ -19,7 +19,9 @@ from chronicle.core.layout import (
 )
 from chronicle.core.writer_state import offset_of
 
-__all__ = ["add_entry", "commit_event", "is_due", "wake"]
+__all__ = ["NO_ROOM", "add_entry", "commit_event", "is_due", "room", "wake"]
+
+NO_ROOM = -1
 
 POSITION = offset_of("_position")
 REACH = offset_of("_reach")
@@ -46,6 +48,20 @@ _ALL = 0x7FFFFFFF
 def is_due(state: Any, position: Any, kind: Any) -> Any:
     """Whether the event at `position` gets a seek entry, by the rule of docs/format/queue.md."""
     return kind == _SNAPSHOT or position - peek(state + LAST_ENTRY) >= SEEK_INTERVAL_BYTES
+
+
+@njit(cache=True, nogil=True)
+def room(state: Any, length: Any, ts: Any, kind: Any) -> Any:
+    """Return the position of an event of `length` bytes that needs nothing but its own bytes and perhaps an entry.
+
+    NO_ROOM where anything else is due first: a roll, a clamp, a sync, the next segment. Nothing is touched.
+    """
+    position = peek(state + POSITION)
+    if position + length > peek(state + REACH) or ts < peek(state + LAST_TS) or ts >= peek(state + CYCLE_END):
+        return NO_ROOM
+    if position >= peek(state + GATE) and is_due(state, position, kind):
+        return NO_ROOM
+    return position
 
 
 @njit(cache=True, nogil=True)

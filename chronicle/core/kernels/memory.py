@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["copy_bytes", "futex", "peek", "poke", "poke_u16", "poke_u32", "wake_flag", "zero_bytes"]
+__all__ = ["as_pointer", "copy_bytes", "futex", "peek", "poke", "poke_u16", "poke_u32", "wake_flag", "zero_bytes"]
 
 copy_bytes = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.intp))
 zero_bytes = types.ExternalFunction("memset", types.intp(types.intp, types.intc, types.intp))
@@ -31,6 +31,16 @@ def peek(typingctx: Any, address: Any) -> Any:
         return builder.load(pointer, align=1)
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def as_pointer(typingctx: Any, address: Any) -> Any:
+    """Return the address as a pointer, for ``numba.carray``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), codegen
 
 
 def _store(bits: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -22,7 +22,10 @@ from chronicle.core.layout import (
     Kind,
 )
 
-__all__ = ["release_word", "seek_index_entries", "walk_committed"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["release_word", "seek_index_array", "walk_committed"]
 
 _LAST = np.uint64(int(Flag.LAST) << WORD_FLAGS_SHIFT)
 _ROLL = int(Kind.ROLL)
@@ -89,16 +92,15 @@ def _seek_entries(words: Any, start: Any, end: int, index: Any, entries: Any) ->
     return count
 
 
-def seek_index_entries(words: memoryview, start: int, end: int, index: int) -> list[list[int]]:
-    """Return the seek index of the events in [start, end) as [index, offset, ts_recv, kind] rows."""
+def seek_index_array(words: memoryview, start: int, end: int, index: int) -> NDArray[np.int64]:
+    """Return the seek index of the events in [start, end): a row (index, offset, ts_recv, kind) for each entry."""
     array = np.frombuffer(words, dtype=np.uint64)
     capacity = (end - start) // SEEK_INTERVAL_BYTES + 1024
     while True:
         entries = np.empty((capacity, 4), dtype=np.int64)
         count = int(_seek_entries(array, start, end, index, entries))
         if count >= 0:
-            rows: list[list[int]] = entries[:count].tolist()
-            return rows
+            return entries[:count]
         capacity *= 4
 
 

@@ -16,7 +16,7 @@ from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.ladder import USED, apply_records
 from chronicle.etl.kernels.levels import set_level, truncate
 
-__all__ = ["advance", "apply_event", "fit", "gather", "index_records"]
+__all__ = ["advance", "apply_event", "fit", "gather", "in_sequence", "index_records"]
 
 KIND_INSTRUMENT = 16
 KIND_GAP = 18
@@ -32,7 +32,8 @@ RULE_OKX_V5 = 2
 RULE_COUNT = 3
 RULE_BINANCE_FUTURES = 4
 RULE_CONNECTION = 5
-RULES_KNOWN = 6
+RULE_GROWING = 6
+RULES_KNOWN = 7
 
 # Registers of a book stream (int64[REGISTERS]).
 LAST_SEQUENCE = 0
@@ -62,37 +63,38 @@ SIZE_EXPONENT = 9
 LIMITS = 10
 
 VERDICT_PASSED = 1
-DECISION_WORDS = 2 * 12 + 11
+GAP_WORDS = 12
+DECISION_WORDS = 2 * GAP_WORDS + 11
 """Words that the decision path reserves beside an event (two GAP records, a snapshot's fixed part)."""
 
 
 @numba.njit(cache=True, nogil=True)
-def index_records(words: Any, starts: Any, heads: Any) -> int:
-    """Fill starts int64[m] and heads int64[m, 5]; return m.
+def index_records(words: Any, starts: Any, heads: Any, events: Any, flagged: Any) -> int:
+    """Fill starts, heads and events int64[m] (all of one length); return m.
 
-    heads: kind, instrument, source, event number, and 1 where the record changes definitions or lines (INSTRUMENT,
-    STATUS, GAP, a BOOK_SNAPSHOT that came over no line: source 0). -1 where a length is impossible, -2 when `starts`
-    is too short. O(records).
+    A head is kind << 48 | source << 32 | instrument, an event the number of the record's event. flagged int64[n]: how
+    many records change definitions or lines (INSTRUMENT, STATUS, GAP, a BOOK_SNAPSHOT that came over no line: source
+    0), and their numbers. -1 where a length is impossible, -2 when `starts` is too short. O(records).
     """
     total = len(words)
     position, count, event = 0, 0, 0
+    flagged[0] = 0
     while position < total:
         head = words[position]
         length = head & LENGTH_MASK
         step = length >> 3
         if length < 48 or length & 7 or position + step > total:
             return -1
-        if count >= len(starts):
+        if count + 1 >= len(starts):
             return -2
         starts[count] = position
-        where = words[position + 4]
         kind = (head >> 32) & 0xFFFF
-        source = (where >> 32) & 0xFFFF
-        heads[count, 0] = kind
-        heads[count, 1] = where & LENGTH_MASK
-        heads[count, 2] = source
-        heads[count, 3] = event
-        heads[count, 4] = KIND_INSTRUMENT <= kind <= KIND_GAP or (kind == KIND_BOOK_SNAPSHOT and source == 0)
+        where = words[position + 4] & ((1 << 48) - 1)
+        heads[count] = kind << 48 | where
+        events[count] = event
+        if KIND_INSTRUMENT <= kind <= KIND_GAP or (kind == KIND_BOOK_SNAPSHOT and where >> 32 == 0):
+            flagged[0] += 1
+            flagged[flagged[0]] = count
         event += 1 if head & FLAG_LAST_WORD else 0
         position += step
         count += 1
@@ -228,7 +230,7 @@ def advance(
             break
         if deltas:
             sequence = out[delta_at + 5]
-            if rule != 0 and not _in_sequence(
+            if rule != 0 and not in_sequence(
                 rule,
                 registers[LAST_SEQUENCE],
                 registers[AFTER_SNAPSHOT],
@@ -256,7 +258,7 @@ def advance(
                 registers[CHECKED_TS] = ts_recv
                 registers[CHECKED_INDEX] = out[at + 3]
             if sequence != NONE:
-                held = rule != 0 and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE)
+                held = rule not in (0, RULE_GROWING) and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE)
                 if held and registers[LAST_SEQUENCE] != NONE:
                     registers[SEQUENCE_HELD] = 1
                 registers[LAST_SEQUENCE] = sequence
@@ -269,7 +271,7 @@ def advance(
 
 
 @numba.njit(cache=True, nogil=True)
-def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
+def in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence: int, previous: int) -> bool:
     """Return whether the message is to be applied (Step.APPLY)."""
     if rule in (RULE_BINANCE_SPOT, RULE_BINANCE_FUTURES):
         if rule == RULE_BINANCE_FUTURES and previous != NONE:
@@ -283,7 +285,7 @@ def _in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence
         return previous in (NONE, last) or last == NONE
     if rule == RULE_COUNT:
         return last == NONE or sequence == NONE or sequence == last + 1
-    if rule == RULE_CONNECTION:
+    if rule in (RULE_CONNECTION, RULE_GROWING):
         return last == NONE or sequence == NONE or sequence > last
     return True
 

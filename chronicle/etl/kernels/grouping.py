@@ -43,7 +43,7 @@ def group_records(
 ) -> int:
     """List the records [first, end) of each stream; return how many streams there are.
 
-    heads int64[n, 5] as index_records fills it; channel_of_kind int64[65536], negative: of no stream; number_of
+    heads int64[n] as index_records fills it; channel_of_kind int64[65536], negative: of no stream; number_of
     int64[m]: instrument number to canonical number, NOT_OURS, or UNDEFINED.
 
     Out: keys int64[s] (number << 18 | source << 2 | channel) in the order of first records; bounds int64[s + 1] into
@@ -59,17 +59,18 @@ def group_records(
     streams, status = 0, 0
     for record in range(first, end):
         places[record - first] = EMPTY
-        channel = channel_of_kind[heads[record, 0]]
+        head = heads[record]
+        channel = channel_of_kind[(head >> 48) & 0xFFFF]
         if channel < 0:
             continue
-        instrument = heads[record, 1]
+        instrument = head & 0xFFFFFFFF
         number = number_of[instrument] if instrument < len(number_of) else UNDEFINED
         if number == UNDEFINED:
             status = UNDEFINED_NUMBER - record
             break
         if number < 0:
             continue
-        key = number << NUMBER_SHIFT | heads[record, 2] << CHANNEL_BITS | channel
+        key = number << NUMBER_SHIFT | ((head >> 32) & 0xFFFF) << CHANNEL_BITS | channel
         slot = ((key * _SPREAD) >> 20) & mask
         while table[slot, 0] != EMPTY and table[slot, 0] != key:
             slot = (slot + 1) & mask
@@ -96,8 +97,10 @@ def group_records(
         if place != EMPTY:
             chosen[slots[place]] = record
             slots[place] += 1
-        elif channel_of_kind[heads[record, 0]] < 0:
-            skipped[heads[record, 0]] += 1
+        else:
+            kind = (heads[record] >> 48) & 0xFFFF
+            if channel_of_kind[kind] < 0:
+                skipped[kind] += 1
     return streams
 
 

@@ -25,6 +25,7 @@ from chronicle.core.times import decimal_seconds_ns
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.merge import UNTIMED, Stream
 from chronicle.feed.captures.names import (
+    FAMILIES,
     connection_name,
     exchange_of,
     is_http,
@@ -126,18 +127,39 @@ def open_cryptofeed(paths: list[Path], venue: str | None) -> tuple[list[Line], l
 
 def _venue(path: Path, head: list[bytes]) -> str:
     if _is_header(head[0]):
-        return venue_of_exchange(_HEADER.decode(head[0]).exchange)
+        return _member(venue_of_exchange(_HEADER.decode(head[0]).exchange), head)
     exchange = exchange_of(path.name)
     if exchange is not None:
-        return venue_of_exchange(exchange)
-    for line in head:
-        match = _ADDRESSED.fullmatch(line)
-        found = venue_of_address(match[1].decode("utf-8", "replace")) if match else None
-        if found is not None:
-            return found
+        return _member(venue_of_exchange(exchange), head)
+    found = next(_addressed(head), None)
+    if found is not None:
+        return found
     if path.name[:1].isupper():
         return venue_of_exchange(connection_name(path.name).split(".")[0])
     raise DecodeError("cannot tell the venue of the capture", path=path, hint="name it with --venue")
+
+
+def _addressed(head: list[bytes]) -> Iterator[str]:
+    """Yield the venues of the addresses in the first lines of a file."""
+    for line in head:
+        match = _ADDRESSED.fullmatch(line)
+        if match:
+            address = match[1].decode("utf-8", "replace")
+        else:
+            try:
+                row = _ROW.decode(line)
+            except UNREADABLE:
+                continue
+            address = row.url or row.addr
+        found = venue_of_address(address)
+        if found is not None:
+            yield found
+
+
+def _member(venue: str, head: list[bytes]) -> str:
+    """Return `venue`, or the one of its family that the addresses tell: one exchange's name stands for both."""
+    family = FAMILIES.get(venue, frozenset())
+    return next((found for found in _addressed(head) if found in family), venue)
 
 
 def _is_header(line: bytes) -> bool:

@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["connection_name", "natural_key", "venue_of_address", "venue_of_exchange"]
+__all__ = ["FAMILIES", "connection_name", "natural_key", "venue_of_address", "venue_of_exchange"]
 
 EXCHANGES: Final = {
     "KRAKEN": "kraken",
@@ -19,6 +19,7 @@ EXCHANGES: Final = {
     "NASDAQ": "nasdaq",
     "BYBIT": "bybit",
     "COINBASE": "coinbase",
+    "COINBASE_EXCHANGE": "coinbase-exchange",
     "BITGET": "bitget",
     "KRAKEN_FUTURES": "kraken-futures",
     "KUCOIN": "kucoin",
@@ -26,8 +27,12 @@ EXCHANGES: Final = {
     "BITFINEX": "bitfinex",
     "BITMEX": "bitmex",
     "GATEIO": "gateio",
+    "POLYGON": "polygon",
 }
 """The names that cryptofeed gives to exchanges; others are taken in lower case with ``-`` for ``_``."""
+
+FAMILIES: Final = {"coinbase": frozenset({"coinbase-exchange"})}
+"""Venues that recorders call by one name, told apart by their addresses."""
 
 HOSTS: Final = {
     "api.kraken.com": "kraken",
@@ -41,6 +46,8 @@ HOSTS: Final = {
     "binance.com": "binance",
     "binance.us": "binance-us",
     "bybit.com": "bybit",
+    "pro.coinbase.com": "coinbase-exchange",
+    "exchange.coinbase.com": "coinbase-exchange",
     "coinbase.com": "coinbase",
     "bitget.com": "bitget",
     "futures.kraken.com": "kraken-futures",
@@ -49,6 +56,8 @@ HOSTS: Final = {
     "bitfinex.com": "bitfinex",
     "bitmex.com": "bitmex",
     "api.gateio.ws": "gateio",
+    "polygon.io": "polygon",
+    "massive.com": "polygon",
 }
 """Host names, or ends of them, longest first."""
 

@@ -12,7 +12,7 @@ from typing import Final
 from chronicle.core.errors import ConfigError
 from chronicle.feed.dialects.base import CHANNELS, LINES_MAX, Dialect, FeedSpec, venue_symbols
 
-__all__ = ["DIALECTS", "Dialect", "FeedSpec", "dialect_for", "dialects_for", "venue_symbols"]
+__all__ = ["DIALECTS", "KEY_VARIABLES", "Dialect", "FeedSpec", "dialect_for", "dialects_for", "venue_symbols"]
 
 DIALECTS: Final = {
     "binance": "binance:Binance",
@@ -24,14 +24,19 @@ DIALECTS: Final = {
     "bitmex": "bitmex:Bitmex",
     "bybit": "bybit:Bybit",
     "coinbase": "coinbase:Coinbase",
+    "coinbase-exchange": "coinbase_exchange:CoinbaseExchange",
     "deribit": "deribit:Deribit",
     "gateio": "gateio:Gateio",
     "kraken": "kraken:Kraken",
     "kraken-futures": "kraken_futures:KrakenFutures",
     "kucoin": "kucoin:Kucoin",
     "okx": "okx:Okx",
+    "polygon": "polygon:Polygon",
 }
 """Module and class of each venue that has a live feed."""
+
+KEY_VARIABLES: Final = {"polygon": "POLYGON_API_KEY"}
+"""The environment variable that holds the key of a venue which asks for one, unless another is named."""
 
 
 def dialect_class(spec: FeedSpec) -> type[Dialect]:
@@ -56,6 +61,8 @@ def dialect_class(spec: FeedSpec) -> type[Dialect]:
         raise ConfigError("a feed's number of lines cannot be", expected=f"1 to {LINES_MAX}", found=spec.lines)
     if spec.venue == "kraken" and spec.url.rstrip("/").endswith("/v2"):
         place = "kraken:KrakenV2"
+    if spec.venue == "bitget" and spec.url.rstrip("/").endswith(("/v1", "/v1/stream")):
+        place = "bitget:BitgetV1"
     module, _, name = place.partition(":")
     maker: type[Dialect] = getattr(import_module(f"chronicle.feed.dialects.{module}"), name)
     return maker

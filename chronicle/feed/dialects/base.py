@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 from chronicle.core.errors import ConfigError, SymbolError
@@ -40,6 +40,8 @@ class FeedSpec:
         How many redundant connections carry the same; each is a source of its own in the raw queue.
     market : str
         Which of a venue's markets one connection is about, where each has its own address; empty: all of them.
+    key : str
+        What a venue that does not talk to everyone wants to hear first; kept out of queues and logs.
     """
 
     venue: str
@@ -50,6 +52,7 @@ class FeedSpec:
     rest_url: str | None = None
     lines: int = 1
     market: str = ""
+    key: str = field(default="", repr=False)
 
 
 def venue_symbols(spec: FeedSpec) -> list[str]:
@@ -97,6 +100,8 @@ class Dialect(ABC):
     rest_burst: ClassVar[int] = 10
     starts_on_stream: ClassVar[bool] = True
     """Whether a book's start comes on the connection, so that renewing a stream proves whether it lives."""
+    quiet: ClassVar[bool] = False
+    """Whether the venue says nothing for hours (a market that closes): the WebSocket's pings prove the line then."""
 
     def __init__(self, spec: FeedSpec) -> None:
         if spec.url and not spec.url.startswith(("ws://", "wss://")):
@@ -180,9 +185,22 @@ class Dialect(ABC):
         """Take note of what the venue said; return what it wants to hear at once."""
         return ()
 
+    @property
+    def rest_headers(self) -> dict[str, str]:
+        """The headers that HTTP requests carry besides, as a key."""
+        return {}
+
+    def recorded(self, text: str) -> str:
+        """Return what the wire queue keeps of a text that is sent: all of it but secrets."""
+        return text
+
     def lists(self) -> list[str]:
         """Return the URLs of the venue's instrument lists."""
         return []
+
+    def next_list(self, answer: bytes) -> str | None:
+        """Return the URL of the page that follows `answer`, where a list comes in pages."""
+        return None
 
     @abstractmethod
     def subscribe(self) -> list[str]:

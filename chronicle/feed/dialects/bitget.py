@@ -1,7 +1,8 @@
-"""Bitget WebSocket v1: spot and contracts at addresses of their own; a text ping every 30 s or the line is closed.
+"""Bitget WebSocket v2: one address for all markets, a text ping every 30 s; and v1, as recorded.
 
-Source: Bitget API v1 documentation (WebSocket: 240 subscriptions an hour, 4,096 bytes and 10 messages a second;
-fewer than 50 channels on a connection are advised).
+Source: www.bitget.com/api-doc/common/websocket-intro (240 subscriptions an hour, 10 messages a second, fewer than 50
+channels on a connection are advised), Bitget API v1 documentation (4,096 bytes a message). A feed whose address ends
+in ``/v1`` speaks v1, where spot and contracts have addresses of their own.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from typing import ClassVar, Final
 from chronicle.feed.dialects.base import Dialect, FeedSpec, parts, text_of
 from chronicle.feed.symbology import candidates, to_venue
 
-__all__ = ["Bitget"]
+__all__ = ["Bitget", "BitgetV1"]
 
 _PATHS: Final = {"sp": "spot", "mc": "mix"}
-_LISTS: Final = {
+_LISTS_V1: Final = {
     "sp": ("/api/spot/v1/public/products",),
     "mc": tuple(f"/api/mix/v1/market/contracts?productType={kind}" for kind in ("umcbl", "dmcbl", "cmcbl")),
 }
+_TOPS: Final = (1, 5, 15)
+_PATH: Final = "/v2/ws/public"
 
 
 class Bitget(Dialect):
-    """Texts for ``ws.bitget.com/spot/v1/stream`` and ``/mix/v1/stream``."""
+    """Texts for ``ws.bitget.com/v2/ws/public``; spot and contracts share names, and keep connections of their own."""
 
     venue = "bitget"
     public_url = "wss://ws.bitget.com"
@@ -36,9 +39,8 @@ class Bitget(Dialect):
 
     def __init__(self, spec: FeedSpec) -> None:
         super().__init__(spec)
-        self._path = _PATHS[spec.market or "sp"]
-        if not self.url.endswith("/stream"):
-            self.url = f"{self.url.rstrip('/')}/{self._path}/v1/stream"
+        if not self.url.endswith(_PATH):
+            self.url = self.url.rstrip("/") + _PATH
 
     @classmethod
     def markets(cls, spec: FeedSpec) -> list[FeedSpec]:
@@ -59,7 +61,12 @@ class Bitget(Dialect):
         return "ping"
 
     def lists(self) -> list[str]:
-        return [f"{self.rest}{path}" for path in _LISTS[self.market]] if self.rest else []
+        if not self.rest:
+            return []
+        if self.market == "sp":
+            return [f"{self.rest}/api/v2/spot/public/symbols"]
+        root = f"{self.rest}/api/v2/mix/market/contracts?productType="
+        return [root + kind for kind in dict.fromkeys(map(self._kind, self.symbols))]
 
     def subscribe(self) -> list[str]:
         arguments = [self._argument(symbol, channel) for channel in self.channels for symbol in self.symbols]
@@ -72,4 +79,34 @@ class Bitget(Dialect):
         ]
 
     def _argument(self, symbol: str, channel: str) -> dict[str, str]:
-        return {"instType": self.market.upper(), "channel": self.names[channel], "instId": symbol}
+        return {"instType": self._kind(symbol), "channel": self._channel(channel), "instId": symbol}
+
+    def _channel(self, channel: str) -> str:
+        """Return the venue's name of a channel: of few levels the books that are sent whole."""
+        if channel != "book" or self.spec.depth > max(_TOPS):
+            return self.names[channel]
+        return f"books{next(depth for depth in _TOPS if depth >= self.spec.depth)}"
+
+    def _kind(self, symbol: str) -> str:
+        if self.market == "sp":
+            return "SPOT"
+        return "USDC-FUTURES" if symbol.endswith("PERP") else "USDT-FUTURES" if "USDT" in symbol else "COIN-FUTURES"
+
+
+class BitgetV1(Bitget):
+    """Texts for ``ws.bitget.com/spot/v1/stream`` and ``/mix/v1/stream``."""
+
+    def __init__(self, spec: FeedSpec) -> None:
+        Dialect.__init__(self, spec)
+        if not self.url.endswith("/stream"):
+            root = self.url.rstrip("/").removesuffix("/v1")
+            self.url = f"{root}/{_PATHS[spec.market or 'sp']}/v1/stream"
+
+    def lists(self) -> list[str]:
+        return [f"{self.rest}{path}" for path in _LISTS_V1[self.market]] if self.rest else []
+
+    def _channel(self, channel: str) -> str:
+        return self.names[channel]
+
+    def _kind(self, symbol: str) -> str:
+        return self.market.upper()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
@@ -31,12 +30,11 @@ from chronicle.core.layout import (
     Origin,
     Side,
 )
-from chronicle.feed.kernels.text import DIGITS_MAX, POWERS
+from chronicle.feed.kernels.text import mantissa
 from chronicle.feed.scan_state import INSTRUMENT, ROW_BYTES, ROWS_MAX, Plan, Record, ShapeHead, Slot, offset_in
 
 __all__ = ["prepare", "write"]
 
-_LIMITS = np.array([INT64_MAX // 10**places for places in range(DIGITS_MAX + 1)], dtype=np.int64)
 _MICROSECONDS_FROM = 10**15
 _MILLISECONDS_MAX, _MICROSECONDS_MAX = INT64_MAX // 1_000_000, INT64_MAX // 1_000
 _DELTAS, _SNAPSHOT, _TRADE, _QUOTE = map(int, Record)
@@ -49,6 +47,7 @@ _TRADE_ID, _TRADE_LAST, _SIDE = 8 * int(Slot.TRADE_ID), 8 * int(Slot.TRADE_LAST)
 _CHECK, _DEPTH, _LIMIT, _FILLS = 8 * int(Slot.CHECK), 8 * int(Slot.DEPTH), 8 * int(Slot.LIMIT), 8 * int(Slot.FILLS)
 _CELLS, _TIME, _NEWEST = 8 * int(Slot.INSTRUMENT), 8 * int(Slot.TIME), 8 * int(Slot.NEWEST)
 _BIDS, _ASKS, _PRICE = 8 * int(Slot.BIDS), 8 * int(Slot.ASKS), 8 * int(Slot.PRICE)
+_SCALED = 8 * int(Slot.SCALED)
 _SIZE, _ASK_PRICE, _ASK_SIZE = 8 * int(Slot.SIZE), 8 * int(Slot.ASK_PRICE), 8 * int(Slot.ASK_SIZE)
 _NUMBER, _PRICE_EXPONENT, _SIZE_EXPONENT = (
     INSTRUMENT[name] for name in ("number", "price_exponent", "size_exponent")
@@ -68,22 +67,22 @@ _ASK_ROWS = ROWS_MAX * ROW_BYTES
 
 
 @njit(cache=True, nogil=True)
-def _mantissa(value: Any, places: Any, exponent: Any) -> Any:
-    """Return the mantissa of ``value / 10**places`` at `exponent`, or -1: more decimals, or beyond int64."""
-    shift = exponent - places
-    if shift < 0 or shift > DIGITS_MAX or value > _LIMITS[shift]:
-        return -1
-    return value * POWERS[shift]
+def _scale_side(rows: Any, count: Any, cells: Any, most: Any, scaled: Any) -> Any:
+    """Scale `count` rows in place and return the greatest (price, size) of them and of `most`; (-1, -1): refused.
 
-
-@njit(cache=True, nogil=True)
-def _scale_side(rows: Any, count: Any, cells: Any, most: Any) -> Any:
-    """Scale `count` rows in place and return the greatest (price, size) of them and of `most`; (-1, -1): refused."""
+    Rows that are `scaled` already are only looked at.
+    """
+    if scaled:
+        price_most, size_most = most
+        for _ in range(count):
+            price_most, size_most = max(price_most, peek(rows)), max(size_most, peek(rows + 16))
+            rows += ROW_BYTES
+        return price_most, size_most
     price_exponent, size_exponent = peek(cells + _PRICE_EXPONENT), peek(cells + _SIZE_EXPONENT)
     price_most, size_most = most
     for _ in range(count):
-        price = _mantissa(peek(rows), peek(rows + 8), price_exponent)
-        size = _mantissa(peek(rows + 16), peek(rows + 24), size_exponent)
+        price = mantissa(peek(rows), peek(rows + 8), price_exponent)
+        size = mantissa(peek(rows + 16), peek(rows + 24), size_exponent)
         if price < 0 or size < 0:
             return -1, -1
         price_most, size_most = max(price_most, price), max(size_most, size)
@@ -96,8 +95,8 @@ def _scale_side(rows: Any, count: Any, cells: Any, most: Any) -> Any:
 @njit(cache=True, nogil=True)
 def _scale_slots(slots: Any, price_at: Any, size_at: Any, cells: Any, most: Any) -> Any:
     """Do for a single level in slots what :func:`_scale_side` does for rows."""
-    price = _mantissa(peek(slots + price_at), peek(slots + price_at + 8), peek(cells + _PRICE_EXPONENT))
-    size = _mantissa(peek(slots + size_at), peek(slots + size_at + 8), peek(cells + _SIZE_EXPONENT))
+    price = mantissa(peek(slots + price_at), peek(slots + price_at + 8), peek(cells + _PRICE_EXPONENT))
+    size = mantissa(peek(slots + size_at), peek(slots + size_at + 8), peek(cells + _SIZE_EXPONENT))
     if price < 0 or size < 0:
         return -1, -1
     poke(slots + price_at, price)
@@ -149,9 +148,10 @@ def prepare(shape: Any, plan: Any) -> Any:
             slots, rows, cells, peek(shape + _ASKS_FIRST) != 0
         ):
             return 0
-        most = _scale_side(rows, bids, cells, most)
+        scaled = peek(slots + _SCALED)
+        most = _scale_side(rows, bids, cells, most, scaled & 1 != 0)
         if most[0] >= 0:
-            most = _scale_side(rows + _ASK_ROWS, asks, cells, most)
+            most = _scale_side(rows + _ASK_ROWS, asks, cells, most, scaled & 2 != 0)
         size = (bids + asks) * 16 + SNAPSHOT_LEVELS_OFFSET
         if record == _DELTAS:
             size = (bids + asks) * BOOK_DELTA_BYTES
@@ -190,28 +190,32 @@ def _has_check(shape: Any, slots: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _header(
-    at: Any, length: Any, kind: Any, flags: Any, side: Any, ts_recv: Any, ts_event: Any, source_index: Any, owner: Any
-) -> None:
-    """Write a record's header but for its sequence. owner: instrument, and the source above it."""
-    word = length | (kind << WORD_KIND_SHIFT) | (flags << WORD_FLAGS_SHIFT) | (side << WORD_SIDE_SHIFT)
-    poke(at, word)
+def _word(length: Any, kind: Any, flags: Any, side: Any) -> Any:
+    """Return a record's first word."""
+    return length | (kind << WORD_KIND_SHIFT) | (flags << WORD_FLAGS_SHIFT) | (side << WORD_SIDE_SHIFT)
+
+
+@njit(cache=True, nogil=True)
+def _header(at: Any, ts_recv: Any, ts_event: Any, source_index: Any, owner: Any, sequence: Any) -> None:
+    """Write a record's header but for its first word. owner: instrument, and the source above it."""
     poke(at + 8, ts_recv)
     poke(at + 16, ts_event)
     poke(at + 24, source_index)
     poke(at + 32, owner)
+    poke(at + 40, sequence)
 
 
 @njit(cache=True, nogil=True)
 def _write_deltas(
-    at: Any, rows: Any, count: Any, side: Any, flags: Any, ts_recv: Any, source_index: Any, owner: Any, slots: Any
+    at: Any, start: Any, rows: Any, count: Any, word: Any, ts_recv: Any, source_index: Any, owner: Any, slots: Any
 ) -> Any:
-    """Write a BOOK_DELTA for each row and return the place behind them."""
+    """Write a BOOK_DELTA for each row, with `word` first but for the one at `start`; return the place behind them."""
     ts_event, sequence = peek(slots + _TIME), peek(slots + _SEQUENCE)
     first, previous = peek(slots + _FIRST), peek(slots + _PREVIOUS)
     for _ in range(count):
-        _header(at, BOOK_DELTA_BYTES, _KIND_DELTA, flags, side, ts_recv, ts_event, source_index, owner)
-        poke(at + 40, sequence)
+        if at != start:
+            poke(at, word)
+        _header(at, ts_recv, ts_event, source_index, owner, sequence)
         poke(at + 48, peek(rows))
         poke(at + 56, peek(rows + 16))
         poke(at + 64, first)
@@ -280,55 +284,73 @@ def _write_quote(at: Any, shape: Any, slots: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def write(
-    at: Any, size: Any, shape: Any, plan: Any, ts_recv: Any, source_index: Any, source: Any, flags: Any
-) -> None:
-    """Write the event of `size` bytes (see :func:`prepare`) at `at`, F_LAST on its last record."""
+def _write_all_deltas(at: Any, shape: Any, plan: Any, flags: Any, ts_recv: Any, source_index: Any, owner: Any) -> Any:
+    """Write the BOOK_DELTAs of both sides, without the first word of the first; return (place behind, it, count)."""
+    slots, rows = peek(plan + _SLOTS), peek(plan + _ROWS)
+    bids, asks = peek(slots + _BIDS), peek(slots + _ASKS)
+    start = at
+    bid_word = _word(BOOK_DELTA_BYTES, _KIND_DELTA, flags, _BID)
+    ask_word = _word(BOOK_DELTA_BYTES, _KIND_DELTA, flags, _ASK)
+    if bids + asks == 0:
+        poke(rows, 0)
+        poke(rows + 16, 0)
+        word = _word(BOOK_DELTA_BYTES, _KIND_DELTA, flags, 0)
+        return _write_deltas(at, start, rows, 1, word, ts_recv, source_index, owner, slots), word, 1
+    if peek(shape + _ASKS_FIRST) != 0:
+        at = _write_deltas(at, start, rows + _ASK_ROWS, asks, ask_word, ts_recv, source_index, owner, slots)
+        at = _write_deltas(at, start, rows, bids, bid_word, ts_recv, source_index, owner, slots)
+        return at, ask_word if asks > 0 else bid_word, bids + asks
+    at = _write_deltas(at, start, rows, bids, bid_word, ts_recv, source_index, owner, slots)
+    at = _write_deltas(at, start, rows + _ASK_ROWS, asks, ask_word, ts_recv, source_index, owner, slots)
+    return at, bid_word if bids > 0 else ask_word, bids + asks
+
+
+@njit(cache=True, nogil=True)
+def write(at: Any, shape: Any, plan: Any, ts_recv: Any, source_index: Any, source: Any, flags: Any) -> Any:
+    """Write the event that :func:`prepare` gave the size of at `at`, and return its first word.
+
+    That word alone is not written: in a queue it commits the event. F_LAST is on the last record. The plan gets the
+    event's record count and the offset of its last record.
+    """
     slots, rows = peek(plan + _SLOTS), peek(plan + _ROWS)
     owner = peek(peek(slots + _CELLS) + _NUMBER) | (source << 32)
     record, start = peek(shape + _RECORD), at
     bids, asks = peek(slots + _BIDS), peek(slots + _ASKS)
     ts_event, sequence = peek(slots + _TIME), peek(slots + _SEQUENCE)
-    count = 1
-    last = at
+    count, last, head = 1, at, 0
     if record == _DELTAS:
-        levels = bids + asks
-        count = levels
-        if levels > 0:
-            if peek(shape + _ASKS_FIRST) != 0:
-                at = _write_deltas(at, rows + _ASK_ROWS, asks, _ASK, flags, ts_recv, source_index, owner, slots)
-                at = _write_deltas(at, rows, bids, _BID, flags, ts_recv, source_index, owner, slots)
-            else:
-                at = _write_deltas(at, rows, bids, _BID, flags, ts_recv, source_index, owner, slots)
-                at = _write_deltas(at, rows + _ASK_ROWS, asks, _ASK, flags, ts_recv, source_index, owner, slots)
-        elif _says_empty(shape, slots):
-            poke(rows, 0)
-            poke(rows + 16, 0)
-            at = _write_deltas(at, rows, 1, 0, flags, ts_recv, source_index, owner, slots)
-            count = 1
-        last = at - BOOK_DELTA_BYTES
+        count = 0
+        if bids + asks > 0 or _says_empty(shape, slots):
+            at, head, count = _write_all_deltas(at, shape, plan, flags, ts_recv, source_index, owner)
+            last = at - BOOK_DELTA_BYTES
     elif record == _SNAPSHOT:
-        length = SNAPSHOT_LEVELS_OFFSET + 16 * (bids + asks)
-        _header(at, length, _KIND_SNAPSHOT, flags | _IN_SNAPSHOT, 0, ts_recv, ts_event, source_index, owner)
-        poke(at + 40, sequence)
+        head = _word(SNAPSHOT_LEVELS_OFFSET + 16 * (bids + asks), _KIND_SNAPSHOT, flags | _IN_SNAPSHOT, 0)
+        _header(at, ts_recv, ts_event, source_index, owner, sequence)
         at = _write_snapshot(at, shape, slots, rows)
     elif record == _TRADE:
-        side = peek(slots + _SIDE)
-        _header(at, TRADE_BYTES, _KIND_TRADE, flags, side, ts_recv, ts_event, source_index, owner)
-        poke(at + 40, sequence)
+        head = _word(TRADE_BYTES, _KIND_TRADE, flags, peek(slots + _SIDE))
+        _header(at, ts_recv, ts_event, source_index, owner, sequence)
         _write_trade(at, shape, slots)
     elif record == _QUOTE:
-        _header(at, QUOTE_BYTES, _KIND_QUOTE, flags, 0, ts_recv, ts_event, source_index, owner)
-        poke(at + 40, sequence)
+        head = _word(QUOTE_BYTES, _KIND_QUOTE, flags, 0)
+        _header(at, ts_recv, ts_event, source_index, owner, sequence)
         _write_quote(at, shape, slots)
     if (record in (_DELTAS, _SNAPSHOT)) and _has_check(shape, slots):
-        _header(at, CHECK_BYTES, _KIND_CHECK, flags, 0, ts_recv, ts_event, source_index, owner)
-        poke(at + 40, sequence)
+        word = _word(CHECK_BYTES, _KIND_CHECK, flags, 0)
+        if at == start:
+            head = word
+        else:
+            poke(at, word)
+        _header(at, ts_recv, ts_event, source_index, owner, sequence)
         poke(at + 48, peek(shape + _CHECK_RULE))
         poke(at + 56, peek(slots + _CHECK))
         poke(at + 64, 0)
         last = at
         count += 1
-    poke(last, peek(last) | (_LAST << WORD_FLAGS_SHIFT))
+    if last == start:
+        head |= _LAST << WORD_FLAGS_SHIFT
+    else:
+        poke(last, peek(last) | (_LAST << WORD_FLAGS_SHIFT))
     poke(plan + _COUNT, count)
     poke(plan + _LAST_OFFSET, last - start)
+    return head

@@ -104,6 +104,8 @@ DAY_NS = 90_000 * 10**9
 """Times of a day end before this: a clock change makes a day of 25 hours."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _WORD = np.uint64(8)
+_TIME = np.uint64((1 << 48) - 1)
+"""A message's time of day is 6 bytes; they are read with the 2 before them."""
 _HALF = np.uint64(32)
 
 
@@ -158,7 +160,7 @@ def _trade(out: Any, at: Any, price: Any, size: Any, match: Any, code: Any) -> N
 def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: Any) -> int:
     """Decode messages with their lengths before them until one needs the caller; return why it stopped.
 
-    data: u8[n], the frame. shapes: u64[256, SHAPE], what :func:`shapes_of` makes. numbers: i64[65536], stock locate
+    data: u8[n], the frame. shapes: u64[256 * SHAPE], what :func:`shapes_of` makes. numbers: i64[65536], stock locate
     to instrument; 0 without one, SKIP to pass over. registers: i64[REGISTERS]. out: u64[words], the records one
     behind the other, from word registers[WORDS]. All arrays are the caller's; nothing outside `data` is read and
     nothing outside `out` written. Cost: a load per field, a store per word of the records. Where the fields of an
@@ -186,9 +188,10 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
             status = CUT
             break
         kind = np.uint64(data[at]) if length > 0 else np.uint64(0)
-        form = shapes[kind, CLASS]
-        if length != shapes[kind, SIZE]:
-            status = MALFORMED if shapes[kind, SIZE] > 0 else CALLER
+        row = kind * np.uint64(SHAPE)
+        form = shapes[row + np.uint64(CLASS)]
+        if length != shapes[row + np.uint64(SIZE)]:
+            status = MALFORMED if shapes[row + np.uint64(SIZE)] > 0 else CALLER
             break
         if words + WORDS_PER_MESSAGE > capacity:
             status = FULL
@@ -204,15 +207,15 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
                 continue
             status = CALLER
             break
-        since = np.int64(_u16(data, at + np.uint64(5)) << _HALF | _u32(data, at + np.uint64(7)))
+        since = np.int64(_u64(data, at + np.uint64(3)) & _TIME)
         event_ts = midnight + since
         if span > 0 and event_ts > ts_recv:
             ts_recv = min(event_ts, first_ts + span)
         stamp, ts = np.uint64(ts_recv), np.uint64(event_ts)
         place = np.uint64(number) | source
         mark = np.uint64(sequence)
-        price = _u32(data, at + shapes[kind, PRICE_AT]) & shapes[kind, PRICE_MASK]
-        shares = _u32(data, at + shapes[kind, SHARES_AT]) & shapes[kind, SHARES_MASK]
+        price = _u32(data, at + shapes[row + np.uint64(PRICE_AT)]) & shapes[row + np.uint64(PRICE_MASK)]
+        shares = _u32(data, at + shapes[row + np.uint64(SHARES_AT)]) & shapes[row + np.uint64(SHARES_MASK)]
         if form == TRADED:
             is_cross = kind == 81
             if is_cross:
@@ -227,17 +230,19 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
                 words += _TRADE_WORDS
             position, sequence, messages = end, sequence + 1, messages - 1
             continue
-        side = np.uint64(data[at + shapes[kind, SIDE_AT]]) & shapes[kind, SIDE_MASK]
+        side = np.uint64(data[at + shapes[row + np.uint64(SIDE_AT)]]) & shapes[row + np.uint64(SIDE_MASK)]
         side -= np.uint64(18) & (_EMPTY - np.uint64(side == 83))  # S is the ask
-        impossible = (side != 66) & (side != 65) & (shapes[kind, SIDE_MASK] != 0)
-        impossible |= (shares == 0) & (shapes[kind, SHARES_MASK] != 0)
+        impossible = (side != 66) & (side != 65) & (shapes[row + np.uint64(SIDE_MASK)] != 0)
+        impossible |= (shares == 0) & (shapes[row + np.uint64(SHARES_MASK)] != 0)
         if impossible | (price >= PRICE_LIMIT) | (since >= DAY_NS):
             status = MALFORMED
             break
         order_id = _u64(data, at + np.uint64(11))
-        head = shapes[kind, HEAD] | flags | side << np.uint64(56)
+        head = shapes[row + np.uint64(HEAD)] | flags | side << np.uint64(56)
         _header(out, words, head, stamp, ts, index, place, mark)
-        _order(out, words, order_id, price | shapes[kind, PRICE_OR], shares, shapes[kind, ACTION])
+        _order(
+            out, words, order_id, price | shapes[row + np.uint64(PRICE_OR)], shares, shapes[row + np.uint64(ACTION)]
+        )
         words += _ORDER_WORDS
         if form > SINGLE:
             code = kind << _WORD
@@ -258,7 +263,14 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
                 words += _ORDER_WORDS
                 if printed:
                     _header(out, words, _TRADE_HEAD | flags | _LAST, stamp, ts, index, place, mark)
-                    _trade(out, words, price | shapes[kind, PRICE_OR], shares, _u64(data, at + np.uint64(23)), _OPEN)
+                    _trade(
+                        out,
+                        words,
+                        price | shapes[row + np.uint64(PRICE_OR)],
+                        shares,
+                        _u64(data, at + np.uint64(23)),
+                        _OPEN,
+                    )
                     words += _TRADE_WORDS
         position, sequence, messages = end, sequence + 1, messages - 1
     registers[POSITION], registers[MESSAGES], registers[SEQUENCE] = position, messages, sequence
@@ -268,7 +280,7 @@ def decode_messages(data: Any, shapes: Any, numbers: Any, registers: Any, out: A
 
 
 def shapes_of(sizes: dict[int, int]) -> Any:
-    """Return u64[256, SHAPE]: for each type where its fields stand, from the types' lengths.
+    """Return u64[256 * SHAPE]: for each type where its fields stand, from the types' lengths.
 
     A field that a type does not have is read where the order's id is, and masked away.
     """
@@ -299,7 +311,7 @@ def shapes_of(sizes: dict[int, int]) -> Any:
         row[ACTION] = int(action) | ord(name) << 8
         row[HEAD] = int(_ORDER_HEAD) | (last if ends else 0)
         row[PRICE_OR] = int(_NONE) if name == "E" else 0
-    return shapes
+    return shapes.reshape(-1)
 
 
 @njit(inline="always")

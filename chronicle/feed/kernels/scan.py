@@ -17,11 +17,30 @@ from numba import njit
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
 from chronicle.core.kernels.memory import peek, poke
 from chronicle.core.layout import NONE
-from chronicle.feed.kernels.text import byte_at, digits, integer, mixed_hash, number, text_end
+from chronicle.feed.kernels.text import (
+    BLOCK,
+    POWERS,
+    byte_at,
+    byte_mask,
+    digits,
+    four_eights,
+    integer,
+    is_at,
+    lowest_bit,
+    mantissa,
+    mixed_hash,
+    number,
+    padded,
+    seconds,
+    shifted_down,
+    text_end,
+)
 from chronicle.feed.scan_state import (
+    INSTRUMENT,
     NAME_BYTES_MAX,
     ROW_BYTES,
     ROWS_MAX,
+    SCALED_EXPONENT_MAX,
     SLOT_COUNT,
     UNSET_COUNT,
     NameEntry,
@@ -41,46 +60,31 @@ _LITERAL, _INTEGER, _SIGNED, _DIGITS, _TEXT, _NAME, _LEVELS, _NUMBER, _CHOICE, _
 _INSTRUMENT = 8 * int(Slot.INSTRUMENT)
 _NEWEST = 8 * int(Slot.NEWEST)
 _LIMIT = 8 * int(Slot.LIMIT)
+_SEEN, _SCALED = 8 * int(Slot.SEEN), 8 * int(Slot.SCALED)
+_PRICE_EXPONENT, _SIZE_EXPONENT = INSTRUMENT["price_exponent"], INSTRUMENT["size_exponent"]
 _BIDS = 8 * int(Slot.BIDS)
 _UNSET = int(UNSET_COUNT)
 _SLOTS, _ROWS = offset_in(Plan, "slots"), offset_in(Plan, "rows")
 _NAME_ROLE, _NAME_OFFSET = offset_in(Plan, "name_role"), offset_in(Plan, "name_offset")
 _NAME_LENGTH = offset_in(Plan, "name_length")
 _OPERATIONS, _OPERATION_COUNT = offset_in(ShapeHead, "operations"), offset_in(ShapeHead, "operation_count")
-_ENTRY_BYTES = 8 * 6
+_ENTRY_BYTES = 8 * len(NameEntry._fields_)
 _ENTRY_ROLE, _ENTRY_TEXT = offset_in(NameEntry, "role"), offset_in(NameEntry, "text")
 _ENTRY_LENGTH, _ENTRY_INSTRUMENT = offset_in(NameEntry, "length"), offset_in(NameEntry, "instrument")
-_ENTRY_LIMIT = offset_in(NameEntry, "limit")
+_ENTRY_LIMIT, _ENTRY_SEEN = offset_in(NameEntry, "limit"), offset_in(NameEntry, "seen")
 _WANT_INSTRUMENT, _WANT_CHANGES, _WANT_WHOLE = int(Want.INSTRUMENT), int(Want.CHANGES), int(Want.WHOLE)
-_OPEN, _CLOSE, _COMMA, _QUOTE = 0x5B, 0x5D, 0x2C, 0x22
+_OPEN, _CLOSE, _COMMA, _QUOTE, _POINT, _BACKSLASH = 0x5B, 0x5D, 0x2C, 0x22, 0x2E, 0x5C
+_SHORT = 6
 _THREE, _FIVE = 0xFFFFFF, 0xFFFFFFFFFF
 _BETWEEN, _OPENING, _NEXT_ROW = (int.from_bytes(text, "little") for text in (b'","', b',["', b'"],["'))
-_SECONDS_CHARS = 17
 _ID_DIGITS_MAX = 18
 
 
 @njit(cache=True, nogil=True)
-def _is_at(at: Any, end: Any, text: Any, length: Any) -> Any:
-    """Whether the `length` bytes at address `text` stand at `at`."""
-    if at + length > end:
-        return False
-    place = 0
-    while place + 8 <= length:
-        if peek(at + place) != peek(text + place):
-            return False
-        place += 8
-    while place < length:
-        if byte_at(at + place) != byte_at(text + place):
-            return False
-        place += 1
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _entry(table: Any, role: Any, at: Any, length: Any) -> Any:
+def _entry(table: Any, role: Any, at: Any, length: Any, end: Any) -> Any:
     """Return the address of a name's entry in `table` (mask, then entries), 0 when it has none. Open addressing."""
     mask = peek(table)
-    hashed = mixed_hash(at, length)
+    hashed = mixed_hash(at, length, end)
     place = hashed & mask
     while True:
         entry = table + 8 + place * _ENTRY_BYTES
@@ -91,7 +95,7 @@ def _entry(table: Any, role: Any, at: Any, length: Any) -> Any:
             peek(entry) == hashed
             and peek(entry + _ENTRY_ROLE) == role
             and peek(entry + _ENTRY_LENGTH) == length
-            and _is_at(at, at + length, text, length)
+            and is_at(at, end, text, length)
         ):
             return entry
         place = (place + 1) & mask
@@ -107,7 +111,7 @@ def _name(at: Any, end: Any, table: Any, plan: Any, start: Any, role: Any, want:
     length = stop - at
     if stop == 0 or length == 0 or length > NAME_BYTES_MAX:
         return 0
-    entry = _entry(table, role, at, length)
+    entry = _entry(table, role, at, length, end)
     if entry == 0:
         poke(plan + _NAME_ROLE, role)
         poke(plan + _NAME_OFFSET, at - start)
@@ -119,25 +123,84 @@ def _name(at: Any, end: Any, table: Any, plan: Any, start: Any, role: Any, want:
         return 0
     if want != _WANT_CHANGES:
         poke(slots + _INSTRUMENT, peek(entry + _ENTRY_INSTRUMENT))
+        poke(slots + _SEEN, peek(entry + _ENTRY_SEEN))
         if limit != 0:
             poke(slots + _LIMIT, limit)
     return stop
 
 
 @njit(cache=True, nogil=True)
-def _seconds(at: Any, end: Any) -> Any:
-    """Return (place after it, ns) of decimal seconds of ten digits, a point and six digits."""
-    stop, value, places = number(at, end)
-    if stop - at != _SECONDS_CHARS or places != 6:
-        return 0, 0
-    return stop, value * 1_000
+def _row_fast(at: Any, end: Any, row: Any, price_exponent: Any, size_exponent: Any) -> Any:
+    """Write the row whose price begins at `at` and return the place of the quote that ends its size; 0: look closely.
+
+    That is for what ends less than two blocks before the message, and for numbers of more than eight digits or
+    decimals. The quotes of a whole row are found at once, and its digits joined at once, so that the next row need
+    not wait for this one's. Mantissas where exponents are given (-1: none), else digits and decimals.
+    """
+    if at + BLOCK + 8 > end:
+        return 0
+    quotes, points = byte_mask(at, _QUOTE), byte_mask(at, _POINT)
+    first = lowest_bit(quotes)
+    rest = quotes & (quotes - 1)
+    second = lowest_bit(rest)
+    length = lowest_bit(rest & (rest - 1))
+    start = first + 3
+    if length >= BLOCK or second != first + 2 or byte_at(at + first + 1) != _COMMA:
+        return 0
+    price_point = min(lowest_bit(points), first)
+    size_point = min(lowest_bit(shifted_down(points, start)) + start, length)
+    price_places, size_places = max(first - price_point - 1, 0), max(length - size_point - 1, 0)
+    size_count = size_point - start
+    if not (0 < price_point <= 8 and 0 < size_count <= 8 and price_places <= 8 and size_places <= 8):
+        return 0
+    price, price_part, size, size_part, others = four_eights(
+        padded(at, price_point),
+        padded(at + price_point + 1, price_places),
+        padded(at + start, size_count),
+        padded(at + size_point + 1, size_places),
+    )
+    if others != 0:
+        return 0
+    if price_exponent < 0:
+        poke(row, price * POWERS[price_places] + price_part)
+        poke(row + 8, price_places)
+        poke(row + 16, size * POWERS[size_places] + size_part)
+        poke(row + 24, size_places)
+    else:
+        if price_places > price_exponent or size_places > size_exponent:
+            return 0
+        poke(row, price * POWERS[price_exponent] + price_part * POWERS[price_exponent - price_places])
+        poke(row + 16, size * POWERS[size_exponent] + size_part * POWERS[size_exponent - size_places])
+    return at + length
 
 
 @njit(cache=True, nogil=True)
-def _levels(at: Any, end: Any, rows: Any, timed: Any) -> Any:
+def _row_closely(at: Any, end: Any, row: Any, price_exponent: Any, size_exponent: Any) -> Any:
+    """Do what :func:`_row_fast` does for any row; 0: it is none, or the exponents cannot hold it."""
+    at, price, price_places = number(at, end)
+    if at == 0 or at + 8 > end or peek(at) & _THREE != _BETWEEN:
+        return 0
+    at, size, size_places = number(at + 3, end)
+    if at == 0:
+        return at
+    if price_exponent >= 0:
+        price = mantissa(price, price_places, price_exponent)
+        size = mantissa(size, size_places, size_exponent)
+        if price < 0 or size < 0:
+            return 0
+    poke(row, price)
+    poke(row + 8, price_places)
+    poke(row + 16, size)
+    poke(row + 24, size_places)
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _levels(at: Any, end: Any, rows: Any, timed: Any, price_exponent: Any, size_exponent: Any) -> Any:
     """Return (place after it, count, newest ns) of a list of levels: ``[["1.0","2",...],...]``.
 
     rows: address of ROWS_MAX rows. Texts behind price and size are passed over; when `timed`, the first is a time.
+    Exponents: of an instrument that is known, else -1.
     """
     newest = 0
     if at + 2 > end or byte_at(at) != _OPEN:
@@ -150,16 +213,12 @@ def _levels(at: Any, end: Any, rows: Any, timed: Any) -> Any:
     row = rows
     stop_row = rows + ROWS_MAX * ROW_BYTES
     while row < stop_row:
-        at, price, price_places = number(at, end)
-        if at == 0 or at + 8 > end or peek(at) & _THREE != _BETWEEN:
-            break
-        at, size, size_places = number(at + 3, end)
-        if at == 0:
-            break
-        poke(row, price)
-        poke(row + 8, price_places)
-        poke(row + 16, size)
-        poke(row + 24, size_places)
+        after = _row_fast(at, end, row, price_exponent, size_exponent)
+        if after == 0:
+            after = _row_closely(at, end, row, price_exponent, size_exponent)
+            if after == 0:
+                break
+        at = after
         row += ROW_BYTES
         if at + 8 <= end and not timed and peek(at) & _FIVE == _NEXT_ROW:
             at += 5
@@ -177,6 +236,36 @@ def _levels(at: Any, end: Any, rows: Any, timed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _known_levels(at: Any, end: Any, rows: Any, timed: Any, slots: Any, side: Any) -> Any:
+    """Do what :func:`_levels` does, with mantissas for rows where the instrument stood before them."""
+    cells = peek(slots + _INSTRUMENT)
+    price_exponent = size_exponent = -1
+    if cells > 0:
+        price_exponent, size_exponent = peek(cells + _PRICE_EXPONENT), peek(cells + _SIZE_EXPONENT)
+        if max(price_exponent, size_exponent) > SCALED_EXPONENT_MAX:
+            price_exponent = size_exponent = -1
+    at, count, newest = _levels(at, end, rows, timed, price_exponent, size_exponent)
+    if price_exponent >= 0:
+        poke(slots + _SCALED, peek(slots + _SCALED) | (1 << side))
+    return at, count, newest
+
+
+@njit(cache=True, nogil=True)
+def _short_end(at: Any, end: Any) -> Any:
+    """Do what :func:`text_end` does, for a text that is rarely longer than some characters."""
+    for _ in range(_SHORT):
+        if at >= end:
+            return 0
+        char = byte_at(at)
+        if char == _QUOTE:
+            return at
+        if char < 0x20 or char > 0x7E or char == _BACKSLASH:
+            return 0
+        at += 1
+    return text_end(at, end)
+
+
+@njit(cache=True, nogil=True)
 def _row_end(at: Any, end: Any, timed: Any) -> Any:
     """Return (place behind a level, its time) from the quote that ends its size: past what stands behind the size."""
     time = 0
@@ -186,12 +275,12 @@ def _row_end(at: Any, end: Any, timed: Any) -> Any:
     if timed:
         if at + 2 > end or byte_at(at) != _COMMA or byte_at(at + 1) != _QUOTE:
             return 0, time
-        at, time = _seconds(at + 2, end)
+        at, time = seconds(at + 2, end)
         if at == 0 or at + 2 > end or byte_at(at) != _QUOTE:
             return 0, time
         at += 1
     while at + 2 <= end and byte_at(at) == _COMMA:
-        at = text_end(at + 2, end) if byte_at(at + 1) == _QUOTE else 0
+        at = _short_end(at + 2, end) if byte_at(at + 1) == _QUOTE else 0
         if at == 0:
             return 0, time
         at += 1
@@ -217,7 +306,7 @@ def _choice(at: Any, end: Any, count: Any, table: Any) -> Any:
     """Return (place after it, value) of the first of `count` alternatives (text, length, value) that is at `at`."""
     for _ in range(count):
         length = peek(table + 8)
-        if _is_at(at, end, peek(table), length):
+        if is_at(at, end, peek(table), length):
             return at + length, peek(table + 16)
         table += 24
     return 0, 0
@@ -241,10 +330,10 @@ def matches(shape: Any, plan: Any, table: Any, start: Any, end: Any) -> Any:
         kind, first, second = peek(operation), peek(operation + 8), peek(operation + 16)
         value = 0
         if kind == _LITERAL:
-            at = at + second if _is_at(at, end, first, second) else 0
+            at = at + second if is_at(at, end, first, second) else 0
         elif kind == _LEVELS:
             rows = peek(plan + _ROWS) + first * (ROWS_MAX * ROW_BYTES)
-            at, value, newest = _levels(at, end, rows, second != 0)
+            at, value, newest = _known_levels(at, end, rows, second != 0, slots, first)
             poke(slots + _BIDS + 8 * first, value)
             poke(slots + _NEWEST, max(newest, peek(slots + _NEWEST)))
         elif kind in (_INTEGER, _SIGNED):
@@ -267,7 +356,7 @@ def matches(shape: Any, plan: Any, table: Any, start: Any, end: Any) -> Any:
             at, value = _choice(at, end, second, peek(operation + 24))
             poke(slots + 8 * first, value)
         elif kind == _SECONDS:
-            at, value = _seconds(at, end)
+            at, value = seconds(at, end)
             poke(slots + 8 * first, value)
         elif kind == _TRADE_ID:
             at, value = _trade_id(at, end)

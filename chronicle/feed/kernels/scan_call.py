@@ -86,7 +86,8 @@ def scan_bytes(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
             if 0 < size <= EVENT_BYTES_MAX:
                 event = _bytearray_new(0, size)
                 if event != 0:
-                    write(_bytearray_at(event), size, shape, plan, ts_recv, source_index, source, flags)
+                    at = _bytearray_at(event)
+                    poke(at, write(at, shape, plan, ts_recv, source_index, source, flags))
                     poke(plan + _SCANNED, peek(plan + _SCANNED) + 1)
                 return event
     poke(plan + _DECLINED, peek(plan + _DECLINED) + 1)

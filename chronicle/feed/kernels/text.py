@@ -18,8 +18,31 @@ from numba.extending import intrinsic
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
 from chronicle.core.kernels.memory import peek
+from chronicle.core.layout import INT64_MAX
 
-__all__ = ["DIGITS_MAX", "HASH_START", "POWERS", "byte_at", "digits", "integer", "mixed_hash", "number", "text_end"]
+__all__ = [
+    "BLOCK",
+    "DIGITS_MAX",
+    "HASH_START",
+    "POWERS",
+    "byte_at",
+    "byte_mask",
+    "digits",
+    "four_eights",
+    "integer",
+    "is_at",
+    "lowest_bit",
+    "mantissa",
+    "mixed_hash",
+    "number",
+    "padded",
+    "seconds",
+    "shifted_down",
+    "text_end",
+]
+
+BLOCK = 64
+"""Bytes that a mask tells of."""
 
 DIGITS_MAX = 18
 """Any number of so many digits fits int64; longer ones are for the plain adapter."""
@@ -29,6 +52,8 @@ _ZEROS = 0x3030303030303030
 _NINES = 0x7676767676767676
 _HIGH = -0x7F7F7F7F7F7F7F80  # 0x80 in every byte
 POWERS = np.array([10**places for places in range(DIGITS_MAX + 1)], dtype=np.int64)
+_LIMITS = np.array([INT64_MAX // 10**places for places in range(DIGITS_MAX + 1)], dtype=np.int64)
+_SECONDS_CHARS = 17
 _QUOTE, _BACKSLASH, _POINT, _MINUS, _ZERO = 0x22, 0x5C, 0x2E, 0x2D, 0x30
 
 
@@ -44,7 +69,7 @@ def byte_at(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _lowest_bit(typingctx: Any, value: Any) -> Any:
+def lowest_bit(typingctx: Any, value: Any) -> Any:
     """Return the number of the lowest bit of `value` that is set (64: none)."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -54,7 +79,7 @@ def _lowest_bit(typingctx: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _shifted_down(typingctx: Any, value: Any, bits: Any) -> Any:
+def shifted_down(typingctx: Any, value: Any, bits: Any) -> Any:
     """Return `value` as an unsigned word, shifted right."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -63,13 +88,94 @@ def _shifted_down(typingctx: Any, value: Any, bits: Any) -> Any:
     return types.int64(types.int64, types.int64), codegen
 
 
+@intrinsic
+def byte_mask(typingctx: Any, address: Any, char: Any) -> Any:
+    """Return a bit for each of the BLOCK bytes at `address` that is `char`, the first in the lowest bit."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        block = ir.VectorType(ir.IntType(8), BLOCK)
+        bytes_ = builder.load(builder.inttoptr(arguments[0], block.as_pointer()), align=1)
+        wanted = builder.insert_element(
+            ir.Constant(block, ir.Undefined),
+            builder.trunc(arguments[1], ir.IntType(8)),
+            ir.Constant(ir.IntType(32), 0),
+        )
+        spread = builder.shuffle_vector(
+            wanted, wanted, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
+        )
+        return builder.bitcast(builder.icmp_unsigned("==", bytes_, spread), ir.IntType(64))
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+_PLAIN = 16
+
+
+@intrinsic
+def _ends_mask(typingctx: Any, address: Any) -> Any:
+    """Return a bit for each of the 16 bytes at `address` that ends a plain text: quote, escape, control, > 0x7E.
+
+    Bit 16 is always set.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        block = ir.VectorType(ir.IntType(8), _PLAIN)
+        bytes_ = builder.load(builder.inttoptr(arguments[0], block.as_pointer()), align=1)
+
+        def all_of(char: int) -> Any:
+            return ir.Constant(block, [char] * _PLAIN)
+
+        found = builder.icmp_signed("<", bytes_, all_of(0x20))  # bytes from 0x80 up are negative
+        for char in (_QUOTE, _BACKSLASH, 0x7F):
+            found = builder.or_(found, builder.icmp_unsigned("==", bytes_, all_of(char)))
+        mask = builder.zext(builder.bitcast(found, ir.IntType(_PLAIN)), ir.IntType(64))
+        return builder.or_(mask, ir.Constant(ir.IntType(64), 1 << _PLAIN))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def four_eights(typingctx: Any, first: Any, second: Any, third: Any, fourth: Any) -> Any:
+    """Return four numbers of eight digit values (see :func:`padded`) at once, and 0 when all are digits.
+
+    Pairs, fours and eights of neighbours are joined in lanes of 16, 32 and 64 bits.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.VectorType(ir.IntType(64), 4)
+        values = ir.Constant(wide, ir.Undefined)
+        for lane, argument in enumerate(arguments):
+            values = builder.insert_element(values, argument, ir.Constant(ir.IntType(32), lane))
+        high = builder.or_(builder.add(values, ir.Constant(wide, [_NINES] * 4)), values)
+        others = builder.and_(high, ir.Constant(wide, [_HIGH] * 4))
+        bad = builder.icmp_unsigned("!=", builder.bitcast(others, ir.IntType(256)), ir.Constant(ir.IntType(256), 0))
+        joined = values
+        for bits, factor in ((16, 10), (32, 100), (64, 10_000)):
+            lanes = ir.VectorType(ir.IntType(bits), 256 // bits)
+            joined = builder.bitcast(joined, lanes)
+            half = ir.Constant(lanes, [(1 << bits // 2) - 1] * lanes.count)
+            left = builder.mul(builder.and_(joined, half), ir.Constant(lanes, [factor] * lanes.count))
+            joined = builder.add(left, builder.lshr(joined, ir.Constant(lanes, [bits // 2] * lanes.count)))
+        found = [builder.extract_element(joined, ir.Constant(ir.IntType(32), lane)) for lane in range(4)]
+        found.append(builder.zext(bad, ir.IntType(64)))
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(types.int64, 5)(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@njit(cache=True, nogil=True, inline="always")
+def padded(at: Any, count: Any) -> Any:
+    """Return the `count` (0 to 8) characters at `at` as digit values behind zeros. Eight bytes there are readable."""
+    return ((peek(at) ^ _ZEROS) << 8 * ((8 - count) & 7)) if count > 0 else 0
+
+
 @njit(cache=True, nogil=True, inline="always")
 def _eight(values: Any) -> Any:
     """Return the number of eight digit values, one a byte, the first in the lowest byte."""
-    pairs = values * 10 + _shifted_down(values, 8)
+    pairs = values * 10 + shifted_down(values, 8)
     high = (pairs & 0x000000FF000000FF) * 0x000F424000000064
-    low = (_shifted_down(pairs, 16) & 0x000000FF000000FF) * 0x0000271000000001
-    return _shifted_down(high + low, 32)
+    low = (shifted_down(pairs, 16) & 0x000000FF000000FF) * 0x0000271000000001
+    return shifted_down(high + low, 32)
 
 
 @njit(cache=True, nogil=True)
@@ -89,7 +195,7 @@ def digits(at: Any, end: Any) -> Any:
             at += 8
             count += 8
             continue
-        found = _lowest_bit(others) >> 3
+        found = lowest_bit(others) >> 3
         if found > 0:
             if count + found <= DIGITS_MAX:
                 value = value * POWERS[found] + _eight(values << (64 - 8 * found))
@@ -117,11 +223,11 @@ def number(at: Any, end: Any) -> Any:
     """
     if at + 17 <= end:
         values = peek(at) ^ _ZEROS
-        count = _lowest_bit(((values + _NINES) | values) & _HIGH) >> 3
+        count = lowest_bit(((values + _NINES) | values) & _HIGH) >> 3
         if 0 < count < 8 and byte_at(at + count) == _POINT:
             behind = at + count + 1
             decimals = peek(behind) ^ _ZEROS
-            places = _lowest_bit(((decimals + _NINES) | decimals) & _HIGH) >> 3
+            places = lowest_bit(((decimals + _NINES) | decimals) & _HIGH) >> 3
             whole = _eight(values << (64 - 8 * count))
             if places == 8:
                 char = byte_at(behind + 8)
@@ -141,6 +247,15 @@ def number(at: Any, end: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def mantissa(value: Any, places: Any, exponent: Any) -> Any:
+    """Return the mantissa of ``value / 10**places`` at `exponent`, or -1: more decimals, or beyond int64."""
+    shift = exponent - places
+    if shift < 0 or shift > DIGITS_MAX or value > _LIMITS[shift]:
+        return -1
+    return value * POWERS[shift]
+
+
+@njit(cache=True, nogil=True)
 def integer(at: Any, end: Any, signed: Any) -> Any:
     """Return (place after it, value) of a JSON integer; without `signed`, or as ``-0`` or ``01``, it is none here."""
     negative = signed and at < end and byte_at(at) == _MINUS
@@ -156,8 +271,53 @@ def integer(at: Any, end: Any, signed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def seconds(at: Any, end: Any) -> Any:
+    """Return (place after it, ns) of decimal seconds of ten digits, a point and six digits; (0, 0): others."""
+    if at + _SECONDS_CHARS > end or byte_at(at + 10) != _POINT:
+        return 0, 0
+    tens, ones = byte_at(at) - _ZERO, byte_at(at + 1) - _ZERO
+    middle = peek(at + 2) ^ _ZEROS
+    behind = (peek(at + 9) ^ _ZEROS) & -0x10000
+    others = (((middle + _NINES) | middle) | ((behind + _NINES) | behind)) & _HIGH
+    if others != 0 or tens < 0 or tens > 9 or ones < 0 or ones > 9:
+        return 0, 0
+    after = at + _SECONDS_CHARS
+    if after < end and 0 <= byte_at(after) - _ZERO <= 9:
+        return 0, 0
+    return after, (((tens * 10 + ones) * 100_000_000 + _eight(middle)) * 1_000_000 + _eight(behind)) * 1_000
+
+
+@njit(cache=True, nogil=True)
+def is_at(at: Any, end: Any, text: Any, length: Any) -> Any:
+    """Whether the `length` bytes at address `text` stand at `at`. `text` has eight more bytes behind it."""
+    if at + length > end:
+        return False
+    place = 0
+    while place + 8 <= length:
+        if peek(at + place) != peek(text + place):
+            return False
+        place += 8
+    rest = length - place
+    if rest == 0:
+        return True
+    if at + place + 8 <= end:
+        return ((peek(at + place) ^ peek(text + place)) << (64 - 8 * rest)) == 0
+    while place < length:
+        if byte_at(at + place) != byte_at(text + place):
+            return False
+        place += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
 def text_end(at: Any, end: Any) -> Any:
     """Return the place of the quote that ends a text of plain ASCII, or 0: an escape, a control, another script."""
+    while at + _PLAIN <= end:
+        found = lowest_bit(_ends_mask(at))
+        if found < _PLAIN:
+            at += found
+            return at if byte_at(at) == _QUOTE else 0
+        at += _PLAIN
     while at < end:
         char = byte_at(at)
         if char == _QUOTE:
@@ -169,11 +329,21 @@ def text_end(at: Any, end: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def mixed_hash(at: Any, size: Any) -> Any:
-    """Return a hash of `size` bytes; :func:`chronicle.feed.names.hash_of` is its Python twin."""
+def mixed_hash(at: Any, size: Any, end: Any) -> Any:
+    """Return a hash of `size` bytes before `end`; :func:`chronicle.feed.names.hash_of` is its Python twin."""
     value = HASH_START ^ size
     stop = at + size
-    while at < stop:
-        value = (value ^ byte_at(at)) * _HASH_FACTOR
-        at += 1
-    return _shifted_down(value, 20)
+    while at + 8 <= stop:
+        value = (value ^ peek(at)) * _HASH_FACTOR
+        value ^= shifted_down(value, 32)
+        at += 8
+    if at < stop:
+        word = 0
+        if at + 8 <= end:
+            word = shifted_down(peek(at) << (64 - 8 * (stop - at)), 64 - 8 * (stop - at))
+        else:
+            for place in range(stop - at):
+                word |= byte_at(at + place) << (8 * place)
+        value = (value ^ word) * _HASH_FACTOR
+        value ^= shifted_down(value, 32)
+    return shifted_down(value, 20)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from chronicle.core.clock import Clock
 from chronicle.core.errors import ConfigError, DecodeError
-from chronicle.core.layout import WireForm
+from chronicle.core.layout import NONE, WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.marks import silent_frame
 from chronicle.feed.multicast.sockets import UdpSocket, open_group, open_unicast
 from chronicle.feed.multicast.spec import MulticastSpec, check_spec, host_and_port
 from chronicle.feed.transports.arbiter import Arbiter, Arrival, Hole
-from chronicle.feed.transports.packet import mold_request
-from chronicle.feed.transports.recognise import read_header
+from chronicle.feed.transports.packet import Header, iex_request, mold_request
+from chronicle.feed.transports.recognise import IEX, read_header
 
 __all__ = ["MulticastReceiver", "MulticastStatus"]
 
@@ -101,6 +101,8 @@ class MulticastReceiver:
         self._sockets: dict[str, UdpSocket] = {}
         self._dropped: dict[str, int] = {}
         self._asked: tuple[Hole, int] | None = None
+        self._heading: Header | None = None
+        """That of the last packet: a request of IEX-TP names its protocol and channel."""
         self._heard_ns = 0
 
     async def run(self) -> None:
@@ -189,6 +191,9 @@ class MulticastReceiver:
             self.foreign_count += 1
             self.last_error = f"{name}: {error.message}"
             return
+        self._heading = header
+        if name == REWIND:  # sent again at another time, or with the old one: it tells nothing of restarts
+            header = replace(header, sent_ts=NONE)
         self._heard_ns = self._clock.monotonic_ns()
         self.is_up = True
         self.last_frame_ts = ts
@@ -225,6 +230,9 @@ class MulticastReceiver:
             if asked.first == hole.first and asked.session == hole.session and now - at < self.spec.retry_ns:
                 return
         count = min(hole.last - hole.first + 1, REQUEST_MESSAGES_MAX)
-        server.send(mold_request(hole.session, hole.first, count))
+        if self._protocol is IEX and self._heading is not None:
+            server.send(iex_request(self._heading, hole.session, hole.first, count))
+        else:
+            server.send(mold_request(hole.session, hole.first, count))
         self.request_count += 1
         self._asked = (hole, now)

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from chronicle.core.errors import ConfigError, DecodeError
+from chronicle.core.errors import ConfigError
 from chronicle.feed.symbology import venue_name
 from chronicle.feed.transports.recognise import Protocol, protocol_of
 
@@ -29,7 +29,7 @@ class MulticastSpec:
     interface : str
         Address or name of the network interface that joins; empty: the system's choice.
     rewind : str
-        ``HOST:PORT`` of the re-request server (MoldUDP64); empty: none is asked.
+        ``HOST:PORT`` of the re-request server (MoldUDP64) or gap fill server (IEX-TP); empty: none is asked.
     give_up_ns : int
         A hole that nobody filled for so long is given up: it becomes a STATUS LOST, and a GAP in the books.
     retry_ns : int
@@ -91,8 +91,8 @@ def check_spec(spec: MulticastSpec) -> None:
         It says which value cannot be used.
     """
     try:
-        protocol = spec.protocol
-    except (KeyError, DecodeError):
+        TRANSPORTS[venue_name(spec.venue)]
+    except KeyError:
         known = ", ".join(sorted(TRANSPORTS))
         raise ConfigError(f"no multicast feed of {spec.venue!r} is known", expected=known, found=spec.venue) from None
     if not 1 <= len(set(spec.groups)) == len(spec.groups) <= GROUPS_MAX:
@@ -104,10 +104,6 @@ def check_spec(spec: MulticastSpec) -> None:
         if not ipaddress.IPv4Address(host).is_multicast:
             raise ConfigError("this is no multicast group", expected="224.0.0.0 to 239.255.255.255", found=host)
     if spec.rewind:
-        if protocol.name != "moldudp64":
-            raise ConfigError(
-                f"{spec.venue} has no re-request server that is spoken here", found=f"rewind = {spec.rewind!r}"
-            )
         host_and_port(spec.rewind)
     if spec.from_start and not spec.rewind:
         raise ConfigError("what was sent before can only come from a re-request server", hint="set rewind too")

@@ -1,7 +1,7 @@
 """A simulated exchange: a real WebSocket and HTTP server that speaks venues' protocols, with faults on demand.
 
-A seeded market speaks as Kraken (v1), OKX (v5) or Binance spot; a capture is played as the venue that it was recorded
-from.
+A seeded market speaks as Kraken (v1), OKX (v5), Binance spot, Bitget (v2), Coinbase Exchange or Polygon.io; a capture
+is played as the venue that it was recorded from.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A server that plays a capture as the venue that it was recorded from: HTTP answers by path, frames by connection.
 
 A client is given the recorded connections whose address has the path that it connects to (all of them when none has),
-and of several that were asked for the same (redundant lines) one: the first client the first, the next the next.
-A client that connects again hears the session from its start, with its snapshots. What a capture cannot do: answer a
-resync of one symbol (it holds no other snapshot than its own), or hold more than it recorded.
+and of several that were asked for the same (redundant lines) one: the first client the first, the next the next. A
+client that connects again hears the session from its start, with its snapshots. One that leaves a book and subscribes
+to it again, or asks for its snapshot again, is answered as :mod:`rejoining` says.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-from collections import Counter
+import re
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,14 +22,16 @@ from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from chronicle.core.errors import ConfigError
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures import open_capture
 from chronicle.feed.simulator.faults import Delivery, FaultInjector, Signal
+from chronicle.feed.simulator.rejoining import BookFrames, LineFrames, requested
 
 __all__ = ["PlaybackExchange", "Recording", "load_recording"]
 
@@ -37,6 +40,8 @@ BYTES_MAX: Final = 1 << 30
 ADDRESS_PATH: Final = "/api/v1/bullet-public"
 """KuCoin's request for the address of a connection, answered with our own."""
 PAUSE_SECONDS_MAX: Final = 3600.0
+REPEAT_SECONDS: Final = 0.02
+_LEAVES: Final = re.compile(r"unsub", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -46,6 +51,17 @@ class RecordedLine:
     address: str = ""
     asked: list[str] = field(default_factory=list)
     frames: list[tuple[int, str | bytes]] = field(default_factory=list)
+    number: int = 0
+
+
+@dataclass(slots=True)
+class _Play:
+    """Where a client's play has come: frames that were sent of each line, and what is to be sent again."""
+
+    sent: Counter[int] = field(default_factory=Counter)
+    again: deque[str | bytes] = field(default_factory=deque)
+    left: set[str] = field(default_factory=set)
+    """Books that the client unsubscribed from."""
 
 
 @dataclass(slots=True)
@@ -111,7 +127,7 @@ def _take(recording: Recording, frame: Frame) -> None:
         return
     if not frame.connection:
         return
-    line = recording.lines.setdefault(frame.connection, RecordedLine())
+    line = recording.lines.setdefault(frame.connection, RecordedLine(number=frame.connection))
     if frame.form == WireForm.CONNECTED:
         line.address = frame.address
     elif frame.form == WireForm.SENT:
@@ -161,6 +177,11 @@ class PlaybackExchange:
         self._server: Server | None = None
         self._clients: Counter[str] = Counter()
         self._frozen: list[ServerConnection] = []
+        self._plays: list[_Play] = []
+        self._play_count = 0
+        self._answered: Counter[str] = Counter()
+        self._books: BookFrames | None = None
+        self._line_frames: dict[int, LineFrames] = {}
 
     async def __aenter__(self) -> PlaybackExchange:
         self._server = await serve(
@@ -200,7 +221,7 @@ class PlaybackExchange:
     def _http(self, connection: ServerConnection, request: Request) -> Response | None:
         if "upgrade" in {name.lower() for name in request.headers}:
             return None
-        body = self.recording.answer(request.path)
+        body = self._answer(request.path)
         if body is None and urlsplit(request.path).path == ADDRESS_PATH:
             server = {"endpoint": f"{self.url}/", "encrypt": False, "protocol": "websocket", "pingInterval": 18000}
             body = json.dumps(
@@ -212,6 +233,50 @@ class PlaybackExchange:
         head = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
         return Response(status, status.phrase, Headers(head), content)
 
+    def _answer(self, target: str) -> bytes | None:
+        """Return the recorded answer; that of a book, asked for again while it is played, as it would be now."""
+        body = self.recording.answer(target)
+        if body is None:
+            return None
+        self._answered[target] += 1
+        if self._answered[target] <= self._play_count or not self._plays or b'"bids"' not in body:
+            return body  # what a client asks for as it connects
+        play = max(self._plays, key=lambda item: item.sent.total())
+        played = [(self._frames_of(number), count) for number, count in play.sent.items()]
+        self.played["resync"] += 1
+        return self._read_books().snapshot(target, body, played)
+
+    def _read_books(self) -> BookFrames:
+        """Return the books of the recording, which are read when they are first asked for."""
+        if self._books is None:
+            recording = self.recording
+            self._books = BookFrames(recording.venues[0], recording.answers)
+            for number, line in recording.lines.items():
+                self._line_frames[number] = self._books.read(number, line.address, line.asked, line.frames)
+        return self._books
+
+    def _frames_of(self, number: int) -> LineFrames:
+        self._read_books()
+        return self._line_frames[number]
+
+    def _take_request(self, play: _Play, lines: list[RecordedLine], text: str) -> None:
+        """Take what a client says while it is played to: a book left and subscribed to again starts anew."""
+        if not (_LEAVES.search(text) or play.left):
+            return
+        books = self._read_books()
+        found = requested(text, books.symbols)
+        if found is None:
+            return
+        symbol, leaves = found
+        if leaves:
+            play.left.add(symbol)
+        elif symbol in play.left:
+            play.left.discard(symbol)
+            for line in lines:
+                frames = books.again(self._frames_of(line.number), line.frames, symbol, play.sent[line.number])
+                play.again.extend(payload for _, payload in frames)
+            self.played["resync"] += 1
+
     async def _session(self, socket: ServerConnection) -> None:
         """Play to one client once it has subscribed, and hold the line open until it goes."""
         path = urlsplit(socket.request.path).path if socket.request is not None else ""
@@ -221,32 +286,50 @@ class PlaybackExchange:
         lines = [lines[turn % len(lines)] for lines in groups]
         try:
             await socket.recv()
-            listener = asyncio.create_task(self._listen(socket))
+            play = _Play()
+            self._plays.append(play)
+            self._play_count += 1
+            listener = asyncio.create_task(self._listen(socket, play, lines))
             try:
-                await self._play(socket, lines)
-                await socket.wait_closed()
+                await self._play(socket, lines, play)
+                while True:  # all is played; what is asked for again still comes
+                    await self._repeat(socket, play)
+                    await asyncio.sleep(REPEAT_SECONDS)
             finally:
+                self._plays.remove(play)
                 listener.cancel()
                 await asyncio.gather(listener, return_exceptions=True)
         except ConnectionClosed:
             return
 
-    async def _listen(self, socket: ServerConnection) -> None:
+    async def _listen(self, socket: ServerConnection, play: _Play, lines: list[RecordedLine]) -> None:
         """Take what the client says; a ping in text is answered, so that quiet captures keep their clients."""
         async for message in socket:
             if message == "ping":
                 await socket.send("pong")
+            elif isinstance(message, str):
+                self._take_request(play, lines, message)
 
-    async def _play(self, socket: ServerConnection, lines: list[RecordedLine]) -> None:
+    async def _repeat(self, socket: ServerConnection, play: _Play) -> None:
+        """Send what was asked for again, all at once: nothing new of the book comes between."""
+        while play.again:
+            await socket.send(play.again.popleft())
+            self.played["frames"] += 1
+        if socket.state is not State.OPEN:
+            raise ConnectionClosedOK(None, None)
+
+    async def _play(self, socket: ServerConnection, lines: list[RecordedLine], play: _Play) -> None:
         lane = self.injector.lane()
         clock = asyncio.get_running_loop().time
         origin: tuple[float, int] | None = None
-        for ts_recv, payload in _merged(lines):
+        for ts_recv, payload, number in _merged(lines):
             if self._speed is not None:
                 origin = origin or (clock(), ts_recv)
                 ahead = origin[0] + (ts_recv - origin[1]) / 1e9 / self._speed - clock()
                 if ahead > 0:
                     await asyncio.sleep(min(ahead, PAUSE_SECONDS_MAX))
+            await self._repeat(socket, play)
+            play.sent[number] += 1
             for delivery in lane.take(payload) if isinstance(payload, str) else [Delivery(payload)]:
                 if not await self._deliver(socket, delivery):
                     return
@@ -268,8 +351,10 @@ class PlaybackExchange:
         return True
 
 
-def _merged(lines: list[RecordedLine]) -> Iterator[tuple[int, Any]]:
-    return heapq.merge(*(line.frames for line in lines), key=lambda item: item[0])
+def _merged(lines: list[RecordedLine]) -> Iterator[tuple[int, Any, int]]:
+    """Yield (ts_recv, payload, line's number) of all lines in the order of time."""
+    streams = [((ts_recv, payload, line.number) for ts_recv, payload in line.frames) for line in lines]
+    return heapq.merge(*streams, key=lambda item: item[0])
 
 
 def _path(address: str) -> str:

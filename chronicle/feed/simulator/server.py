@@ -21,7 +21,7 @@ from chronicle.core.errors import ConfigError
 from chronicle.feed.simulator.faults import CHECKSUM, FaultInjector
 from chronicle.feed.simulator.market import DEFAULT_PAIRS, Market, Pair, Step
 from chronicle.feed.simulator.sessions import Session
-from chronicle.feed.simulator.speakers import SPEAKERS
+from chronicle.feed.simulator.venues import SPEAKERS
 
 __all__ = ["TRUTH_LEVELS", "Faults", "SimulatedExchange", "Truth", "pack_levels"]
 
@@ -67,7 +67,7 @@ class SimulatedExchange:
     Parameters
     ----------
     venue : str
-        Whose protocol it speaks: kraken, okx or binance.
+        Whose protocol it speaks: one of ``SPEAKERS`` (kraken, okx, binance, bitget, coinbase-exchange, polygon).
     seed : int
         The market's randomness; equal seeds give equal books after equal numbers of messages.
     pairs : sequence of Pair
@@ -222,11 +222,9 @@ class SimulatedExchange:
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            beat = self.speaker.heartbeat()
-            if beat is not None:
-                for session in self._sessions:
-                    if session.channels.wanted:
-                        session.answer(beat)
+            for session in self._sessions:
+                for beat in self.speaker.heartbeats(session.channels) if session.channels.wanted else ():
+                    session.answer(beat)
 
     def _now(self) -> int:
         """Return the time, later than before by a unit that every venue can write."""

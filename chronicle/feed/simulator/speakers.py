@@ -21,11 +21,12 @@ from chronicle.feed.simulator.ladder import Entry
 from chronicle.feed.simulator.market import SIZE_DECIMALS, Market, Pair, Step
 from chronicle.feed.simulator.protocol import decimal, dumps
 
-__all__ = ["SPEAKERS", "BinanceSpeaker", "Channels", "KrakenSpeaker", "OkxSpeaker", "Speaker"]
+__all__ = ["NAMES", "BinanceSpeaker", "Channels", "KrakenSpeaker", "OkxSpeaker", "Speaker"]
 
 DEEP: Final = 1 << 20
 """A depth that no book of the simulation reaches: all levels are told."""
-_NAMES: Final = {"XBT": "BTC", "XDG": "DOGE", "USD": "USDT"}
+NAMES: Final = {"XBT": "BTC", "XDG": "DOGE", "USD": "USDT"}
+"""How others call the currencies of the simulated pairs."""
 
 
 @dataclass(slots=True)
@@ -65,8 +66,13 @@ class Speaker(ABC):
         """Take a client's request; return what it is answered."""
 
     def heartbeat(self) -> str | None:
-        """Return what subscribed clients are told each second."""
+        """Return what all subscribed clients are told each second."""
         return None
+
+    def heartbeats(self, channels: Channels) -> list[str]:
+        """Return what a subscribed client is told each second."""
+        beat = self.heartbeat()
+        return [] if beat is None else [beat]
 
     @abstractmethod
     def book(self, name: str, depth: int, step: Step) -> str:
@@ -190,7 +196,7 @@ class OkxSpeaker(Speaker):
 
     @staticmethod
     def spell(pair: Pair) -> str:
-        return "-".join(_NAMES.get(part, part) for part in pair.name.split("/"))
+        return "-".join(NAMES.get(part, part) for part in pair.name.split("/"))
 
     def key(self, text: str) -> int:
         return int(json.loads(text)["data"][0]["seqId"])
@@ -302,7 +308,7 @@ class BinanceSpeaker(Speaker):
 
     @staticmethod
     def spell(pair: Pair) -> str:
-        return "".join(_NAMES.get(part, part) for part in pair.name.split("/"))
+        return "".join(NAMES.get(part, part) for part in pair.name.split("/"))
 
     def key(self, text: str) -> int:
         return int(json.loads(text)["data"]["u"])
@@ -371,18 +377,12 @@ class BinanceSpeaker(Speaker):
 
     def _listing(self, name: str) -> dict[str, Any]:
         pair = self.markets[name].pair
-        base, quote = (_NAMES.get(part, part) for part in pair.name.split("/"))
+        base, quote = (NAMES.get(part, part) for part in pair.name.split("/"))
         filters = [
             {"filterType": "PRICE_FILTER", "tickSize": decimal(1, pair.decimals)},
             {"filterType": "LOT_SIZE", "stepSize": decimal(1, SIZE_DECIMALS)},
         ]
         return {"symbol": name, "status": "TRADING", "baseAsset": base, "quoteAsset": quote, "filters": filters}
-
-
-SPEAKERS: Final[dict[str, type[Speaker]]] = {
-    speaker.venue: speaker for speaker in (KrakenSpeaker, OkxSpeaker, BinanceSpeaker)
-}
-"""The venues that a seeded market can speak as."""
 
 
 def _level(pair: Pair, price: int, size: int) -> tuple[str, str]:

@@ -2,8 +2,10 @@
 
 Sources: "MoldUDP64 Protocol Specification" (Nasdaq): session 10 bytes, sequence u64, message count u16 (big-endian),
 then per message u16 length and message; count 0 is a heartbeat that carries the next sequence, 0xFFFF the end of the
-session; a request is session, sequence and count, answered by a packet to the asker. "IEX Transport Protocol"
-(IEX-TP 1.25): 40 bytes little-endian, then per message u16 length and message.
+session; a request is session, sequence and count, answered by a packet to the asker. "IEX Transport Protocol" (IEX-TP
+1.25): 40 bytes little-endian, then per message u16 length and message; a gap fill request is version, request type
+(1: numbered messages, 2: bytes of the stream), protocol, channel, session and count of ranges, then the first and
+last number of each, answered by segments to the asker.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ __all__ = [
     "MOLD_HEADER_BYTES",
     "UNNUMBERED",
     "Header",
+    "iex_request",
     "mold_request",
     "read_iex",
     "read_mold",
@@ -38,6 +41,12 @@ IEX_HEADER: Final = struct.Struct("<BBHIIHHqqq")
 sequence, send time."""
 IEX_HEADER_BYTES: Final = 40
 IEX_VERSION: Final = 1
+
+IEX_REQUEST: Final = struct.Struct("<BBHIII")
+"""version, request type, message protocol, channel, session, count of ranges."""
+IEX_RANGE: Final = struct.Struct("<qq")
+"""first and last message of a range."""
+IEX_MESSAGES: Final = 1
 
 UNNUMBERED: Final = 0
 """Sequences begin at 1; a packet numbered 0 takes part in no sequence (edited captures hold such ones)."""
@@ -119,6 +128,12 @@ def read_iex(payload: bytes) -> Header:
 def mold_request(session: str, first: int, count: int) -> bytes:
     """Return the packet that asks a re-request server for `count` messages from `first` on."""
     return MOLD_HEADER.pack(session.encode("latin-1").ljust(10), first, min(count, END_OF_SESSION - 1))
+
+
+def iex_request(heading: Header, session: str, first: int, count: int) -> bytes:
+    """Return the request to fill `count` messages from `first` on; `heading` is that of any packet of the feed."""
+    request = IEX_REQUEST.pack(IEX_VERSION, IEX_MESSAGES, heading.protocol, heading.channel, int(session), 1)
+    return request + IEX_RANGE.pack(first, first + count - 1)
 
 
 def spans(payload: bytes, header: Header, order: str) -> tuple[list[tuple[int, int]], bool]:

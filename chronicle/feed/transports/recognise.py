@@ -16,7 +16,7 @@ from chronicle.feed.transports.packet import (
     spans,
 )
 
-__all__ = ["IEX_PROTOCOLS", "Protocol", "Recognised", "protocol_of", "read_header", "recognise"]
+__all__ = ["IEX", "IEX_PROTOCOLS", "Protocol", "Recognised", "protocol_of", "read_header", "recognise"]
 
 TOPS, DEEP, DEEP_PLUS = 0x8003, 0x8004, 0x8005
 IEX_PROTOCOLS: Final = {TOPS: "TOPS", DEEP: "DEEP", DEEP_PLUS: "DEEP+"}

@@ -56,7 +56,7 @@ class LineSequence:
 
     def is_stale(self, header: Header) -> bool:
         """Return whether `header` was sent before the present session of its name began."""
-        return header.session == self.session and header.sent_ts < self._began_ts
+        return header.session == self.session and NONE != header.sent_ts < self._began_ts
 
     def opens_session(self, header: Header) -> bool:
         """Return whether `header` belongs to a session that has not begun here yet."""

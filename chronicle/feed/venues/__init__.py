@@ -84,8 +84,8 @@ _VENUES: Final = (
     ),
     Venue(
         "bitget",
-        "Bitget WebSocket v1: spot and contracts",
-        ("books", "books1/5/15", "trade", "ticker (with sizes)", "GET products", "GET contracts"),
+        "Bitget WebSocket v2 and v1: spot and contracts",
+        ("books", "books1/5/15", "trade", "ticker (with sizes)", "GET symbols", "GET contracts"),
         ("wire", "cryptofeed"),
         "bitget:BitgetAdapter",
     ),
@@ -109,6 +109,13 @@ _VENUES: Final = (
         ("level2", "market_trades", "ticker", "ticker_batch", "GET products"),
         ("wire", "cryptofeed"),
         "coinbase:CoinbaseAdapter",
+    ),
+    Venue(
+        "coinbase-exchange",
+        "Coinbase Exchange (the former Pro and GDAX)",
+        ("level2", "level2_batch", "matches", "ticker (with sizes)", "ticker_batch", "heartbeat", "GET products"),
+        ("wire", "cryptofeed"),
+        "coinbase_exchange:CoinbaseExchangeAdapter",
     ),
     Venue(
         "dbn",
@@ -189,6 +196,13 @@ _VENUES: Final = (
         ),
         ("wire", "cryptofeed"),
         "okx:OkxAdapter",
+    ),
+    Venue(
+        "polygon",
+        "Polygon.io (Massive): US stocks and forex",
+        ("T", "Q", "C", "LULD", "status", "GET reference/tickers"),
+        ("wire", "cryptofeed"),
+        "polygon:PolygonAdapter",
     ),
     Venue(
         "tardis",

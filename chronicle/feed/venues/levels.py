@@ -198,6 +198,7 @@ def _quick_sides(instrument: Instrument, sides: tuple[Sequence[Any], ...]) -> li
     except (AttributeError, TypeError, ValueError, LookupError):
         return None
     instrument.price_most, instrument.size_most = price_most, size_most
+    instrument.misfits[0] = instrument.misfits[1] = 0
     return found
 
 

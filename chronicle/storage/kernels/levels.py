@@ -9,7 +9,11 @@ import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["is_proper", "merge_changes", "pack_changes"]
+__all__ = ["apply_changes", "follows", "is_proper", "latest_changes", "merge_changes", "pack_changes"]
+
+ASK = 65
+NO_PRICE = -0x8000000000000000
+"""No proper book has a level there."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -21,60 +25,121 @@ def pack_changes(
     prices int64[n], sides u8[n]; out int64[stop - start] (the caller's). Sorted, the last of equal ranks is the
     latest row. The caller made sure that everything fits.
     """
-    count = 0
+    count = np.uint64(0)
     for row in range(start, stop):
-        if sides[row] == side:
-            out[count] = ((sign * prices[row] - low) << shift) | (row - start)
-            count += 1
-    return count
+        out[count] = ((sign * prices[row] - low) << shift) | (row - start)
+        count += np.uint64(sides[row] == side)
+    return np.int64(count)
+
+
+@numba.njit(cache=True, nogil=True)
+def latest_changes(changes: Any, shift: Any) -> Any:
+    """Keep the last of equal ranks of sorted changes int64[c], in place; return how many are left. No branch."""
+    count = np.uint64(0)
+    for row in range(len(changes) - 1):
+        key = changes[row]
+        changes[count] = key
+        count += np.uint64((key ^ changes[row + 1]) >> shift != 0)
+    if len(changes):
+        changes[count] = changes[len(changes) - 1]
+        count += np.uint64(1)
+    return np.int64(count)
 
 
 @numba.njit(cache=True, nogil=True)
 def merge_changes(base: Any, changes: Any, sizes: Any, sign: Any, start: Any, low: Any, shift: Any, out: Any) -> Any:
     """Merge a side's levels with its sorted changes; return how many levels there are, at most len(out) of them.
 
-    base int64[b, 2] (price, size), best first; changes int64[c] of :func:`pack_changes`, sorted; sizes int64[n] by
-    row. out int64[limit, 2] is the caller's. The last size of a price counts, 0 removes it. O(b + c), some 3 ns each.
+    base int64[b, 2] (price, size), best first, without a size of 0; changes int64[c] of :func:`latest_changes`; sizes
+    int64[n] by row. out int64[limit, 2] is the caller's. Size 0 removes a price. O(b + c), some 3 ns each: which of
+    the two comes next is chance, so that it is chosen without a branch.
     """
-    count, at, old = 0, 0, 0
+    count, at, old = np.uint64(0), np.uint64(0), np.uint64(0)
+    levels, many, limit = np.uint64(len(base)), np.uint64(len(changes)), np.uint64(len(out))
     mask = (np.int64(1) << shift) - 1
-    while count < len(out):
-        if at < len(changes):
-            while at + 1 < len(changes) and changes[at + 1] >> shift == changes[at] >> shift:
-                at += 1
-            rank = (changes[at] >> shift) + low
-        elif old >= len(base):
-            break
-        else:
-            rank = np.int64(0x7FFFFFFFFFFFFFFF)
-        if old < len(base) and sign * base[old, 0] < rank:
-            out[count, 0] = base[old, 0]
-            out[count, 1] = base[old, 1]
-            count += 1
-            old += 1
-            continue
-        if old < len(base) and sign * base[old, 0] == rank:
-            old += 1
-        size = sizes[start + (changes[at] & mask)]
-        at += 1
-        if size != 0:
-            out[count, 0] = sign * rank
-            out[count, 1] = size
-            count += 1
-    return count
+    one = np.uint64(1)
+    while old < levels and at < many and count < limit:
+        mine, key = sign * base[old, 0], changes[at]
+        rank = (key >> shift) + low
+        kept, same = mine < rank, mine == rank
+        size = base[old, 1] if kept else sizes[start + (key & mask)]
+        out[count, 0] = sign * (mine if kept else rank)
+        out[count, 1] = size
+        count += np.uint64(size != 0)
+        old += np.uint64(kept) | np.uint64(same)
+        at += one - np.uint64(kept)
+    while old < levels and count < limit:
+        out[count, 0], out[count, 1] = base[old, 0], base[old, 1]
+        count += one
+        old += one
+    while at < many and count < limit:
+        key = changes[at]
+        size = sizes[start + (key & mask)]
+        out[count, 0], out[count, 1] = sign * ((key >> shift) + low), size
+        count += np.uint64(size != 0)
+        at += one
+    return np.int64(count)
 
 
 @numba.njit(cache=True, nogil=True)
 def is_proper(levels: Any, bids: Any, bound: Any) -> Any:
     """Tell whether levels int64[n, 2], bids first, are strictly ordered by side, within bounds, with no size of 0."""
-    before = np.int64(0)
+    bad = False
     for row in range(len(levels)):
         price = levels[row, 0]
-        if price < -bound or price > bound or levels[row, 1] == 0:
+        bad |= price < -bound or price > bound or levels[row, 1] == 0
+    for row in range(1, bids):
+        bad |= levels[row, 0] >= levels[row - 1, 0]
+    for row in range(bids + 1, len(levels)):
+        bad |= levels[row, 0] <= levels[row - 1, 0]
+    return not bad
+
+
+@numba.njit(cache=True, nogil=True)
+def _slot(keys: Any, price: Any) -> Any:
+    """Return where `price` is or belongs in an open table u64-hashed by multiplication (Knuth, TAOCP 6.4)."""
+    mask = np.uint64(len(keys) - 1)
+    at = (np.uint64(price) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32) & mask
+    while keys[at] != price and keys[at] != NO_PRICE:
+        at = (at + np.uint64(1)) & mask
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def apply_changes(
+    prices: Any, sides: Any, sizes: Any, start: Any, stop: Any, bound: Any, keys: Any, held: Any, state: Any
+) -> Any:
+    """Apply the rows [start, stop) to a book; False when its tables are full, or a price is beyond `bound`.
+
+    keys int64[2, t] (t a power of two; NO_PRICE where free) and held int64[2, t] (sizes) are the caller's, bids and
+    asks; state int64[4]: live levels of each side, used slots of each. Some 4 ns a row.
+    """
+    full = keys.shape[1] * 3 // 4
+    for row in range(start, stop):
+        half = np.int64(sides[row] == ASK)
+        price, size = prices[row], sizes[row]
+        if price < -bound or price > bound:
             return False
-        if 0 < row < bids and price >= before:
-            return False
-        if row > bids and price <= before:
-            return False
-        before = price
+        at = _slot(keys[half], price)
+        if keys[half, at] == NO_PRICE:
+            if state[2 + half] >= full:
+                return False
+            state[2 + half] += 1
+            keys[half, at] = price
+            held[half, at] = 0
+        state[half] += np.int64(size != 0) - np.int64(held[half, at] != 0)
+        held[half, at] = size
     return True
+
+
+@numba.njit(cache=True, nogil=True)
+def follows(levels: Any, bids: Any, keys: Any, held: Any, state: Any) -> Any:
+    """Tell whether levels int64[n, 2], proper, are all of the book's. Some 3 ns a level."""
+    if state[0] != bids or state[1] != len(levels) - bids:
+        return False
+    same = True
+    for row in range(len(levels)):
+        half = np.int64(row >= bids)
+        at = _slot(keys[half], levels[row, 0])
+        same &= (keys[half, at] == levels[row, 0]) & (held[half, at] == levels[row, 1])
+    return same

@@ -3,7 +3,7 @@
 They check as they go: no load leaves the block whatever its tokens ask for, and what was asked for is told to the
 caller, who compares it with what the block says. ``docs/format/archive.md`` (Event blocks) is the source.
 
-Common arguments: data u8[n] is the block's streams with 8 bytes behind them; bases u64[256] and widths u8[256] say
+Common arguments: data u8[n] is the block's streams, 8 bytes at least; bases u64[256] and widths u8[256] say
 what each token stands for (widths of 56 at most, so that one load of 8 bytes has all bits of a word).
 """
 
@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["cut_groups", "price_rows", "spread_rows", "take_values"]
+__all__ = ["cut_groups", "fill", "fill_bytes", "price_rows", "spread_rows", "take_values"]
 
 DELTA, SAME, BEFORE = 1, 2, 3
 ESCAPE = 255
@@ -50,6 +50,16 @@ def _load(data: Any, offset: Any) -> Any:
 
 
 load = _load if numba.config.DISABLE_JIT else _load_compiled
+
+
+@numba.njit(cache=True, nogil=True)
+def bits_at(data: Any, bit: Any, last: Any) -> Any:
+    """Return the bits of u8[n] from `bit` on, 57 at least where there are as many; `last` is n - 8."""
+    place, low = bit >> np.uint64(3), bit & np.uint64(7)
+    if place <= last:
+        return load(data, place) >> low
+    behind = min(place - last, np.uint64(7)) * np.uint64(8) + low
+    return load(data, last) >> behind
 
 
 @numba.njit(cache=True, nogil=True)
@@ -84,7 +94,7 @@ def take_values(
     int64[m] where the mode has one; a mode that counts from the row before needs skipped = 0. Returns (bits, escapes)
     that the tokens so far asked for. 1.5 ns a value.
     """
-    one, three, low, eight = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8)
+    one, eight = np.uint64(1), np.uint64(8)
     last = np.uint64(len(data) - 8)
     bits, escapes = skip_tokens(tokens, 0, skipped, widths)
     first, begin = np.uint64(bit), np.uint64(escape)
@@ -95,7 +105,7 @@ def take_values(
         place += one
         width = np.uint64(widths[token])
         at = first + bits
-        window = load(data, min(at >> three, last)) >> (at & low)
+        window = bits_at(data, at, last)
         word = bases[token] + (window & ((one << width) - one))
         bits += width
         if token == np.uint64(ESCAPE):
@@ -129,39 +139,46 @@ def cut_groups(
     parts = len(edges)
     low, high = np.int64(-1), np.int64(0)
     total, above, stop = np.int64(0), np.int64(0), np.int64(0)
-    for number in range(4 + 2 * (parts + 1)):
-        found[number] = 0
-    wanted = np.int64(4 + parts + 1)
+    least_one, greatest, fewest = np.int64(0), np.int64(0), np.int64(least)
     for group in range(len(bids)):
         one, other = bids[group], asks[group]
-        if one < 0 or other < 0 or one > rows or other > rows or one + other < least:
-            return False
-        inside = len(times) == 0 or start <= times[group] < end
-        if inside and low < 0:
-            low, above = np.int64(group), total
-            for number in range(parts + 1):
-                found[4 + number] = found[wanted + number]
+        least_one = min(least_one, min(one, other))
+        greatest = max(greatest, max(one, other))
+        fewest = min(fewest, one + other)
         total += one + other
-        if total > rows:
-            return False
-        if inside:
-            high, stop = np.int64(group + 1), total
-        for half in range(2):
-            left = one if half == 0 else other
-            if left == 0:
-                continue
-            found[wanted] += 1
-            left -= 1
-            for part in range(parts - 1, -1, -1):
-                if left > edges[part]:
-                    found[wanted + 1 + part] += left - edges[part]
-                    left = edges[part]
-    if low < 0:
-        low, high = np.int64(0), np.int64(0)
-        for number in range(parts + 1):
-            found[4 + number] = 0
+    if least_one < 0 or greatest > rows or fewest < least or total != rows:
+        return False
+    if len(times) == 0:
+        low, high, stop = np.int64(0), np.int64(len(bids)), total
+    else:
+        total = np.int64(0)
+        for group in range(len(bids)):
+            size = bids[group] + asks[group]
+            if start <= times[group] < end:
+                if low < 0:
+                    low, above = np.int64(group), total
+                high, stop = np.int64(group + 1), total + size
+            total += size
+        low = max(low, np.int64(0))
     found[0], found[1], found[2], found[3] = low, high, above, stop
-    return total == rows
+    count_prices(bids[:low], asks[:low], edges, found[4 : 5 + parts])
+    count_prices(bids, asks, edges, found[5 + parts :])
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def count_prices(bids: Any, asks: Any, edges: Any, out: Any) -> None:
+    """Write how many first prices groups have, and gaps of each part: out int64[1 + c] (the caller's). No branch."""
+    firsts, beyond = np.int64(0), np.int64(0)
+    for group in range(len(bids)):
+        firsts += np.int64(bids[group] > 0) + np.int64(asks[group] > 0)
+    out[0] = firsts
+    for part in range(len(edges) - 1, -1, -1):
+        edge, total = edges[part] + 1, np.int64(0)
+        for group in range(len(bids)):
+            total += max(bids[group] - edge, 0) + max(asks[group] - edge, 0)
+        out[1 + part] = total - beyond
+        beyond = total
 
 
 @numba.njit(cache=True, nogil=True)
@@ -171,6 +188,7 @@ def price_rows(
     data: Any,
     bases: Any,
     widths: Any,
+    tables: Any,
     bids: Any,
     asks: Any,
     groups: Any,
@@ -185,20 +203,21 @@ def price_rows(
 
     tokens u8[n]: those of all price columns, firsts first. state u64[3, 1 + c] (the caller's, written): where each
     column's tokens begin (tokens), its bits (bits of `data`), its escapes (bytes of `data`); afterwards, where they
-    were read up to. bases u64[(1 + c) * 256] and widths u8 as many. skips int64[1 + c]: how many values of each
-    column belong to groups before the first. Counts were checked by :func:`cut_groups`. forms int64[2] of bids and
-    asks. Gaps are words of gap - 1, zigzag where the side's form is SIGNED. 3 ns a row.
+    were read up to. tables int64[1 + c]: where each column's tables begin in `bases`, `widths`. skips int64[1 + c]:
+    how many values of each column belong to groups before the first. Counts were checked by :func:`cut_groups`. forms
+    int64[2] of bids and asks. Gaps are words of gap - 1, zigzag where the side's form is SIGNED. 3 ns a row.
     """
-    one, three, low, eight = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8)
+    one, eight = np.uint64(1), np.uint64(8)
     last = np.uint64(len(data) - 8)
     for part in range(len(edges)):
-        bits, escapes = skip_tokens(tokens, np.int64(state[0, 1 + part]), skips[1 + part], widths[256 * (1 + part) :])
+        bits, escapes = skip_tokens(tokens, np.int64(state[0, 1 + part]), skips[1 + part], widths[tables[1 + part] :])
         state[0, 1 + part] += np.uint64(skips[1 + part])
         state[1, 1 + part] += bits
         state[2, 1 + part] += eight * escapes
     row = np.uint64(0)
     bid_first, ask_first = base, base
     place, bit, escape = state[0, 0], state[1, 0], state[2, 0]
+    own = np.uint64(tables[0])
     for group in range(groups[1]):
         for half in range(2):
             rows = bids[group] if half == 0 else asks[group]
@@ -206,9 +225,9 @@ def price_rows(
                 continue
             token = np.uint64(tokens[place])
             place += one
-            width = np.uint64(widths[token])
-            window = load(data, min(bit >> three, last)) >> (bit & low)
-            word = bases[token] + (window & ((one << width) - one))
+            width = np.uint64(widths[own + token])
+            window = bits_at(data, bit, last)
+            word = bases[own + token] + (window & ((one << width) - one))
             bit += width
             if token == np.uint64(ESCAPE):
                 word = load(data, min(escape, last))
@@ -233,13 +252,13 @@ def price_rows(
                 if count <= 0:
                     continue
                 left = edges[part]
-                table = np.uint64(256 * (part + 1))
+                table = np.uint64(tables[part + 1])
                 gap_place, gap_bit, gap_escape = state[0, part + 1], state[1, part + 1], state[2, part + 1]
                 for _ in range(count):
                     token = np.uint64(tokens[gap_place])
                     gap_place += one
                     width = np.uint64(widths[table + token])
-                    window = load(data, min(gap_bit >> three, last)) >> (gap_bit & low)
+                    window = bits_at(data, gap_bit, last)
                     word = bases[table + token] + (window & ((one << width) - one))
                     gap_bit += width
                     if token == np.uint64(ESCAPE):
@@ -254,17 +273,46 @@ def price_rows(
 
 
 @numba.njit(cache=True, nogil=True)
+def fill(out: Any, start: Any, stop: Any, value: Any) -> None:
+    """Write `value` to out[start:stop]; elements behind may be overwritten: whoever fills on comes to them.
+
+    Runs are short and of all lengths: eight elements at once cost less than the branch that would spare them.
+    """
+    row = start
+    while row < stop and row + 8 <= len(out):
+        for number in range(8):
+            out[row + number] = value
+        row += 8
+    while row < stop:
+        out[row] = value
+        row += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_bytes(out: Any, start: Any, stop: Any, value: Any) -> None:
+    """Do the same with u8[n], 32 at once."""
+    row = start
+    while row < stop and row + 32 <= len(out):
+        for number in range(32):
+            out[row + number] = value
+        row += 32
+    while row < stop:
+        out[row] = value
+        row += 1
+
+
+@numba.njit(cache=True, nogil=True)
 def spread_rows(values: Any, bids: Any, asks: Any, bid: Any, ask: Any, out: Any, sides: Any) -> None:
     """Write each group's value to all its rows, and `bid` or `ask` for each.
 
     values int64[g] to out int64[n], sides u8[n] (the caller's, written; either may be empty).
     """
-    row = 0
+    row = np.int64(0)
     for group in range(len(bids)):
         half, stop = row + bids[group], row + bids[group] + asks[group]
         if len(out):
-            out[row:stop] = values[group]
+            fill(out, row, stop, values[group])
         if len(sides):
-            sides[row:half] = bid
-            sides[half:stop] = ask
+            fill_bytes(sides, row, half, np.uint8(bid))
+            fill_bytes(sides, half, stop, np.uint8(ask))
         row = stop

@@ -17,11 +17,9 @@ import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
 __all__ = [
     "common_divisor",
-    "gap_words",
-    "put_tokens",
+    "put_steps",
     "residuals",
     "step_bits",
-    "words_of",
 ]
 
 DELTA, SAME, BEFORE = 1, 2, 3
@@ -51,36 +49,57 @@ bit_length = _bit_length if numba.config.DISABLE_JIT else _bit_length_compiled
 
 
 @numba.njit(cache=True, nogil=True)
-def put_tokens(words: Any, k: Any, m: Any, limit: Any, tokens: Any, bits: Any, escapes: Any) -> Any:
-    """Write words u64[n] as tokens u8[n]; return (bits, escapes) used.
+def put_steps(
+    steps: Any,
+    less: Any,
+    signed: Any,
+    shift: Any,
+    inverse: Any,
+    k: Any,
+    m: Any,
+    limit: Any,
+    tokens: Any,
+    bits: Any,
+    escapes: Any,
+) -> Any:
+    """Write the words of steps int64[n] as tokens u8[n]; return (bits, escapes) used.
 
-    bits u64[n + 2] and escapes u64[n] are the caller's, written. A word below 2**k is its own token; one of less than
-    `limit` bits gives exponent and top m bits, its other low bits go to `bits`, lowest first; any other is ESCAPE and
-    goes to `escapes`. No branch but the one for escapes: some 2 ns a word.
+    A word is the step over its unit, minus `less`, zigzag where `signed`. The unit is 2**shift times an odd number
+    whose inverse modulo 2**64 is `inverse`: an exact division is a product. bits u64[n + 2], escapes u64[n] are the
+    caller's, written. A word below 2**k is its own token; one of up to `limit` bits gives exponent and top m bits,
+    its other low bits go to `bits`, lowest first; any other is ESCAPE and goes to `escapes`. No branch but the one
+    for escapes: some 2 ns a step.
     """
-    used, escaped = np.int64(0), np.int64(0)
-    one, top, six, sixty = np.uint64(1), np.uint64(63), np.uint64(6), np.uint64(63)
-    small = one << np.uint64(k)
+    escaped, place, shifted = np.int64(0), np.uint64(0), np.uint64(0)
+    zero, one, six, top = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
+    small, less_bits = one << np.uint64(k), np.int64(1 + m)
+    first_long = (np.int64(1) << k) - (np.int64(1) << m)
+    held = np.uint64(0)  # the word of bits that is not yet full: kept here, stored each time, never loaded
     bits[0] = 0
-    for position in range(len(words)):
-        word = words[position]
+    for position in range(len(steps)):
+        quotient = np.int64(np.uint64(steps[position] >> shift) * inverse) - less
+        word = (np.uint64(quotient) << one) ^ np.uint64(quotient >> 63) if signed else np.uint64(quotient)
         length = bit_length(word)
         if length > limit:
             tokens[position] = ESCAPE
             escapes[escaped] = word
             escaped += 1
             continue
-        is_small = word < small
-        low = np.uint64(0 if is_small else length - 1 - m)
-        exponent = np.uint64(0 if is_small else (length - 1 - k) << m)
-        first = np.uint64(0 if is_small else (np.int64(1) << k) - (np.int64(1) << m))
-        tokens[position] = first + exponent + (word >> low)
+        is_long = -np.int64(word >= small)  # all ones or zero: which words are long is chance, and no branch for it
+        low = np.uint64((length - less_bits) & is_long)
+        exponent = (first_long + ((length - 1 - k) << m)) & is_long
+        tokens[position] = np.uint64(exponent) + (word >> low)
         rest = word & ((one << low) - one)
-        place, shift = np.uint64(used) >> six, np.uint64(used) & sixty
-        bits[place] |= rest << shift
-        bits[place + one] = (rest >> one) >> (top - shift)
-        used += np.int64(low)
-    return used, escaped
+        held |= rest << shifted
+        bits[place] = held
+        over = (rest >> one) >> (top - shifted)
+        shifted += low
+        full = shifted >> six
+        held ^= (held ^ over) & (zero - full)
+        place += full
+        shifted &= top
+    bits[place] = held
+    return np.int64(place) * 64 + np.int64(shifted), escaped
 
 
 @numba.njit(cache=True, nogil=True)
@@ -101,41 +120,6 @@ def residuals(values: Any, reference: Any, mode: Any, base: Any, out: Any) -> No
     else:
         for row in range(len(values)):
             out[row] = values[row] - base
-
-
-@numba.njit(cache=True, nogil=True)
-def words_of(steps: Any, signed: Any, shift: Any, inverse: Any, out: Any) -> None:
-    """Write steps int64[n] over their unit as words u64[n], zigzag where `signed`.
-
-    The unit is 2**shift times an odd number whose inverse modulo 2**64 is `inverse`: an exact division is a product.
-    """
-    one = np.uint64(1)
-    for row in range(len(steps)):
-        quotient = np.int64(np.uint64(steps[row] >> shift) * inverse)
-        if signed:
-            out[row] = (np.uint64(quotient) << one) ^ np.uint64(quotient >> 63)
-        else:
-            out[row] = np.uint64(quotient)
-
-
-@numba.njit(cache=True, nogil=True)
-def gap_words(steps: Any, shift: Any, inverse: Any, out: Any) -> Any:
-    """Write steps int64[n] over their unit, less 1, as words u64[n]; return whether they are zigzag.
-
-    They are once a step is below its unit; the unit is given as in :func:`words_of`.
-    """
-    least = np.int64(0)
-    for row in range(len(steps)):
-        gap = np.int64(np.uint64(steps[row] >> shift) * inverse) - 1
-        least = min(least, gap)
-        out[row] = np.uint64(gap)
-    if least == 0:
-        return False
-    one = np.uint64(1)
-    for row in range(len(out)):
-        gap = np.int64(out[row])
-        out[row] = (np.uint64(gap) << one) ^ np.uint64(gap >> 63)
-    return True
 
 
 @numba.njit(cache=True, nogil=True)

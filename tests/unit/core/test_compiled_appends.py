@@ -232,3 +232,18 @@ def test_opening_a_writer_loads_no_compiler(tmp_path: Path) -> None:
     assert (
         subprocess.run([sys.executable, "-c", script, str(tmp_path / "q.q")], timeout=60, check=False).returncode == 0
     )
+
+
+def test_a_full_seek_index_hinders_neither_compiled_appends_nor_the_next_segment(tmp_path: Path) -> None:
+    snapshot = pack_record(Kind.BOOK_SNAPSHOT, bytes(40), ts_recv=1, flags=Flag.LAST)
+    queue = Queue.create(tmp_path / "dense.q", segment_bytes=4 * 1024 * 1024)
+    with queue.appender() as appender:
+        appender.prefault()
+        while appender._number == 0:
+            appender.append_event(snapshot, 1)
+            if appender._seek_count == appender._seek_capacity and appender._position >= appender._limit // 2:
+                assert appender._gate == INT64_MAX, "the next segment was asked for, and nothing more is due"
+        appender.seal()
+    first = queue.segments()[0]
+    with queue.open_segment(first.number) as segment:
+        assert len(list(segment.seek_points())) == first.record_count > appender._seek_capacity

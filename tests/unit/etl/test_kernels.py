@@ -30,7 +30,7 @@ def test_kernel_rule_is_the_rule_of_core() -> None:
                 step = judge(rule, last=last, after_snapshot=fresh, first=first, sequence=sequence, previous=previous)
                 if rule == SequenceRule.BINANCE_SPOT and fresh and sequence < last + 1:
                     assert step is not Step.APPLY
-                got = rule == 0 or kernel._in_sequence(int(rule), last, int(fresh), first, sequence, previous)
+                got = rule == 0 or kernel.in_sequence(int(rule), last, int(fresh), first, sequence, previous)
                 assert got == (step is Step.APPLY), (rule, last, first, sequence, previous, fresh)
 
 
@@ -79,10 +79,10 @@ def test_set_level_keeps_keys_ascending() -> None:
 
 
 def test_index_records_refuses_impossible_lengths() -> None:
-    starts, heads = np.empty(8, np.int64), np.empty((8, 5), np.int64)
+    out = [np.empty(8, np.int64) for _ in range(4)]
     for words in ([0] * 6, [44, 0, 0, 0, 0, 0], [4096, 0, 0, 0, 0, 0]):
-        assert kernel.index_records(np.array(words, np.int64), starts, heads) == -1
-    assert kernel.index_records(np.array([48, 0, 0, 0, 0, 0] * 9, np.int64), starts, heads) == -2
+        assert kernel.index_records(np.array(words, np.int64), *out) == -1
+    assert kernel.index_records(np.array([48, 0, 0, 0, 0, 0] * 9, np.int64), *out) == -2
 
 
 def _stream() -> RawStream:

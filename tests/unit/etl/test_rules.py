@@ -66,6 +66,8 @@ FUTURES, LINE = SequenceRule.BINANCE_FUTURES, SequenceRule.CONNECTION
         (LINE, 10, False, (NONE, 10, NONE), Step.DROP),
         (LINE, 10, False, (NONE, 3, NONE), Step.GAP),
         (LINE, NONE, True, (NONE, 3, NONE), Step.APPLY),
+        (SequenceRule.GROWING, 10, False, (NONE, 14, NONE), Step.APPLY),
+        (SequenceRule.GROWING, 10, False, (NONE, 3, NONE), Step.GAP),
         (SequenceRule.NONE, 10, False, (NONE, 3, NONE), Step.APPLY),
         (99, 10, False, (1, 3, 1), Step.APPLY),
     ],
@@ -81,6 +83,7 @@ def test_only_a_number_that_was_compared_proves_continuity() -> None:
     assert not proves_continuity(OKX, last=5, sequence=6, previous=NONE)
     assert not proves_continuity(BINANCE, last=NONE, sequence=6, previous=NONE)
     assert proves_continuity(LINE, last=5, sequence=9, previous=NONE)
+    assert not proves_continuity(SequenceRule.GROWING, last=5, sequence=6, previous=NONE)
     assert not proves_continuity(LINE, last=5, sequence=9, previous=NONE, line_lost=True)
     assert not proves_continuity(SequenceRule.NONE, last=5, sequence=6, previous=5)
 

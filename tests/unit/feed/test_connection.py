@@ -197,3 +197,64 @@ def test_ending_leaves_no_task_behind(behaviour: Behaviour) -> None:
         return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
 
     assert run(session.clock, work()) == set()
+
+
+class DeliveringLine(Line):
+    """A socket that calls with each message that `behave` gives, as picows does."""
+
+    async def deliver(self, take: Callable[[bytes, bool], None]) -> None:
+        while True:
+            message = await self.behave(self)
+            take(message.encode(), True)
+
+
+class DeliveringVenue(Venue):
+    """Opens lines that deliver."""
+
+    @asynccontextmanager
+    async def open(self, url: str, settings: ConnectionSettings) -> AsyncIterator[Socket]:
+        async with super().open(url, settings):
+            self.lines[-1] = DeliveringLine(self.clock, self.lines[-1].behave)
+            yield self.lines[-1]
+
+
+class DeliveringSession(Session):
+    """A session whose lines deliver."""
+
+    def __init__(self, *behaviours: Behaviour | OSError, spec: FeedSpec | None = None) -> None:
+        super().__init__(*behaviours, spec=spec)
+        self.venue = DeliveringVenue(self.clock, *behaviours)
+        self.connection._opener = self.venue.open
+
+
+def test_a_delivering_line_is_silent_after_the_read_deadline_and_an_eighth() -> None:
+    session = DeliveringSession(silent)
+    session.run_for(200.0)
+    assert session.forms(WireForm.DISCONNECTED)[:2] == ["no frame in 60 s"] * 2
+    first, second = session.venue.opened[:2]
+    assert 60.5 <= second - first <= 68.6
+
+
+def test_a_delivering_line_that_talks_stays_up_and_its_frames_are_stamped() -> None:
+    session = DeliveringSession(every(7.0))
+    session.run_for(300.0)
+    assert session.connection.failure_count == 0
+    texts = [frame for frame in session.frames if frame.form == WireForm.TEXT]
+    assert len(texts) == session.connection.frame_count == 42
+    assert [b.ts_recv - a.ts_recv for a, b in itertools.pairwise(texts)] == [7 * SECOND] * 41
+    assert session.connection.byte_count == sum(len(frame.payload) for frame in texts)
+
+
+def test_a_delivering_line_that_ends_or_is_dropped_comes_back() -> None:
+    session = DeliveringSession(closing, every(1.0))
+    session.run_for(30.0, lambda: cut(session, after=10.0))
+    reasons = session.forms(WireForm.DISCONNECTED)
+    assert reasons[0].startswith("ConnectionResetError: reset by peer")
+    assert "told to" in reasons[1:]
+
+
+def test_a_delivering_line_answers_what_the_venue_asks() -> None:
+    question = '{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}'
+    session = DeliveringSession(every(10.0, question), spec=FeedSpec("deribit", "ws://x", ("BTC-PERPETUAL",)))
+    session.run_for(35.0)
+    assert sum("public/test" in text for _, text in session.venue.lines[0].sent) == 3

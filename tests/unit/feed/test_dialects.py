@@ -21,12 +21,14 @@ SYMBOLS = {
     "bitmex": "BTC-USD-PERP",
     "bybit": "BTC-USDT-PERP",
     "coinbase": "BTC-USD",
+    "coinbase-exchange": "BTC-USD",
     "deribit": "BTC-USD-PERP",
     "gateio": "BTC-USDT",
     "kraken": "BTC-USD",
     "kraken-futures": "BTC-USD-PERP",
     "kucoin": "BTC-USDT",
     "okx": "BTC-USDT-PERP",
+    "polygon": "EUR-USD",
 }
 OWN = {
     "binance": "BTCUSDT",
@@ -38,17 +40,20 @@ OWN = {
     "bitmex": "XBTUSD",
     "bybit": "BTCUSDT",
     "coinbase": "BTC-USD",
+    "coinbase-exchange": "BTC-USD",
     "deribit": "BTC-PERPETUAL",
     "gateio": "BTC_USDT",
     "kraken": "XBT/USD",
     "kraken-futures": "PI_XBTUSD",
     "kucoin": "BTC-USDT",
     "okx": "BTC-USDT-SWAP",
+    "polygon": "EUR/USD",
 }
+AUTHENTICATED = '[{"ev":"status","status":"auth_success","message":"authenticated"}]'
 
 
 def spec(venue: str, **changes: Any) -> FeedSpec:
-    return FeedSpec(venue, symbols=(f"{venue}:{SYMBOLS[venue]}",), **changes)
+    return FeedSpec(venue, symbols=(f"{venue}:{SYMBOLS[venue]}",), **({"key": "secret"} | changes))
 
 
 def values(texts: list[str]) -> list[Any]:
@@ -68,7 +73,7 @@ def test_a_dialect_speaks_of_the_venue_s_own_symbol_at_public_addresses(venue: s
         assert dialect.url.startswith("wss://")
         assert dialect.symbols == [OWN[venue]]
         assert dialect.canonical(OWN[venue]) == f"{venue}:{SYMBOLS[venue]}"
-        subscribed = " ".join(dialect.subscribe())
+        subscribed = " ".join([*dialect.subscribe(), *dialect.hear(AUTHENTICATED)])
         assert OWN[venue].lower() in subscribed.lower()
         for channel in dialect.channels:
             assert dialect.carries(OWN[venue], channel)
@@ -108,7 +113,7 @@ def test_markets_have_connections_of_their_own() -> None:
         ("public", ("book", "quote")),
         ("market", ("trade",)),
     ]
-    bitget = FeedSpec("bitget", symbols=("bitget:BTC-USDT", "bitget:BTC-USDT-PERP"))
+    bitget = FeedSpec("bitget", "ws://h/v1", ("bitget:BTC-USDT", "bitget:BTC-USDT-PERP"))
     assert [dialect.url.split("/")[3] for dialect, _ in dialects_for(bitget)] == ["spot", "mix"]
 
 
@@ -194,3 +199,69 @@ def test_a_list_gives_the_spelling_that_no_rule_gives() -> None:
     bybit = dialect_for(FeedSpec("bybit", symbols=("bybit:BTC-USDT-PERP",)))
     assert bybit.resolve({"linear|BTCUSDT"}.__contains__, {}.get) == []
     assert bybit.resolve({"spot|BTCUSDT"}.__contains__, {}.get) == ["BTCUSDT"]
+
+
+def test_bitget_speaks_v2_unless_its_address_ends_in_v1() -> None:
+    symbols = ("bitget:BTC-USDT", "bitget:BTC-USDT-PERP", "bitget:BTC-USDC-PERP", "bitget:BTC-USD-PERP")
+    spot, contracts = (
+        dialect for dialect, _ in dialects_for(FeedSpec("bitget", symbols=symbols, channels=("book",)))
+    )
+    assert spot.url == contracts.url == "wss://ws.bitget.com/v2/ws/public"
+    arguments = [argument for text in values(contracts.subscribe()) for argument in text["args"]]
+    assert [(entry["instType"], entry["instId"]) for entry in arguments] == [
+        *(("USDT-FUTURES", "BTCUSDT"), ("USDC-FUTURES", "BTCPERP"), ("COIN-FUTURES", "BTCUSD")),
+    ]
+    assert [url.rpartition("=")[2] for url in contracts.lists()] == ["USDT-FUTURES", "USDC-FUTURES", "COIN-FUTURES"]
+    assert spot.canonical("BTCUSDT") == "bitget:BTC-USDT"
+    assert contracts.canonical("BTCPERP") == "bitget:BTC-USDC-PERP"
+    assert '"books15"' in dialect_for(spec("bitget", depth=10)).subscribe()[0]
+    old = dialect_for(FeedSpec("bitget", "ws://127.0.0.1:9/v1", ("bitget:BTC-USDT",)))
+    assert (old.url, values(old.subscribe())[0]["args"][0]["instType"]) == ("ws://127.0.0.1:9/spot/v1/stream", "SP")
+
+
+def test_coinbase_exchange_asks_for_what_needs_no_key_in_one_request() -> None:
+    dialect = dialect_for(spec("coinbase-exchange"))
+    channels = ["level2_batch", "matches", "ticker", "heartbeat"]
+    assert values(dialect.subscribe()) == [{"type": "subscribe", "product_ids": ["BTC-USD"], "channels": channels}]
+    assert [value["type"] for value in values(dialect.resync("BTC-USD", "book"))] == ["unsubscribe", "subscribe"]
+
+
+def test_polygon_says_its_key_first_and_keeps_it_out_of_the_queue() -> None:
+    wanted = FeedSpec("polygon", symbols=("polygon:AAPL", "polygon:EUR-USD"), key="k3y")
+    assert "k3y" not in repr(wanted)
+    stocks, forex = (dialect for dialect, _ in dialects_for(wanted))
+    assert (stocks.url, forex.url) == ("wss://socket.polygon.io/stocks", "wss://socket.polygon.io/forex")
+    assert values(stocks.subscribe()) == [{"action": "auth", "params": "k3y"}]
+    assert values([stocks.recorded(stocks.subscribe()[0])]) == [{"action": "auth", "params": "***"}]
+    odd = dialect_for(FeedSpec("polygon", symbols=("polygon:AAPL",), key='k"3\\y'))
+    assert "3" not in odd.recorded(odd.subscribe()[0]), "also one that JSON writes in another way"
+    assert stocks.rest_headers == {"Authorization": "Bearer k3y"}
+    assert not any("k3y" in url for url in (*stocks.lists(), *forex.lists()))
+    assert list(stocks.hear('[{"ev":"status","status":"auth_failed","message":"authentication failed"}]')) == []
+    assert list(stocks.hear('["auth_success"]')) == list(stocks.hear('"auth_success"')) == []
+    assert values(list(stocks.hear(AUTHENTICATED))) == [{"action": "subscribe", "params": "T.AAPL,Q.AAPL"}]
+    assert values(list(forex.hear(AUTHENTICATED))) == [{"action": "subscribe", "params": "C.EUR/USD"}]
+    with pytest.raises(ConfigError, match="key"):
+        dialect_for(FeedSpec("polygon", symbols=("polygon:AAPL",)))
+    with pytest.raises(ConfigError, match="forex"):
+        dialect_for(FeedSpec("polygon", symbols=("polygon:EUR-USD",), channels=("trade",), key="k"))
+
+
+def test_polygon_s_list_comes_in_pages_of_its_own_host() -> None:
+    few = dialect_for(FeedSpec("polygon", symbols=("polygon:AAPL",), key="k"))
+    assert few.lists() == ["https://api.polygon.io/v3/reference/tickers?market=stocks&active=true&ticker=AAPL"]
+    many = dialect_for(FeedSpec("polygon", symbols=tuple(f"polygon:A{n}" for n in range(30)), key="k"))
+    assert [url.rpartition("&")[2] for url in many.lists()] == ["limit=1000"]
+    everything = dialect_for(FeedSpec("polygon", symbols=("polygon:*",), channels=("trade",), key="k"))
+    assert everything.lists()[0].endswith("limit=1000")
+    assert values(list(everything.hear(AUTHENTICATED))) == [{"action": "subscribe", "params": "T.*"}]
+    page = "https://api.polygon.io/v3/reference/tickers?cursor=abc"
+    assert many.next_list(json.dumps({"next_url": page}).encode()) == page
+    for answer in (
+        b"{}",
+        b"[]",
+        b"",
+        b'{"next_url":"https://evil.example/v3/reference/tickers?x"}',
+        b'{"next_url":7}',
+    ):
+        assert many.next_list(answer) is None

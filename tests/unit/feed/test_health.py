@@ -103,6 +103,31 @@ def test_who_was_first_and_who_never_had_it() -> None:
     assert race.first == {1: 5 + RECENT_MAX, 2: 5}
 
 
+def test_how_late_a_line_was_is_counted() -> None:
+    race = LineRace((1, 2))
+
+    def at_time(source: int, sequence: int, ts: int) -> tuple[bytearray, int]:
+        out = EventBuilder()
+        out.begin(ts_recv=ts, source=source)
+        out.delta(1, 1, 100, 5, ts_event=9, sequence=sequence)
+        last = out._last
+        return out.take()[0], last
+
+    for source, sequence, ts in (
+        (1, 1, 100),
+        (2, 1, 130),
+        (2, 1, 900),
+        (2, 2, 200),
+        (1, 2, 250),
+        (1, 3, 300),
+        (2, 3, 310),
+    ):
+        race.take(source, *at_time(source, sequence, ts))
+    assert race.first == {1: 2, 2: 1}
+    assert race.later == {1: 1, 2: 2}, "a repeat on its own line is no second place"
+    assert (race.behind_ns, race.behind_ns_max) == ({1: 50, 2: 40}, {1: 50, 2: 30})
+
+
 def status(**changes: object) -> FeedStatus:
     line = LineStatus(
         1, "kraken", "wss://x", True, 2, 1, at(99), "", 3, at(90), frames=7, bytes=900, lag_ns=1_500_000

@@ -13,7 +13,7 @@ from chronicle.core.errors import SymbolError
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import INT64_MAX, Kind
 from chronicle.core.records import InstrumentFields, Record
-from chronicle.feed.instruments import InstrumentRegistry, Listing
+from chronicle.feed.instruments import MISFITS_MAX, InstrumentRegistry, Listing
 from chronicle.feed.symbology import Symbol
 from chronicle.feed.venues.levels import LevelReader, quick_mantissa
 from tests.support.naive_book import taken
@@ -100,6 +100,43 @@ def test_exponent_does_not_grow_past_what_earlier_numbers_can_follow(out: EventB
     assert first is None
     assert second == (6183764, 1)
     assert reader.problem_count == 1
+
+
+def read(registry: InstrumentRegistry, out: EventBuilder, *rows: tuple[str, str]) -> list[tuple[int, int] | None]:
+    reader = LevelReader(registry, out, "bybit", "BTCUSDT", "book")
+    (levels,) = reader.read(rows)
+    return levels
+
+
+@pytest.mark.parametrize("hostile", ["9223372036854775807", "92233720368547758.07", "0.000000000000000001", "1e18"])
+@pytest.mark.parametrize("first", [True, False])
+def test_one_hostile_number_harms_few_of_the_messages_after_it(out: EventBuilder, hostile: str, first: bool) -> None:
+    registry = InstrumentRegistry()
+    if not first:
+        read(registry, out, ("61837.6", "0.5"))
+    read(registry, out, (hostile, hostile))
+    unreadable = sum(None in read(registry, out, ("61837.63", "0.125"), ("61838", "12")) for _ in range(20))
+    assert unreadable < MISFITS_MAX
+    assert read(registry, out, ("61837.63", "0.125")) == [(6183763, 125)]
+
+
+def test_hostile_numbers_between_good_messages_change_nothing(out: EventBuilder) -> None:
+    registry = InstrumentRegistry()
+    read(registry, out, ("61837.63", "0.125"))
+    for _ in range(10):
+        read(registry, out, ("0.000000000000000001", "0.000000000000000001"))
+        assert read(registry, out, ("61837.6", "0.5"), ("61837.634", "0.5"))[0] is not None
+    assert registry.instruments()[0].price_exponent == 3
+
+
+def test_what_the_list_says_is_kept_when_an_exponent_was_wrong(out: EventBuilder) -> None:
+    registry = InstrumentRegistry()
+    registry.learn("bybit", [Listing("BTCUSDT", Symbol("bybit", "BTC", "USDT"), "0.01", "0.001")])
+    read(registry, out, ("9223372036854775807", "1"))
+    read(registry, out, ("0.000000000000000001", "1"))
+    for _ in range(MISFITS_MAX):
+        read(registry, out, ("61837.5", "1"))
+    assert registry.instruments()[0].price_exponent == 2
 
 
 def test_number_beyond_int64_is_counted_and_the_rest_is_kept(out: EventBuilder) -> None:

@@ -18,8 +18,9 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.marks import SILENT
 from chronicle.feed.multicast import MulticastReceiver, MulticastSpec, check_spec
 from chronicle.feed.multicast.sockets import open_group
-from chronicle.feed.transports.packet import read_mold
-from tests.support.iex_feed import deep_session
+from chronicle.feed.transports.packet import read_iex, read_mold
+from tests.support.iex_exchange import IexExchange
+from tests.support.iex_feed import deep_session, iex_packet
 from tests.support.mold_exchange import MoldExchange, loopback_groups
 
 MESSAGES = [b"S" + bytes([0, 0, 0, 0]) + number.to_bytes(6, "big") + b"O" for number in range(1, 2_001)]
@@ -261,7 +262,7 @@ def test_the_kernel_tells_when_a_datagram_came_and_how_many_it_dropped(groups: l
         ({"venue": "nasdaq", "groups": ("10.0.0.1:5000",)}, "no multicast group"),
         ({"venue": "nasdaq", "groups": ("239.1.1.1",)}, "IPv4 address and port"),
         ({"venue": "nasdaq", "groups": ("239.1.1.1:70000",)}, "IPv4 address and port"),
-        ({"venue": "iex", "groups": ("239.1.1.1:5000",), "rewind": "10.0.0.1:1"}, "re-request"),
+        ({"venue": "iex", "groups": ("239.1.1.1:5000",), "rewind": "10.0.0.1"}, "address and port"),
         ({"venue": "nasdaq", "groups": ("239.1.1.1:5000",), "from_start": True}, "re-request"),
     ],
 )
@@ -290,3 +291,80 @@ def test_iex_comes_the_same_way_and_its_restart_is_a_session(groups: list[str]) 
         frames, receiver = run(iex, play, done)
     assert [frame.payload for frame in frames[1:]] == packets
     assert receiver.status().arbitration["lost_messages"] == 0
+
+
+def iex_numbers(frames: list[Frame]) -> list[int]:
+    headers = [read_iex(frame.payload) for frame in frames if frame.form == WireForm.BINARY]
+    return [number for header in headers for number in range(header.first, header.next)]
+
+
+def iex_spec(groups: list[str], **values: object) -> MulticastSpec:
+    wanted = {"interface": "127.0.0.1", "retry_ns": 20_000_000, "give_up_ns": 30 * SECONDS} | values
+    return MulticastSpec("iex", tuple(groups), **wanted)  # type: ignore[arg-type]
+
+
+def test_iex_holes_are_filled_by_the_gap_fill_server(groups: list[str]) -> None:
+    with IexExchange(groups, MESSAGES) as exchange:
+        exchange.ignored = 1
+
+        async def play(_: MulticastReceiver) -> None:
+            for first in range(1, 2_001, 5):
+                if not 300 <= first < 700:
+                    exchange.send(exchange.packet(first, 5), 0, 1)
+                await breathe()
+            exchange.heartbeat(0, 1)
+
+        frames, receiver = run(iex_spec(groups, rewind=exchange.rewind), play, until(2_000))
+    assert iex_numbers(frames) == list(range(1, 2_001))
+    assert exchange.requests[0] == exchange.requests[1], "one was not answered"
+    status = receiver.status()
+    assert (status.arbitration["lost_messages"], status.arbitration["given_up"]) == (0, 0)
+    assert status.requests == len(exchange.requests)
+
+
+def test_iex_joined_late_asks_for_the_start(groups: list[str]) -> None:
+    with IexExchange(groups, MESSAGES[:100]) as exchange:
+
+        async def play(_: MulticastReceiver) -> None:
+            exchange.send(exchange.packet(91, 10), 0)
+
+        wanted = iex_spec(groups, rewind=exchange.rewind, from_start=True)
+        frames, _ = run(wanted, play, until(100))
+    assert iex_numbers(frames) == list(range(1, 101))
+
+
+def test_a_dead_gap_fill_server_means_a_hole_that_is_told(groups: list[str]) -> None:
+    with IexExchange(groups, MESSAGES[:30]) as exchange:
+        exchange.ignored = 1_000
+
+        async def play(_: MulticastReceiver) -> None:
+            for first in (1, 2, 3, 11, 12, 13, 14):
+                exchange.send(exchange.packet(first, 1), 0, 1)
+                await breathe()
+
+        wanted = iex_spec(groups, rewind=exchange.rewind, retry_ns=10_000_000, give_up_ns=SECONDS // 4)
+        frames, receiver = run(wanted, play, until(14))
+    assert iex_numbers(frames) == [1, 2, 3, 11, 12, 13, 14]
+    assert receiver.status().arbitration["lost_messages"] == 7
+
+
+def test_an_iex_answer_that_comes_too_late_is_a_repeat_and_no_restart(groups: list[str]) -> None:
+    with IexExchange(groups, MESSAGES[:30]) as exchange:
+        again = iex_packet(
+            2, MESSAGES[1:3], sent_ts=1_700_000_100_000_000_000, session=9
+        )  # sent again, later than all
+
+        async def play(receiver: MulticastReceiver) -> None:
+            for first in (1, 2, 3, 5, 6, 7):
+                exchange.send(exchange.packet(first, 1), 0, 1)
+                await breathe()
+            while not exchange.requests:  # noqa: ASYNC110 - bounded by the run
+                await asyncio.sleep(0.001)
+            exchange.answer_with(again)
+            while receiver.status().arbitration["duplicates"].get("rewind", 0) < 1:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.001)
+            exchange.send(exchange.packet(8, 1), 0, 1)
+
+        frames, receiver = run(iex_spec(groups, rewind=exchange.rewind), play, until(8))
+    assert iex_numbers(frames) == list(range(1, 9))
+    assert receiver.status().session == "9"

@@ -12,6 +12,7 @@ from websockets.exceptions import WebSocketException
 from chronicle.feed.connection import (
     RECEIVE_FRAMES_MAX,
     ConnectionSettings,
+    DeliveringSocket,
     Opener,
     open_websocket,
 )
@@ -60,6 +61,29 @@ def test_messages_come_whole_and_in_order_and_the_end_is_an_error(opener: Opener
     found = asyncio.run(_answers(opener))
     assert found[:3] == ["heard hello", b"\x00\x01", "in three parts \u20ac"]
     assert found[3:] == [str(number) for number in range(MANY)]
+
+
+async def _delivered(opener: Opener) -> list[tuple[bytes, bool]]:
+    async with serve(_talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found: list[tuple[bytes, bool]] = []
+        async with opener(f"ws://127.0.0.1:{port}/", ConnectionSettings()) as socket:
+            assert isinstance(socket, DeliveringSocket)
+            await socket.send("hello")
+            assert await socket.recv() == "heard hello", "what is there before may be fetched one by one"
+            with pytest.raises(ConnectionResetError, match="closed by the venue"):
+                async with asyncio.timeout(30):
+                    await socket.deliver(lambda payload, is_text: found.append((payload, is_text)))
+        return found
+
+
+def test_messages_are_delivered_whole_and_in_order_and_the_end_is_an_error() -> None:
+    pytest.importorskip("picows", reason="the extra `fast` is not installed")
+    from chronicle.feed.picows_socket import open_picows
+
+    found = asyncio.run(_delivered(open_picows))
+    assert found[:2] == [(b"\x00\x01", False), ("in three parts \u20ac".encode(), True)]
+    assert found[2:] == [(str(number).encode(), True) for number in range(MANY)]
 
 
 async def _talk_too_big(connection: ServerConnection) -> None:

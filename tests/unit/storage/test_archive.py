@@ -182,7 +182,7 @@ def test_footer_packs_and_unpacks(tmp_path: Path, sealed) -> None:
 
 
 def without_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronicle.storage.event_encode.encode_events", lambda *_: None)
+    monkeypatch.setattr("chronicle.storage.event_encode.encode_events", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("events", [True, False])

@@ -8,7 +8,9 @@ import pytest
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import Kind
 from chronicle.core.records import pack_record
-from chronicle.storage.blocks import decode_block, encode_block, record_offsets, replayed_levels
+from chronicle.storage.block_books import replayed_levels
+from chronicle.storage.block_shape import record_offsets
+from chronicle.storage.blocks import decode_block, encode_block
 from chronicle.storage.columns import Events, decode_column, encode_column
 from tests.support.tiers import book_events
 

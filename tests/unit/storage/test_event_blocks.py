@@ -89,7 +89,9 @@ def test_tokens_are_those_of_the_slow_form_and_come_back(form: tuple[int, int], 
     given_words = np.array(words, dtype=np.uint64)
     tokens, bits = np.empty(len(words), dtype=np.uint8), np.zeros(len(words) + 2, dtype=np.uint64)
     escapes = np.empty(len(words), dtype=np.uint64)
-    used, escaped = kernel.put_tokens(given_words, *form, table.limit, tokens, bits, escapes)
+    used, escaped = kernel.put_steps(
+        given_words.view(np.int64), 0, False, 0, np.uint64(1), *form, table.limit, tokens, bits, escapes
+    )
     expected, lows, expected_escapes = naive_tokens(words, *form)
     assert tokens.tolist() == expected
     assert escapes[:escaped].tolist() == expected_escapes

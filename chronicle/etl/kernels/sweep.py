@@ -1,0 +1,265 @@
+"""The sweep: the plain records of a window from raw memory to their clean queues, all streams in one call.
+
+A stream's events are looked at, applied to its book and copied to their place in the mapped segment, one after the
+other; up to 16 KiB of them become visible by one release store of their first word ("Append" in
+docs/format/queue.md). What is not plain stops that stream alone, before anything of the event is applied or written:
+streams do not see one another, so the others go on, and Python takes the one event and calls again.
+
+Plain for a stream without a book is every event that fits its segment. For a book it is what ``follows`` says, and a
+snapshot that is due before it is written here too. The twin is ``BookStream.take``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from chronicle.core.kernels.atomics import store_release
+from chronicle.core.kernels.committing import (
+    ADDRESS,
+    CYCLE_END,
+    GATE,
+    LAST_ENTRY,
+    LAST_TS,
+    LIMIT,
+    NEXT_INDEX,
+    POSITION,
+    add_entry,
+    is_due,
+    wake,
+)
+from chronicle.core.kernels.memory import peek, poke
+from chronicle.core.layout import SEEK_INTERVAL_BYTES
+from chronicle.etl.kernels.events import (
+    FLAG_LAST_WORD,
+    GAP_WORDS,
+    KIND_BOOK_DELTA,
+    KIND_BOOK_SNAPSHOT,
+    KIND_CHECK,
+    KIND_ORDER,
+    LENGTH_MASK,
+    VERDICT_PASSED,
+)
+from chronicle.etl.kernels.plain import apply_event, follows, is_snapshot_due, note_snapshot, wants_care
+from chronicle.etl.kernels.restate import FIXED_WORDS, level_count, restate
+from chronicle.etl.kernels.row import (
+    BLOCKED,
+    DAY_END,
+    DONE,
+    KIND,
+    LEVELS_KIND,
+    NOT_READY,
+    REARM,
+    RECORDS_TAKEN,
+    STATE,
+    TENDED,
+    WORDS_LEFT,
+    WORDS_TAKEN,
+)
+
+__all__ = ["sweep"]
+
+
+@numba.njit(cache=True, nogil=True)
+def sweep(
+    words: Any,
+    starts: Any,
+    events: Any,
+    chosen: Any,
+    stops: Any,
+    rows: Any,
+    reached: Any,
+    codes: Any,
+    first: int,
+    end: int,
+    raw_base: int,
+) -> int:
+    """Take the plain events of groups [first, end); return how many of the groups left a code.
+
+    words int64[n], starts, events int64[records]: a window. chosen int64[records]: its records by
+    group; reached and stops int64[groups]: in `chosen`, how far each group is taken (in and out) and where it ends.
+    rows int64[groups]: addresses of the groups' rows, 0: none. codes int64[groups]: out, why it was not taken whole.
+    Some 50 to 150 ns a record, much of it faults of pages that are written for the first time.
+    """
+    left = 0
+    for place in range(first, end):
+        row = rows[place]
+        code = NOT_READY
+        if row != 0 and peek(row) != 0:
+            at, code = _take(
+                words.ctypes.data,
+                starts.ctypes.data,
+                events.ctypes.data,
+                chosen.ctypes.data,
+                reached[place],
+                stops[place],
+                row,
+                raw_base,
+            )
+            reached[place] = at
+        codes[place] = code
+        if code != DONE:
+            left += 1
+    return left
+
+
+@numba.njit(cache=True, nogil=True)
+def _take(
+    words: Any, starts: Any, events: Any, chosen: Any, at: Any, stop: Any, row: Any, raw_base: Any
+) -> tuple[int, int]:
+    """Take the plain events of one group from chosen[at] on; return (where in `chosen` it stopped, the code).
+
+    All arrays are addresses here and below: as arguments they would cost reference counts.
+    """
+    state = peek(row + 8 * STATE)
+    has_book = peek(row + 8 * KIND) == LEVELS_KIND
+    base, began = peek(state + ADDRESS), peek(state + POSITION)
+    own_limit = began + 8 * peek(row + 8 * WORDS_LEFT)
+    limit = min(own_limit, peek(state + LIMIT))
+    late, early = min(peek(row + 8 * DAY_END), peek(state + CYCLE_END)), peek(state + LAST_TS)
+    run, write, run_stop = began, began, began
+    head, kind, ts_first, records, total, code = 0, 0, 0, 0, 0, DONE
+    while at < stop:
+        if write >= run_stop:
+            if records:
+                _publish(state, run, write, head, records, ts_first, early, kind)
+                total += records
+            run, records = write, 0
+            if has_book and wants_care(row):
+                code = REARM
+                break
+        end, size, deltas, delta, check, plain = _look(words, starts, events, chosen, at, stop)
+        opening = words + 8 * peek(starts + 8 * peek(chosen + 8 * at))
+        ts = peek(opening + 8)
+        if write + size > limit or ts >= late or ts < early:
+            code = BLOCKED
+            break
+        computed = ordinal = 0
+        if has_book and not (plain and follows(row, deltas, delta, check, own_limit - write - size)):
+            code = BLOCKED
+            break
+        if has_book and is_snapshot_due(row, ts):
+            bytes_max = size + 8 * (2 * FIXED_WORDS + 2 * GAP_WORDS + 2 * level_count(row))
+            if check != 0 or write + bytes_max > limit:
+                code = BLOCKED
+                break
+            if records:
+                _publish(state, run, write, head, records, ts_first, early, kind)
+                total += records
+            head, size_of_it = restate(row, base + write, ts, peek(opening + 16), raw_base + peek(chosen + 8 * at))
+            run, records, early = write + size_of_it, 0, ts
+            _publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
+            note_snapshot(row, ts)
+            write, ordinal, total = run, 1, total + 1
+        if has_book and deltas > 0:
+            applied, computed = apply_event(row, words, starts, chosen, at, end, delta, check, raw_base)
+            if not applied:
+                code = BLOCKED
+                break
+        if records == 0:
+            head, kind, ts_first = peek(opening), (peek(opening) >> 32) & 0xFFFF, ts
+            head = head & ~FLAG_LAST_WORD if end > at + 1 else head | FLAG_LAST_WORD
+            entry = write if is_due(state, write, kind) else peek(state + LAST_ENTRY)
+            run_stop = entry + SEEK_INTERVAL_BYTES
+        _copy(words, starts, chosen, at, end, base + write, raw_base, records == 0, check, computed, ordinal)
+        records += end - at
+        write += size
+        early, at = ts, end
+    if records:
+        _publish(state, run, write, head, records, ts_first, early, kind)
+        total += records
+    poke(row + 8 * WORDS_LEFT, (own_limit - write) >> 3)
+    poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + ((write - began) >> 3))
+    poke(row + 8 * RECORDS_TAKEN, peek(row + 8 * RECORDS_TAKEN) + total)
+    if write >= peek(state + GATE):
+        code |= TENDED
+    return at, code
+
+
+@numba.njit(cache=True, nogil=True)
+def _look(
+    words: Any, starts: Any, events: Any, chosen: Any, at: Any, stop: Any
+) -> tuple[int, int, int, int, int, bool]:
+    """Return what the event at chosen[at] is.
+
+    (its end in `chosen`, its bytes, its deltas, address of the first, address of its CHECK or 0, whether it holds
+    nothing but deltas of no negative size, ORDER records, and one CHECK behind a delta).
+    """
+    event = peek(events + 8 * peek(chosen + 8 * at))
+    size, deltas, delta, check = 0, 0, 0, 0
+    plain = True
+    while True:
+        here = words + 8 * peek(starts + 8 * peek(chosen + 8 * at))
+        head = peek(here)
+        kind = (head >> 32) & 0xFFFF
+        size += head & LENGTH_MASK
+        if kind == KIND_BOOK_DELTA:
+            if deltas == 0:
+                delta = here
+            deltas += 1
+            plain = plain and peek(here + 56) >= 0
+        elif kind == KIND_CHECK and check == 0 and deltas > 0:
+            check = here
+        elif kind != KIND_ORDER:
+            plain = False
+        at += 1
+        if at == stop or peek(events + 8 * peek(chosen + 8 * at)) != event:
+            return at, size, deltas, delta, check, plain
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(
+    words: Any,
+    starts: Any,
+    chosen: Any,
+    at: Any,
+    end: Any,
+    there: Any,
+    raw_base: Any,
+    withheld: bool,
+    check: Any,
+    computed: Any,
+    ordinal: Any,
+) -> None:
+    """Copy the records chosen[at:end] to address `there` with clean headers: instrument 1, source 0, raw index.
+
+    `withheld`: but for the first word. `ordinal` is the first record's. The CHECK at address `check` gets its verdict
+    and the sum that was computed.
+    """
+    for number in range(at, end):
+        record = peek(chosen + 8 * number)
+        here = words + 8 * peek(starts + 8 * record)
+        head = peek(here)
+        size = head & LENGTH_MASK
+        if not withheld:
+            poke(there, head | FLAG_LAST_WORD if number + 1 == end else head & ~FLAG_LAST_WORD)
+        withheld = False
+        poke(there + 8, peek(here + 8))
+        poke(there + 16, peek(here + 16))
+        poke(there + 24, raw_base + record)
+        poke(there + 32, 1 | ordinal << 48)
+        ordinal = 0
+        for offset in range(40, size, 8):
+            poke(there + offset, peek(here + offset))
+        if here == check:
+            poke(there + 48, peek(here + 48) & 0xFF | VERDICT_PASSED << 8)
+            poke(there + 64, computed)
+        there += size
+
+
+@numba.njit(cache=True, nogil=True)
+def _publish(
+    state: Any, position: Any, end: Any, head: Any, records: Any, ts_first: Any, ts_last: Any, kind: Any
+) -> None:
+    """Show a run of whole events whose bytes stand at `position`, all but the first word; as every batch append."""
+    index = peek(state + NEXT_INDEX)
+    due = is_due(state, position, kind)
+    store_release(peek(state + ADDRESS) + position, head)
+    poke(state + POSITION, end)
+    poke(state + NEXT_INDEX, index + records)
+    poke(state + LAST_TS, ts_last)
+    if due:
+        add_entry(state, index, position, ts_first, kind)
+    wake(state)

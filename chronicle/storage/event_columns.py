@@ -1,0 +1,217 @@
+"""Columns of an event block by two calls of compiled code: one for its groups, one for all rows asked for.
+
+What a block says is checked here and in the kernels; :mod:`chronicle.storage.event_decode` is the general way, which
+takes the few forms that these loops do not, and works without a compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from chronicle.core.fresh import fresh_array
+from chronicle.core.layout import INT64_MAX, INT64_MIN
+from chronicle.storage import tokens
+from chronicle.storage.event_layout import COLUMNS, GAP_EDGES, REFERENCES, SIGNED, STEP_SOURCE, Place
+from chronicle.storage.kernels import columns as kernel
+from chronicle.storage.tokens import PLAIN, Values, Words, decompressor, tables
+
+__all__ = ["block_columns"]
+
+WORDS: Final = 5
+"""int64 words of a column's descriptor."""
+FIELDS: Final = 11
+OF_NAME: Final = {
+    "ts_recv": Place.TS_RECV,
+    "ts_event": Place.TS_EVENT,
+    "sequence": Place.SEQUENCE,
+    "sequence_first": Place.SEQUENCE_FIRST,
+    "sequence_previous": Place.SEQUENCE_PREVIOUS,
+    "source_index": Place.SOURCE_INDEX,
+    "price": Place.PRICE_FIRST,
+    "size": Place.SIZE,
+}
+PRICES: Final = tuple(Place.PRICE_FIRST + part for part in range(len(GAP_EDGES) + 1))
+GROUP_PLACES: Final = {
+    "flags": (Place.MARKS,),
+    "source": (Place.LINE,),
+    "index": (Place.OTHERS,),
+    "side": (),
+}
+_EDGES: Final = np.array(GAP_EDGES, dtype=np.int64)
+_NO_FLAGS: Final = np.empty(0, dtype=np.uint8)
+_NO_LINES: Final = np.empty(0, dtype=np.int32)
+
+
+def block_columns(
+    head: Any,
+    descriptor: bytes,
+    data: memoryview,
+    names: Collection[str],
+    base_index: int,
+    sides: tuple[int, int],
+    limits: tuple[int | None, int | None],
+) -> dict[str, NDArray[Any]] | None:
+    """Return columns of a block's rows as :meth:`EventBlock.columns` does, None for a block of rarer form.
+
+    Parameters
+    ----------
+    head : Head
+    descriptor : bytes
+        An entry of 40 bytes for each column.
+    data : memoryview
+        The columns' streams.
+    limits : (int or None, int or None)
+        Rows from the first to the last group with start <= ts_recv < end.
+
+    Raises
+    ------
+    ValueError, zstandard.ZstdError
+        When the block does not hold what it says.
+    """
+    entries = np.frombuffer(descriptor, dtype=np.int64, count=WORDS * COLUMNS).reshape(COLUMNS, WORDS)
+    table = np.empty((COLUMNS, FIELDS), dtype=np.int64)
+    longest, bases, widths = _all_forms()
+    rows_max = max(head.rows, head.levels, head.others)
+    status = kernel.lay_out(entries, len(data), rows_max, longest, tokens.NARROW_BITS, table)
+    if status == kernel.IMPOSSIBLE:
+        raise ValueError("the columns' streams do not add up")
+    facts = table.tolist()
+    signed = {facts[place][kernel.MODE] != PLAIN for place in PRICES[1:]}
+    if status != kernel.FINE or facts[Place.SIZE][kernel.MODE] != PLAIN or len(signed) != 1 or len(data) < 8:
+        return None
+    streams = np.frombuffer(data, dtype=np.uint8)
+    groups = np.empty((len(GROUP_ROWS), head.groups), dtype=np.int64)
+    places = np.empty(head.others if "index" in names else 0, dtype=np.int64)
+    found = np.empty(4 + 2 * (len(GAP_EDGES) + 1), dtype=np.int64)
+    start, end = limits
+    timed = start is not None or end is not None
+    asked = _group_places(names, timed)
+    counts = [head.others if place == Place.OTHERS else head.groups for place in asked]
+    unpacked = _unpack(asked, counts, facts, table, data)
+    sound = kernel.decode_groups(
+        table,
+        unpacked,
+        streams,
+        bases,
+        widths,
+        INT64_MIN if start is None else start,
+        INT64_MAX if end is None else end,
+        timed,
+        head.rows,
+        _EDGES,
+        groups,
+        places,
+        found,
+    )
+    if not sound:
+        raise ValueError("the groups do not make the block's rows, or their columns hold other bits than they say")
+    parts = found.tolist()
+    forms = [form | SIGNED if True in signed else form for form in head.forms]
+    first_counts = parts[5 + len(GAP_EDGES) :]
+    row_places = [*(PRICES if "price" in names else ()), *((Place.SIZE,) if "size" in names else ())]
+    row_counts = [head.rows if place == Place.SIZE else first_counts[place - PRICES[0]] for place in row_places]
+    unpacked = _unpack(row_places, row_counts, facts, table, data)
+    rows = parts[3] - parts[2]
+    wide = [name for name in names if name in OF_NAME or name == "index"]
+    out = fresh_array(max(1, len(wide)) * _padded(rows), np.int64).reshape(max(1, len(wide)), _padded(rows))
+    wanted = np.full(COLUMNS + 1, -1, dtype=np.int64)
+    for number, name in enumerate(wide):
+        wanted[OF_NAME.get(name, COLUMNS)] = number
+    narrow = {
+        "flags": fresh_array(rows, np.uint8) if "flags" in names else _NO_FLAGS,
+        "side": fresh_array(rows, np.uint8) if "side" in names else _NO_FLAGS,
+        "source": fresh_array(rows, np.int32) if "source" in names else _NO_LINES,
+    }
+    steps = 1 if head.steps & STEP_SOURCE else 0
+    price = np.array((head.price_base, head.price_unit, *forms, *sides, base_index, steps), dtype=np.int64)
+    state = np.empty((3, len(PRICES)), dtype=np.uint64)
+    if not kernel.decode_rows(
+        table,
+        unpacked,
+        streams,
+        bases,
+        widths,
+        groups,
+        places,
+        found,
+        wanted,
+        price,
+        _EDGES,
+        state,
+        out,
+        narrow["flags"],
+        narrow["side"],
+        narrow["source"],
+    ):
+        raise ValueError("a column holds other bits than its tokens ask for")
+    return {name: narrow[name] if name in narrow else out[wide.index(name), :rows] for name in names}
+
+
+GROUP_ROWS: Final = range(Place.SEQUENCE_PREVIOUS + 1)
+
+
+def _padded(rows: int) -> int:
+    """Rows of a column in a common buffer: each begins on 64 bytes."""
+    return (rows + 7) // 8 * 8
+
+
+def _group_places(names: Collection[str], timed: bool) -> list[int]:
+    """Return the group columns that are needed for `names`, references included."""
+    asked = {Place.BIDS, Place.ASKS}
+    if timed:
+        asked.add(Place.TS_RECV)
+    for name in names:
+        place = OF_NAME.get(name)
+        if place is None:
+            asked.update(GROUP_PLACES[name])
+        elif place <= Place.SEQUENCE_PREVIOUS:
+            asked.add(place)
+            if place in REFERENCES:
+                asked.add(REFERENCES[place])
+    return sorted(asked)
+
+
+def _unpack(asked: list[int], counts: list[int], facts: list[list[int]], table: Values, data: memoryview) -> Any:
+    """Return the tokens of columns side by side, and write where each column's begin into the table."""
+    parts: list[bytes | memoryview] = []
+    begin = 0
+    for place, rows in zip(asked, counts, strict=True):
+        fields = facts[place]
+        count, stored = fields[kernel.COUNT], fields[kernel.STORED]
+        if count not in (0, rows):
+            raise ValueError(f"column {place} has {count} rows where there are {rows}")
+        if not count and (stored or fields[kernel.BITS] or fields[kernel.ESCAPES]):
+            raise ValueError(f"column {place} has streams and no rows")
+        table[place, kernel.TOKENS] = begin
+        begin += rows
+        start = fields[kernel.BIT] // 8 - stored
+        part: bytes | memoryview = data[start : start + stored]
+        if stored != count:
+            if zstandard.frame_content_size(part) != count:
+                raise ValueError("a stream has another length than its entry says")
+            part = decompressor().decompress(part, max_output_size=count)
+        elif not count:
+            part = bytes(rows)
+        parts.append(part)
+    return np.frombuffer(b"".join(parts) or b"\0", dtype=np.uint8)
+
+
+@cache
+def _all_forms() -> tuple[Values, Words, NDArray[np.uint8]]:
+    """Return, by form k * 8 + m of tokens: longest word (0: no form), bases and widths of 256 tokens."""
+    longest = np.zeros(64, dtype=np.int64)
+    bases, widths = np.zeros(64 * 256, dtype=np.uint64), np.zeros(64 * 256, dtype=np.uint8)
+    for k in range(1, 8):
+        for m in range(k + 1):
+            form = tables(k, m)
+            number = k * 8 + m
+            longest[number] = form.limit
+            bases[256 * number : 256 * (number + 1)] = form.bases
+            widths[256 * number : 256 * (number + 1)] = form.widths
+    return longest, bases, widths

@@ -1,0 +1,233 @@
+"""Kernels that decode an event block's columns in two passes: its groups first, then all rows that are asked for.
+
+The caller gives the columns' table int64[c, 11] (the fields below), the tokens of the columns that a pass reads, side
+by side, the block's streams u8[n] as they stand in the object, and the tables of all forms of tokens, 256 entries
+each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+import chronicle.storage.kernels  # noqa: F401  (keys the cache)
+from chronicle.storage.kernels.rows import cut_groups, fill, fill_bytes, price_rows, spread_rows, take_values
+
+__all__ = ["decode_groups", "decode_rows", "lay_out"]
+
+TOKENS, BIT, ESCAPE, FORM, MODE, BASE, UNIT, BITS, ESCAPES, COUNT, STORED = range(11)
+"""Of a column: where its tokens begin (-1: not unpacked), its bits (in bits of the block's streams) and escapes (in
+bytes), its tokens' table, mode, base, unit, how many bits and escapes there are, its values, its tokens' stored
+bytes."""
+BIDS, ASKS, MARKS, TS_RECV, TS_EVENT, SOURCE_INDEX = range(6)
+LINE, SEQUENCE, FIRST, PREVIOUS, OTHERS = range(6, 11)
+PRICE_FIRST, SIZE = 11, 17
+SAME, CODED = 2, 4
+EVENT_LAST, LAST = 1 << 16, 128
+FINE, IMPOSSIBLE, ELSEWHERE = 0, 1, 2
+"""ELSEWHERE: sound as far as it was looked at, of a kind that these loops do not take."""
+
+
+@numba.njit(cache=True, nogil=True)
+def lay_out(entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: Any, table: Any) -> Any:
+    """Read descriptors int64[c, 5] (entries of 40 bytes) into a table int64[c, 11] (the caller's, written).
+
+    limits int64[64] is the longest word of form k * 8 + m, 0 where there is none. Returns FINE, IMPOSSIBLE where the
+    streams do not fill `data_bytes` or an entry is absurd, or ELSEWHERE where a form's words are longer than `limit`.
+    """
+    position, status = np.int64(0), FINE
+    for number in range(len(entries)):
+        word = entries[number, 0]
+        mode, k, m, rows = word & 0xFF, (word >> 8) & 0xFF, (word >> 16) & 0xFF, (word >> 32) & 0xFFFFFFFF
+        stored, bits = entries[number, 3] & 0xFFFFFFFF, (entries[number, 3] >> 32) & 0xFFFFFFFF
+        escapes = entries[number, 4] & 0xFFFFFFFF
+        if mode == CODED and number == SIZE:
+            return ELSEWHERE  # checked by those who read it
+        if mode > 3 or rows > rows_max or entries[number, 2] < 1 or stored > rows or escapes > rows:
+            return IMPOSSIBLE
+        if k > 7 or m > k or limits[k * 8 + m] == 0 or limits[k * 8 + m] > limit:
+            status = ELSEWHERE
+            k, m = np.int64(0), np.int64(0)
+        table[number, TOKENS] = -1
+        table[number, BIT] = 8 * (position + stored)
+        table[number, ESCAPE] = position + stored + (bits + 63) // 64 * 8
+        table[number, FORM] = 256 * (k * 8 + m)
+        table[number, MODE], table[number, BASE], table[number, UNIT] = mode, entries[number, 1], entries[number, 2]
+        table[number, BITS], table[number, ESCAPES] = bits, escapes
+        table[number, COUNT], table[number, STORED] = rows, stored
+        position = table[number, ESCAPE] + 8 * escapes
+    return status if position == data_bytes else IMPOSSIBLE
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_column(
+    table: Any, number: Any, tokens: Any, skip: Any, data: Any, bases: Any, widths: Any, reference: Any, out: Any
+) -> Any:
+    """Decode values [skip, skip + len(out)) of a column; False when it was read to its end and holds other bits."""
+    column = table[number]
+    form, start = column[FORM], column[TOKENS]
+    bits, escapes = take_values(
+        tokens[start:],
+        skip,
+        data,
+        column[BIT],
+        column[ESCAPE],
+        bases[form : form + 256],
+        widths[form : form + 256],
+        column[MODE],
+        column[BASE],
+        column[UNIT],
+        reference,
+        out,
+    )
+    return np.int64(bits) == column[BITS] and np.int64(escapes) == column[ESCAPES]
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_groups(
+    table: Any,
+    tokens: Any,
+    data: Any,
+    bases: Any,
+    widths: Any,
+    start: Any,
+    end: Any,
+    timed: Any,
+    rows: Any,
+    edges: Any,
+    groups: Any,
+    places: Any,
+    found: Any,
+) -> Any:
+    """Decode the group columns whose tokens are there, check their counts, and cut them by time.
+
+    groups int64[10, g], places int64[others] (0 rows: not asked for) and found int64[4 + 2 * (c + 1)] (see
+    :func:`cut_groups`) are the caller's, written. Returns whether all is sound.
+    """
+    for place in range(PREVIOUS + 1):
+        if table[place, TOKENS] < 0:
+            continue
+        reference = SEQUENCE if place >= FIRST else TS_RECV if place == TS_EVENT else -1
+        if table[place, MODE] >= SAME and reference < 0:
+            return False
+        of = groups[max(0, reference)]
+        if not decode_column(table, place, tokens, 0, data, bases, widths, of, groups[place]):
+            return False
+    if len(places):
+        if table[OTHERS, MODE] >= SAME:
+            return False
+        if not decode_column(table, OTHERS, tokens, 0, data, bases, widths, places, places):
+            return False
+        before = np.int64(0)
+        for number in range(len(places)):
+            if places[number] < before or places[number] > groups.shape[1]:
+                return False
+            before = places[number]
+    times = groups[TS_RECV] if timed else groups[TS_RECV, :0]
+    return cut_groups(groups[BIDS], groups[ASKS], times, start, end, rows, 1, edges, found)
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_rows(
+    table: Any,
+    tokens: Any,
+    data: Any,
+    bases: Any,
+    widths: Any,
+    groups: Any,
+    places: Any,
+    found: Any,
+    wanted: Any,
+    price: Any,
+    edges: Any,
+    state: Any,
+    out: Any,
+    flags: Any,
+    sides: Any,
+    lines: Any,
+) -> Any:
+    """Write all columns that are asked for, of the rows of the groups that `found` cut out, m of them.
+
+    wanted int64[c + 1]: for each column the row of out int64[w, m] that takes it, -1 for none; the last entry is for
+    the records' indexes. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are
+    called, index of the block's first record, whether source indexes step. state u64[3, p] is scratch. flags, sides
+    u8[m], lines int32[m] may be empty. All are the caller's, written. Returns whether all is sound.
+    """
+    parts = len(edges)
+    low, high, above, stop = found[0], found[1], found[2], found[3]
+    count = stop - above
+    bids, asks = groups[BIDS, low:high], groups[ASKS, low:high]
+    if wanted[PRICE_FIRST] >= 0:
+        for part in range(parts + 1):
+            column = table[PRICE_FIRST + part]
+            state[0, part] = np.uint64(column[TOKENS])
+            state[1, part] = np.uint64(column[BIT])
+            state[2, part] = np.uint64(column[ESCAPE])
+        price_rows(
+            tokens,
+            state,
+            data,
+            bases,
+            widths,
+            table[PRICE_FIRST : PRICE_FIRST + parts + 1, FORM],
+            groups[BIDS],
+            groups[ASKS],
+            found[:2],
+            found[4 : 5 + parts],
+            price[2:4],
+            price[0],
+            price[1],
+            edges,
+            out[wanted[PRICE_FIRST], :count],
+        )
+        if high == groups.shape[1]:
+            for part in range(parts + 1):
+                column = table[PRICE_FIRST + part]
+                bits = np.int64(state[1, part]) - column[BIT]
+                escaped = (np.int64(state[2, part]) - column[ESCAPE]) // 8
+                if bits != column[BITS] or escaped != column[ESCAPES]:
+                    return False
+    if wanted[SIZE] >= 0:
+        target = out[wanted[SIZE], :count]
+        sound = decode_column(table, SIZE, tokens, above, data, bases, widths, target, target)
+        if not sound and high == groups.shape[1]:
+            return False
+    for place in (TS_RECV, TS_EVENT, SOURCE_INDEX, SEQUENCE, FIRST, PREVIOUS):
+        if wanted[place] >= 0:
+            target = out[wanted[place], :count]
+            spread_rows(groups[place, low:high], bids, asks, 0, 0, target, sides[:0])
+    if wanted[SOURCE_INDEX] >= 0 and price[7]:
+        target = out[wanted[SOURCE_INDEX]]
+        for row in range(count):
+            target[row] += above + row
+    if wanted[len(table)] >= 0:
+        target, beside, following = out[wanted[len(table)]], np.int64(0), np.int64(0)
+        for group in range(high):
+            while beside < len(places) and places[beside] <= group:
+                beside += 1
+            if group >= low:
+                for _ in range(groups[BIDS, group] + groups[ASKS, group]):
+                    target[following] = price[6] + above + following + beside
+                    following += 1
+    if len(sides):
+        spread_rows(groups[BIDS], bids, asks, price[4], price[5], out[0, :0], sides)
+    if len(flags) or len(lines):
+        _spread_marks(groups, low, high, flags, lines)
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _spread_marks(groups: Any, low: Any, high: Any, flags: Any, lines: Any) -> None:
+    """Write flags and source lines of the rows of groups."""
+    row = np.int64(0)
+    for group in range(low, high):
+        stop = row + groups[BIDS, group] + groups[ASKS, group]
+        if len(flags):
+            mark = groups[MARKS, group]
+            fill_bytes(flags, row, stop, np.uint8(mark & 0x7F))
+            flags[stop - 1] = np.uint8(((mark >> 8) & 0x7F) | (LAST if mark & EVENT_LAST else 0))
+        if len(lines):
+            fill(lines, row, stop, np.int32((groups[LINE, group] >> 32) & 0xFFFF))
+        row = stop

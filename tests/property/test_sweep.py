@@ -1,0 +1,160 @@
+"""The sweep against its twin: what the kernel writes into queues is what the long way makes of one window."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chronicle.core.local import LocalSource
+from chronicle.etl import ladder
+from chronicle.etl.book_stream import BookStream
+from chronicle.etl.candles import CandleStream
+from chronicle.etl.checkpoint import capture_state, restore_state
+from chronicle.etl.clean_writer import QueueSink
+from chronicle.etl.kernels import plain as kernel
+from chronicle.etl.stream import PlainStream
+from tests.property.test_etl_pipeline import CONFIG, _play, levels, numbers, scripts, steps
+from tests.support.etl_streams import MemorySink, RawStream, binance, instrument, pipeline, queue_records
+
+common = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+plain = st.tuples(st.just("deltas"), numbers, st.just(1), levels, st.just(0), st.integers(0, 7))
+busy = st.lists(st.one_of(plain, plain, plain, steps), min_size=20, max_size=120).map(
+    lambda rest: [("snapshot", number, 1, [(5, 1), (4, 2)], [(9, 1)], 0) for number in (1, 2, 3, 4)] + rest
+)
+"""Books that begin in good standing, and mostly stay so."""
+
+
+def long_way(stream: RawStream) -> MemorySink:
+    sink = MemorySink()
+    machine = pipeline(sink, CONFIG)
+    machine.feed(stream.memory(), 0)
+    machine.flush()
+    return sink
+
+
+def stored(home: Path) -> dict[str, bytes]:
+    """Return the records of every clean queue, and the prologues of its segments."""
+    found = {}
+    for queue in LocalSource(home).queues("clean/"):
+        found[queue] = b"".join(bytes(record.data) for record in queue_records(home, queue))
+    return found
+
+
+def prologues(home: Path, queue: str) -> list[dict[str, Any]]:
+    source = LocalSource(home)
+    return [source.open(queue, info.number).prologue() for info in source.segments(queue)]
+
+
+@common
+@given(st.one_of(scripts, busy), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.sampled_from([0, 64, 128]))
+def test_the_sweep_writes_what_the_long_way_writes(script: list[Any], sizes: list[int], slots: int) -> None:
+    stream = _play(script)
+    twin = long_way(stream)
+    small = {"LEVELS_MIN": 0, "SLOTS": slots, "RECENTRE_UPDATES": 4, "OVERFLOW_SHARE": 64}
+    with (
+        mock.patch.multiple(ladder, **small) if slots else nullcontext(),
+        tempfile.TemporaryDirectory() as folder,
+        QueueSink(Path(folder)) as sink,
+    ):
+        machine = pipeline(sink, CONFIG)
+        position = turn = 0
+        while position < len(stream.events):
+            end = min(len(stream.events), position + sizes[turn % len(sizes)])
+            machine.feed(stream.memory(position, end), stream.events[position][0])
+            machine.flush()
+            position, turn = end, turn + 1
+        assert stored(Path(folder)) == twin.bytes()
+        for queue in twin.queues:
+            assert prologues(Path(folder), queue) == [prologue for _, prologue in twin.prologues[queue]]
+
+
+@common
+@given(busy, st.data())
+def test_a_shard_that_died_in_between_goes_on(script: list[Any], data: st.DataObject) -> None:
+    stream = _play(script)
+    with tempfile.TemporaryDirectory() as folder:
+        stop = data.draw(st.integers(1, len(stream.events)), label="checkpoint")
+        crash = data.draw(st.integers(stop, len(stream.events)), label="crash")
+        with QueueSink(Path(folder)) as sink:
+            machine = pipeline(sink, CONFIG)
+            for event in range(stop):
+                machine.feed(stream.memory(event, event + 1), stream.events[event][0])
+            machine.flush()
+            state = capture_state(machine)
+            for event in range(stop, crash):
+                machine.feed(stream.memory(event, event + 1), stream.events[event][0])
+                if event % 3:
+                    machine.flush()
+        with QueueSink(Path(folder)) as sink:
+            again = pipeline(sink, CONFIG)
+            restore_state(again, state)
+            for event in range(stop, len(stream.events)):
+                again.feed(stream.memory(event, event + 1), stream.events[event][0])
+                again.flush()
+            assert stored(Path(folder)) == long_way(stream).bytes()
+
+
+def test_queues_that_had_to_be_closed_are_opened_again(tmp_path: Path) -> None:
+    stream = RawStream()
+    for number in range(1, 9):
+        stream.define(number, binance(f"binance:A{number}-USDT"))
+        stream.snapshot(number, [(100, 1)], [(101, 1)], sequence=10)
+    sequences = dict.fromkeys(range(1, 9), 10)
+    for turn in range(40):
+        for number in (1, 1 + turn % 8, 1 + turn % 3):
+            sequences[number] += 1
+            stream.deltas(number, (66, 90 + turn % 9, turn), first=sequences[number], last=sequences[number])
+    with QueueSink(tmp_path) as sink:
+        sink._open_max = 3
+        machine = pipeline(sink, CONFIG)
+        for event in range(len(stream.events)):
+            machine.feed(stream.memory(event, event + 1), stream.events[event][0])
+            machine.flush()
+        assert len(sink._open) == 3
+        assert sink.records_written == sum(len(queue_records(tmp_path, name)) for name in sink.queues())
+    assert stored(tmp_path) == long_way(stream).bytes()
+
+
+def test_the_sweep_knows_when_a_ladder_strays() -> None:
+    assert kernel.RECENTRE_UPDATES == ladder.RECENTRE_UPDATES
+    assert kernel.OVERFLOW_SHARE == ladder.OVERFLOW_SHARE
+
+
+def test_plain_events_do_not_come_back_to_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = RawStream()
+    for number, symbol in ((1, "venue1:BTC-EUR"), (2, "venue2:BTC-EUR")):
+        stream.define(number, instrument(symbol))
+        stream.snapshot(number, [(100, 1)], [(101, 1)])
+    for turn in range(60):
+        number = 1 + turn % 2
+        stream.deltas(number, (66, 90 + turn % 9, turn))
+        out = stream.begin()
+        out.trade(number, 66, 100 + turn, 3, ts_event=stream.ts_recv)
+        out.quote(number, 1, 2, 3, 4, ts_event=5)
+        stream.end()
+        stream.ts_recv += 700_000_000
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink)
+        machine.feed(stream.memory(0, 20), 0)
+        machine.flush()
+        for kind in (BookStream, CandleStream, PlainStream):
+            monkeypatch.setattr(kind, "take", None)
+        for event in range(20, len(stream.events)):
+            machine.feed(stream.memory(event, event + 1), stream.events[event][0])
+            machine.flush()
+        monkeypatch.undo()
+        machine.settle()
+        written = {item.outlet.queue: item.outlet.written for item in machine.streams.values()}
+    twin = MemorySink()
+    machine = pipeline(twin)
+    machine.feed(stream.memory(), 0)
+    machine.flush()
+    assert stored(tmp_path) == twin.bytes()
+    assert written == {queue: len(twin.records(queue)) for queue in twin.queues}

@@ -1,0 +1,165 @@
+"""The manifest's index: what a scan of all entries would find, after any history; an agent's run reads no more."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from chronicle.core.clock import FakeClock
+from chronicle.storage.agent import run_once
+from chronicle.storage.catalog import Catalog, publish_catalog, read_catalog, read_pointer
+from chronicle.storage.manifest import Entry, Intent, Manifest, Retired
+from chronicle.storage.manifest_index import DATABASE, _after
+from chronicle.storage.stores import LocalStore
+from tests.support.tiers import BOOK, apply_all, book_home, three_tiers
+
+DAY = 86_400 * 10**9
+START = 1_600_000_000 * 10**9
+PLACES = ("hot", "warm", "cold", "delete")
+
+
+def some_entry(rng: random.Random) -> Entry:
+    """Return an entry of one of few keys, with whatever may stand in it."""
+    queue, number = rng.choice((BOOK, "raw/main.q", BOOK + "x")), rng.randrange(8)
+    first, place = START + rng.randrange(4) * DAY, rng.choice(PLACES)
+    name = rng.choice((f"{queue}/{number:010d}.czst", f"packs/1970-01-01/{rng.randrange(3)}.czpk"))
+    intent = Intent("cold", "o", ".o", "write", 9) if rng.random() < 0.2 else None
+    copies = tuple(Retired("warm", f"packs/1970-01-01/{rng.randrange(3)}.czpk", 5) for _ in range(rng.randrange(3)))
+    return Entry(
+        queue, rng.randrange(1, 3), number, "00" * 16, number * 10, 10, first, first + DAY // 2, 800,
+        rng.randrange(10**6), 7, START + rng.randrange(5) * DAY, place, "zstd", name, 0, rng.randrange(10**5), intent,
+        copies,
+    )  # fmt: skip
+
+
+def check(manifest: Manifest) -> None:
+    """Compare everything the index says with a scan of all entries."""
+    entries = manifest.entries()
+    totals: dict[str, tuple[int, int, int]] = {}
+    for place in PLACES:
+        mine = sorted((e for e in entries if e.place == place), key=lambda e: e.sealed_seen_ns)
+        if mine:
+            totals[place] = len(mine), sum(e.length for e in mine), sum(e.file_bytes for e in mine)
+        assert sorted(manifest.at_place(place), key=lambda e: e.key) == sorted(mine, key=lambda e: e.key)
+        assert [e.sealed_seen_ns for e in manifest.at_place(place)] == [e.sealed_seen_ns for e in mine]
+        for until in (START - 1, START, START + 2 * DAY, START + 9 * DAY):
+            old = {e.key for e in mine if e.sealed_seen_ns <= until}
+            assert {e.key for e in manifest.at_place(place, seen_until_ns=until)} == old
+        for day in {e.partition for e in entries} | {"none"}:
+            assert manifest.of_day(place, day) == [e for e in entries if (e.place, e.partition) == (place, day)]
+        for pack in range(3):
+            name = f"packs/1970-01-01/{pack}.czpk"
+            held = [
+                e
+                for e in entries
+                if (place, name) in {(e.place, e.object), *((copy.tier, copy.object) for copy in e.retired)}
+            ]
+            assert manifest.in_pack(place, name) == held
+    assert manifest.totals() == totals
+    assert manifest.pending() == [e for e in entries if e.intent or e.retired]
+    for queue in (BOOK, "raw/main.q", BOOK + "x", "zz/none.q", "a.q"):
+        mine = [e.generation for e in entries if e.queue == queue]
+        assert manifest.newest_generation(queue) == max(mine, default=None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_index_says_what_all_entries_say(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    manifest = Manifest.open(tmp_path, create=True)
+    assert manifest is not None
+    check(manifest)  # without an index: every question is answered by reading all
+    manifest.make_index()
+    for step in range(30):
+        if rng.random() < 0.7:
+            manifest.put([some_entry(rng) for _ in range(rng.randrange(1, 6))], dirty=["warm"])
+        elif rng.random() < 0.9:
+            manifest.remove([entry.key for entry in manifest.entries() if rng.random() < 0.4])
+        else:
+            manifest.replace_all({e.key: e for e in (some_entry(rng) for _ in range(9))}.values(), {}, "home")
+        manifest.set_scrubbed([step])
+        if step % 5 == 0:
+            check(manifest)
+            with manifest._environment.begin() as transaction:
+                assert manifest._current_index(transaction) is not None
+
+
+def test_an_index_that_another_program_did_not_keep_is_made_again(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    manifest = Manifest.open(tmp_path, create=True)
+    assert manifest is not None
+    manifest.make_index()
+    manifest.put([some_entry(rng) for _ in range(5)])
+    gone = manifest.entries()[0]
+    key = gone.queue.encode() + b"\0" + gone.generation.to_bytes(4, "big") + gone.number.to_bytes(8, "big")
+    with manifest._environment.begin(write=True) as transaction:
+        transaction.delete(key, db=manifest._segments)  # as a build would that knows no index
+    assert gone not in manifest.entries()
+    check(manifest)
+    manifest.put([some_entry(rng)])
+    check(manifest)
+    manifest.make_index()
+    with manifest._environment.begin() as transaction:
+        assert manifest._current_index(transaction) is not None
+        state = msgpack.unpackb(transaction.get(b"index", db=manifest._meta))
+    assert state[1] == manifest.version()
+    check(manifest)
+
+
+def test_the_end_of_a_span_is_above_all_that_begin_so() -> None:
+    assert _after(b"a\xff") == b"b\x00"
+    assert _after(b"\xff\xff") > b"\xff\xff" + b"\xff" * 400
+    assert DATABASE == b"index"
+
+
+def test_a_run_reads_only_what_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book_home(tmp_path)
+    policy = three_tiers(tmp_path)
+    for _ in range(2):
+        apply_all(tmp_path, policy)
+    manifest = Manifest.open(tmp_path)
+    assert manifest is not None
+    resting = manifest.entries()
+    assert {entry.place for entry in resting} == {"cold"}
+    read: list[object] = []
+    held = Manifest._held
+    monkeypatch.setattr(Manifest, "entries", lambda *_: pytest.fail("all entries are read"))
+    monkeypatch.setattr(Manifest, "_held", lambda *args: read.append(args) or held(*args))
+    clock = FakeClock(4_000_000_000 * 10**9)
+    run_once(tmp_path, policy, clock=clock)
+    assert read == []
+    warm = replace(policy, rules=policy.rules[:1], tiers=policy.tiers[:1])
+    report = run_once(tmp_path, warm, clock=clock)
+    assert not report.moved
+    assert read == []
+
+
+def test_a_catalog_made_of_changed_days_is_that_of_all_entries(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    part, whole = LocalStore(tmp_path / "part"), LocalStore(tmp_path / "whole")
+    for store in (part, whole):
+        store.root.mkdir()
+    entries: dict[tuple[str, int, int], Entry] = {}
+    for _ in range(25):
+        changed = {e.key: replace(e, place="warm", intent=None, retired=()) for e in (some_entry(rng),)}
+        gone = [key for key in entries if rng.random() < 0.2]
+        days = {entries[key].partition for key in (*gone, *changed) if key in entries}
+        days |= {e.partition for e in changed.values()}
+        entries = {key: e for key, e in (entries | changed).items() if key not in gone or key in changed}
+        listed = tuple(sorted(entries.values(), key=lambda e: e.key))
+        mine = Catalog("home", "warm", "zstd", tuple(e for e in listed if e.partition in days))
+        if read_pointer(part) is None:
+            publish_catalog(part, Catalog("home", "warm", "zstd", listed))
+        else:
+            publish_catalog(
+                part, mine, days=days, queue_entries=lambda name, of=listed: [e for e in of if e.queue == name]
+            )
+        publish_catalog(whole, Catalog("home", "warm", "zstd", listed))
+        assert read_catalog(part) == read_catalog(whole)
+        one, other = read_pointer(part), read_pointer(whole)
+        assert one is not None
+        assert other is not None
+        assert (one.parts, one.queues) == (other.parts, other.queues)
