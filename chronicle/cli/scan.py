@@ -74,23 +74,11 @@ def command(
         raise ConfigError(f"{chosen} is written to a file", hint="give -o FILE, or --format csv")
     names = [part.strip() for part in columns.split(",")] if columns is not None else None
     text = chosen in TEXT_FORMATS
-<<<<<<< HEAD
     with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
-        scan = store.scan(
-            symbols,
-            channel=channel,
-            start=start,
-            end=end,
-            columns=names,
-            decimals="int" if text and decimals == "decimal" else decimals,  # type: ignore[arg-type]
-        )
-=======
-    with chronicle.open(need_place(home)) as store:
         asked = {"channel": channel, "start": start, "end": end, "columns": names}
         scan = store.scan(symbols, decimals=decimals, **asked)  # type: ignore[arg-type]
         if text and decimals == "decimal" and not scan.mixed:  # mantissas become text faster than numbers do
             scan = store.scan(symbols, decimals="int", **asked)  # type: ignore[arg-type]
->>>>>>> reader
         rows = write_rows(scan, chosen, output, exact=decimals == "decimal", iso=iso, limit=limit)
         if not rows and limit != 0:
             for symbol in scan.symbols:
