@@ -23,7 +23,7 @@ A client (pyarrow.flight, or any other) asks GetFlightInfo with a question as JS
 "symbols": ["kraken:BTC-EUR"], "start": "2021-04-17T16:49:00Z"}, and gets an endpoint a unit; DoGet of a unit's ticket
 streams its record batches. Nothing can be written. Beyond this host it wants a token and TLS.
 """
-FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("flight", epilog=_EPILOG)
@@ -41,7 +41,7 @@ def command(listen: str, token_file: Path | None, certificate: Path | None, key:
 
     if (certificate is None) != (key is None):
         raise ConfigError("a certificate comes with its key", expected="--certificate and --key", found="one of them")
-    token = None if token_file is None else token_file.read_text(encoding="utf-8").strip()
+    token = None if token_file is None else _content(token_file).decode("utf-8", "replace").strip()
     if token == "":
         raise ConfigError("the file holds no token", path=token_file)
     host, _, port = listen.rpartition(":")
@@ -56,7 +56,7 @@ def command(listen: str, token_file: Path | None, certificate: Path | None, key:
     library("pyarrow.flight")
     from chronicle.access.flight import StoreServer
 
-    tls = None if certificate is None or key is None else (certificate.read_bytes(), key.read_bytes())
+    tls = None if certificate is None or key is None else (_content(certificate), _content(key))
     scheme = "grpc" if tls is None else "grpc+tls"
     with chronicle.open(need_home(home)) as store:
         try:
@@ -80,6 +80,13 @@ def _until_told(server: object) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError("a file of the server cannot be read", path=path, found=error.strerror) from error
 
 
 def _is_here(host: str) -> bool:

@@ -182,5 +182,7 @@ def test_the_command_wants_token_and_tls_beyond_this_host(home: Path) -> None:
 
     with pytest.raises(ConfigError, match="encrypted"):
         flight.command.main(["--listen", "0.0.0.0:0", "--home", str(home)], standalone_mode=False)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        flight.command.main(["--token-file", str(home / "none"), "--home", str(home)], standalone_mode=False)
     with pytest.raises(ConfigError, match="HOST:PORT"):
         flight.command.main(["--listen", "8815", "--home", str(home)], standalone_mode=False)
