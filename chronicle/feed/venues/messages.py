@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -184,6 +184,8 @@ class MessageAdapter(ABC):
     def __init__(self, registry: InstrumentRegistry) -> None:
         self.registry = registry
         self._reader: LevelReader | None = None
+        self._told: DecodeError | None = None
+        """The last error of a part of a message: what it is about was told the stream."""
         registry.set_rules(self.venue, self.rules)
 
     def count_of(self, connection: int) -> ctypes.c_int64 | None:
@@ -246,6 +248,32 @@ class MessageAdapter(ABC):
         """
         instrument = self.registry.current(self.venue, name) if role == ROLES["symbol"] else None
         return None if instrument is None else (instrument, 0)
+
+    def take_each(self, frame: Frame, out: EventBuilder, parts: Iterable[T], take: Callable[[T], None]) -> None:
+        """Translate parts of a message that are about instruments of their own: one that cannot be read does not take
+        the others with it.
+
+        Raises
+        ------
+        DecodeError
+            The first of what could not be read, after the rest was added.
+        """
+        failed: DecodeError | None = None
+        for part in parts:
+            self._reader = None
+            try:
+                take(part)
+            except UNREADABLE as error:
+                found = error if isinstance(error, DecodeError) else self._wrapped(error, frame)
+                if found is not self._told:
+                    if self._reader is None:  # nobody's message
+                        out.status(StatusCode.DECODE_ERROR, {"problem": str(found)[:300]})
+                    self._mark(out, found)
+                failed = failed or found
+        self._reader = None
+        if failed is not None:
+            self._told = failed
+            raise failed
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Translate an HTTP response; others than the venue's lists and snapshots carry nothing for us."""
