@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numba import njit
 
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
@@ -98,6 +97,8 @@ def _decoding(venue: str, first: list[bytes], payloads: list[bytes]) -> tuple[fl
 
 def _scan_ns(payloads: list[bytes]) -> float:
     """Return ns a message from its bytes to its records' bytes, in a compiled loop: the scan without any Python."""
+    from numba import njit  # after chronicle.core.kernels, which says where compiled code is kept
+
     from chronicle.core.kernels.memory import poke
     from chronicle.feed.kernels.emit import write
     from chronicle.feed.kernels.scan_call import scan
