@@ -126,14 +126,14 @@ def _book() -> Iterator[Figure]:
     day = ItchDay(seed=4, stocks=1).open().trade(MESSAGES)
     messages = [message for message in day.messages if chr(message[0]) in "AFECXDUPQ"]
     decoding = Decoding(messages, np.ones(1 << 16, dtype=np.int64))
-    starts, heads = np.empty(1 << 13, dtype=np.int64), np.empty((1 << 13, 5), dtype=np.int64)
+    starts, heads, events, flagged = (np.empty(1 << 13, dtype=np.int64) for _ in range(4))
 
     def build() -> ArrayOrderBook:
         book, orders = ArrayOrderBook(price_exponent=4), OrderTable()
         for count in decoding.batches():
             orders.complete(decoding.out, count)
             words = decoding.out[: orders.written].view(np.int64)
-            records = int(index_records(words, starts, heads))
+            records = int(index_records(words, starts, heads, events, flagged))
             starts[records] = len(words)
             book.apply_records(words, starts, 0, records)
         return book
