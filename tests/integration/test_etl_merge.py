@@ -16,7 +16,6 @@ def test_random_pieces_shards_and_crashes_equal_a_rebuild_and_the_obvious_merge(
     run = MergeRun(tmp_path / "home", seed, queues=1 + seed % 3, rounds=40)
     run.play(acts=4)
     assert run.check(tmp_path / "into")
-    assert run.kills > 0
 
 
 @pytest.mark.soak
