@@ -75,14 +75,10 @@ def command(
     names = [part.strip() for part in columns.split(",")] if columns is not None else None
     text = chosen in TEXT_FORMATS
     with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
-        scan = store.scan(
-            symbols,
-            channel=channel,
-            start=start,
-            end=end,
-            columns=names,
-            decimals="int" if text and decimals == "decimal" else decimals,  # type: ignore[arg-type]
-        )
+        asked = {"channel": channel, "start": start, "end": end, "columns": names}
+        scan = store.scan(symbols, decimals=decimals, **asked)  # type: ignore[arg-type]
+        if text and decimals == "decimal" and not scan.mixed:  # mantissas become text faster than numbers do
+            scan = store.scan(symbols, decimals="int", **asked)  # type: ignore[arg-type]
         rows = write_rows(scan, chosen, output, exact=decimals == "decimal", iso=iso, limit=limit)
         if not rows and limit != 0:
             for symbol in scan.symbols:

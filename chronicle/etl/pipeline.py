@@ -129,8 +129,8 @@ class Pipeline:
         self.order_books = 0
         """How many streams are books of orders, which Python takes group by group."""
         self._candles = bool(config.candles)
-        self._by_key: dict[int, PlainStream] = {}
-        """Streams by their group's key, as long as no definition and no line changes."""
+        self._by_key: dict[int, int] = {}
+        """Addresses of streams' rows by their group's key, as long as no definition and no line changes."""
 
     # --- windows -------------------------------------------------------------------------------------------------
 
@@ -260,9 +260,10 @@ class Pipeline:
             self._groups.skipped[kind] = count
 
     def absorb(self) -> None:
-        """Learn what the sweep did, so that counts are of now."""
+        """Learn what the sweep did to what is counted: checks that passed."""
         for stream in self.streams.values():
-            stream.absorb()
+            if stream.definition.fields.check_rule:
+                stream.absorb()
 
     def settle(self) -> None:
         """Take all streams back from the sweep, so that their state can be read."""
@@ -283,9 +284,10 @@ class Pipeline:
         candles = [place for place, key in enumerate(keys) if key & _CHANNEL_MASK == _TRADE] if self._candles else []
         keys += [keys[place] | _CANDLE for place in candles]
         if message == NONE:
-            streams = [self._known(key) for key in keys]
             places = [*range(count), *candles] if candles else range(count)
-            self._sweep.run(window, streams, lambda place: self._stream_of(keys[place], places[place]), candles)
+            get = self._by_key.get
+            rows = [get(key) or self._row_of(key) for key in keys]
+            self._sweep.run(window, rows, lambda place: self._stream_of(keys[place], places[place]), candles)
             return
         for place in range(count):
             block = window.block(groups.chosen[groups.bounds[place] : groups.bounds[place + 1]])
@@ -299,16 +301,15 @@ class Pipeline:
             block = window.block(groups.chosen[groups.bounds[place] : groups.bounds[place + 1]])
             self._stream_of(keys[count + number], place).take(block)
 
-    def _known(self, key: int) -> PlainStream | None:
-        """Return the stream of a group that has had records, None while its line has none."""
-        stream = self._by_key.get(key)
+    def _row_of(self, key: int) -> int:
+        """Return the address of the row of a group's stream, 0 while its line has none."""
+        symbol, channel = self.definitions[key >> NUMBER_SHIFT].symbol, key & _CHANNEL_MASK
+        rank = self.lines.rank(symbol, _LINES[channel], key >> CHANNEL_BITS & 0xFFFF)
+        stream = None if rank is None else self.streams.get((symbol, _CHANNELS[channel], rank))
         if stream is None:
-            symbol, channel = self.definitions[key >> NUMBER_SHIFT].symbol, key & _CHANNEL_MASK
-            rank = self.lines.rank(symbol, _LINES[channel], key >> CHANNEL_BITS & 0xFFFF)
-            if rank is None or (stream := self.streams.get((symbol, _CHANNELS[channel], rank))) is None:
-                return None
-            self._by_key[key] = stream
-        return stream
+            return 0
+        self._by_key[key] = stream.row.address
+        return stream.row.address
 
     def _stream_of(self, key: int, place: int) -> PlainStream:
         """Return the stream of a key, made and begun where it must be; group `place` has its records."""

@@ -140,7 +140,9 @@ class PlainStream:
 
     def absorb(self) -> None:
         """Learn what the sweep did; it may go on."""
-        self.outlet.absorb(*self.row.taken())
+        records, words = self.row.taken()
+        if records:
+            self.outlet.absorb(records, words)
 
     def prologue(self, raw_index: int, whole: bool) -> dict[str, Any]:
         """Return what explains a segment that starts before raw record `raw_index`."""

@@ -150,6 +150,7 @@ class FeedSession:
         ]
         self._said: dict[int, tuple[int, int]] = {}
         self._writer: FeedWriter | None = None
+        self._clocks = self._lines.clocks
         self._heartbeat_ns = HEARTBEAT_NS
         self._behind: Tailer | None = None
         """Reads the raw queue behind the writer."""
@@ -361,6 +362,9 @@ class FeedSession:
                 if window is None:
                     return
                 holes.take(window)
+                for number in self._clocks.take(window):
+                    behind = self._clocks.behind_ns[number] / 1e9
+                    self._log.event("clock_behind", line=number, seconds=round(behind, 6))
         except ChronicleError as error:  # what is counted beside the stream must not end it
             self._log.event("holes_not_counted", reason=str(error))
             self._behind = None
