@@ -76,12 +76,14 @@ class LaneRunner:
         self.lane = lane_of(raw_queue)
         self._reports: dict[str, LaneReport] = {}
         self._marks: dict[str, ProgressMark] = {}
+        self.sink: QueueSink = QueueSink(self.target)
         try:
             for member in self._new_intake().members:
                 self._open_progress(member)
             claims.publish()  # behind the lock: of two shards that start at once, one sees the other
             self._start()
         except BaseException:
+            self.sink.close()
             self._close_progress()
             raise
 
@@ -94,7 +96,6 @@ class LaneRunner:
             self._reports[member.name] = LaneReport(member.name)
 
     def _start(self) -> None:
-        self.sink = QueueSink(self.target)
         self._tell_of_members(self._new_intake())
         self.start = Start(
             self.source,
