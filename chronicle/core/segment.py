@@ -153,9 +153,9 @@ class LocalSegment:
             )
         offset, index, rolled = self._tail
         if not rolled:
-            self.seek_points()
-            if self._seek and self._seek[-1].offset > offset:
-                offset, index = self._seek[-1].offset, self._seek[-1].index
+            point = self._last_point()
+            if point is not None and point.offset > offset:
+                offset, index = point.offset, point.index
             try:
                 self._tail = walk(self.mapping, offset, index, header.data_limit)
             except CorruptionError as error:
@@ -173,15 +173,7 @@ class LocalSegment:
         header, seek = self.header, self._seek
         if self.is_sealed:
             return seek
-        count = self.mapping.words[layout.SEGMENT_SEEK_COUNT_OFFSET >> 3]
-        if count > header.seek_capacity:
-            raise CorruptionError(
-                "the open segment's seek index claims too many entries",
-                path=self.path,
-                offset=layout.SEGMENT_SEEK_COUNT_OFFSET,
-                expected=f"at most {header.seek_capacity}",
-                found=count,
-            )
+        count = self._seek_count()
         if count > len(seek):
             start = header.seek_offset + len(seek) * SEEK_ENTRY_BYTES
             stop = header.seek_offset + count * SEEK_ENTRY_BYTES
@@ -189,6 +181,30 @@ class LocalSegment:
                 _seek_points(self.mapping.memory[start:stop], header.data_offset, header.data_limit, self.path)
             )
         return seek
+
+    def _seek_count(self) -> int:
+        """Return how many seek entries of the open segment are published."""
+        count: int = self.mapping.words[layout.SEGMENT_SEEK_COUNT_OFFSET >> 3]
+        if count > self.header.seek_capacity:
+            raise CorruptionError(
+                "the open segment's seek index claims too many entries",
+                path=self.path,
+                offset=layout.SEGMENT_SEEK_COUNT_OFFSET,
+                expected=f"at most {self.header.seek_capacity}",
+                found=count,
+            )
+        return count
+
+    def _last_point(self) -> SeekPoint | None:
+        """Return the last seek point: of an open segment without a look at all the others."""
+        if self.is_sealed:
+            return self._seek[-1] if self._seek else None
+        header, count = self.header, self._seek_count()
+        if not count:
+            return None
+        start = header.seek_offset + (count - 1) * SEEK_ENTRY_BYTES
+        data = self.mapping.memory[start : start + SEEK_ENTRY_BYTES]
+        return _seek_points(data, header.data_offset, header.data_limit, self.path)[0]
 
     def view(self, start: int, end: int) -> memoryview:
         """Return the bytes [start, end); of a sealed segment only after their checksums matched."""
@@ -214,8 +230,8 @@ class LocalSegment:
         return int.from_bytes(self.mapping.memory[offset + 8 : offset + 16], "little", signed=True)
 
     def _last_ts(self, end: int) -> int:
-        points = self.seek_points()
-        offset = points[-1].offset if points and points[-1].offset < end else self.header.data_offset
+        point = self._last_point()
+        offset = point.offset if point is not None and point.offset < end else self.header.data_offset
         words, last = self.mapping.words, offset
         while offset < end:
             last = offset

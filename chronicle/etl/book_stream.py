@@ -187,9 +187,10 @@ class BookStream(PlainStream):
 
     def absorb(self) -> None:
         """Learn what the sweep did; it may go on."""
-        super().absorb()
-        self._absorb_registers()
-        self.row.verify(self.trust.verified_by)
+        if self.row.wrote:
+            super().absorb()
+            self._absorb_registers()
+            self.row.verify(self.trust.verified_by)
 
     def _kernel_rule(self) -> int:
         """Return the check rule where the kernel's text is the wire's (mantissas at the wire's decimals), else 0."""

@@ -57,6 +57,11 @@ class Row:
         """Whether the sweep has the stream."""
         return bool(self._words[words.READY])
 
+    @property
+    def wrote(self) -> bool:
+        """Whether the sweep has written anything since :meth:`taken`."""
+        return bool(self._words[words.RECORDS_TAKEN])
+
     def hand_over(self, kind: int, *, state: int, words_left: int, day_end: int) -> None:
         """Give the stream to the sweep: where its writer's state is, and how far its segment goes."""
         row = self._words

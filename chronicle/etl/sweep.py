@@ -52,18 +52,19 @@ class Sweep:
     def run(
         self,
         window: RawWindow,
-        streams: list[PlainStream | None],
-        new: Callable[[int], PlainStream],
+        rows: list[int],
+        stream_of: Callable[[int], PlainStream],
         candles: list[int],
     ) -> None:
-        """Take the records of all groups, whose `streams` are None where a line has none yet: `new` makes that.
+        """Take the records of all groups, whose streams' `rows` are 0 where a line has none yet.
 
-        The last of them are the streams that make candles of the trades in the groups `candles`.
+        The last of them are the streams that make candles of the trades in the groups `candles`. `stream_of` gives
+        the stream of a group, made and begun where it must be.
         """
-        count = len(streams)
+        count = len(rows)
         if count > len(self._rows):
             self._make(2 * count)
-        self._rows[:count] = [0 if stream is None else stream.row.address for stream in streams]
+        self._rows[:count] = rows
         bounds, groups = self._groups.bounds, count - len(candles)
         self._bars_from = groups
         self._reached[:groups], self._stops[:groups] = bounds[:groups], bounds[1 : groups + 1]
@@ -76,10 +77,7 @@ class Sweep:
         if not left:
             return
         for place in np.flatnonzero(self._codes[:count]).tolist():
-            stream = streams[place]
-            if stream is None:
-                stream = new(place)
-            self._by_hand(window, place, stream)
+            self._by_hand(window, place, stream_of(place))
 
     def _call(self, window: RawWindow, first: int, end: int) -> int:
         groups = self._groups

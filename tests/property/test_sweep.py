@@ -57,7 +57,7 @@ def prologues(home: Path, queue: str) -> list[dict[str, Any]]:
 def test_the_sweep_writes_what_the_long_way_writes(script: list[Any], sizes: list[int], slots: int) -> None:
     stream = _play(script)
     twin = long_way(stream)
-    small = {"LEVELS_MIN": 0, "SLOTS": slots, "RECENTRE_UPDATES": 4, "OVERFLOW_SHARE": 64}
+    small: dict[str, Any] = {"LEVELS_MIN": 0, "SLOTS": slots, "RECENTRE_UPDATES": 4, "OVERFLOW_SHARE": 64}
     with (
         mock.patch.multiple(ladder, **small) if slots else nullcontext(),
         tempfile.TemporaryDirectory() as folder,

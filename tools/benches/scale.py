@@ -1,9 +1,11 @@
 """The whole ETL over many instruments: records a second, where the time goes, and how much memory it takes.
 
-The streams are those of :mod:`tools.benches.raw_streams`. Each run is a process, so that its peak memory is
-its own. The rate counts from a third of the stream on: instruments have their queues by then, and busy ones segments
-of a size that fits them. Peer: books and queues in plain Python (dicts, and a bytearray for each queue in memory),
-without what else the ETL does: snapshots, sequence rules, lineage, seek indexes, durable segments.
+The streams are those of :mod:`tools.benches.raw_streams`. Each run is a process, so that its peak memory is its own.
+The rate counts from a third of the stream on: instruments have their queues by then, and busy ones segments of a size
+that fits them. It is told by the clock, and by the processor time of all threads ("per_core").
+
+Peer: books and queues in plain Python (dicts, and a bytearray for each queue in memory), without what else the ETL
+does: snapshots, sequence rules, lineage, seek indexes, durable segments.
 """
 
 from __future__ import annotations
@@ -50,8 +52,9 @@ def _figures(channel: str, mark: str, count: int) -> Iterator[Figure]:
     shutil.rmtree(home)
     if not measured:
         return
-    named = ("plain Python", peer) if peer else (None, None)
-    yield Figure(f"etl.records_per_s{mark}_n{count}", measured["rate"], "1/s", records, *named)
+    for name, rate, at in (("etl.records_per_s", "rate", 0), ("etl.records_per_core_s", "core_rate", 1)):
+        named = ("plain Python", peer[at]) if peer else (None, None)
+        yield Figure(f"{name}{mark}_n{count}", measured[rate], "1/s", records, *named)
     for stage, value in measured["stages"].items():
         yield Figure(f"etl.stage_{stage}_ns{mark}_n{count}", value, "ns", records)
     yield Figure(f"etl.memory_mib{mark}_n{count}", measured["rss"] / 2**20, "MiB", count)
@@ -98,19 +101,20 @@ def _measure(home: Path, opening: int, repeats: int) -> dict[str, Any]:
             best["stages"] = answer["stages"]
         if not answer["stages"]:
             best["rss"] = min(best.get("rss", answer["rss"]), answer["rss"])
-            best["rate"] = max(best.get("rate", 0.0), answer["rate"])
+            for rate in ("rate", "core_rate"):
+                best[rate] = max(best.get(rate, 0.0), answer[rate])
     return best
 
 
-def _plain_python(home: Path) -> float:
-    """Return records a second of the same work without compiled code: books as dicts, a bytearray for each queue."""
+def _plain_python(home: Path) -> tuple[float, float]:
+    """Return records a second, by the clock and of processor time, of the same work without compiled code."""
     with Queue.open(home / "raw/main.q").open_segment(0) as segment:
         data = bytes(segment.view(segment.data_offset, min(segment.data_end(), segment.data_offset + (24 << 20))))
     head, level = struct.Struct("<IHBBqqqIHHq"), struct.Struct("<qq")
     books: dict[int, list[dict[int, int]]] = defaultdict(lambda: [{}, {}])
     queues: dict[int, bytearray] = defaultdict(bytearray)
     position = count = 0
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), time.process_time()
     while count < PEER_RECORDS and position + 48 <= len(data):
         length, kind, _, side, _, _, _, instrument, _, _, _ = head.unpack_from(data, position)
         if kind == Kind.BOOK_DELTA:
@@ -123,31 +127,32 @@ def _plain_python(home: Path) -> float:
         queues[instrument] += data[position : position + length]
         position += length
         count += 1
-    return count / (time.perf_counter() - started)
+    return count / (time.perf_counter() - started), count / (time.process_time() - spent)
 
 
 def _child(home: Path, target: Path, opening: int, staged: bool) -> dict[str, Any]:
-    records = Queue.open(home / "raw/main.q").end_index() - opening
     from chronicle.cli.limits import raise_descriptor_limit
     from chronicle.etl import EtlConfig, EtlReport, run_shard
 
     raise_descriptor_limit()
+    records = Queue.open(home / "raw/main.q").end_index() - opening
     spent: dict[str, float] = defaultdict(float)
     if staged:
         _time_stages(spent)
-    begun: list[tuple[float, int, dict[str, float]]] = []
+    begun: list[tuple[float, int, dict[str, float], float]] = []
 
     def progress(report: EtlReport) -> None:
         if not begun and report.records > opening + records // 3:
-            begun.append((time.perf_counter(), report.records, dict(spent)))
-        reached[:] = [time.perf_counter(), report.records]
+            begun.append((time.perf_counter(), report.records, dict(spent), time.process_time()))
+        reached[:] = [time.perf_counter(), report.records, time.process_time()]
 
     reached: list[float] = []
     run_shard(home, target=target, drain=True, config=EtlConfig(candles=()), progress=progress)
-    started, first, before = begun[0]
+    started, first, before, processor = begun[0]
     count = reached[1] - first
     return {
         "rate": count / (reached[0] - started),
+        "core_rate": count / (reached[2] - processor),
         "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "stages": {name: (value - before.get(name, 0.0)) * 1e9 / count for name, value in spent.items()},
     }
