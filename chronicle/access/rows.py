@@ -19,6 +19,7 @@ from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Action, Flag, Kind, Side
 from chronicle.core.records import InstrumentFields
 from chronicle.storage.archive import COLUMN_NAMES, Stretch
+from chronicle.storage.requests import requests_made
 
 __all__ = [
     "ACTION_WORDS",
@@ -279,6 +280,17 @@ def _stretches(
     return segment.stretches(start, end, names, kinds, (SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")))
 
 
+def _counted(stretches: Iterator[Stretch], cost: Cost) -> Iterator[Stretch]:
+    """Yield the stretches, and count the requests that they took."""
+    while True:
+        asked = requests_made()
+        stretch = next(stretches, None)
+        cost.requests += requests_made() - asked
+        if stretch is None:
+            return
+        yield stretch
+
+
 def _spans(
     segment: Segment,
     stretches: Iterator[Stretch],
@@ -290,7 +302,7 @@ def _spans(
     cost: Cost,
 ) -> Iterator[tuple[int, int, int] | Chunk]:
     """Yield the rows of blocks that came as columns, and (offset, index, end) of the others."""
-    for stretch in stretches:
+    for stretch in _counted(stretches, cost):
         if stretch.columns is None:
             table, (low, _, high) = segment.seek(), segment.span(start, end)
             offset, stop = max(low, stretch.offset), min(high, stretch.end)

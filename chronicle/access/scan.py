@@ -24,6 +24,7 @@ from chronicle.access.sampling import by_order_in, exponents_met
 from chronicle.access.scaling import INT64_DIGITS, Form, Scaling
 from chronicle.access.segments import Shelf
 from chronicle.core.errors import ConfigError, RangeError
+from chronicle.storage.requests import requests_made
 
 __all__ = ["ORDER_COLUMNS", "Scan", "columns_of"]
 
@@ -116,6 +117,7 @@ class Scan(Columnar):
         decimals: Decimals,
         exponents: tuple[int, int] | None = None,
     ) -> None:
+        asked = requests_made()
         names = tuple(columns) if columns is not None else columns_of(channel)
         known = {column.name: column for column in (*_CHANNELS[channel], *_ON_REQUEST.get(channel, ()))}
         unknown = [name for name in names if name not in known]
@@ -148,6 +150,7 @@ class Scan(Columnar):
             known |= {name: column.in_form(form) for name, column in known.items()}
         known["symbol"] = Column("symbol", "word", "<i4", self.symbols)
         self.columns = tuple(known[name] for name in names)
+        self.cost.requests = requests_made() - asked
 
     def _chunks(self) -> Iterator[Chunk]:
         return self._merged(set())

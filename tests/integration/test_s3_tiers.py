@@ -156,6 +156,23 @@ def test_a_book_from_s3_takes_three_requests_at_most(tmp_path: Path, s3_root: S3
         assert opened <= 3
 
 
+def test_a_scan_tells_its_requests(tmp_path: Path, s3_root: S3) -> None:
+    home = tmp_path / "home"
+    clean_home(home)
+    policy = s3_policy(home, s3_root)
+    apply_all(home, policy)
+    apply_all(home, policy)
+    for columns in (("ts_recv", "price", "size"), ("ts_recv", "price", "action")):  # as columns; by records
+        with FaultyProxy(s3_root[1]["endpoint_url"], share=0) as proxy:
+            with chronicle.open(s3_root[0], options={"endpoint_url": proxy.address}) as store:
+                store.instruments()  # (the catalog, and what symbols there are)
+                opened = len(proxy.requests)
+                scan = store.scan("kraken:BTC-EUR", channel="book", columns=columns)
+                assert scan.to_arrow().num_rows
+            assert scan.cost.requests == len(proxy.requests) - opened
+        assert opened > 0
+
+
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_a_bad_last_object_does_not_touch_earlier_answers(tmp_path: Path, damage: str) -> None:
     home = tmp_path / "home"
