@@ -8,7 +8,7 @@ from typing import Any
 
 from chronicle.core.errors import ConfigError, RangeError
 from chronicle.core.layout import INT64_MAX
-from chronicle.core.times import parse_time
+from chronicle.core.times import format_ns, parse_time
 
 __all__ = ["check_depth", "place_text", "step_ns", "time_range"]
 
@@ -27,7 +27,11 @@ def time_range(start: Any, end: Any) -> tuple[int | None, int | None]:
     first = None if start is None else parse_time(start)
     last = None if end is None else parse_time(end)
     if first is not None and last is not None and last < first:
-        raise RangeError("the range ends before it starts", expected=f"an end at or after {first}", found=last)
+        raise RangeError(
+            "the range ends before it starts",
+            expected=f"an end at or after {format_ns(first)}",
+            found=format_ns(last),
+        )
     return first, last
 
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["CHANNELS", "FORMATS", "REGISTERS", "ExportJob", "Exported", "Unit"]
 
 CHANNELS = ("book", "trade", "quote", "candle")
-FORMATS = ("parquet", "arrow", "csv", "jsonl", "npz", "records")
+FORMATS = ("parquet", "arrow", "csv", "jsonl", "npz", "dbn", "records")
 REGISTERS = ("delta", "iceberg")
+DBN_CHANNELS = ("book", "trade", "quote")
 ENDINGS = {"records": "parquet"}
 DAY_NS = 86_400 * 10**9
 
@@ -68,10 +69,10 @@ class ExportJob:
     start, end : int or None
         Range on ts_recv.
     form : str
-        One of FORMATS. ``npz`` merges book and trades into hftbacktest's events; ``records`` holds every record in
-        full and can be imported again.
+        One of FORMATS. ``npz`` merges book and trades into hftbacktest's events; ``dbn`` has no candles; ``records``
+        holds every record in full and can be imported again.
     decimals : "decimal", "float" or "int"
-        How prices and sizes leave (not for npz and records).
+        How prices and sizes leave (not for npz, dbn and records).
     register : str, optional
         Of Parquet: also a Delta or Iceberg table over each channel's files.
 
@@ -106,6 +107,8 @@ class ExportJob:
         self.folder, self.form, self.decimals, self.register = folder, form, decimals, register
         self.symbols, self.start, self.end = tuple(symbols), start, end
         self.channels = ("book",) if form == "npz" else tuple(channels)
+        if form == "dbn":
+            self.channels = tuple(channel for channel in channels if channel in DBN_CHANNELS)
         self._shelf = shelf
 
     def units(self) -> list[Unit]:
@@ -148,6 +151,10 @@ class ExportJob:
             from chronicle.access.hftbacktest import write_npz
 
             return write_npz(self._shelf, unit.symbol, unit.start, unit.end, path)
+        if self.form == "dbn":
+            from chronicle.access.dbn import write_dbn
+
+            return write_dbn(self._shelf, unit.channel, unit.symbol, unit.start, unit.end, path)
         if self.form == "records":
             from chronicle.access.record_rows import write_records
 

@@ -24,22 +24,22 @@ class Frontier:
 
 
 def frontier(shelf: Shelf, symbol: str, clean: Segment) -> Frontier:
-    """Return how far the shard that has `symbol` has come in the raw queue that `clean` was made from.
+    """Return how far the shard that has `symbol` has come in the raw queues that `clean` was made from.
 
-    A progress segment's prologue says for which instruments its frontier holds. NONE in both fields when no shard
-    on this host speaks for the instrument.
+    Where several are merged, all have been worked off up to the newest time. A progress segment's prologue says for
+    which instruments its frontier holds. NONE in both fields when no shard on this host speaks for the instrument.
     """
     prologue = clean.prologue()
-    raw = str((prologue.get("sources") or [{}])[-1].get("queue", ""))
+    raws = {str(entry.get("queue", "")) for entry in prologue.get("sources") or [{}]}
     shard = (prologue.get("etl") or {}).get("shard")
     best = Frontier()
     for name in shelf.queues("etl/"):
-        if read_by(name) != raw:
+        if read_by(name) not in raws:
             continue
         selection, found = _last(shelf, name)
         legacy = name.split("/")[1] == shard  # written before progress queues named their instruments
         ours = legacy if selection is None else Selection.of(selection).selects(symbol)
-        if ours and found.index > best.index:
+        if ours and (found.ts, found.index) > (best.ts, best.index):
             best = found
     return best
 

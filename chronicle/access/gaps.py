@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from chronicle.access.cost import Cost
+from chronicle.access.frontier import frontier
 from chronicle.access.lanes import Lane, lanes_of
 from chronicle.access.segments import Segment, Shelf
 from chronicle.core.layout import NONE, Cause, GapState, Kind
+from chronicle.core.paths import lane_of
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentInfo
 
@@ -22,9 +24,10 @@ class Gap:
     """One hole. Times are ts_recv in ns UTC, sequences the venue's numbers; NONE (-1) where there is none.
 
     `state` is ``open`` while no recovery is known. `cause` is ``sequence``, ``check``, ``disconnect``, ``dropped``,
-    ``decode``, ``no_snapshot``, ``order``, or ``missing_segment``. `index` is the GAP record's, in `queue`; `source`
-    the raw queue and `source_index` the raw record by which the hole was found. `covered_by` is a lane (a redundant
-    line, a capture of its own) that was whole meanwhile: what one line missed is not missing then.
+    ``decode``, ``no_snapshot``, ``order``, ``missing_segment``, or ``not_captured``: the range that was asked for
+    begins before the first record, or ends behind all that was worked off. `index` is the GAP record's, in `queue`;
+    `source` the raw queue and `source_index` the raw record by which the hole was found. `covered_by` is a lane (a
+    redundant line, a capture of its own) that was whole meanwhile: what one line missed is not missing then.
     """
 
     symbol: str
@@ -66,7 +69,41 @@ def gaps_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> li
         for gap in gaps
         if gap.touches(start, end)
     ]
+    found += _not_captured(shelf, symbol, lanes, start, end)
     return sorted(found, key=lambda gap: (gap.detected_ts, gap.lane, gap.index))
+
+
+def _not_captured(shelf: Shelf, symbol: str, lanes: list[Lane], start: int | None, end: int | None) -> Iterator[Gap]:
+    """Yield the parts of [start, end) that lie before the first record or behind the end of what is known."""
+    infos = [info for lane in lanes for info in shelf.segments(lane.queue)]
+    if not infos:
+        return
+    first = min(infos, key=lambda info: info.ts_first)
+    last = max(infos, key=lambda info: info.ts_last)
+    if start is not None and start < first.ts_first:
+        until = first.ts_first if end is None else min(end, first.ts_first)
+        yield _nothing(symbol, first, start, until, recovery=until)
+    if end is not None:
+        reached = max(last.ts_last, frontier(shelf, symbol, shelf.open(last)).ts)
+        if end > reached + 1:
+            begin = reached if start is None else max(start, reached)
+            yield _nothing(symbol, last, begin, begin, recovery=NONE)
+
+
+def _nothing(symbol: str, info: SegmentInfo, last_good: int, detected: int, *, recovery: int) -> Gap:
+    return Gap(
+        symbol=symbol,
+        lane=lane_of(info.queue),
+        cause="not_captured",
+        state="open" if recovery == NONE else "closed",
+        last_good_ts=last_good,
+        detected_ts=detected,
+        recovery_ts=recovery,
+        first_missing=NONE,
+        last_missing=NONE,
+        queue=info.queue,
+        index=info.base_index if recovery != NONE else info.end_index,
+    )
 
 
 def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int, int]]) -> int | None:
@@ -83,15 +120,15 @@ def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int,
 
 def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
     pending: Gap | None = None
-    source = _source_of(shelf, lane)
+    sources = _sources_of(shelf, lane)
     for record in records_of_kind(shelf, lane, frozenset({Kind.GAP})):
         fields = record.fields()
         if fields["state"] == GapState.OPEN:
             if pending is not None:
                 yield pending
-            pending = _gap(symbol, lane, record, fields, source)
+            pending = _gap(symbol, lane, record, fields, sources)
             continue
-        begun = pending if pending is not None else _gap(symbol, lane, record, fields, source)
+        begun = pending if pending is not None else _gap(symbol, lane, record, fields, sources)
         yield _closed(begun, fields["recovery_ts"])
         pending = None
     if pending is not None:
@@ -125,14 +162,14 @@ def _missing(symbol: str, lane: Lane, before: SegmentInfo | None, after: Segment
     )
 
 
-def _source_of(shelf: Shelf, lane: Lane) -> str:
-    """Return the raw queue that a lane was made from."""
+def _sources_of(shelf: Shelf, lane: Lane) -> list[str]:
+    """Return the raw queues that a lane was made from; the table only grows, so that the last one holds for all."""
     infos = shelf.segments(lane.queue, fresh=True)
-    sources = (shelf.open(infos[-1]).prologue().get("sources") or [{}]) if infos else [{}]
-    return str(sources[-1].get("queue", ""))
+    sources = (shelf.open(infos[-1]).prologue().get("sources") or []) if infos else []
+    return [str(entry.get("queue", "")) for entry in sources]
 
 
-def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], source: str) -> Gap:
+def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], sources: list[str]) -> Gap:
     return Gap(
         symbol=symbol,
         lane=lane.number,
@@ -145,7 +182,7 @@ def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], source
         last_missing=fields["last_missing"],
         queue=lane.queue,
         index=record.index,
-        source=source,
+        source=sources[record.source] if record.source < len(sources) else "",
         source_index=record.source_index,
     )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chronicle.access.frames import Chunk
     from chronicle.access.store import Store
 
-__all__ = ["plot_page", "quality_page"]
+__all__ = ["Sampled", "depth_cells", "plot_page", "quality_page"]
 
 POINTS = 400
 DEPTH = 20
@@ -119,10 +119,11 @@ def plot_page(store: Store, symbol: str, start: int | None = None, end: int | No
     """Return price, spread and a heat map of the depth of `symbol` in [start, end) as HTML."""
     sampled = Sampled(store, symbol, start, end)
     bid, ask = sampled.books["bid_price"][:, 0], sampled.books["ask_price"][:, 0]
+    cells, low, high = depth_cells(sampled)
     parts = [
         charts.lines("Best prices", sampled.xs, {"bid": bid, "ask": ask}),
         charts.lines("Spread", sampled.xs, {"spread": sampled.spread}),
-        _heat(sampled),
+        charts.heat(f"Depth, {DEPTH} levels a side: bids blue, asks red", sampled.xs, low, high, cells),
         charts.timeline("Trust in the book", sampled.xs, sampled.statuses()),
     ]
     return _page(f"{sampled.symbol}: price and depth", sampled.xs, parts)
@@ -131,12 +132,16 @@ def plot_page(store: Store, symbol: str, start: int | None = None, end: int | No
 _LATENCIES = ("least_ns", "p50_ns", "p90_ns", "p99_ns", "p999_ns", "most_ns")
 
 
-def _heat(sampled: Sampled) -> str:
+def depth_cells(sampled: Sampled) -> tuple[NDArray[np.float64], float, float]:
+    """Return (cells, lowest price, highest price): sizes by price (rows, lowest first) and moment (columns).
+
+    Cells are logarithms as shares of the greatest: bids above 0, asks below.
+    """
     prices = np.concatenate((sampled.books["bid_price"], sampled.books["ask_price"]), axis=1)
     sizes = np.concatenate((sampled.books["bid_size"], -sampled.books["ask_size"]), axis=1)
     there = np.isfinite(prices)
     if not there.any():
-        return charts.heat(f"Depth, {DEPTH} levels a side", sampled.xs, 0, 1, np.zeros((1, 1)))
+        return np.zeros((1, 1)), 0.0, 1.0
     low, high = float(np.nanmin(prices)), float(np.nanmax(prices))
     places = np.zeros(prices.shape, dtype=np.int64)
     places[there] = ((prices[there] - low) / max(high - low, 1e-12) * (PRICE_ROWS - 1)).astype(np.int64)
@@ -145,7 +150,7 @@ def _heat(sampled: Sampled) -> str:
     np.add.at(cells, (places[there], columns[there]), sizes[there])
     most = np.abs(cells).max()
     scaled = np.sign(cells) * np.log1p(np.abs(cells)) / np.log1p(most) if most > 0 else cells
-    return charts.heat(f"Depth, {DEPTH} levels a side: bids blue, asks red", sampled.xs, low, high, scaled)
+    return scaled, low, high
 
 
 def _latencies(latency: Latency) -> str:

@@ -142,6 +142,8 @@ class Scan(Columnar):
         self.price_exponent, self.size_exponent = exponents or (max(0, *prices), max(0, *sizes))
         form = _form(decimals, max(max(prices) - min(prices), max(sizes) - min(sizes)))
         self._scaling = Scaling(self.price_exponent, self.size_exponent, form)
+        self.mixed = len(met) > 1
+        """Whether records of several decimals are in it: mantissas may not be able to hold them."""
         if form != "mantissa":
             known |= {name: column.in_form(form) for name, column in known.items()}
         known["symbol"] = Column("symbol", "word", "<i4", self.symbols)

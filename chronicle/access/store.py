@@ -237,3 +237,16 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
 
         first, last = time_range(start, end)
         return plot_page(self, self._with_channel(symbol, "book"), first, last)
+
+    def plot_png(self, symbol: str, start: Any = None, end: Any = None, *, dpi: int = 120) -> bytes:
+        """Return price, spread and a heat map of the depth of `symbol` as a PNG image (extra ``plot``).
+
+        Raises
+        ------
+        ConfigError
+            When matplotlib is not installed, or `dpi` is out of 30 to 600.
+        """
+        from chronicle.access.images import plot_image
+
+        first, last = time_range(start, end)
+        return plot_image(self, self._with_channel(symbol, "book"), first, last, dpi=dpi)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, json_option, need_place, place_option
+from chronicle.cli.options import TIME, json_option, need_place, place_option, version_options
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ unverified (no venue snapshot). --strict makes everything but ok an error (exit 
 @click.option("--timeout", type=click.FloatRange(min=0), help="With --follow: end after so many quiet seconds.")
 @click.option("--orders", is_flag=True, help="Also the resting orders at these levels, where the venue tells them.")
 @place_option
+@version_options
 @json_option
 def command(
     symbol: str,
@@ -52,6 +53,8 @@ def command(
     interval: float,
     timeout: float | None,
     home: Path | str,
+    version: int | None,
+    as_of: int | None,
     as_json: bool,
 ) -> None:
     """Show the order book of SYMBOL (venue:BASE-QUOTE) at a moment."""
@@ -64,10 +67,10 @@ def command(
         from chronicle.cli.following import follow_book
 
         quiet_ns = None if timeout is None else int(timeout * 1e9)
-        with chronicle.open(need_place(home)) as store:
+        with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
             follow_book(store, symbol, depth, interval_ns=int(interval * 1e9), quiet_ns=quiet_ns, as_json=as_json)
         return
-    with chronicle.open(need_place(home)) as store:
+    with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
         book = store.book(symbol, at=at, depth=depth, strict=strict)
     resting = book.orders("bid") + book.orders("ask") if orders else []
     if as_json:

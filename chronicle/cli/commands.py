@@ -47,7 +47,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "etl": {
         "run": (_BASE + "etl_run:command", "Run a shard: follow the raw queues, or drain them and end."),
         "rebuild": (_BASE + "etl_rebuild:command", "Make the clean queues anew in another folder, and compare."),
-        "status": (_BASE + "etl_status:command", "How far each shard is behind."),
+        "status": (_BASE + "etl_status:command", "How far each shard is behind, and whom it waits for."),
+        "leave": (_BASE + "etl_leave:command", "Record that a raw queue is dead: the merge goes on without it."),
     },
     "tier": {
         "run": (_BASE + "tier_run:command", "The agent: move what is due, again and again."),

@@ -13,6 +13,7 @@ Examples:
   chronicle etl run --drain --home data       work off what is captured, seal, end
   chronicle etl run --home data               follow a live feed until SIGTERM
   chronicle etl status --home data
+  chronicle etl leave raw/b.q --home data     a dead feed's queue holds the others back no longer
   chronicle etl rebuild --into again --verify --home data
 """
 

@@ -19,6 +19,9 @@ Examples:
 Behind counts raw records and the time between the last one and the shard's frontier. A shard publishes
 its frontier once a second while it works, and at its end. p50 and p99 are the time from receipt (ts_recv)
 to the clean queue, over the windows of the shard's last live run.
+\b
+Several raw queues of a home are merged by ts_recv: the frontier is that of all, and a queue that brings
+nothing holds the others back (an idle feed writes heartbeats). The last lines say who waits for whom.
 """
 
 
@@ -64,6 +67,25 @@ def command(home: Path, as_json: bool) -> None:
         "state",
     )
     show.echo_table(columns, cells, right=("frontier", "end", "behind", "time behind", "p50", "p99"))
+    for shard in dict.fromkeys(row["shard"] for row in rows):
+        own = next(row for row in rows if row["shard"] == shard)
+        if own["lines"]:
+            firsts = ", ".join(f"{line} {count:,}" for line, count in own["lines"].items())
+            rest = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(own["race"].items()))
+            click.echo(f"shard {shard}, redundant lines: first with {firsts}; {rest or 'no copies'}")
+    for row in rows:
+        if row["holds_back"]:
+            click.echo(_waiting(row))
+
+
+def _waiting(row: dict[str, Any]) -> str:
+    """Return what to do about a raw queue that others wait for."""
+    raw = row["raw_queue"]
+    who = "its feed runs, but says nothing" if row["feed"] else "no feed writes it"
+    return (
+        f"shard {row['shard']} waits for {raw}: no record or heartbeat since {show.moment(row['end_ts'])}, {who}; "
+        f"start the feed, or `chronicle etl leave {raw}`"
+    )
 
 
 def _microseconds(latency: dict[str, Any] | None, name: str) -> str:
@@ -77,11 +99,17 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
     from chronicle.core.errors import ChronicleError
     from chronicle.core.layout import NONE, Kind
     from chronicle.core.local import LocalSource
+    from chronicle.core.membership import DecisionLog
     from chronicle.core.paths import read_by
     from chronicle.etl.live_file import read_latency
+    from chronicle.etl.members import standings
 
     source = LocalSource(home)
-    rows = []
+    log = DecisionLog(home)
+    log.poll()
+    log.close()
+    members = standings(log.decisions)
+    rows: list[dict[str, Any]] = []
     for name in source.queues("etl/"):
         queue = source.queue(name)
         raw = read_by(name)
@@ -92,7 +120,8 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
             target = source.queue(raw)
             end, end_ts = target.end_index(), target.last_ts_recv()
         except ChronicleError:
-            end, end_ts = None, NONE
+            target, end, end_ts = None, None, NONE
+        said = read_latency(home, name.split("/")[1]) or {}
         known = end is not None and end_ts > 0 and frontier_ts > 0
         rows.append(
             {
@@ -103,8 +132,29 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
                 "end_index": end,
                 "behind_records": None if end is None else max(0, end - frontier),
                 "behind_ns": max(0, end_ts - frontier_ts) if known else None,
-                "latency": (read_latency(home, name.split("/")[1]) or {}).get("latency"),
+                "latency": said.get("latency"),
+                "lines": said.get("lines", {}),
+                "race": said.get("race", {}),
                 "writer": queue.writer(),
+                "end_ts": end_ts if end_ts > 0 else None,
+                "takes_part": raw in members and members[raw].left_at is None,
+                "left_ts": members[raw].left_ts if raw in members and members[raw].left_at is not None else None,
+                "feed": None if target is None else target.writer(),
+                "holds_back": False,
             }
         )
+    _find_blockers(rows)
     return rows
+
+
+def _find_blockers(rows: list[dict[str, Any]]) -> None:
+    """Mark the raw queues that are worked off to their ends while records of others, behind them in time, wait."""
+    for row in rows:
+        done = row["takes_part"] and row["behind_records"] == 0
+        row["holds_back"] = done and any(
+            other["shard"] == row["shard"]
+            and other["takes_part"]
+            and other["behind_records"]
+            and (other["end_ts"] or 0) >= (row["end_ts"] or 0)
+            for other in rows
+        )

@@ -21,6 +21,7 @@ Examples:
   chronicle export out binance:BTC-USDT --channel trade --start 2024-08-09 --home data
   chronicle export lake --register delta --home data
   chronicle export backtest binance:BTC-USDT --format npz --home data
+  chronicle export dbn nasdaq:AMZN --format dbn --home data
   chronicle export copy --format records --home data     (chronicle import makes the same queues of it)
   chronicle export out --plan --home data
 \b
@@ -46,10 +47,11 @@ table. With --register delta or iceberg times are microseconds, with twins in ns
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["parquet", "arrow", "csv", "jsonl", "npz", "records"]),
+    type=click.Choice(["parquet", "arrow", "csv", "jsonl", "npz", "dbn", "records"]),
     default="parquet",
     show_default=True,
-    help="npz: hftbacktest's events. records: every record in full, for import.",
+    help="npz: hftbacktest's events. dbn: Databento's records (MBO, MBP-10, trades, MBP-1). records: every record in"
+    " full, for import.",
 )
 @click.option(
     "--decimals",

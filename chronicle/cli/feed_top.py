@@ -24,7 +24,8 @@ Examples:
   chronicle feed top --once --home data
   chronicle feed top --json --home data             the present state, for programs
 \b
-Columns: msg/s over the last interval; lag is how far receipt lies behind the venue's time; oldest is the
+Columns: msg/s over the last interval; lag is how far receipt lies behind the venue's time, with how far our
+clock is behind the venue's where events came before they were sent; oldest is the
 book that was silent longest and for how long; stalled are books silent for longer than [feed] stall_after;
 gaps are holes in the venue's numbers; first, missed and behind compare redundant lines: what each had before
 the others, what it never had, and how late it was on average and at most. A multicast feed has a row for each
@@ -35,6 +36,7 @@ _COLUMNS = (
     *("queue", "line", "venue", "state", "msg/s", "kB/s", "lag", "streams", "oldest", "stalled", "gaps"),
     *("connects", "failures", "first", "missed", "behind", "last error"),
 )
+CLOCK_FLAGGED_NS = 1_000_000
 _RIGHT = frozenset(_COLUMNS) - {"queue", "venue", "state", "oldest", "last error"}
 _STATE, _STALLED = _COLUMNS.index("state"), _COLUMNS.index("stalled")
 
@@ -117,7 +119,7 @@ def table(status: FeedStatus, before: FeedStatus | None) -> tuple[str, list[tupl
                 "up" if line.is_up else "down",
                 messages,
                 kilobytes,
-                f"{line.lag_ns / 1e6:.1f} ms",
+                _lag(line),
                 line.stream_count,
                 f"{line.oldest_stream} {age}".strip(),
                 line.stalled,
@@ -132,6 +134,12 @@ def table(status: FeedStatus, before: FeedStatus | None) -> tuple[str, list[tupl
         )
         rows += _groups(line)
     return title, rows
+
+
+def _lag(line: LineStatus) -> str:
+    """Return how far receipt lies behind the venue's time, and how far our clock does where that was seen."""
+    clock = f" (clock {-line.clock_behind_ns / 1e6:,.0f} ms)" if line.clock_behind_ns >= CLOCK_FLAGGED_NS else ""
+    return f"{line.lag_ns / 1e6:.1f} ms{clock}"
 
 
 def _behind(line: LineStatus) -> str:

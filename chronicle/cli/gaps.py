@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chronicle.cli import show
-from chronicle.cli.options import TIME, json_option, need_place, place_option
+from chronicle.cli.options import TIME, json_option, need_place, place_option, version_options
 
 if TYPE_CHECKING:
     from chronicle.access import Gap
@@ -22,7 +22,7 @@ Examples:
 \b
 A hole lasts from the last good event to the recovery; one without a recovery is open. "Found in" is the raw
 record that showed it; "covered" names another line that was whole meanwhile. Causes are explained in
-docs/operations.md.
+docs/operations.md. With --start or --end, times that were never captured are told as not_captured.
 """
 
 
@@ -31,12 +31,21 @@ docs/operations.md.
 @click.option("--start", type=TIME, help="Only holes that reach past this time.")
 @click.option("--end", type=TIME, help="Only holes that begin before this time.")
 @place_option
+@version_options
 @json_option
-def command(symbol: str | None, start: int | None, end: int | None, home: Path | str, as_json: bool) -> None:
+def command(
+    symbol: str | None,
+    start: int | None,
+    end: int | None,
+    home: Path | str,
+    version: int | None,
+    as_of: int | None,
+    as_json: bool,
+) -> None:
     """List the holes in the books of SYMBOL, or of every instrument."""
     import chronicle
 
-    with chronicle.open(need_place(home)) as store:
+    with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
         gaps = store.gaps(symbol, start=start, end=end)
     if as_json:
         show.echo_json([gap.to_dict() for gap in gaps])

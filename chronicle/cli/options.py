@@ -12,7 +12,17 @@ import click
 from chronicle.core.errors import NotFoundError, RangeError
 from chronicle.core.times import parse_time
 
-__all__ = ["SIZE", "TIME", "home_option", "json_option", "need_home", "need_place", "place_option", "resolve_home"]
+__all__ = [
+    "SIZE",
+    "TIME",
+    "home_option",
+    "json_option",
+    "need_home",
+    "need_place",
+    "place_option",
+    "resolve_home",
+    "version_options",
+]
 
 DEFAULT_HOME = "chronicle-data"
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -90,6 +100,13 @@ def place_option(command: Command) -> Command:
         help="The home, or an archive's root or URL; default $CHRONICLE_HOME, else ./chronicle-data.",
     )
     return option(command)
+
+
+def version_options(command: Command) -> Command:
+    """Add ``--version`` and ``--as-of``: which version of the clean queues is read (:func:`chronicle.open`)."""
+    number = click.option("--version", type=int, metavar="N", help="Read version N: a rebuild under HOME/rebuilt/N.")
+    as_of = click.option("--as-of", type=TIME, help="Read the newest version that was whole at this time.")
+    return number(as_of(command))
 
 
 def _place_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | str:

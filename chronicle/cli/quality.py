@@ -8,7 +8,7 @@ import click
 
 from chronicle.cli import show
 from chronicle.cli.options import TIME, json_option, need_place, place_option
-from chronicle.cli.rows import publish_text
+from chronicle.cli.rows import publish
 from chronicle.core.errors import ConfigError
 
 _EPILOG = """\
@@ -41,7 +41,7 @@ def command(
         raise ConfigError("a report is of one instrument", hint="chronicle quality SYMBOL --html FILE")
     with chronicle.open(need_place(home)) as store:
         if html is not None and symbol is not None:
-            publish_text(html, store.quality_html(symbol, start, end))
+            publish(html, store.quality_html(symbol, start, end))
             show.note(f"the quality of {symbol} to {html}")
             return
         names = [symbol] if symbol else [item.symbol for item in store.instruments()]

@@ -21,8 +21,10 @@ from chronicle.core.times import format_ns
 if TYPE_CHECKING:
     from chronicle.access.scan import Scan
 
-__all__ = ["arrow_sink", "publish_text", "write_rows"]
+__all__ = ["arrow_sink", "publish", "write_rows"]
 
+WRITTEN = ("wide_price", "wide_size", "volume", "notional")
+"""Columns of Decimals, where mantissas cannot hold an answer."""
 BATCH_ROWS = 8192
 Writer = Callable[[IO[Any]], int]
 
@@ -33,7 +35,7 @@ def write_rows(scan: Scan, form: str, output: Path | None, *, exact: bool, iso: 
     Parameters
     ----------
     scan : Scan
-        For text formats with `exact`, made with ``decimals="int"``.
+        For text formats with `exact`, made with ``decimals="int"`` or, where that cannot be, ``"decimal"``.
     form : str
         csv, jsonl, parquet or arrow.
     output : Path, optional
@@ -65,10 +67,10 @@ def write_rows(scan: Scan, form: str, output: Path | None, *, exact: bool, iso: 
         return _arrow(scan, form, path, limit)
 
 
-def publish_text(output: Path, text: str) -> None:
-    """Make `output` hold `text`, whole or not at all."""
-    with written_aside(output, "write the report") as path, open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+def publish(output: Path, content: str | bytes) -> None:
+    """Make `output` hold `content`, whole or not at all."""
+    with written_aside(output, "write the report") as path, open(path, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -86,7 +88,9 @@ def _text_rows(scan: Scan, *, exact: bool, iso: bool) -> Iterator[tuple[Any, ...
         columns = []
         for column in scan.columns:
             values = batch[column.name].tolist()
-            if column.role in exponents and exact:
+            if column.role in WRITTEN and scan.decimals == "decimal":
+                values = [None if value is None else f"{value:f}" for value in values]
+            elif column.role in exponents and exact:
                 places = exponents[column.role]
                 values = [None if value == INT64_MIN else text_fixed(value, places) for value in values]
             elif column.role == "time" and iso:

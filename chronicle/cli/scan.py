@@ -8,7 +8,7 @@ import click
 
 from chronicle.cli import show
 from chronicle.cli.formats import FORMATS, TEXT_FORMATS, format_of
-from chronicle.cli.options import TIME, need_place, place_option
+from chronicle.cli.options import TIME, need_place, place_option, version_options
 from chronicle.core.errors import ConfigError
 
 _EPILOG = """\
@@ -49,6 +49,7 @@ unless --decimals says otherwise. A range is [start, end) on ts_recv.
 @click.option("--iso", is_flag=True, help="Times as ISO 8601 text (csv and jsonl).")
 @click.option("--limit", type=click.IntRange(min=0), help="Stop after this many rows.")
 @place_option
+@version_options
 def command(
     symbols: tuple[str, ...],
     channel: str,
@@ -61,6 +62,8 @@ def command(
     iso: bool,
     limit: int | None,
     home: Path | str,
+    version: int | None,
+    as_of: int | None,
 ) -> None:
     """Write the records of SYMBOLs as rows: csv, jsonl, parquet or arrow."""
     import chronicle
@@ -71,15 +74,11 @@ def command(
         raise ConfigError(f"{chosen} is written to a file", hint="give -o FILE, or --format csv")
     names = [part.strip() for part in columns.split(",")] if columns is not None else None
     text = chosen in TEXT_FORMATS
-    with chronicle.open(need_place(home)) as store:
-        scan = store.scan(
-            symbols,
-            channel=channel,
-            start=start,
-            end=end,
-            columns=names,
-            decimals="int" if text and decimals == "decimal" else decimals,  # type: ignore[arg-type]
-        )
+    with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
+        asked = {"channel": channel, "start": start, "end": end, "columns": names}
+        scan = store.scan(symbols, decimals=decimals, **asked)  # type: ignore[arg-type]
+        if text and decimals == "decimal" and not scan.mixed:  # mantissas become text faster than numbers do
+            scan = store.scan(symbols, decimals="int", **asked)  # type: ignore[arg-type]
         rows = write_rows(scan, chosen, output, exact=decimals == "decimal", iso=iso, limit=limit)
         if not rows and limit != 0:
             for symbol in scan.symbols:

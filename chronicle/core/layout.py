@@ -146,6 +146,9 @@ class StatusCode(IntEnum):
     CAPTURE_END = 12
     RESYNC = 13
     LOST = 14
+    HEARTBEAT = 15
+    JOINED = 16
+    LEFT = 17
 
 
 class BookStatus(IntEnum):

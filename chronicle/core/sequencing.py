@@ -23,7 +23,7 @@ from typing import Final
 
 from chronicle.core.layout import NONE, SequenceRule
 
-__all__ = ["BUFFERING_RULES", "Step", "accepts_snapshot", "first_of", "judge", "proves_continuity"]
+__all__ = ["BUFFERING_RULES", "SHARED_RULES", "Step", "accepts_snapshot", "first_of", "judge", "proves_continuity"]
 
 
 class Step(IntEnum):
@@ -37,6 +37,11 @@ class Step(IntEnum):
 
 BUFFERING_RULES: Final = frozenset({SequenceRule.BINANCE_SPOT, SequenceRule.BINANCE_FUTURES})
 """Rules whose diffs may precede the snapshot that starts them, and are kept until it comes."""
+
+
+SHARED_RULES: Final = frozenset({SequenceRule.BINANCE_SPOT, SequenceRule.BINANCE_FUTURES, SequenceRule.OKX_V5})
+"""Rules whose numbers are the instrument's at the venue, the same on every connection: copies of one message can be
+told by them. Under COUNT some venues number within a subscription (Kraken Futures), under CONNECTION all do."""
 
 
 def first_of(rule: int, *, first: int, previous: int) -> int:

@@ -20,6 +20,7 @@ import xxhash
 
 from chronicle import __version__
 from chronicle.core.durable import publish_bytes
+from chronicle.core.layout import INT64_MIN
 from chronicle.core.paths import feed_of, lane_of
 from chronicle.core.records import InstrumentFields
 from chronicle.core.selection import Selection
@@ -31,7 +32,7 @@ from chronicle.etl.order_stream import OrderStream
 from chronicle.etl.pipeline import Pipeline
 from chronicle.etl.stream import Definition, PlainStream
 
-__all__ = ["Checkpoint", "CheckpointStore", "capture_state", "restore_state", "written_counts"]
+__all__ = ["Checkpoint", "CheckpointStore", "capture_state", "restore_state", "sources_of", "written_counts"]
 
 MAGIC = b"CHRETL02"
 _TRAILER = struct.Struct("<Q")
@@ -46,6 +47,10 @@ class Checkpoint:
     next_index: int
     selection: Selection
     state: dict[str, Any]
+
+    def index_in(self, raw_queue: str) -> int | None:
+        """Return where it stands in `raw_queue`, None where that was not part of the lane."""
+        return next((int(row[2]) for row in sources_of(self.state) if row[0] in ("", raw_queue)), None)
 
 
 class CheckpointStore:
@@ -139,6 +144,14 @@ def capture_state(pipeline: Pipeline) -> dict[str, Any]:
         "skipped": list(pipeline.skipped.items()),
         "streams": [[*key, stream.outlet.written, _stream_state(stream)] for key, stream in pipeline.streams.items()],
     }
+
+
+def sources_of(state: dict[str, Any]) -> list[list[Any]]:
+    """Return where each raw queue of a lane stands (:meth:`chronicle.etl.intake.Intake.state`).
+
+    A state of one raw queue may say nothing of it: then its name is empty.
+    """
+    return state.get("sources") or [["", None, state["next_index"], state["last_ts"], 1, INT64_MIN, True, True]]
 
 
 def written_counts(state: dict[str, Any]) -> list[tuple[str, str, int, int]]:

@@ -17,6 +17,9 @@ from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import INT64_MAX, NONE, SegmentState
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
+from chronicle.core.records import Record
+from chronicle.etl.kernels.merging import split_positions
+from chronicle.etl.lineage import position_of
 from chronicle.etl.outlet import DAY_NS, SIZES, Chunk, Tail
 from chronicle.etl.row import Row
 
@@ -88,9 +91,15 @@ class QueueSink:
         Where ``clean/...`` goes.
     generation : int
         Generation of queues that are created.
+
+    Attributes
+    ----------
+    numbers : dict
+        Number of each raw queue, where several are merged: positions are then written apart.
     """
 
     def __init__(self, home: Path, *, generation: int = 1) -> None:
+        self.numbers: dict[str, int] = {}
         self._home = home
         self._generation = generation
         self._open: OrderedDict[str, _Open] = OrderedDict()
@@ -146,9 +155,20 @@ class QueueSink:
             previous_words=previous_bytes >> 3,
             sizes=stored.settings,
             day_end=day_end if day_end != NONE else INT64_MAX,
-            source_index=NONE if record is None else record.source_index,
+            source_index=NONE if record is None else self._position(stored, record),
             ordinal=0 if record is None else record.ordinal,
         )
+
+    def _position(self, stored: Queue, record: Record) -> int:
+        """Return the position of a queue's last record, by the names in its segment's prologue."""
+        if not self.numbers:
+            return int(record.source_index)
+        last = next(info for info in reversed(stored.segments()) if info.record_count)
+        with stored.open_segment(last.number) as segment:
+            sources = segment.prologue().get("sources") or []
+        name = sources[record.source].get("queue") if record.source < len(sources) else None
+        number = self.numbers.get(str(name))
+        return NONE if number is None else position_of(number, record.source_index)
 
     def write(self, queue: str, chunks: list[Chunk]) -> None:
         """Append the chunks; one with a prologue begins a new segment."""
@@ -159,6 +179,8 @@ class QueueSink:
                 held.appender.seal()
                 held.pending = chunk.prologue
                 held.appender.room_bytes = chunk.room << 3
+            if self.numbers:
+                split_positions(chunk.words)
             append_mixed(held.appender, chunk.words.view(np.uint64))
 
     def place(self, queue: str, row: Row) -> int:

@@ -44,6 +44,11 @@ class DiffBuffer:
         return len(self._diffs)
 
     @property
+    def last_sequence(self) -> int:
+        """Number of the last diff kept; there must be one."""
+        return self._diffs[-1].sequence
+
+    @property
     def levels(self) -> int:
         """Number of levels kept."""
         return self._levels

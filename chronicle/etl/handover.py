@@ -65,6 +65,7 @@ def reduced(state: dict[str, Any], symbols: Collection[str]) -> dict[str, Any]:
     return state | {
         "streams": [row for row in state["streams"] if row[0] in symbols],
         "lines": [row for row in state["lines"] if row[0] in symbols],
+        "race": _only(state.get("race"), symbols),
     }
 
 
@@ -73,7 +74,17 @@ def joined(states: list[dict[str, Any]]) -> dict[str, Any]:
     return states[0] | {
         "streams": [row for state in states for row in state["streams"]],
         "lines": [row for state in states for row in state["lines"]],
+        "race": _together([state.get("race") for state in states]),
     }
+
+
+def _only(rows: list[list[Any]] | None, symbols: Collection[str]) -> list[list[Any]] | None:
+    return None if rows is None else [row for row in rows if row[0] in symbols]
+
+
+def _together(parts: list[list[list[Any]] | None]) -> list[list[Any]] | None:
+    known = [rows for rows in parts if rows is not None]
+    return [row for rows in known for row in rows] if known else None
 
 
 def taken_over(given: Checkpoint, found: Iterable[Checkpoint], covered: Covered) -> bool:

@@ -1,27 +1,27 @@
-"""One raw lane under way: cursor, pipeline, clean queues, checkpoints, progress."""
+"""One raw lane under way: what it takes, the pipeline, clean queues, checkpoints, progress."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from chronicle.core import layout
-from chronicle.core.appender import Appender
-from chronicle.core.cursor import Cursor
-from chronicle.core.errors import CorruptionError, NotFoundError
-from chronicle.core.layout import NONE, OFFSET_TS_RECV, Kind
-from chronicle.core.paths import lane_of, progress_queue
+from chronicle.core.errors import NotFoundError
+from chronicle.core.layout import NONE, Kind
+from chronicle.core.membership import Decision
+from chronicle.core.paths import lane_of
 from chronicle.core.queue import Queue
 from chronicle.core.source import SegmentSource
 from chronicle.etl.book_stream import BookStream
-from chronicle.etl.checkpoint import capture_state
 from chronicle.etl.claims import Claims
 from chronicle.etl.clean_writer import QueueSink
 from chronicle.etl.config import EtlConfig
+from chronicle.etl.intake import Intake, Member
+from chronicle.etl.lineage import CONNECTION_SHIFT
 from chronicle.etl.owners import Owners
 from chronicle.etl.pipeline import StreamKey
+from chronicle.etl.progress import ProgressMark
 from chronicle.etl.report import LaneReport
-from chronicle.etl.start import Start
+from chronicle.etl.start import Start, give, settle, whole_state
 
 __all__ = ["LaneRunner"]
 
@@ -33,13 +33,37 @@ STATE_BYTES_PER_RECORD = 20
 
 
 class LaneRunner:
-    """Works off one raw queue into the clean queues of `target`.
+    """Works off one raw queue, or several in one order, into the clean queues of `target`.
 
-    Holding the progress queue's lock for its life makes it the only one of its shard.
+    Holding the progress queues' locks for its life makes it the only one of its shard.
+
+    Parameters
+    ----------
+    source : SegmentSource
+        Where raw segments are read.
+    raw_queue : str
+        The raw queue, the first of those that are merged.
+    target : Path
+        Where clean queues, progress and checkpoints go.
+    claims : Claims
+        Which instruments are this shard's.
+    config : EtlConfig
+        What shapes the output.
+    owners : Owners
+        Which lane each clean queue is made from.
+    decisions : sequence of Decision
+        Which raw queues are merged; none: there is one.
     """
 
     def __init__(
-        self, source: SegmentSource, raw_queue: str, target: Path, claims: Claims, config: EtlConfig, owners: Owners
+        self,
+        source: SegmentSource,
+        raw_queue: str,
+        target: Path,
+        claims: Claims,
+        config: EtlConfig,
+        owners: Owners,
+        decisions: Sequence[Decision] = (),
     ) -> None:
         self.source = source
         self.raw_queue = raw_queue
@@ -48,75 +72,89 @@ class LaneRunner:
         self.claims = claims
         self.config = config
         self.owners = owners
+        self.decisions = list(decisions)
         self.lane = lane_of(raw_queue)
-        self.report = LaneReport(raw_queue)
-        name = progress_queue(self.shard, raw_queue)
-        self.progress_queue = Queue.create(target / name, name=name, segment_bytes=256 * 1024, exist_ok=True)
-        self.progress: Appender = self.progress_queue.appender(prologue=self._progress_prologue)
+        self._reports: dict[str, LaneReport] = {}
+        self._marks: dict[str, ProgressMark] = {}
         try:
+            for member in self._new_intake().members:
+                self._open_progress(member)
             claims.publish()  # behind the lock: of two shards that start at once, one sees the other
             self._start()
         except BaseException:
-            self.progress.close()
+            self._close_progress()
             raise
 
+    def _new_intake(self) -> Intake:
+        return Intake(self.source, [self.raw_queue], self.decisions)
+
+    def _open_progress(self, member: Member) -> None:
+        if member.name not in self._marks:
+            self._marks[member.name] = ProgressMark(self.target, self.shard, member, self.config.selection.to_dict())
+            self._reports[member.name] = LaneReport(member.name)
+
     def _start(self) -> None:
-        segments = self.source.segments(self.raw_queue)
-        self._generation = segments[0].generation if segments else 1
-        self._claimed = True
-        """Whether the last PROGRESS record was written for the instruments of today."""
         self.sink = QueueSink(self.target)
+        self._tell_of_members(self._new_intake())
         self.start = Start(
             self.source,
-            segments,
-            self.raw_queue,
-            self._generation,
+            self._new_intake,
             self.target / "etl" / self.shard,
             self.config,
             self.claims,
             self.sink,
             self.owners,
         )
-        self.pipeline, fresh = self.start.pipeline()
-        self._restart_index = self.pipeline.next_index
-        self.cursor = Cursor(self.source, self.raw_queue, self.pipeline.next_index)
+        self.pipeline, self.intake, fresh = self.start.pipeline()
+        self._restart_indexes = self._indexes()
         if fresh:
-            self.start.save(capture_state(self.pipeline))
-        self._mark_kept(min(self._restart_index, self.start.handed_over_index()))
-        self.report.resumed_at = self.pipeline.next_index
-        last = self.progress_queue.last_record()
-        self._published = last.fields()["frontier_index"] if last is not None else NONE
-        self._claimed = last is not None and self._claim() == self.config.selection.to_dict()
+            self.start.save(whole_state(self.pipeline, self.intake))
+        self._mark_kept(self._restart_indexes)
+        for member in self.intake.members:
+            self._reports[member.name].resumed_at = member.next_index
         self._since_progress = 0
         self._since_checkpoint = 0
         self._progress_at_ns: int | None = None
 
+    def _tell_of_members(self, intake: Intake) -> None:
+        """Let the writing end know which raw queues there are."""
+        if intake.merged:
+            self.sink.numbers = {member.name: member.number for member in intake.members}
+            self.owners.merge([member.name for member in intake.members])
+
+    def learn(self, decisions: Sequence[Decision]) -> None:
+        """Take up decisions that are new; see :meth:`Intake.learn`."""
+        if not decisions:
+            return
+        self.decisions += decisions
+        self.intake.learn(decisions)
+        for member in self.intake.members:
+            self._open_progress(member)
+            self._restart_indexes.setdefault(member.name, 0)
+        self._tell_of_members(self.intake)
+        settle(self.pipeline, self.intake)
+        self._mark_kept(self._restart_indexes)
+
     def step(self, max_bytes: int) -> int:
-        """Work off one window; return its number of records (0: nothing new)."""
-        window = self.cursor.next_window(max_bytes)
-        if window is None:
+        """Work off one batch; return its number of records (0: nothing new)."""
+        batch = self.intake.take(max_bytes)
+        if batch is None:
             return 0
-        if window.base_index != self.pipeline.next_index:
-            raise CorruptionError(
-                "raw records are missing between two windows",
-                path=self.raw_queue,
-                expected=self.pipeline.next_index,
-                found=window.base_index,
-            )
-        self.first_ts = int.from_bytes(window.memory[OFFSET_TS_RECV : OFFSET_TS_RECV + 8], "little", signed=True)
-        count = self.pipeline.feed(window.memory, window.base_index)
+        self.first_ts = batch.first_ts
+        count = give(self.pipeline, self.intake, batch)
         self.doubtful = self.pipeline.doubtful()
         self.pipeline.flush()
-        report = self.report
-        report.records += count
-        report.frontier_index = self.pipeline.next_index
-        report.frontier_ts = self.pipeline.last_ts
         self._since_progress += count
         self._since_checkpoint += count
         return count
 
+    @property
+    def names(self) -> list[str]:
+        """The raw queues of the lane."""
+        return [member.name for member in self.intake.members]
+
     first_ts = NONE
-    """ts_recv of the last window's first record."""
+    """ts_recv of the last batch's first record."""
     doubtful: list[tuple[StreamKey, BookStream]] = []  # noqa: RUF012 (replaced whole at every step)
 
     def after(self, now_ns: int) -> None:
@@ -132,54 +170,29 @@ class LaneRunner:
             self.save_checkpoint()
 
     def publish_progress(self) -> None:
-        """Append a PROGRESS record: everything below its frontier is in the clean queues."""
+        """Append PROGRESS records: everything below their frontiers is in the clean queues."""
         self._since_progress = 0
-        frontier = self.pipeline.next_index
-        behind = frontier < self._published or (frontier == self._published and self._claimed)
-        if behind or frontier == 0 or self.pipeline.last_ts == NONE:
-            return
-        if not self._claimed:
-            self.progress.seal()  # the next segment's prologue says for which instruments the frontier holds now
-            self._claimed = True
-        place = self.cursor.place
-        body = layout.PROGRESS_BODY.pack(
-            NONE if place is None else place.number, frontier, self.pipeline.last_ts, frontier
-        )
-        self.progress.append(
-            Kind.PROGRESS, body, ts_recv=self.pipeline.last_ts, source_index=frontier - 1, sequence=frontier
-        )
-        self._published = frontier
-
-    def _progress_prologue(self) -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "queue": self.progress_queue.name,
-            "sources": [{"queue": self.raw_queue, "generation": self._generation}],
-            "selection": self.config.selection.to_dict(),
-        }
-
-    def _claim(self) -> object:
-        """Return the selection that the last progress segment with records was written for."""
-        for info in reversed(self.progress_queue.segments()):
-            if info.record_count:
-                with self.progress_queue.open_segment(info.number) as segment:
-                    return segment.prologue().get("selection")
-        return None
+        for member in self.intake.members:
+            self._marks[member.name].publish(member, self.pipeline.last_ts)
 
     def save_checkpoint(self) -> None:
-        """Publish the state, and tell the raw queue how far back a restart may read."""
+        """Publish the state, and tell the raw queues how far back a restart may read."""
         self._since_checkpoint = 0
-        self.start.save(capture_state(self.pipeline))
-        keep, self._restart_index = self._restart_index, self.pipeline.next_index
-        self._mark_kept(min(keep, self.start.handed_over_index()))
+        self.start.save(whole_state(self.pipeline, self.intake))
+        keep, self._restart_indexes = self._restart_indexes, self._indexes()
+        self._mark_kept(keep)
 
-    def _mark_kept(self, index: int) -> None:
-        """Register as a tailer of the raw queue: retention leaves what a restart may read again."""
-        try:
-            raw = Queue.open(self.target / self.raw_queue, name=self.raw_queue)
-        except NotFoundError:
-            return  # the raw queue is elsewhere (a rebuild, an archive): nothing here retires it
-        raw.place_tailer(f"etl-{self.shard}", index)
+    def _indexes(self) -> dict[str, int]:
+        return {member.name: member.next_index for member in self.intake.members}
+
+    def _mark_kept(self, indexes: dict[str, int]) -> None:
+        """Register as a tailer of each raw queue: retention leaves what a restart may read again."""
+        for name, index in indexes.items():
+            try:
+                raw = Queue.open(self.target / name, name=name)
+            except NotFoundError:
+                continue  # the raw queue is elsewhere (a rebuild, an archive): nothing here retires it
+            raw.place_tailer(f"etl-{self.shard}", min(index, self.start.handed_over_index(name)))
 
     def finish(self, *, seal: bool) -> None:
         """End a run: progress and checkpoint, and with `seal` all clean queues and progress sealed.
@@ -187,42 +200,74 @@ class LaneRunner:
         Raises
         ------
         CorruptionError
-            When a clean queue holds more than the raw queue gave up to its end.
+            When a clean queue holds more than the raw queues gave up to their ends.
         """
         if seal:
-            self.pipeline.check_complete()
+            if not self.held_back:
+                self.pipeline.check_complete()
             self.sink.seal(sorted(stream.outlet.queue for stream in self.pipeline.streams.values()))
         self.publish_progress()
         if self._since_checkpoint:
             self.save_checkpoint()
         if seal:
-            self.progress.seal()
-        self.fill_report()
+            for mark in self._marks.values():
+                mark.seal()
+        self.fill_reports()
 
-    def fill_report(self) -> LaneReport:
-        """Bring the report up to date and return it."""
-        report, pipeline = self.report, self.pipeline
+    @property
+    def held_back(self) -> bool:
+        """Whether records are at hand that wait for another raw queue."""
+        return any(member.pending for member in self.intake.members)
+
+    def fill_reports(self) -> list[LaneReport]:
+        """Bring the reports up to date and return them; what concerns the clean queues stands in the first."""
+        pipeline, intake = self.pipeline, self.intake
         pipeline.absorb()
+        waits = {member.name for member in intake.blockers()}
+        for member in intake.members:
+            report = self._reports[member.name]
+            report.records = member.records
+            report.frontier_index = member.next_index
+            report.frontier_ts = pipeline.last_ts
+            report.holds_back = member.name in waits
+            segments = self.source.segments(member.name)
+            report.lag_records = segments[-1].end_index - member.next_index if segments else 0
+        report = self._reports[intake.members[0].name]
         report.clean_records = self.sink.records_written
         report.streams = len(pipeline.streams)
-        report.frontier_index = pipeline.next_index
-        report.frontier_ts = pipeline.last_ts
-        segments = self.source.segments(self.raw_queue)
-        report.lag_records = segments[-1].end_index - pipeline.next_index if segments else 0
+        racing = self.intake.racing
         counts: dict[str, int] = {}
-        counted = [*(book.counts for _, book in pipeline.books()), *(bars.counts for bars in pipeline.candles())]
+        counted = [
+            *([{f"race_{name}": count for name, count in racing.counts.items()}] if racing else []),
+            *(book.counts for _, book in pipeline.books()),
+            *(bars.counts for bars in pipeline.candles()),
+        ]
         for own in counted:
             for name, count in own.items():
                 counts[name] = counts.get(name, 0) + count
         report.counts = dict(sorted(counts.items()))
         report.skipped = {_kind_name(kind): count for kind, count in sorted(pipeline.skipped.items())}
-        return report
+        return [self._reports[member.name] for member in intake.members]
+
+    def firsts(self) -> dict[str, int]:
+        """Return how many messages each redundant line had first, since the raw queues' start."""
+        racing = self.intake.racing
+        names = {member.number: member.name for member in self.intake.members}
+        mask = (1 << CONNECTION_SHIFT) - 1
+        return {
+            f"{names[line >> CONNECTION_SHIFT]} line {line & mask}": count
+            for line, count in (sorted(racing.firsts.items()) if racing else ())
+        }
 
     def close(self) -> None:
         """Give up all queues."""
-        self.cursor.close()
+        self.intake.close()
         self.sink.close()
-        self.progress.close()
+        self._close_progress()
+
+    def _close_progress(self) -> None:
+        for mark in self._marks.values():
+            mark.close()
 
 
 def _kind_name(kind: int) -> str:

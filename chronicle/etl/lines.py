@@ -6,7 +6,10 @@ lowest free rank. Rank 0 is the main clean queue of the raw lane, rank r its lan
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from chronicle.etl.lineage import CONNECTION_SHIFT
 
 __all__ = ["RANK_STRIDE", "Lines"]
 
@@ -42,25 +45,50 @@ class Lines:
         """Return all ranks held now, ascending."""
         return sorted(self._ranks.get((symbol, channel), {}).values())
 
-    def release(self, source: int | None, symbol: str | None = None) -> list[tuple[str, str, int]]:
-        """Free what `source` holds (of one symbol, or of all); None frees every line.
+    def holders(self, symbol: str, channel: str) -> dict[int, int]:
+        """Return the rank of each source that holds one."""
+        return dict(self._ranks.get((symbol, channel), {}))
+
+    def rename(self, symbol: str, channel: str, source: int, successor: int) -> None:
+        """Give what `source` holds to `successor`."""
+        ranks = self._ranks[symbol, channel]
+        ranks[successor] = ranks.pop(source)
+
+    def drop(self, symbol: str, channel: str, source: int) -> int | None:
+        """Free what `source` holds of one channel; return its rank."""
+        return self._ranks.get((symbol, channel), {}).pop(source, None)
+
+    def release(self, source: int, symbol: str | None = None) -> list[tuple[str, str, int]]:
+        """Free what `source` holds (of one symbol, or of all).
 
         Returns (symbol, channel, rank) of each, in the order in which they were first delivered.
         """
+        return self._release(lambda holder: holder == source, symbol)
+
+    def release_queue(self, number: int) -> list[tuple[str, str, int]]:
+        """Free what all lines of raw queue `number` hold; returns as :meth:`release`."""
+        return self._release(lambda holder: holder >> CONNECTION_SHIFT == number, None)
+
+    def _release(self, which: Callable[[int], bool], symbol: str | None) -> list[tuple[str, str, int]]:
         freed: list[tuple[str, str, int]] = []
         for (name, channel), ranks in self._ranks.items():
-            if symbol is not None and name != symbol:
-                continue
-            for holder in list(ranks) if source is None else [source]:
-                rank = ranks.pop(holder, None)
-                if rank is not None:
-                    freed.append((name, channel, rank))
+            if symbol is None or name == symbol:
+                freed += [(name, channel, ranks.pop(holder)) for holder in list(ranks) if which(holder)]
         return freed
 
     def held(self, source: int) -> list[tuple[str, str, int]]:
         """Return (symbol, channel, rank) of what `source` holds."""
         return [
             (symbol, channel, ranks[source]) for (symbol, channel), ranks in self._ranks.items() if source in ranks
+        ]
+
+    def held_by_queue(self, number: int) -> list[tuple[str, str, int]]:
+        """Return (symbol, channel, rank) of what all lines of raw queue `number` hold."""
+        return [
+            (symbol, channel, rank)
+            for (symbol, channel), ranks in self._ranks.items()
+            for source, rank in ranks.items()
+            if source >> CONNECTION_SHIFT == number
         ]
 
     def state(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a live shard says of itself beside its queues: how long records take. Lost with no harm."""
+"""What a shard says of itself beside its queues: how long records take, which line was first. Lost with no harm."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ __all__ = ["read_latency", "write_latency"]
 LIVE_NAME = "live.json"
 
 
-def write_latency(home: Path, shard: str, latency: dict[str, Any]) -> None:
+def write_latency(
+    home: Path, shard: str, latency: dict[str, Any], lines: dict[str, int], race: dict[str, int]
+) -> None:
     """Replace the shard's file; without a sync, which would stop the shard for milliseconds."""
     path = home / "etl" / shard / LIVE_NAME
     temporary = temporary_name(path)
     with contextlib.suppress(OSError):  # a full disk must not end the shard for a figure's sake
-        temporary.write_text(json.dumps({"pid": os.getpid(), "latency": latency}))
+        temporary.write_text(json.dumps({"pid": os.getpid(), "latency": latency, "lines": lines, "race": race}))
         os.replace(temporary, path)
 
 

@@ -39,7 +39,8 @@ SIZES = QueueSettings(
 class Tail:
     """Where a clean queue ends on disk. `words` and `day_end` are those of the open segment, if it has records.
 
-    `previous_words` are those of the segment before the open (or next) one, and `sizes` the queue's own rule.
+    `previous_words` are those of the segment before the open (or next) one, and `sizes` the queue's own rule;
+    `source_index` is the last record's position (:mod:`chronicle.etl.lineage`).
     """
 
     next_index: int = 0
@@ -186,6 +187,13 @@ class Outlet:
                 end = event + 1
             self.put(block, event, end)
             event = end
+
+    def end_segment(self) -> None:
+        """Let the next event open a segment: prologues say something new from here on."""
+        if self.open and not self._skip:
+            self.open = False
+            self._number += 1
+            self._previous = self._words
 
     def hand_over(self, prologue: Callable[[int, bool], dict[str, Any]]) -> None:
         """Let another stream write on from here."""

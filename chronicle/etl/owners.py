@@ -1,6 +1,8 @@
-"""Which raw queue each clean queue is made from: one, until they are merged."""
+"""Which lane each clean queue is made from: raw queues that are merged are one, others do not mix."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from chronicle.core.errors import ConfigError, NotFoundError
 from chronicle.core.paths import symbol_of
@@ -21,6 +23,12 @@ class Owners:
     def __init__(self, stored: SegmentSource) -> None:
         self._stored = stored
         self._raw_of: dict[str, str] = {}
+        self._lane_of: dict[str, str] = {}
+
+    def merge(self, names: Sequence[str]) -> None:
+        """Take the raw queues `names` for one, of which the first speaks for all."""
+        self._lane_of |= dict.fromkeys(names, names[0])
+        self._raw_of = {queue: self._lane_of.get(raw, raw) for queue, raw in self._raw_of.items()}
 
     def take(self, queue: str, raw_queue: str, *, there: bool) -> None:
         """Let `raw_queue` write `queue`; `there`: it holds records of which no checkpoint says whose they are.
@@ -33,13 +41,14 @@ class Owners:
         owner = self._raw_of.get(queue)
         if owner is None:
             owner = (self._source_of(queue) if there else None) or raw_queue
+            owner = self._lane_of.get(owner, owner)
         if owner != raw_queue:
             raise ConfigError(
-                f"{owner} and {raw_queue} both deliver {symbol_of(queue)}: they are not merged into one clean queue",
+                f"{owner} and {raw_queue} both deliver {symbol_of(queue)}: lanes of older captures are not merged",
                 path=queue,
-                expected="each instrument in one raw queue of a home",
+                expected="each instrument in one backfill lane of a number",
                 found=f"{owner} and {raw_queue}",
-                hint="let one feed process capture it, or capture it twice into homes of their own and read both: "
+                hint="replay older captures under one name, or into homes of their own and read both: "
                 "chronicle.open([A, B])",
             )
         self._raw_of[queue] = raw_queue

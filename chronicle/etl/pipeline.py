@@ -23,6 +23,7 @@ from chronicle.etl.book_stream import BookStream
 from chronicle.etl.candles import CandleStream
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT, UNDEFINED, UNDEFINED_NUMBER, Groups
+from chronicle.etl.lineage import CONNECTION_SHIFT, split_position
 from chronicle.etl.lines import RANK_STRIDE, Lines
 from chronicle.etl.order_stream import OrderStream
 from chronicle.etl.outlet import Sink
@@ -53,6 +54,11 @@ for _kind, _channel in (
     (Kind.QUOTE, 2),
 ):
     _CHANNEL_OF_KIND[_kind] = _channel
+_STATUS_CODE = HEADER_BYTES >> 3
+_LINE_CODES = np.array(
+    [StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.LEFT, StatusCode.DECODE_ERROR, StatusCode.LOST]
+)
+"""Codes of statuses without an instrument that concern books."""
 _CHANNEL_MASK = (1 << CHANNEL_BITS) - 1
 _TRADE = CHANNELS.index(TRADE)
 _CHANNELS, _LINES = (*CHANNELS, CANDLE), (*CHANNELS, TRADE)
@@ -139,11 +145,11 @@ class Pipeline:
             When a record names an instrument that was never defined.
         """
         window = self._window
-        count = window.load(memory, base_index)
+        count = window.load(memory, base_index, positioned=self.settings.merged)
         if not count:
             return 0
         position = 0
-        for record in window.flagged:
+        for record in self._changes():
             if record < position:
                 continue  # of an event that was taken whole
             first, end = window.event_of(record)
@@ -154,6 +160,29 @@ class Pipeline:
         self.next_index = base_index + count
         self.last_ts = window.ts_recv(count - 1)
         return count
+
+    def _changes(self) -> list[int]:
+        """Leave in the window's flagged records what changes something here: no statuses of others' books.
+
+        Venues send some about every instrument, and each one that is taken splits the window.
+        """
+        window = self._window
+        if not window.flagged:
+            return []
+        found = np.array(window.flagged, dtype=np.int64)
+        heads = window.heads[found]
+        kinds, instruments = heads >> 48 & 0xFFFF, heads & 0xFFFFFFFF
+        numbers = np.full(len(found), UNDEFINED, dtype=np.int64)
+        if not np.any(kinds == Kind.INSTRUMENT):  # one may give a number to another instrument
+            known = instruments < len(self._number_of)
+            numbers[known] = self._number_of[instruments[known]]
+        codes = window.words[window.starts[found] + _STATUS_CODE] & 0xFFFF
+        idle = np.where(instruments > 0, numbers == NOT_OURS, ~np.isin(codes, _LINE_CODES))
+        idle &= kinds == Kind.STATUS
+        if np.any(idle):
+            self._groups.skipped[Kind.STATUS] -= int(idle.sum())  # which are no records that should go anywhere
+            window.flagged = found[~idle].tolist()
+        return window.flagged
 
     def flush(self) -> None:
         """Hand the collected clean records of all touched queues to the sink."""
@@ -186,6 +215,29 @@ class Pipeline:
             for key, stream in self._touched.items()
             if isinstance(stream, BookStream) and (stream.trust.in_gap or stream.wants_resync)
         ]
+
+    @property
+    def merged(self) -> bool:
+        """Whether records carry their position (:mod:`chronicle.etl.lineage`) in word 3: several queues or lines."""
+        return self.settings.merged
+
+    def merge(self) -> None:
+        """Take records that carry their position from now on; the sweep, which counts raw indexes, has none."""
+        if not self.settings.merged:
+            self.settle()
+            self.settings.merged = True
+
+    @property
+    def numbers(self) -> Words:
+        """Canonical instrument number by instrument number; negative where it is undefined or not of this shard."""
+        return self._number_of
+
+    def end_trades(self, symbol: str, source: int, ts_recv: int, raw_index: int) -> None:
+        """Take note that the line which delivers an instrument's trades is gone."""
+        rank = self.lines.drop(symbol, TRADE, source)
+        self._by_key.clear()
+        if rank is not None:
+            self._end_candles(symbol, rank, ts_recv, raw_index)
 
     def books(self) -> list[tuple[StreamKey, BookStream]]:
         """Return the book streams with their keys."""
@@ -324,7 +376,7 @@ class Pipeline:
             position = number + 1
             at = int(window.starts[number])
             kind, instrument, source = window.kind(number), window.instrument(number), window.source(number)
-            raw_index = window.base_index + number
+            raw_index = int(words[at + 3]) if self.merged else window.base_index + number
             if kind == Kind.INSTRUMENT:
                 self._define(words, at, instrument, raw_index)
             elif kind == Kind.STATUS:
@@ -388,8 +440,9 @@ class Pipeline:
         ts_recv = int(words[at + 1])
         if instrument:
             self._instrument_status(words, at, code, instrument, source, raw_index)
-        elif code in (StatusCode.DISCONNECTED, StatusCode.CAPTURE_START):
-            freed = self.lines.release(None if code == StatusCode.CAPTURE_START else source)
+        elif code in (StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.LEFT):
+            one = code == StatusCode.DISCONNECTED
+            freed = self.lines.release(source) if one else self.lines.release_queue(source >> CONNECTION_SHIFT)
             for symbol, channel, rank in freed:
                 stream = self.streams[symbol, channel, rank]
                 if channel == TRADE:
@@ -456,7 +509,11 @@ class Pipeline:
         """Records were dropped on the way into the raw queue: every book they may have touched has a hole."""
         ts_recv = int(words[at + 1])
         definition = self.definitions.get(instrument)
+        number = split_position(raw_index)[0]
+        own = {key for key in self.lines.held_by_queue(number) if key[1] == BOOK} if self.merged else None
         for key, stream in self.books():
+            if not instrument and own is not None and key not in own:
+                continue
             if not instrument or (definition is not None and definition.symbol == key[0]):
                 self._touch(stream)
                 stream.declare_gap(Cause.DROPPED, ts_recv, raw_index)
@@ -472,7 +529,7 @@ class Pipeline:
         if canonical < 0:
             return stop
         definition = self.definitions[canonical]
-        own = self.lines.rank(definition.symbol, BOOK, 0)
+        own = self.lines.rank(definition.symbol, BOOK, window.source(number))
         ranks = [own] if own is not None else self.lines.ranks(definition.symbol, BOOK) or [0]
         block = window.block(np.arange(number, stop, dtype=np.int64))
         for rank in ranks:

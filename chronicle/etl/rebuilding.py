@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from chronicle import __version__
 from chronicle.core.clock import Clock, SystemClock
@@ -18,6 +19,8 @@ from chronicle.etl.shard import EtlReport, run_shard
 
 __all__ = ["rebuild"]
 
+SHARD_NAME = "rebuilt.json"
+"""Says of one shard's part of a rebuild what made it and when."""
 VERSION_NAME = "version.json"
 """Says of a whole rebuild what made it and when: ``chronicle.open(home, as_of=...)`` chooses by it."""
 
@@ -36,6 +39,7 @@ def rebuild(
 ) -> EtlReport:
     """Make the clean queues of `home` anew under `into` (``into/clean/...``, ``into/etl/...``).
 
+    With several shards (`others`) each is rebuilt into the same folder; the version is whole with the last of them.
     Under ``HOME/rebuilt/N`` it is version N of the home (``chronicle.open(home, version=N)``). A rebuild that was
     interrupted continues when called again with the same folder.
     :func:`chronicle.core.compare.compare_queue` tells whether a queue came out the same.
@@ -66,5 +70,19 @@ def rebuild(
             "etl": {"version": __version__, "config": (config or EtlConfig()).to_dict()},
             "raw": {lane.raw_queue: lane.frontier_index for lane in report.lanes},
         }
-        publish_bytes(Path(into) / VERSION_NAME, json.dumps(made).encode())
+        publish_bytes(Path(into) / "etl" / shard / SHARD_NAME, json.dumps(made).encode())
+        _publish_version(Path(into), {shard, *(others or {})})
     return report
+
+
+def _publish_version(into: Path, shards: set[str]) -> None:
+    """Say that the version is whole, once the last of its shards has been rebuilt."""
+    made = []
+    for shard in sorted(shards):
+        path = into / "etl" / shard / SHARD_NAME
+        if not path.exists():
+            return
+        made.append(json.loads(path.read_bytes()))
+    newest: dict[str, Any] = max(made, key=lambda item: int(item["made_ns"]))
+    raw = {name: min(item["raw"].get(name, 0) for item in made) for name in newest["raw"]}
+    publish_bytes(into / VERSION_NAME, json.dumps(newest | {"raw": raw}).encode())

@@ -12,7 +12,11 @@ __all__ = ["EtlReport", "LaneReport"]
 
 @dataclass(slots=True)
 class LaneReport:
-    """One raw lane. Counts of checks, gaps and drops are since the raw queue's start; records are of this run."""
+    """One raw queue. Counts of checks, gaps and drops are since the raw queue's start; records are of this run.
+
+    Where several are merged, streams, clean records and counts of all stand in the first one's report; `holds_back`
+    says that records of others wait for this queue.
+    """
 
     raw_queue: str
     frontier_index: int = 0
@@ -22,6 +26,7 @@ class LaneReport:
     clean_records: int = 0
     resumed_at: int = 0
     streams: int = 0
+    holds_back: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ConfigError, NotFoundError, QueueLockedError
-from chronicle.core.layout import INT64_MAX
+from chronicle.core.layout import INT64_MAX, Kind, StatusCode
 from chronicle.core.local import LocalSource
+from chronicle.core.membership import Decision, DecisionLog, decide
+from chronicle.core.paths import lane_of, read_by
 from chronicle.core.queue import Queue
 from chronicle.core.selection import Selection
 from chronicle.core.source import SegmentSource
@@ -20,6 +22,7 @@ from chronicle.etl.config import EtlConfig
 from chronicle.etl.lane import LaneRunner
 from chronicle.etl.latency import Latency
 from chronicle.etl.live_file import write_latency
+from chronicle.etl.members import Ending, plan_joins, plan_leave
 from chronicle.etl.owners import Owners
 from chronicle.etl.report import EtlReport, LaneReport
 from chronicle.etl.resync import ResyncRequests
@@ -146,6 +149,8 @@ class _Duty:
         self._lanes: dict[str, LaneRunner] = {}
         self._resync = ResyncRequests(target)
         self._waiter = RawWaiter(home)
+        self._log = DecisionLog(home)
+        self._records_decisions = target == home
         self._work, self._raw_to_clean = Latency(), Latency()
         self._live_since = INT64_MAX
         self._published = 0
@@ -159,8 +164,14 @@ class _Duty:
         while not stop.is_set() and self._cycle(live=False):
             pass
         stopped = stop.is_set()
+        if not stopped:
+            self._part_from_ended(drained=True)
+            while not stop.is_set() and self._cycle(live=False):
+                pass
+            stopped = stop.is_set()
         for lane in self._lanes.values():
             lane.finish(seal=not stopped)
+        self._publish_latency()
         if self._target == self._home and not stopped:
             self._seal_unheld()
 
@@ -172,6 +183,7 @@ class _Duty:
             now_ns = self._clock.monotonic_ns()
             if looked_ns is None or now_ns - looked_ns >= DISCOVERY_INTERVAL_NS:
                 self._discover()
+                self._part_from_ended(drained=False)
                 self._publish_latency()
                 looked_ns = now_ns
             if self._cycle(live=True) or any(self._cycle(live=True) for _ in range(SPINS)):
@@ -186,13 +198,14 @@ class _Duty:
     def report(self) -> EtlReport:
         """Return what was done so far."""
         seconds = (self._clock.monotonic_ns() - self._started_ns) / 1e9
-        lanes = [lane.fill_report() for lane in self._lanes.values()]
+        lanes = [report for lane in self._lanes.values() for report in lane.fill_reports()]
         return EtlReport(self._shard, seconds, lanes, self._latency())
 
     def close(self) -> None:
         """Give up all queues."""
         for lane in self._lanes.values():
             lane.close()
+        self._log.close()
 
     def _cycle(self, *, live: bool) -> bool:
         """Give every lane one window; return whether any had one."""
@@ -227,22 +240,132 @@ class _Duty:
 
     def _publish_latency(self) -> None:
         """Leave the distributions where ``chronicle etl status`` finds them."""
-        if self._raw_to_clean.count + self._work.count != self._published:
-            self._published = self._raw_to_clean.count + self._work.count
-            write_latency(self._target, self._shard, self._latency())
+        count = self._raw_to_clean.count + self._work.count + sum(self._lines().values())
+        if count != self._published:
+            self._published = count
+            write_latency(self._target, self._shard, self._latency(), self._lines(), self._race())
+
+    def _lines(self) -> dict[str, int]:
+        """Return how many messages each redundant line had first."""
+        return {name: count for lane in self._lanes.values() for name, count in lane.firsts().items()}
+
+    def _race(self) -> dict[str, int]:
+        """Return what became of the messages of redundant lines."""
+        total: dict[str, int] = {}
+        for lane in self._lanes.values():
+            for name, count in lane.intake.racing.counts.items() if lane.intake.racing else ():
+                total[name] = total.get(name, 0) + count
+        return total
 
     def _latency(self) -> dict[str, Any]:
         return {"raw_to_clean": self._raw_to_clean.to_dict(), "work": self._work.to_dict()}
 
     def _discover(self) -> None:
-        """Take up raw queues that are new."""
-        names = self._source.queues("raw/")
+        """Take up raw queues that are new, and decisions about those that are merged."""
+        names = [name for name in self._source.queues("raw/") if self._source.segments(name)]
+        decisions = self._decided([name for name in names if lane_of(name) == 0])
+        merged = {decision.raw for decision in decisions}
+        if decisions:
+            self._take_up(decisions)
         for name in names:
-            if name not in self._lanes and self._source.segments(name):
-                self._lanes[name] = LaneRunner(
-                    self._source, name, self._target, self.claims, self._config, self._owners
-                )
+            if name not in merged and name not in self._lanes:
+                lane = LaneRunner(self._source, name, self._target, self.claims, self._config, self._owners)
+                if lane_of(name) == 0 and self._records_decisions:
+                    lane.intake.look = self._look
+                self._lanes[name] = lane
             self._waiter.watch(name)
+
+    def _take_up(self, decisions: list[Decision]) -> None:
+        """Bring the lane of merged raw queues to what is decided; its key is the queue of number 0."""
+        first = next(decision.raw for decision in decisions if decision.number == 0)
+        lane = self._lanes.get(first)
+        if lane is not None:
+            lane.learn(decisions[len(lane.decisions) :])
+        else:
+            self._lanes[first] = LaneRunner(
+                self._source, first, self._target, self.claims, self._config, self._owners, decisions
+            )
+        if self._records_decisions:
+            self._lanes[first].intake.look = self._look
+
+    def _look(self) -> bool:
+        """Take up decisions that others recorded since the last look; return whether there were any."""
+        if not self._log.poll():
+            return False
+        self._take_up(self._log.decisions)
+        return True
+
+    def _decided(self, names: list[str]) -> list[Decision]:
+        """Return all decisions about the raw queues `names`, those that are due now recorded.
+
+        A rebuild records nothing: what is not decided yet it takes as the next shard would decide it.
+        """
+        self._log.poll()
+
+        def plan(known: Sequence[Decision]) -> list[Decision]:
+            begun = [name for name in names if self._has_begun(name)] if not known else []
+            running = bool(self.claims.running()) and self._records_decisions
+            return plan_joins(known, self._endings(names), begun, running=running, now_ns=self._clock.now_ns())
+
+        if plan(self._log.decisions):
+            if not self._records_decisions:
+                return [*self._log.decisions, *plan(self._log.decisions)]
+            decide(self._home, plan, ts_recv=self._clock.now_ns())
+            self._log.poll()
+        return self._log.decisions
+
+    def _has_begun(self, raw_queue: str) -> bool:
+        """Whether a shard has worked on a raw queue."""
+        names = LocalSource(self._home).queues("etl/")
+        source = LocalSource(self._home)
+        return any(read_by(name) == raw_queue and source.queue(name).end_index() > 0 for name in names)
+
+    def _endings(self, names: Sequence[str]) -> dict[str, Ending]:
+        found = {}
+        for name in names:
+            segments = [info for info in self._source.segments(name) if info.record_count]
+            if segments:
+                found[name] = Ending(segments[-1].end_index, segments[-1].ts_last)
+        return found
+
+    def _part_from_ended(self, *, drained: bool) -> None:
+        """Record that queues leave whose feed is gone: when a drain ends, and where others wait for one that ended.
+
+        A drain is the operator's word that what is there is all. A live shard waits for a queue without a writer,
+        unless the feed ended it in order (CAPTURE_END): whether a dead feed comes back nobody can tell from here.
+        """
+        if not self._records_decisions:
+            return
+        for lane in list(self._lanes.values()):
+            waited_for = lane.intake.members if drained else lane.intake.blockers()
+            gone = [member.name for member in waited_for if lane.intake.merged and member.joined]
+            gone = [name for name in gone if self._is_over(name, ended=not drained)]
+            if gone:
+                endings = self._endings(gone)
+
+                def plan(
+                    known: Sequence[Decision], gone: list[str] = gone, endings: dict[str, Ending] = endings
+                ) -> list[Decision]:
+                    return [
+                        item for name in gone if name in endings for item in plan_leave(known, name, endings[name])
+                    ]
+
+                decide(self._home, plan, ts_recv=self._clock.now_ns())
+                self._log.poll()
+                self._take_up(self._log.decisions)
+
+    def _is_over(self, name: str, *, ended: bool) -> bool:
+        """Whether nobody writes a raw queue now, and (`ended`) its last record says that the capture is complete."""
+        try:
+            queue = LocalSource(self._home).queue(name)
+        except NotFoundError:
+            return not ended
+        if queue.writer() is not None:
+            return False
+        last = queue.last_record()
+        return not ended or (
+            last is not None and last.kind == Kind.STATUS and last.fields()["code"] == StatusCode.CAPTURE_END
+        )
 
     def _seal_unheld(self) -> None:
         """Seal raw and wire queues that no feed holds, so that they can be tiered too."""

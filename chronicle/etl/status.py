@@ -25,7 +25,7 @@ from chronicle.core.records import InstrumentFields, Record
 
 __all__ = ["LINE_ENDS", "BookTrust"]
 
-LINE_ENDS = frozenset({StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.UNSUBSCRIBED})
+LINE_ENDS = frozenset({StatusCode.DISCONNECTED, StatusCode.CAPTURE_START, StatusCode.UNSUBSCRIBED, StatusCode.LEFT})
 """Status codes after which the line of a book delivers nothing more."""
 
 

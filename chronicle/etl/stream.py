@@ -8,6 +8,7 @@ from chronicle.core.layout import Flag, Kind
 from chronicle.core.records import InstrumentFields, pack_record
 from chronicle.etl.block import Block
 from chronicle.etl.kernels import row as kernel_row
+from chronicle.etl.lineage import split_position
 from chronicle.etl.outlet import Outlet, Sink
 from chronicle.etl.row import Row
 
@@ -46,9 +47,23 @@ class Definition:
 
 
 class StreamSettings:
-    """What is the same for all streams of a pipeline: the raw queue they come from and the recorded configuration."""
+    """What is the same for all streams of a pipeline: the raw queues they come from and the recorded configuration.
 
-    __slots__ = ("candles", "etl", "lane", "raw_generation", "raw_queue", "snapshot_deltas", "snapshot_interval_ns")
+    `sources` is the table that records' `source` points into; the first is `raw_queue`. `merged` says that raw
+    records carry their positions.
+    """
+
+    __slots__ = (
+        "candles",
+        "etl",
+        "lane",
+        "merged",
+        "raw_generation",
+        "raw_queue",
+        "snapshot_deltas",
+        "snapshot_interval_ns",
+        "sources",
+    )
 
     def __init__(
         self,
@@ -64,6 +79,8 @@ class StreamSettings:
         self.lane = lane
         self.raw_queue = raw_queue
         self.raw_generation = raw_generation
+        self.merged = False
+        self.sources = [{"queue": raw_queue, "generation": raw_generation}]
         self.etl = etl
         self.snapshot_interval_ns = snapshot_interval_ns
         self.snapshot_deltas = snapshot_deltas
@@ -106,6 +123,8 @@ class PlainStream:
         return self._arm(kernel_row.PLAIN)
 
     def _arm(self, kind: int) -> bool:
+        if self.settings.merged:
+            return False
         state = self.outlet.place(self.row)
         if not state:
             return False
@@ -128,6 +147,7 @@ class PlainStream:
     def prologue(self, raw_index: int, whole: bool) -> dict[str, Any]:
         """Return what explains a segment that starts before raw record `raw_index`."""
         settings = self.settings
+        source, source_index = split_position(raw_index)
         return {
             "schema": 1,
             "queue": self.outlet.queue,
@@ -136,8 +156,8 @@ class PlainStream:
             "lane": settings.lane,
             "instrument": self.definition.record(0, flags=Flag.LAST),
             "book": self.book_record() if whole else None,
-            "sources": [{"queue": settings.raw_queue, "generation": settings.raw_generation}],
-            "cursor": {"source": 0, "source_index": raw_index},
+            "sources": settings.sources,
+            "cursor": {"source": source, "source_index": source_index},
             "etl": settings.etl,
         }
 

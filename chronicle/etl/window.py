@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chronicle.core.errors import CorruptionError
-from chronicle.core.layout import HEADER_BYTES
+from chronicle.core.layout import HEADER_BYTES, NONE
 from chronicle.etl.block import Block, Words
 from chronicle.etl.kernels.events import index_records
 
@@ -23,6 +23,8 @@ class RawWindow:
         The events' bytes; never written to.
     base_index : int
         Raw index of the first record.
+    raw_base : int
+        The same, NONE where each record carries its position in word 3.
     count : int
         Records in it.
     starts, heads, events : int64[>= count]
@@ -31,11 +33,22 @@ class RawWindow:
         Records that change definitions or lines, ascending.
     """
 
-    __slots__ = ("_flagged", "_raw_queue", "base_index", "count", "events", "flagged", "heads", "starts", "words")
+    __slots__ = (
+        "_flagged",
+        "_raw_queue",
+        "base_index",
+        "count",
+        "events",
+        "flagged",
+        "heads",
+        "raw_base",
+        "starts",
+        "words",
+    )
 
     def __init__(self, raw_queue: str) -> None:
         self._raw_queue = raw_queue
-        self.base_index = self.count = 0
+        self.base_index = self.count = self.raw_base = 0
         self.words: Words = np.empty(0, dtype=np.int64)
         self.flagged: list[int] = []
         self._make(_RECORDS_FIRST)
@@ -46,8 +59,8 @@ class RawWindow:
         self.events = np.empty(records, dtype=np.int64)
         self._flagged = np.empty(records + 1, dtype=np.int64)
 
-    def load(self, memory: memoryview | bytes, base_index: int) -> int:
-        """Take the events in `memory`; return the number of records.
+    def load(self, memory: memoryview | bytes, base_index: int, *, positioned: bool = False) -> int:
+        """Take the events in `memory`, whose records carry their positions or not; return the number of records.
 
         Raises
         ------
@@ -68,6 +81,7 @@ class RawWindow:
                 hint="chronicle queue check names the place",
             )
         self.words, self.base_index, self.count = words, base_index, count
+        self.raw_base = NONE if positioned else base_index
         found = int(self._flagged[0])
         self.flagged = self._flagged[1 : found + 1].tolist() if found else []
         return count
@@ -100,4 +114,4 @@ class RawWindow:
 
     def block(self, chosen: Words) -> Block:
         """Return the `chosen` records (ascending numbers) as a block."""
-        return Block.of(self.words, self.starts, self.events, chosen, self.base_index)
+        return Block.of(self.words, self.starts, self.events, chosen, self.raw_base)

@@ -18,7 +18,7 @@ from chronicle.core.layout import Kind, StatusCode, WireForm
 from chronicle.core.records import InstrumentFields, Record, pack_record
 from chronicle.feed.adapter import Adapter, Frame
 from chronicle.feed.captures.names import venue_of_address, venue_of_exchange
-from chronicle.feed.marks import DAMAGED, END, PREFIX, SILENT, START, Line, read_lines, read_mark
+from chronicle.feed.marks import DAMAGED, END, HEARTBEAT, PREFIX, SILENT, START, Line, read_lines, read_mark
 from chronicle.feed.names import NameTable, Sight
 from chronicle.feed.scan_state import Plan
 from chronicle.feed.scanning import ScanningAdapter
@@ -240,6 +240,8 @@ class FrameDecoder:
         elif frame.address == SILENT:
             details = {"line": self._line_name(frame.connection), "reason": frame.payload.decode("utf-8", "replace")}
             out.status(StatusCode.HEARTBEAT_LOST, details)
+        elif frame.address == HEARTBEAT:
+            out.status(StatusCode.HEARTBEAT, {})
         elif frame.address.startswith(DAMAGED):
             self._failed(frame, out, frame.address.removeprefix(DAMAGED))
         # Marks of later versions are skipped, as unknown record kinds are.

@@ -14,6 +14,8 @@ from typing import Any, Final
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError, ConfigError
 from chronicle.core.layout import WireForm
+from chronicle.core.local import LocalSource
+from chronicle.core.paths import feed_of
 from chronicle.core.queue import Queue
 from chronicle.core.tailer import Tailer
 from chronicle.feed.adapter import Frame
@@ -25,7 +27,7 @@ from chronicle.feed.http import Answer, StatusServer
 from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, open_lane, prepare_home
 from chronicle.feed.ledger import LIVE, Entry, Ledger
 from chronicle.feed.log import EventLog
-from chronicle.feed.marks import CaptureMark, Line, end_frame, start_frame
+from chronicle.feed.marks import CaptureMark, Line, end_frame, heartbeat_frame, start_frame
 from chronicle.feed.metrics import CONTENT_TYPE, problems, render_metrics
 from chronicle.feed.multicast import MulticastReceiver, MulticastSpec
 from chronicle.feed.rest import Get
@@ -40,6 +42,10 @@ __all__ = ["FeedSession", "LiveReport", "run_feed"]
 TICK_SECONDS: Final = 0.05
 STATUS_TICKS: Final = 20
 SYNC_TICKS: Final = 100
+HEARTBEAT_NS: Final = 1_000_000_000
+"""A feed that nothing came to for so long says so in its queues."""
+HEARTBEAT_SHARED_NS: Final = 100_000_000
+"""And after so long where the home has other raw queues: the ETL that merges them waits for this one."""
 HOLE_WINDOWS: Final = 4
 """Windows of raw records whose numbers are looked at in one tick."""
 
@@ -144,6 +150,8 @@ class FeedSession:
         ]
         self._said: dict[int, tuple[int, int]] = {}
         self._writer: FeedWriter | None = None
+        self._clocks = self._lines.clocks
+        self._heartbeat_ns = HEARTBEAT_NS
         self._behind: Tailer | None = None
         """Reads the raw queue behind the writer."""
 
@@ -305,8 +313,10 @@ class FeedSession:
             self._tell_of_lines()
             self._count_holes()
             if ticks % STATUS_TICKS == 0:
+                self._heartbeat_ns = HEARTBEAT_SHARED_NS if self._is_one_of_several() else HEARTBEAT_NS
                 await self._look_after()
                 self._report_status(capture, requests.dropped_count)
+            self._beat()
             if ticks % SYNC_TICKS == SYNC_TICKS - 1 and self._writer is not None:
                 self._writer.sync()
             ticks += 1
@@ -314,6 +324,16 @@ class FeedSession:
                 await asyncio.wait_for(stop.wait(), TICK_SECONDS)
             except TimeoutError:
                 continue
+
+    def _beat(self) -> None:
+        """Say that nothing came, where nothing did."""
+        writer, now_ns = self._writer, self.clock.now_ns()
+        if writer is not None and now_ns - writer.last_ts >= self._heartbeat_ns:
+            self._take(heartbeat_frame(now_ns))
+
+    def _is_one_of_several(self) -> bool:
+        """Whether the home has raw queues of other feeds."""
+        return len({feed_of(name) for name in LocalSource(self.home).queues("raw/")}) > 1
 
     def _tell_of_lines(self) -> None:
         """Log the lines that came or went since the last call."""
@@ -342,6 +362,9 @@ class FeedSession:
                 if window is None:
                     return
                 holes.take(window)
+                for number in self._clocks.take(window):
+                    behind = self._clocks.behind_ns[number] / 1e9
+                    self._log.event("clock_behind", line=number, seconds=round(behind, 6))
         except ChronicleError as error:  # what is counted beside the stream must not end it
             self._log.event("holes_not_counted", reason=str(error))
             self._behind = None

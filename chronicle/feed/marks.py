@@ -1,9 +1,9 @@
 """Frames that the feed itself writes into a wire queue, so that the queue explains itself.
 
 A wire queue holds what exchanges sent and, between it, marks of our own: where a capture starts (with its lines and
-their venues), where it ends, what of a capture could not be read, and where a numbered line fell silent. They are
-WIRE records of form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a function of the
-wire queue alone.
+their venues), where it ends, what of a capture could not be read, where a numbered line fell silent, and that nothing
+came. They are WIRE records of form CONFIG whose address starts with ``chronicle:``. With them the raw queue is a
+function of the wire queue alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,23 @@ from chronicle.core.errors import DecodeError
 from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
 
-__all__ = ["CaptureMark", "Line", "damaged_frame", "end_frame", "read_mark", "silent_frame", "start_frame"]
+__all__ = [
+    "CaptureMark",
+    "Line",
+    "damaged_frame",
+    "end_frame",
+    "heartbeat_frame",
+    "read_mark",
+    "silent_frame",
+    "start_frame",
+]
 
 PREFIX: Final = "chronicle:"
 START: Final = "chronicle:capture-start"
 END: Final = "chronicle:capture-end"
 DAMAGED: Final = "chronicle:damaged:"
 SILENT: Final = "chronicle:silent"
+HEARTBEAT: Final = "chronicle:heartbeat"
 EXCERPT_BYTES_MAX: Final = 4096
 """Of a line that cannot be read, this much is kept."""
 
@@ -81,6 +91,11 @@ def damaged_frame(connection: int, ts_recv: int, *, where: str, reason: str, pay
 def silent_frame(connection: int, ts_recv: int, *, reason: str) -> Frame:
     """Return the frame that says that nothing comes on a line which counts its packets (and loses none unseen)."""
     return Frame(WireForm.CONFIG, connection, SILENT, ts_recv, reason.encode("utf-8", "replace"))
+
+
+def heartbeat_frame(ts_recv: int) -> Frame:
+    """Return the frame that says that up to `ts_recv` nothing else came: whoever merges this feed need not wait."""
+    return Frame(WireForm.CONFIG, 0, HEARTBEAT, ts_recv, b"")
 
 
 def read_mark(frame: Frame) -> dict[str, Any]:

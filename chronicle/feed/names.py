@@ -6,7 +6,7 @@ import ctypes
 from typing import Final
 
 from chronicle.feed.instruments import Instrument
-from chronicle.feed.scan_state import CHANNELS, NAME_BYTES_MAX, Lag, NameEntry, TableHead
+from chronicle.feed.scan_state import CHANNELS, NAME_BYTES_MAX, TABLE_HEAD_BYTES, Lag, NameEntry, TableHead
 
 __all__ = ["NAMES_MAX", "NameTable", "Sight", "hash_of"]
 
@@ -72,8 +72,9 @@ class NameTable:
         The address of the connection that the entries hold for: what a name means may depend on it.
     """
 
-    def __init__(self, source: str, sight: Sight | None = None) -> None:
+    def __init__(self, source: str, sight: Sight | None = None, count: ctypes.c_int64 | None = None) -> None:
         self.source = source
+        self._count = count
         self.address = 0
         self.head = TableHead()
         self.sight = sight or Sight()
@@ -113,9 +114,10 @@ class NameTable:
     def _build(self) -> None:
         while 2 * len(self._names) > self._capacity:
             self._capacity *= 2
-        words = 1 + self._capacity * ctypes.sizeof(NameEntry) // 8
+        words = (TABLE_HEAD_BYTES + self._capacity * ctypes.sizeof(NameEntry)) // 8
         self._memory = (ctypes.c_int64 * words)()
         self._memory[0] = self._capacity - 1
+        self._memory[1] = 0 if self._count is None else ctypes.addressof(self._count)
         self._texts.clear()
         self.address = self.head.table = ctypes.addressof(self._memory)
         for (role, text), (instrument, limit) in self._names.items():
@@ -137,4 +139,4 @@ class NameTable:
         entry.text = ctypes.addressof(buffer)
 
     def _entry(self, place: int) -> NameEntry:
-        return NameEntry.from_address(self.address + 8 + place * ctypes.sizeof(NameEntry))
+        return NameEntry.from_address(self.address + TABLE_HEAD_BYTES + place * ctypes.sizeof(NameEntry))

@@ -10,6 +10,7 @@ import ctypes
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from chronicle.core.layout import INT64_MIN
 from chronicle.feed.instruments import InstrumentState
 
 __all__ = [
@@ -54,6 +55,9 @@ class Operation(IntEnum):
     CHOICE = 9
     SECONDS = 10
     TRADE_ID = 11
+    ISO = 12
+    COUNT = 13
+    UPDATES = 14
 
 
 class Want(IntEnum):
@@ -98,9 +102,10 @@ class Slot(IntEnum):
     ASK_SIZE = 22
     SEEN = 24
     SCALED = 25
+    COUNTED = 26
 
 
-SLOT_COUNT: Final = 26
+SLOT_COUNT: Final = 27
 UNSET_COUNT: Final = Slot.TIME
 """Slots before this one start as NONE, the others as 0. A number takes two: its digits, its decimals."""
 
@@ -120,9 +125,16 @@ class ShapeHead(ctypes.Structure):
         ("check_zero", ctypes.c_int64),  # whether a checksum of 0 is one
         ("check_decimals", ctypes.c_int64),  # whether the first level must show no more decimals than the check's
         ("asks_first", ctypes.c_int64),
-        ("hollow_rule", ctypes.c_int64),  # 1: a quote's side of size 0 is no side
+        ("hollow_rule", ctypes.c_int64),  # 1: a quote's side of size 0 is no side; 2: one of price 0 is not for scans
         ("trade_type", ctypes.c_int64),
     )
+
+
+TABLE_HEAD_BYTES: Final = 16
+"""Before a table's entries: its mask, and the address of the number of the connection's last message (0: none is
+counted)."""
+NOT_COUNTED: Final = INT64_MIN
+"""In place of that number before the first message."""
 
 
 class NameEntry(ctypes.Structure):

@@ -123,7 +123,8 @@ class ScanningAdapter:
                 self.sights.clear()
             self._close(frame.connection)
             sight = self.sights.setdefault(frame.connection, Sight())
-            self._tables[frame.connection] = NameTable(frame.address, sight)
+            count = self.plain.count_of(frame.connection)
+            self._tables[frame.connection] = NameTable(frame.address, sight, count)
 
     def _learn(self, frame: Frame, table: NameTable) -> None:
         """Let the name that stopped the scan stand for what the plain adapter took it for."""

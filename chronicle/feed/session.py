@@ -11,6 +11,7 @@ from typing import Final
 from chronicle.core.clock import Clock
 from chronicle.core.errors import ConfigError
 from chronicle.feed.adapter import Frame
+from chronicle.feed.clocks import ClockWatch
 from chronicle.feed.connection import ConnectionSettings, LiveConnection, MessageSink, Opener
 from chronicle.feed.dialects import Dialect, FeedSpec, dialects_for
 from chronicle.feed.health import Action, HealthSettings, StreamWatch
@@ -104,6 +105,7 @@ class LiveLines:
         self.races = self._races()
         self.holes: HoleCounts | None = None
         """Counts the holes in the raw queue's numbers, once there is one."""
+        self.clocks = ClockWatch()
 
     def bind(self, writer: FeedWriter, log: EventLog) -> None:
         """Let each line look its symbols up in the venue's list, once that is known, before it subscribes."""
@@ -241,4 +243,5 @@ class LiveLines:
             gaps=sum(holes.values()),
             gap_streams=dict(sorted(holes.items(), key=lambda item: -item[1])[:GAP_STREAMS_MAX]),
             lag_ns=writer.decoder.lag_ns.get(number, 0),
+            clock_behind_ns=self.clocks.behind_ns.get(number, 0),
         )

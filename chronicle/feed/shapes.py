@@ -7,7 +7,9 @@ A shape's text is the message with tags in the place of values::
 ``<int:SLOT>`` and ``<signed:SLOT>`` are JSON integers, ``<digits:SLOT>`` and ``<digits:SLOT:MAX>`` digits within a
 text, ``<number:SLOT>`` a decimal, ``<seconds:SLOT>`` decimal seconds with six decimals, ``<id:SLOT>`` a text that is
 a number or says nothing, ``<text>`` a text that says nothing, ``<choice:SLOT:TEXT=VALUE|...>`` one of some texts,
-``<levels:bids>`` a list of ``["price","size"]``, ``<levels:bids:timed>`` one of ``["price","size","seconds"]``.
+``<iso:SLOT>`` a time of ISO 8601 in UTC, ``<count:SLOT>`` the integer that follows the connection's last one,
+``<levels:bids>`` a list of ``["price","size"]``, ``<levels:bids:timed>`` one of ``["price","size","seconds"]``,
+``<updates:BID|ASK|...>`` a list of objects of a side, a text, a price and a size, with the literals between them.
 ``<name:ROLE>`` stands for an instrument, ``<changes:ROLE>`` and ``<whole:ROLE>`` for streams of changes or of whole
 books. Slots are those of :class:`chronicle.feed.scan_state.Slot`, roles the venue's own words for its names.
 
@@ -50,6 +52,8 @@ _VALUES: Final = {
     "number": Operation.NUMBER,
     "seconds": Operation.SECONDS,
     "id": Operation.TRADE_ID,
+    "iso": Operation.ISO,
+    "count": Operation.COUNT,
 }
 _DIGITS_MAX: Final = 18
 
@@ -129,11 +133,19 @@ class CompiledShapes:
                 return [Operation.LEVELS, _SIDES[first], int(more == "timed"), 0]
             if name == "text":
                 return [Operation.TEXT, 0, 0, 0]
+            if name == "updates":
+                return self._updates(rest.split("|"))
             if name == "choice":
                 return self._choice(Slot[first.upper()], more)
         except (KeyError, ValueError) as error:
             raise ConfigError("a shape's tag names nothing known", found=f"<{tag}>") from error
         raise ConfigError("a shape's tag is none", found=f"<{tag}>")
+
+    def _updates(self, parts: list[str]) -> list[int]:
+        """Compile the sides' names, and what stands before side, text, price and size, and behind the size."""
+        bid, ask, before, text, price, size, close = parts
+        words = [word for part in (before, bid + text, ask + text, price, size, close) for word in self._text(part)]
+        return [Operation.UPDATES, self._address((ctypes.c_int64 * len(words))(*words)), 0, 0]
 
     def _choice(self, slot: int, text: str) -> list[int]:
         words: list[int] = []

@@ -23,7 +23,8 @@ class LineStatus:
     its group, and those of others that it never had (0 where there is only one); `later` are those that it had behind
     another, `behind_ns` by how much in all, `behind_ns_max` at most. `gaps` are holes in the venue's numbers on this
     line, `gap_streams` those of the streams with the most. `lag_ns` is how far the receipt of
-    its last event lies behind the venue's time of it (negative: our clock is behind the venue's).
+    its last event lies behind the venue's time of it (negative: our clock is behind the venue's), `clock_behind_ns`
+    by how much at least our clock was behind so far.
     """
 
     number: int
@@ -50,6 +51,7 @@ class LineStatus:
     gaps: int = 0
     gap_streams: dict[str, int] = field(default_factory=dict)
     lag_ns: int = 0
+    clock_behind_ns: int = 0
     multicast: dict[str, Any] = field(default_factory=dict)
     """What a multicast feed says besides: who had what, holes, requests, what the kernel dropped."""
 

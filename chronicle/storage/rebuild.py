@@ -12,11 +12,11 @@ from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, CorruptionError, StoreError, VersionError
 from chronicle.storage.agent import agent_lock, agent_name, tier_places
 from chronicle.storage.catalog import catalog_of, forget_catalog, publish_catalog, read_catalog
-from chronicle.storage.entry import Entry
+from chronicle.storage.entry import Entry, Retired
 from chronicle.storage.history import Event
 from chronicle.storage.manifest import Manifest, set_aside
 from chronicle.storage.opening import open_store
-from chronicle.storage.policy import Policy
+from chronicle.storage.policy import DELETE, Policy
 from chronicle.storage.scanning import scan_root
 from chronicle.storage.state import hot_entries, same_segment
 from chronicle.storage.stores import LocalStore, Store
@@ -39,7 +39,9 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
     """Make the manifest and the catalogs again; one that cannot be opened is set aside as ``damaged-*``.
 
     A segment found in several tiers is published at the hottest; the agent's next move finds the colder copy there
-    and only publishes it. Half-written temporary objects are removed. Times of sealing that catalogs know are kept.
+    and only publishes it. Half-written temporary objects are removed. Times of sealing that catalogs know are kept,
+    and what the former manifest, where it can be read, says was removed by policy: a copy whose deletion was still
+    due does not come back, and is deleted by the next run.
 
     Raises
     ------
@@ -63,15 +65,35 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
             found += entries
             errors += more
         published, copies, conflicts = _choose(found)
+        expired = _expired(home, published, found, now_ns)
+        gone = {entry.key for entry in expired}
+        published = [entry for entry in published if entry.key not in gone]
         published = [replace(entry, sealed_seen_ns=seen.get(entry.key, entry.sealed_seen_ns)) for entry in published]
         event = Event(now_ns, "rebuilt", "", 0, 0, "", "", len(published), 0, "tier rebuild", agent_name())
-        manifest = _replace_manifest(home, policy, published, home_id, event)
+        manifest = _replace_manifest(home, policy, [*published, *expired], home_id, event)
         for tier, store in stores.items():
             if not isinstance(store, LocalStore) or store.root.is_dir():
                 forget_catalog(store)
                 entries_here = catalog_of(manifest.home_id(), tier, policy.tier(tier).encoding, published)
                 publish_catalog(store, entries_here, now_ns=now_ns, history=manifest.history_head())
         return RebuildReport(len(published), copies, removed, tuple(conflicts), tuple(errors))
+
+
+def _expired(home: Path, published: list[Entry], found: list[Entry], now_ns: int) -> list[Entry]:
+    """Return the entries of segments that the policy removed, their copies that are still there to be deleted."""
+    try:
+        manifest = Manifest.open(home)
+        former = [] if manifest is None else manifest.at_place(DELETE)
+    except ChronicleError:
+        return []  # damaged: what it knew of deletions is lost with it
+    there = {entry.key: entry for entry in published}
+    expired = []
+    for entry in former:
+        if entry.key in there and not same_segment(entry, there[entry.key]):
+            continue  # the queue was made again
+        copies = [Retired(copy.place, copy.object, now_ns) for copy in found if copy.key == entry.key]
+        expired.append(replace(entry, intent=None, retired=tuple(dict.fromkeys(copies))))
+    return expired
 
 
 def _choose(found: Iterable[Entry]) -> tuple[list[Entry], int, list[str]]:

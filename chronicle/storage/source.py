@@ -82,8 +82,11 @@ class TieredSource:
         so a segment that is gone from the list is in the manifest.
         """
         found = {info.number: info for info in self._local.segments(queue)}
-        for number, entry in self._moved(queue).items():
-            found[number] = entry.info(self._store(entry.place).location)
+        for number, entry in self._recorded(queue).items():
+            if entry.place == DELETE:
+                found.pop(number, None)  # its file in the home, if one stands there still, is to be deleted
+            else:
+                found[number] = entry.info(self._store(entry.place).location)
         return [found[number] for number in sorted(found)]
 
     def sealed_end(self, queue: str) -> int:
@@ -111,6 +114,10 @@ class TieredSource:
 
     def _moved(self, queue: str) -> dict[int, Entry]:
         """Return the entries of `queue` that are published outside the home's hot tier."""
+        return {number: entry for number, entry in self._recorded(queue).items() if entry.place != DELETE}
+
+    def _recorded(self, queue: str) -> dict[int, Entry]:
+        """Return the entries of `queue` that have left the hot tier, those that were removed for good among them."""
         manifest = self._open_manifest()
         if manifest is None:
             return {}
@@ -118,7 +125,7 @@ class TieredSource:
         known = self._known.get(queue)
         if known is None or known[0] != version:
             entries = visible(self.home, manifest.entries(queue))
-            known = version, {entry.number: entry for entry in entries if entry.place not in (HOT, DELETE)}
+            known = version, {entry.number: entry for entry in entries if entry.place != HOT}
             self._known[queue] = known
         return known[1]
 

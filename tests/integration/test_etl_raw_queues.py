@@ -1,30 +1,37 @@
-"""Several raw queues in one home: each its own runner, and an instrument in two of them refused."""
+"""Several raw queues in one home, merged: order, lineage, joining and leaving, units, and who waits for whom."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import chronicle
+from chronicle.cli.main import run
 from chronicle.core.compare import compare_queue
-from chronicle.core.errors import ConfigError
-from chronicle.core.layout import Side
+from chronicle.core.errors import ConfigError, NotFoundError
+from chronicle.core.layout import INT64_MIN, STATUS_BODY, Flag, Kind, Side, StatusCode
 from chronicle.core.local import LocalSource
+from chronicle.core.membership import Decision, DecisionLog
 from chronicle.core.queue import Queue
-from chronicle.core.source import SegmentInfo
-from chronicle.etl import EtlConfig, run_shard
+from chronicle.core.records import InstrumentFields, pack_details
+from chronicle.etl import EtlConfig, rebuild, run_shard
+from chronicle.etl.members import Ending, leave, plan_joins
+from chronicle.etl.units import Units
 from chronicle.storage.state import frontiers
-from tests.support.etl_streams import RawStream, instrument, random_levels
+from tests.support.etl_streams import RawStream, final, instrument, queue_records, random_levels, statuses
 
 CONFIG = EtlConfig(snapshot_deltas=30)
+A = Decision("a", 0, joins=True, at=INT64_MIN)
+BOOK = "clean/kraken/btc_eur/book.q"
 
 
-def _stream(symbol: str, seed: int, start_ts: int = 1_000_000_000_000) -> RawStream:
+def _stream(symbol: str, seed: int, start_ts: int = 1_000_000_000_000, count: int = 200) -> RawStream:
     stream = RawStream(start_ts)
     stream.define(1, instrument(symbol))
     stream.snapshot(1, [(10, 1)], [(11, 1)])
-    for row in random_levels(seed, 200).tolist():
+    for row in random_levels(seed, count).tolist():
         stream.deltas(1, tuple(row))
         stream.begin().trade(1, Side.BID, row[1], 1 + row[2], ts_event=1)
         stream.end()
@@ -37,12 +44,21 @@ def _write(home: Path, queue: str, stream: RawStream, first: int = 0, end: int |
             appender.append_event(data, 1)
 
 
-def _segments(home: Path) -> dict[str, list[SegmentInfo]]:
-    source = LocalSource(home)
-    return {queue: source.segments(queue) for queue in source.queues("clean/")}
+def _decisions(home: Path) -> list[Decision]:
+    log = DecisionLog(home)
+    log.poll()
+    log.close()
+    return log.decisions
 
 
-def test_raw_queues_of_their_own_instruments_do_not_see_one_another(tmp_path: Path) -> None:
+def _same(home: Path, other: Path) -> None:
+    queues = LocalSource(home).queues("clean/")
+    assert queues == LocalSource(other).queues("clean/")
+    for queue in queues:
+        assert compare_queue(LocalSource(home), LocalSource(other), queue) is None
+
+
+def test_raw_queues_of_their_own_instruments_come_out_as_alone(tmp_path: Path) -> None:
     streams = {"raw/main.q": _stream("kraken:BTC-EUR", 1), "raw/okx.q": _stream("okx:BTC-USDT", 2)}
     home, alone = tmp_path / "home", {}
     for queue, stream in streams.items():
@@ -50,15 +66,16 @@ def test_raw_queues_of_their_own_instruments_do_not_see_one_another(tmp_path: Pa
         _write(apart, queue, stream)
         run_shard(apart, drain=True, config=CONFIG)
         alone |= {name: LocalSource(apart) for name in LocalSource(apart).queues("clean/")}
-    for start in range(0, 402, 134):
-        for queue, stream in streams.items():
-            _write(home, queue, stream, start, start + 134)
-        report = run_shard(home, drain=True, config=CONFIG, window_bytes=4096)
-        assert [lane.raw_queue for lane in report.lanes] == sorted(streams)
-        assert all(lane.resumed_at == start for lane in report.lanes)
+        _write(home, queue, stream)
+    report = run_shard(home, drain=True, config=CONFIG, window_bytes=4096)
+    assert [lane.raw_queue for lane in report.lanes] == sorted(streams)
     assert sorted(alone) == LocalSource(home).queues("clean/")
-    for queue, source in alone.items():
-        assert compare_queue(source, LocalSource(home), queue) is None
+    for queue in alone:
+        mine, other = (
+            [bytes(record.body) for record in queue_records(place, queue)] for place in (home, alone[queue].home)
+        )
+        ended = 1 if "book" in queue else 9 if "candle" in queue else 0
+        assert mine[: len(mine) - ended] == other, "the same, and behind it that the queue left"
     assert sorted(LocalSource(home).queues("etl/")) == ["etl/default/progress-okx.q", "etl/default/progress.q"]
     assert frontiers(home) == {"raw/main.q": {"default": 402}, "raw/okx.q": {"default": 402}}
     with chronicle.open(home) as store:
@@ -66,23 +83,157 @@ def test_raw_queues_of_their_own_instruments_do_not_see_one_another(tmp_path: Pa
         for symbol in ("kraken:BTC-EUR", "okx:BTC-USDT"):
             assert store.book(symbol, at=streams["raw/okx.q"].ts_recv).status in ("ok", "crossed")
             assert store.book(symbol, at=streams["raw/okx.q"].ts_recv + 1).status == "stale"
+            row = store.explain(store.book(symbol, at=streams["raw/okx.q"].ts_recv))
+            assert row.raw is not None
+            assert row.raw.queue == ("raw/main.q" if symbol.startswith("kraken") else "raw/okx.q")
 
 
-def test_an_instrument_in_two_raw_queues_is_refused_by_name(tmp_path: Path) -> None:
-    _write(tmp_path, "raw/main.q", _stream("kraken:BTC-EUR", 1))
-    _write(tmp_path, "raw/second.q", _stream("kraken:BTC-EUR", 2))
-    with pytest.raises(ConfigError, match=r"raw/main\.q and raw/second\.q both deliver kraken:BTC-EUR"):
+def test_lineage_names_the_queue_in_every_segment(tmp_path: Path) -> None:
+    first, late = _stream("kraken:BTC-EUR", 1), _stream("kraken:BTC-EUR", 2, 1_000_300_000_000)
+    _write(tmp_path, "raw/b.q", first)
+    run_shard(tmp_path, drain=True, config=CONFIG)
+    _write(tmp_path, "raw/a.q", late)
+    run_shard(tmp_path, drain=True, config=CONFIG)
+    assert [(item.raw, item.number) for item in _decisions(tmp_path)[:2]] == [("raw/b.q", 0), ("raw/a.q", 1)]
+    source = LocalSource(tmp_path)
+    raw = {name: queue_records(tmp_path, name) for name in ("raw/a.q", "raw/b.q")}
+    seen = set()
+    for queue in source.queues("clean/"):
+        records = queue_records(tmp_path, queue)
+        for info in source.segments(queue):
+            with source.open(queue, info.number) as view:
+                table = view.prologue()["sources"]
+            for record in records[info.base_index : info.end_index]:
+                name = table[record.source]["queue"]
+                seen.add(name)
+                origin = raw[name][record.source_index]
+                if record.kind in (Kind.BOOK_DELTA, Kind.TRADE):
+                    assert record.fields() == origin.fields()
+    assert seen == set(raw)
+
+
+def test_a_queue_that_comes_later_joins_behind_what_is_done(tmp_path: Path) -> None:
+    home, into = tmp_path / "home", tmp_path / "into"
+    _write(home, "raw/a.q", _stream("kraken:BTC-EUR", 1))
+    run_shard(home, drain=True, config=CONFIG)
+    older = _stream("kraken:BTC-EUR", 2, 1_000_100_000_000)
+    older.define(2, instrument("okx:BTC-USDT"))
+    older.deltas(2, (Side.BID, 1, 1))
+    _write(home, "raw/b.q", older)
+    run_shard(home, shard="default", drain=True, config=CONFIG)
+    joined = _decisions(home)[1]
+    assert joined == Decision("raw/b.q", 1, joins=True, at=1_000_402_000_001)
+    late = [record for record in queue_records(home, BOOK) if record.source == 1]
+    assert late[0].ts_recv == joined.at, "of what both tell, the older is told when it was known here"
+    assert late[0].flags & Flag.BAD_TS_RECV
+    alone = queue_records(home, "clean/okx/btc_usdt/book.q")
+    assert {record.ts_recv for record in alone[:2]} == {older.ts_recv}, "what one tells alone keeps its times"
+    rebuild(home, into, config=CONFIG)
+    _same(home, into)
+
+
+def test_a_dead_queue_holds_the_others_back_until_it_leaves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path
+    _write(home, "raw/a.q", _stream("kraken:BTC-EUR", 1, count=50))
+    _write(home, "raw/b.q", _stream("okx:BTC-USDT", 2, count=50))
+    held = {name: Queue.open(home / name, name=name).appender() for name in ("raw/a.q", "raw/b.q")}
+    try:
+        report = run_shard(home, drain=True, config=CONFIG)
+        assert [lane.lag_records for lane in report.lanes] == [0, 1], "of equal times the first queue goes first"
+        assert [lane.holds_back for lane in report.lanes] == [True, False]
+        assert [item.joins for item in _decisions(home)] == [True, True], "their feeds live: nobody leaves"
+        body = STATUS_BODY.pack(StatusCode.HEARTBEAT, 1) + pack_details({})
+        held["raw/b.q"].append(Kind.STATUS, body, ts_recv=2_000_000_000_000)
+        run_shard(home, drain=True, config=CONFIG)
+        assert run(["etl", "status", "--home", str(home)]) == 0
+        told = capsys.readouterr().out
+        assert "waits for raw/a.q: no record or heartbeat since" in told
+        assert "`chronicle etl leave raw/a.q`" in told
+    finally:
+        for appender in held.values():
+            appender.close()
+    assert run(["etl", "leave", "a", "--json", "--home", str(home)]) == 0
+    assert json.loads(capsys.readouterr().out)["index"] == 102
+    run_shard(home, drain=True, config=CONFIG)
+    assert statuses(queue_records(home, BOOK))[-1] == "stale"
+    with pytest.raises(NotFoundError, match="takes no part"):
+        leave(home, "raw/a.q", ts_recv=1)
+    _write(home, "raw/a.q", _stream("kraken:BTC-EUR", 3, 3_000_000_000_000, count=10))
+    assert run_shard(home, drain=True, config=CONFIG).lanes[0].records == 22
+    rebuild(home, home / "again", config=CONFIG)
+    _same(home, home / "again")
+
+
+def test_a_decision_behind_a_shards_place_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, "raw/a.q", _stream("kraken:BTC-EUR", 1, count=50))
+    run_shard(tmp_path, drain=True, config=CONFIG)
+    _write(tmp_path, "raw/b.q", _stream("kraken:BTC-EUR", 2, count=50))
+    from chronicle.core.membership import decide
+
+    early = [Decision("raw/a.q", 0, joins=True, at=INT64_MIN), Decision("raw/b.q", 1, joins=True, at=5)]
+    decide(tmp_path, lambda _: early, ts_recv=1)
+    with pytest.raises(ConfigError, match=r"raw/b\.q joins the merge at a place that this shard is past"):
         run_shard(tmp_path, drain=True, config=CONFIG)
 
 
-def test_an_instrument_that_another_raw_queue_delivered_before_is_refused(tmp_path: Path) -> None:
-    stream = _stream("kraken:BTC-EUR", 1)
-    _write(tmp_path, "raw/main.q", stream)
+def test_two_queues_that_tell_an_instrument_in_other_units_agree(tmp_path: Path) -> None:
+    coarse, fine = RawStream(), RawStream(1_000_000_500_000)
+    coarse.define(1, instrument("kraken:BTC-EUR", price_exponent=1, tick=1))
+    fine.define(7, instrument("kraken:BTC-EUR", price_exponent=3, size_exponent=5, tick=100, lot=1))
+    coarse.snapshot(1, [(100, 1)], [(110, 1)])
+    fine.snapshot(7, [(10_000, 100)], [(11_000, 100)])
+    coarse.deltas(1, (Side.BID, 105, 2))
+    fine.deltas(7, (Side.BID, 10_555, 300))
+    for name, stream in (("raw/a.q", coarse), ("raw/b.q", fine)):
+        _write(tmp_path, name, stream)
     run_shard(tmp_path, drain=True, config=CONFIG)
-    before = _segments(tmp_path)
-    _write(tmp_path, "raw/second.q", _stream("kraken:BTC-EUR", 2, stream.ts_recv))
-    with pytest.raises(ConfigError, match="both deliver kraken:BTC-EUR"):
-        run_shard(tmp_path, shard="other", drain=True, config=CONFIG)
-    assert before == {
-        queue: LocalSource(tmp_path).segments(queue) for queue in LocalSource(tmp_path).queues("clean/")
-    }
+    book, _ = final(queue_records(tmp_path, BOOK))
+    assert (book.price_exponent, book.size_exponent) == (3, 5)
+    assert book.depth(5) == ([(10_500, 200), (10_000, 100)], [(11_000, 100)])
+    other, _ = final(queue_records(tmp_path, BOOK.replace("book", "book@1000")))
+    assert other.depth(5) == ([(10_555, 300), (10_000, 100)], [(11_000, 100)])
+
+
+def test_units_come_and_go_with_the_definitions() -> None:
+    units = Units()
+    low, high = instrument(price_exponent=1), instrument(price_exponent=4, tick=10)
+    assert units.define(1, low.pack()) == low.pack()
+    assert units.define(2, high.pack()) == high.pack()
+    again = InstrumentFields.unpack(units.define(1, instrument(price_exponent=1, tick=1).pack()))
+    assert (again.price_exponent, again.tick) == (4, 1000)
+    units.define(2, low.pack())
+    assert units.define(1, low.pack()) == low.pack()
+
+
+@pytest.mark.parametrize(
+    ("known", "begun", "running", "expected"),
+    [
+        ([], (), False, [("a", 0, INT64_MIN), ("b", 1, INT64_MIN)]),
+        ([], ("b",), False, [("b", 0, INT64_MIN), ("a", 1, 201)]),
+        ([Decision("a", 0, True, INT64_MIN)], (), False, [("b", 1, 101)]),
+        ([Decision("a", 0, True, INT64_MIN)], (), True, [("b", 1, 1_000_000_500)]),
+        ([A, Decision("a", 0, False, 5, 900)], (), False, [("a", 0, 901), ("b", 1, 901)]),
+        ([A, Decision("a", 0, False, 10, 900)], (), False, [("b", 1, 901)]),
+    ],
+)  # fmt: skip
+def test_whoever_is_new_joins_where_nobody_is_past(
+    known: list[Decision], begun: tuple[str, ...], running: bool, expected: list[tuple[str, int, int]]
+) -> None:
+    present = {"a": Ending(10, 100), "b": Ending(20, 200)}
+    plan = plan_joins(known, present, begun, running=running, now_ns=500)
+    assert [(item.raw, item.number, item.at) for item in plan] == expected
+    assert all(item.joins for item in plan)
+
+
+def test_a_log_that_says_something_else_is_refused(tmp_path: Path) -> None:
+    from chronicle.core.errors import CorruptionError
+
+    for name in ("raw/a.q", "raw/b.q"):
+        _write(tmp_path, name, _stream("kraken:BTC-EUR", 1, count=5))
+    queue = Queue.create(tmp_path / "control/merge.q", name="control/merge.q", segment_bytes=64 * 1024)
+    with queue.appender() as appender:
+        appender.append(Kind.STATUS, STATUS_BODY.pack(StatusCode.HALTED, 1) + pack_details({}), ts_recv=1)
+    with pytest.raises(CorruptionError, match="says something else"):
+        run_shard(tmp_path, drain=True, config=CONFIG)

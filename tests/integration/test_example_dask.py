@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.access.test_books_and_scan import SYMBOL, eventful
+from tests.support.eventful import eventful
+
+SYMBOL = "kraken:BTC-EUR"
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -155,6 +155,31 @@ def test_holes_are_counted_by_stream_and_shown_while_the_feed_runs(tmp_path: Pat
     assert status.scanned + status.declined > 0
 
 
+class LateClock(SystemClock):
+    """A clock that is 250 ms behind."""
+
+    def now_ns(self) -> int:
+        return super().now_ns() - 250_000_000
+
+
+def test_a_clock_behind_the_venue_s_is_measured_and_told(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def play(exchange: SimulatedExchange, session: FeedSession) -> None:
+        exchange.pump(100)
+        await until(lambda: session.connections[0].frame_count > 60, "the updates")
+        await until(lambda: any("clock_behind" in line for line in told), "the warning")
+
+    capture(tmp_path, play, venue="okx", clock=LateClock(), log=EventLog(SystemClock(), told.append, "json"))
+    status = read_status(tmp_path)
+    assert status is not None
+    assert 200_000_000 < status.lines[0].clock_behind_ns <= 250_000_000
+    assert len([line for line in told if "clock_behind" in line]) == 1, "said once"
+    done = CliRunner().invoke(cli, ["feed", "top", "--once", "--home", str(tmp_path)])
+    assert "(clock -2" in done.output
+    assert [r.ts_recv for r in records(tmp_path)] == sorted(r.ts_recv for r in records(tmp_path))
+
+
 def test_top_shows_every_feed_of_the_home_and_the_groups_of_multicast(tmp_path: Path) -> None:
     def status(raw: str, **line: Any) -> FeedStatus:
         values = LineStatus(1, "kraken", "wss://x", True, 1, 0, 5, "", 3, 4, first=7, missed=2, **line)

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from chronicle.cli.feed_run import configured_feeds
+from chronicle.config import load_settings
 from chronicle.core.cursor import Cursor
+from chronicle.core.errors import ConfigError
 from chronicle.core.layout import Action, Kind, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.records import Record
@@ -115,3 +118,39 @@ def test_an_operator_starts_it_by_configuration_and_stops_it(tmp_path: Path, gro
     codes = [(r.fields()["code"], r.fields()["details"]) for r in records if r.kind == Kind.STATUS]
     assert [details for code, details in codes if code == StatusCode.LOST] == [{"first": 2_005, "last": 2_100}]
     assert codes[-1][0] == StatusCode.CAPTURE_END
+
+
+def test_multicast_and_feeds_are_chosen_by_their_queue(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    text = """
+    [[feeds]]
+    venue = "kraken"
+    symbols = ["BTC-USD"]
+
+    [[feeds]]
+    venue = "polygon"
+    symbols = ["AAPL"]
+    queue = "equities"
+    key_env = "A_KEY_OF_NOBODY"
+
+    [[multicast]]
+    venue = "iex"
+    groups = ["233.215.21.4:10378"]
+    queue = "equities"
+    """
+    (home / "chronicle.toml").write_text(text)
+    settings = load_settings(home, {})
+    with pytest.raises(ConfigError, match="several queues") as caught:
+        configured_feeds(settings, None, given=False)
+    assert caught.value.expected == "main, equities"
+    assert [spec.venue for spec in configured_feeds(settings, "main", given=False)[1]] == ["kraken"]
+    with pytest.raises(ConfigError, match="A_KEY_OF_NOBODY"):
+        configured_feeds(settings, "equities", given=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A_KEY_OF_NOBODY", "k3y")
+        queue, (spec,) = configured_feeds(settings, "equities", given=False)
+    assert (queue, spec.venue, spec.key) == ("equities", "polygon", "k3y")
+    assert [item.queue for item in settings.multicast] == ["equities"]
+    with pytest.raises(ConfigError, match="no \\[\\[multicast\\]\\] are for the queue 'absent'"):
+        configured_feeds(settings, "absent", given=False)

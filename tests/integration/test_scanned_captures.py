@@ -31,6 +31,7 @@ CAPTURES = {
     "cryptofeed-ws/jsonl/OKX.jsonl.zst": 0.8,
     "cryptofeed-ws/jsonl/KRAKEN.jsonl.zst": 0.9,
     "cryptofeed-ws/jsonl/BYBIT.jsonl.zst": 0.6,  # its tickers say what changed only: they are for the plain adapter
+    "cryptofeed-ws/jsonl/COINBASE.jsonl.zst": 0.8,  # heartbeats and trades are for the plain adapter
     "bybit-ob500/xrpusdt-ob500.data.zip": 0.9,
 }
 """The share of received messages that scans must take."""

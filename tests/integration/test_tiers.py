@@ -377,8 +377,31 @@ def test_a_rule_deletes_what_is_old_and_the_rest_stays_whole(
     assert verify(tmp_path, deep=True).findings == ()
     again, _ = make_plan(tmp_path, policy, clock=clock)
     assert [move.segment.number for move in again.moves] == [2, 3]
+    rebuild_manifest(tmp_path, policy, clock=clock)
+    entries = Manifest.open(tmp_path).entries(BOOK)  # type: ignore[union-attr]
+    assert [entry.place for entry in entries] == ["delete", "delete", "cold", "cold"]
+    assert verify(tmp_path, deep=True).findings == ()
     assert run(["tier", "log", "--last", "2", "--home", str(tmp_path)]) == 0
     assert "deleted" in capsys.readouterr().out
+
+
+def test_a_rebuild_brings_nothing_back_that_was_to_be_deleted(tmp_path: Path) -> None:
+    from chronicle.storage.policy import DELETE, Rule
+
+    book_home(tmp_path, 3)
+    clock = FakeClock(NOW)
+    policy = three_tiers(tmp_path, grace_ns=HOUR)
+    for _ in range(2):
+        apply_all(tmp_path, policy, clock=clock)
+    policy = replace(policy, rules=(*policy.rules, Rule("cold", DELETE, 0)))
+    plan, _ = make_plan(tmp_path, policy, clock=clock)
+    apply_plan(tmp_path, replace(plan, moves=plan.moves[:1]), policy, clock=clock)
+    assert len(list((tmp_path / "cold").rglob("*.czst"))) == 3  # the grace period is not over
+    rebuild_manifest(tmp_path, policy, clock=clock)
+    assert [info.number for info in TieredSource(tmp_path).segments(BOOK)] == [1, 2]
+    apply_plan(tmp_path, replace(plan, moves=()), policy, clock=clock)
+    assert len(list((tmp_path / "cold").rglob("*.czst"))) == 2
+    assert [info.number for info in TieredSource(tmp_path).segments(BOOK)] == [1, 2]
 
 
 def source_records_from(home: Path, number: int) -> bytes:

@@ -10,7 +10,7 @@ from chronicle.feed.venues import venues
 from tools.venue_report import captures_in, main, measure
 
 pytestmark = pytest.mark.data
-DERIBIT_CLOCK = "behind by 44.456 ms or more (57.9%)"
+CLOCK = "behind by 44.456 ms or more (57.9%)"
 """Its recorder's clock was late: measured, and said."""
 
 
@@ -40,7 +40,7 @@ def test_report_counts_frames_checks_and_gaps(shared_data: Path, tmp_path: Path)
         "0",
         "0",
         "0",
-        DERIBIT_CLOCK,
+        CLOCK,
     ] in rows
     assert "jsonl/BITHUMB.jsonl.zst: no adapter reads" in text
     assert all(f"| {venue.name} | {venue.description} |" in text for venue in venues())

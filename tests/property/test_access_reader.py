@@ -16,7 +16,9 @@ from chronicle.core.layout import Kind, Side
 from chronicle.core.queue import Queue
 from chronicle.storage.agent import run_once
 from chronicle.storage.policy import default_policy
-from tests.unit.access.test_books_and_scan import START, SYMBOL, eventful
+from tests.support.eventful import START, eventful
+
+SYMBOL = "kraken:BTC-EUR"
 
 SIDES = {Side.BID: "bid", Side.ASK: "ask", Side.NONE: "none"}
 WORDS = {Kind.BOOK_DELTA: "delta", Kind.BOOK_SNAPSHOT: "snapshot", Kind.ORDER: "order"}

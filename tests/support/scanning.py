@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from chronicle.core.compiled import is_possible
 from chronicle.core.layout import WireForm
@@ -21,6 +24,7 @@ USDM = "wss://fstream.binance.com/stream?streams=btcusdt@depth"
 COINM = "wss://dstream.binance.com/stream?streams=btcusd_perp@depth"
 OKX = "wss://ws.okx.com:8443/ws/v5/public"
 KRAKEN = "wss://ws.kraken.com"
+COINBASE = "wss://advanced-trade-ws.coinbase.com"
 BYBIT = "wss://stream.bybit.com/v5/public/linear"
 
 _ROWS = (
@@ -34,6 +38,26 @@ _ROWS = (
 def _side(*more: str, count: int = len(_ROWS)) -> bytes:
     return "[{}]".format(",".join('["{}"]'.format('","'.join((*row, *more))) for row in _ROWS[:count])).encode()
 
+
+_COINBASE_FIRST = (
+    b'{"channel":"subscriptions","timestamp":"2026-08-09T21:05:48.228846629Z","sequence_num":0,'
+    b'"events":[{"subscriptions":{"level2":["BTC-USD"]}}]}'
+)
+_COINBASE_MESSAGES = (
+    (
+        b'{"channel":"l2_data","timestamp":"2026-08-09T21:05:48.505350477Z","sequence_num":14,"events":[{"type":"update",'
+        b'"product_id":"BTC-USD","updates":[{"side":"bid","event_time":"2026-08-09T21:05:48.210883Z",'
+        b'"price_level":"65062.5","new_quantity":"0.00583"},{"side":"offer","event_time":"2026-08-09T21:05:48.2Z",'
+        b'"price_level":"65063.91","new_quantity":"0"},{"side":"bid","event_time":"","price_level":"1",'
+        b'"new_quantity":"7"}]}]}'
+    ),
+    (
+        b'{"channel":"ticker","timestamp":"2026-08-09T21:05:48.29Z","sequence_num":10,"events":[{"type":"update","tickers":['
+        b'{"type":"ticker","product_id":"BTC-USD","price":"1919.41","volume_24_h":"19975.95927439","low_24_h":"1911.04",'
+        b'"high_24_h":"1925","low_52_w":"1505","high_52_w":"4955.9","price_percent_chg_24_h":"0.02501394006035",'
+        b'"best_bid":"1919.44","best_ask":"1919.49","best_bid_quantity":"0.02858092","best_ask_quantity":"0.07814824"}]}]}'
+    ),
+)
 
 _LONG = {
     "binance": b'{"e":"depthUpdate","E":1723161255208,"s":"BTCUSDT","U":506,"u":507,"b":%b,"a":%b}'
@@ -212,6 +236,7 @@ MESSAGES: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...]]] = {
             ),
         ),
     ),
+    "coinbase": (COINBASE, (_COINBASE_FIRST,), _COINBASE_MESSAGES),
 }
 """Per venue: the connection's address, what comes first, and a message of each shape."""
 for _venue, _payload in _LONG.items():
@@ -227,10 +252,23 @@ def scanning(venue: str) -> ScanningAdapter:
     return adapter
 
 
+class Numbering:
+    """Gives messages of a venue that counts them over a connection their numbers, one after the other."""
+
+    def __init__(self) -> None:
+        self._next = itertools.count(1)
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Return `frame` with the next number where it has one."""
+        numbered = re.sub(rb'"sequence_num":\d+', lambda _: b'"sequence_num":%d' % next(self._next), frame.payload)
+        return frame if numbered == frame.payload else replace(frame, payload=numbered)
+
+
 class Pair:
-    """A scanning and a plain decoder that get the same frames."""
+    """A scanning and a plain decoder that get the same frames, numbered anew where `number` is set."""
 
     def __init__(self, lines: Iterable[Line], *, ts_recv: int = TS) -> None:
+        self.number: Numbering | None = None
         self.scanning: list[ScanningAdapter] = []
         self._decoders = [FrameDecoder(self._make(scans)) for scans in (True, False)]
         self._next = 0
@@ -260,6 +298,8 @@ class Pair:
 
     def feed(self, frame: Frame) -> None:
         """Let both decode `frame`; they must give the same records and counts."""
+        if self.number is not None:
+            frame = self.number(frame)
         answers = []
         for decoder in self._decoders:
             data, count = decoder.decode(
@@ -274,6 +314,7 @@ def venue_pair(venue: str) -> tuple[Pair, list[Frame]]:
     """Return a pair of decoders that have read every message of `venue` twice, and the messages' frames."""
     address, before, messages = MESSAGES[venue]
     pair = Pair([Line(1, address, venue)])
+    pair.number = Numbering()
     for payload in before:
         pair.feed(text_frame(venue, payload))
     frames = [text_frame(venue, payload) for payload in messages]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class TwinWriters:
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, segment_bytes: int = 1 << 20) -> None:
+        self.number: Callable[[Frame], Frame] = lambda frame: frame
         self.homes = folder / "direct", folder / "plain"
         self.direct = self._writer(self.homes[0], segment_bytes)
         with monkeypatch.context() as patch:
@@ -57,7 +58,7 @@ class TwinWriters:
 
     def write(self, *frames: Frame) -> None:
         """Let both write `frames`."""
-        for frame in frames:
+        for frame in map(self.number, frames):
             self.direct.write(frame)
             self.plain.write(frame)
 

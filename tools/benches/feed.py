@@ -5,10 +5,14 @@ Rounds are short and many, and the best counts: a round that another process int
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
+import numpy as np
+from numba import njit
 
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
@@ -92,11 +96,54 @@ def _decoding(venue: str, first: list[bytes], payloads: list[bytes]) -> tuple[fl
     return values[0], values[1], best_ns(generic, ROUNDS) / len(payloads)
 
 
+def _scan_ns(payloads: list[bytes]) -> float:
+    """Return ns a message from its bytes to its records' bytes, in a compiled loop: the scan without any Python."""
+    from chronicle.core.kernels.memory import poke
+    from chronicle.feed.kernels.emit import write
+    from chronicle.feed.kernels.scan_call import scan
+
+    @njit(nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+    def scan_all(plan: Any, table: Any, starts: Any, ends: Any, out: Any) -> int:
+        total = 0
+        for number in range(len(starts)):
+            shape, size = scan(plan, table, starts[number], ends[number])
+            if size > 0:
+                poke(out, write(out, shape, plan, 1, number, 1, 0))
+                total += 1
+        return total
+
+    adapter = adapter_for("binance", InstrumentRegistry())
+    if not isinstance(adapter, ScanningAdapter):
+        raise TypeError("the bench needs compiled code")
+    adapter.prepare()
+    _decode_all(adapter, _frames("binance", payloads))()
+    way = adapter.way_of(1)
+    if way is None:
+        raise TypeError("the bench needs compiled code")
+    plan, table = way
+    views = [np.frombuffer(payload, dtype=np.uint8) for payload in payloads]
+    starts = np.array([view.ctypes.data for view in views], dtype=np.int64)
+    ends = starts + np.array([len(view) for view in views], dtype=np.int64)
+    out = np.zeros(1 << 14, dtype=np.int64)
+    places = ctypes.addressof(plan), table.address, starts, ends, out.ctypes.data
+    if scan_all(*places) != len(payloads):
+        raise AssertionError("not every message was scanned")
+    return best_ns(lambda: scan_all(*places), 4 * ROUNDS) / len(payloads)
+
+
 def _depth20() -> Iterator[Figure]:
     payloads = depth_payloads(MESSAGES)
     value, plain, generic = _decoding("binance", [], payloads)
     yield Figure("feed.json_depth20_ns", value, "ns", MESSAGES, "msgspec, generic decode only (no numbers)", generic)
     yield Figure("feed.json_depth20_ns", value, "ns", MESSAGES, "plain adapter (msgspec and Python)", plain)
+    yield Figure(
+        "feed.scan_depth20_ns",
+        _scan_ns(payloads),
+        "ns",
+        MESSAGES,
+        "msgspec, generic decode only (no numbers)",
+        generic,
+    )
     path = work_folder() / "depth20.jsonl"
     path.write_bytes(b"\n".join(payloads))
     answer = peers.ask("orjson", path)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.core.events import EventBuilder
-from chronicle.core.layout import WireForm
+from chronicle.core.layout import ORDER_BYTES, Action, Flag, Kind, Side, WireForm
 from chronicle.etl.array_orders import ArrayOrderBook
 from chronicle.etl.kernels.events import index_records
 from chronicle.feed.adapter import Frame
@@ -23,6 +23,8 @@ from tools.benches.figure import Figure, best_ns
 
 MESSAGES = 200_000
 OUT_WORDS = 1 << 16
+RESTING = 3_000_000
+BATCH_WORDS = 6_000
 
 
 class Decoding:
@@ -50,6 +52,7 @@ class Decoding:
 def run() -> Iterator[Figure]:
     """Yield the figures."""
     yield from _records()
+    yield from _busy()
     yield from _book()
 
 
@@ -84,6 +87,38 @@ def _records() -> Iterator[Figure]:
 
     datagrams()
     yield Figure("feed.itch_datagram_ns", best_ns(datagrams, 1) / len(frames), "ns", len(frames))
+
+
+def _busy() -> Iterator[Figure]:
+    """Deletions and additions in a table of as many orders as rest on a busy day: every look-up misses the caches."""
+    ids = np.arange(1, RESTING + 1, dtype=np.uint64) * np.uint64(3)
+    gone = np.random.default_rng(1).permutation(ids)[:MESSAGES]
+    fresh = np.arange(MESSAGES, dtype=np.uint64) * np.uint64(3) + np.uint64(3 * RESTING + 5)
+    changes = np.stack([_orders(gone, Action.CANCEL, 0), _orders(fresh, Action.ADD, 7)], axis=1).reshape(-1)
+    resting = _orders(ids, Action.ADD, 100).reshape(-1)
+
+    def complete(table: OrderTable, words: NDArray[np.uint64]) -> None:
+        for first in range(0, len(words), BATCH_WORDS):
+            part = words[first : first + BATCH_WORDS]
+            table.complete(part, len(part))
+
+    best = float("inf")
+    for _ in range(3):
+        table = OrderTable()
+        complete(table, resting.copy())
+        part = changes.copy()
+        best = min(best, best_ns(lambda table=table, part=part: complete(table, part), 1))  # type: ignore[misc]
+    yield Figure("feed.itch_busy_ns", best / (2 * MESSAGES), "ns", 2 * MESSAGES)
+
+
+def _orders(ids: NDArray[np.uint64], action: Action, size: int) -> NDArray[np.uint64]:
+    """Return records as `decode_messages` writes them: additions whole, deletions open."""
+    rows = np.zeros((len(ids), ORDER_BYTES >> 3), dtype=np.uint64)
+    rows[:, 0] = ORDER_BYTES | int(Kind.ORDER) << 32 | int(Flag.LAST) << 48 | int(Side.BID) << 56
+    if action == Action.CANCEL:
+        rows[:, 0] &= np.uint64((1 << 56) - 1)
+    rows[:, 6], rows[:, 7], rows[:, 8], rows[:, 9] = ids, 1_000, size, int(action)
+    return rows
 
 
 def _book() -> Iterator[Figure]:

@@ -26,6 +26,7 @@ KIND_BOOK_SNAPSHOT = 33
 KIND_ORDER = 34
 FLAG_LAST_WORD = 128 << 48
 LENGTH_MASK = 0xFFFFFFFF
+CONNECTION_MASK = (1 << 12) - 1
 NONE = -1
 RULE_BINANCE_SPOT = 1
 RULE_OKX_V5 = 2
@@ -73,8 +74,9 @@ def index_records(words: Any, starts: Any, heads: Any, events: Any, flagged: Any
     """Fill starts, heads and events int64[m] (all of one length); return m.
 
     A head is kind << 48 | source << 32 | instrument, an event the number of the record's event. flagged int64[n]: how
-    many records change definitions or lines (INSTRUMENT, STATUS, GAP, a BOOK_SNAPSHOT that came over no line: source
-    0), and their numbers. -1 where a length is impossible, -2 when `starts` is too short. O(records).
+    many records change definitions or lines (INSTRUMENT, STATUS, GAP, a BOOK_SNAPSHOT that came over no line:
+    connection 0 of its raw queue), and their numbers. -1 where a length is impossible, -2 when `starts` is too short.
+    O(records).
     """
     total = len(words)
     position, count, event = 0, 0, 0
@@ -92,7 +94,7 @@ def index_records(words: Any, starts: Any, heads: Any, events: Any, flagged: Any
         where = words[position + 4] & ((1 << 48) - 1)
         heads[count] = kind << 48 | where
         events[count] = event
-        if KIND_INSTRUMENT <= kind <= KIND_GAP or (kind == KIND_BOOK_SNAPSHOT and where >> 32 == 0):
+        if KIND_INSTRUMENT <= kind <= KIND_GAP or (kind == KIND_BOOK_SNAPSHOT and where >> 32 & CONNECTION_MASK == 0):
             flagged[0] += 1
             flagged[flagged[0]] = count
         event += 1 if head & FLAG_LAST_WORD else 0
@@ -108,8 +110,8 @@ def gather(
     """Copy the chosen records (int64[n], ascending) side by side with clean headers; return the event count.
 
     out int64[>= their words]; out_starts int64[n + 1]; ends int64[n]: for each event the record number after it.
-    Headers: instrument 1, source 0, ordinal 0, source_index = raw index, F_LAST where the next chosen record is of
-    another raw event. O(words copied).
+    Headers: instrument 1, source 0, ordinal 0, source_index = raw index (`raw_base` negative: the position that the
+    record carries), F_LAST where the next chosen record is of another raw event. O(words copied).
     """
     count = len(chosen)
     to, event_count = 0, 0
@@ -126,7 +128,8 @@ def gather(
             ends[event_count] = number + 1
             event_count += 1
         out[to] = head
-        out[to + 3] = raw_base + record
+        if raw_base >= 0:
+            out[to + 3] = raw_base + record
         out[to + 4] = 1
         out_starts[number] = to
         to += size

@@ -47,7 +47,7 @@ _TRADE_ID, _TRADE_LAST, _SIDE = 8 * int(Slot.TRADE_ID), 8 * int(Slot.TRADE_LAST)
 _CHECK, _DEPTH, _LIMIT, _FILLS = 8 * int(Slot.CHECK), 8 * int(Slot.DEPTH), 8 * int(Slot.LIMIT), 8 * int(Slot.FILLS)
 _CELLS, _TIME, _NEWEST = 8 * int(Slot.INSTRUMENT), 8 * int(Slot.TIME), 8 * int(Slot.NEWEST)
 _BIDS, _ASKS, _PRICE = 8 * int(Slot.BIDS), 8 * int(Slot.ASKS), 8 * int(Slot.PRICE)
-_SCALED = 8 * int(Slot.SCALED)
+_SCALED, _COUNTED = 8 * int(Slot.SCALED), 8 * int(Slot.COUNTED)
 _SIZE, _ASK_PRICE, _ASK_SIZE = 8 * int(Slot.SIZE), 8 * int(Slot.ASK_PRICE), 8 * int(Slot.ASK_SIZE)
 _NUMBER, _PRICE_EXPONENT, _SIZE_EXPONENT = (
     INSTRUMENT[name] for name in ("number", "price_exponent", "size_exponent")
@@ -163,6 +163,8 @@ def prepare(shape: Any, plan: Any) -> Any:
         most = _scale_slots(slots, _PRICE, _SIZE, cells, most)
         size = TRADE_BYTES
         if record == _QUOTE:
+            if peek(shape + _HOLLOW) == 2 and (peek(slots + _PRICE) == 0 or peek(slots + _ASK_PRICE) == 0):
+                return 0
             if most[0] >= 0:
                 most = _scale_slots(slots, _ASK_PRICE, _ASK_SIZE, cells, most)
             size = QUOTE_BYTES
@@ -275,7 +277,7 @@ def _write_trade(at: Any, shape: Any, slots: Any) -> None:
 @njit(cache=True, nogil=True)
 def _write_quote(at: Any, shape: Any, slots: Any) -> None:
     """Write a QUOTE's body."""
-    hollow = peek(shape + _HOLLOW) != 0
+    hollow = peek(shape + _HOLLOW) == 1
     bid_size, ask_size = peek(slots + _SIZE), peek(slots + _ASK_SIZE)
     poke(at + 48, INT64_MIN if hollow and bid_size == 0 else peek(slots + _PRICE))
     poke(at + 56, bid_size)
@@ -353,4 +355,7 @@ def write(at: Any, shape: Any, plan: Any, ts_recv: Any, source_index: Any, sourc
         poke(last, peek(last) | (_LAST << WORD_FLAGS_SHIFT))
     poke(plan + _COUNT, count)
     poke(plan + _LAST_OFFSET, last - start)
+    counted = peek(slots + _COUNTED)
+    if counted != 0:
+        poke(counted, sequence)
     return head

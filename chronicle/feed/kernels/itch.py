@@ -12,12 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
 from chronicle.core.layout import ORDER_BYTES, TRADE_BYTES, Flag, Kind, TradeType
 
-__all__ = ["REGISTERS", "complete_orders", "decode_messages", "rehash", "shapes_of"]
+__all__ = ["REGISTERS", "address_of", "complete_orders", "decode_messages", "rehash", "shapes_of"]
 
 # Offsets and words are unsigned all through: a signed index costs numba a test for negative ones at each access, and
 # keeps LLVM from reading a big-endian field with one load and one byte swap.
@@ -57,7 +60,9 @@ ORDERS = 5
 BITS = 6
 UNKNOWN = 7
 """Counter: messages about orders that are not known."""
-STATES = 8
+TABLE = 8
+"""Address of the table."""
+STATES = 9
 
 # why a kernel stopped
 DONE = 0
@@ -74,6 +79,9 @@ UNTIL_END = 1 << 40
 """From so many messages on, the end of the bytes is the end of the messages."""
 WORDS_PER_MESSAGE = np.uint64(31)
 UNKNOWN_MAX = 64
+AHEAD_WORDS = 80
+"""Words between the record under way and the one whose slot is asked for: some eight records."""
+ENTRY_BYTES = 16
 SKIP = -1
 """Number of a stock whose orders are passed over: its name is not known."""
 
@@ -339,6 +347,25 @@ def _remove(table: Any, slot: Any, shift: Any, mask: Any) -> None:
     table[hole, 1] = _EMPTY
 
 
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Ask for the cache line at `address`, for writing. It need not be readable."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, *[ir.IntType(32)] * 3])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(ir.IntType(32), value) for value in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+def address_of(table: Any) -> int:
+    """Return the address of a table for states[TABLE]; 0 where nothing is compiled and nothing can be asked for."""
+    return 0 if config.DISABLE_JIT else int(table.ctypes.data)
+
+
 @njit(cache=True, nogil=True)
 def complete_orders(words: Any, count: int, table: Any, states: Any, unknown: Any) -> int:
     """Fill in what the messages left open, from the orders in `table`; keep `table` up to date; return DONE or FULL.
@@ -348,7 +375,8 @@ def complete_orders(words: Any, count: int, table: Any, states: Any, unknown: An
     a new order without a side are taken out, and what follows moves up. table: u64[2**bits, 2], open addressing with
     linear probing, at most half full: id, then price << 33 | ask << 32 | shares (0: empty; shares are never 0).
     states: i64[STATES]. unknown: i64[UNKNOWN_MAX], gets the instruments of unknown orders, cyclically.
-    Cost: one or two random accesses to `table` a record.
+    Cost: one or two random accesses to `table` a record, asked for some records before (states[TABLE]: its address;
+    0: nothing is asked for).
     """
     bits = states[BITS]
     shift, mask = np.uint64(64 - bits), np.uint64((1 << bits) - 1)
@@ -358,7 +386,15 @@ def complete_orders(words: Any, count: int, table: Any, states: Any, unknown: An
     side = _EMPTY
     price = _NONE
     status = DONE
+    base = states[TABLE]
+    ahead = read
+    while ahead < count and ahead < read + AHEAD_WORDS:
+        ahead += np.int64(words[ahead] & np.uint64(0xFFFFFFFF)) >> 3
     while read < count:
+        if ahead < count and base != 0:
+            # (A trade has no id there: then any slot is asked for.)
+            prefetch(base + np.int64((words[ahead + 6] * _GOLDEN) >> shift) * ENTRY_BYTES)
+            ahead += np.int64(words[ahead] & np.uint64(0xFFFFFFFF)) >> 3
         head = words[read]
         length = np.int64(head & np.uint64(0xFFFFFFFF)) >> 3
         drop = False

@@ -26,6 +26,7 @@ from chronicle.feed.kernels.text import (
     four_eights,
     integer,
     is_at,
+    iso_time,
     lowest_bit,
     mantissa,
     mixed_hash,
@@ -38,10 +39,12 @@ from chronicle.feed.kernels.text import (
 from chronicle.feed.scan_state import (
     INSTRUMENT,
     NAME_BYTES_MAX,
+    NOT_COUNTED,
     ROW_BYTES,
     ROWS_MAX,
     SCALED_EXPONENT_MAX,
     SLOT_COUNT,
+    TABLE_HEAD_BYTES,
     UNSET_COUNT,
     NameEntry,
     Operation,
@@ -54,13 +57,12 @@ from chronicle.feed.scan_state import (
 
 __all__ = ["matches"]
 
-_LITERAL, _INTEGER, _SIGNED, _DIGITS, _TEXT, _NAME, _LEVELS, _NUMBER, _CHOICE, _SECONDS, _TRADE_ID = map(
-    int, Operation
-)
+_LITERAL, _INTEGER, _SIGNED, _DIGITS, _TEXT, _NAME, _LEVELS = map(int, tuple(Operation)[:7])
+_NUMBER, _CHOICE, _SECONDS, _TRADE_ID, _ISO, _COUNT, _UPDATES = map(int, tuple(Operation)[7:])
 _INSTRUMENT = 8 * int(Slot.INSTRUMENT)
 _NEWEST = 8 * int(Slot.NEWEST)
 _LIMIT = 8 * int(Slot.LIMIT)
-_SEEN, _SCALED = 8 * int(Slot.SEEN), 8 * int(Slot.SCALED)
+_SEEN, _SCALED, _COUNTED = 8 * int(Slot.SEEN), 8 * int(Slot.SCALED), 8 * int(Slot.COUNTED)
 _PRICE_EXPONENT, _SIZE_EXPONENT = INSTRUMENT["price_exponent"], INSTRUMENT["size_exponent"]
 _BIDS = 8 * int(Slot.BIDS)
 _UNSET = int(UNSET_COUNT)
@@ -87,7 +89,7 @@ def _entry(table: Any, role: Any, at: Any, length: Any, end: Any) -> Any:
     hashed = mixed_hash(at, length, end)
     place = hashed & mask
     while True:
-        entry = table + 8 + place * _ENTRY_BYTES
+        entry = table + TABLE_HEAD_BYTES + place * _ENTRY_BYTES
         text = peek(entry + _ENTRY_TEXT)
         if text == 0:
             return text
@@ -290,6 +292,96 @@ def _row_end(at: Any, end: Any, timed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _counted(at: Any, end: Any, table: Any, slots: Any) -> Any:
+    """Return (place after it, value) of the integer that follows the number of the connection's last message."""
+    cell = peek(table + 8)
+    if cell == 0:
+        return 0, 0
+    at, value = integer(at, end, False)
+    last = peek(cell)
+    if at == 0 or last == NOT_COUNTED or value != last + 1:
+        return 0, 0
+    poke(slots + _COUNTED, cell)
+    return at, value
+
+
+@njit(cache=True, nogil=True)
+def _after(at: Any, end: Any, parts: Any, which: Any) -> Any:
+    """Return the place behind literal `which` of `parts` (address, length), 0 when it is not at `at`."""
+    length = peek(parts + 16 * which + 8)
+    return at + length if is_at(at, end, peek(parts + 16 * which), length) else 0
+
+
+@njit(cache=True, nogil=True)
+def _updates(at: Any, end: Any, rows: Any, parts: Any, slots: Any) -> Any:
+    """Return the place after a list of objects that are each a level of either side; 0: it is none, or too long.
+
+    parts: literals: before the side, each side with what follows it, before price and size, behind the size.
+    """
+    cells = peek(slots + _INSTRUMENT)
+    bids, asks = rows, rows + ROWS_MAX * ROW_BYTES
+    bid_stop, ask_stop = asks, asks + ROWS_MAX * ROW_BYTES
+    bid, ask = bids, asks
+    price_exponent = size_exponent = -1
+    if cells > 0:
+        price_exponent, size_exponent = peek(cells + _PRICE_EXPONENT), peek(cells + _SIZE_EXPONENT)
+        poke(slots + _SCALED, 3)
+    if at >= end or byte_at(at) != _OPEN:
+        return 0
+    at += 1
+    while bid < bid_stop and ask < ask_stop:
+        at = _after(at, end, parts, 0)
+        if at == 0:
+            return 0
+        after = _after(at, end, parts, 1)
+        is_bid = after != 0
+        if not is_bid:
+            after = _after(at, end, parts, 2)
+            if after == 0:
+                return 0
+        at = text_end(after, end)
+        if at == 0:
+            return 0
+        at = _after(at, end, parts, 3)
+        if at == 0:
+            return 0
+        at, price, price_places = number(at, end)
+        if at == 0:
+            return 0
+        at = _after(at, end, parts, 4)
+        if at == 0:
+            return 0
+        at, size, size_places = number(at, end)
+        if at == 0:
+            return 0
+        at = _after(at, end, parts, 5)
+        if at == 0 or at >= end:
+            return 0
+        if price_exponent >= 0:
+            price, size = mantissa(price, price_places, price_exponent), mantissa(size, size_places, size_exponent)
+            if price < 0 or size < 0:
+                return 0
+        row = bid if is_bid else ask
+        poke(row, price)
+        poke(row + 8, price_places)
+        poke(row + 16, size)
+        poke(row + 24, size_places)
+        if is_bid:
+            bid += ROW_BYTES
+        else:
+            ask += ROW_BYTES
+        char = byte_at(at)
+        at += 1
+        if char == _CLOSE:
+            poke(slots + _BIDS, (bid - bids) // ROW_BYTES)
+            poke(slots + _BIDS + 8, (ask - asks) // ROW_BYTES)
+            return at
+        if char != _COMMA:
+            return 0
+    return 0
+
+
+@njit(cache=True, nogil=True)
 def _trade_id(at: Any, end: Any) -> Any:
     """Return (place of the quote behind it, id): a text that is no number of up to 18 digits has none."""
     stop = text_end(at, end)
@@ -358,6 +450,14 @@ def matches(shape: Any, plan: Any, table: Any, start: Any, end: Any) -> Any:
         elif kind == _SECONDS:
             at, value = seconds(at, end)
             poke(slots + 8 * first, value)
+        elif kind == _ISO:
+            at, value = iso_time(at, end)
+            poke(slots + 8 * first, value)
+        elif kind == _COUNT:
+            at, value = _counted(at, end, table, slots)
+            poke(slots + 8 * first, value)
+        elif kind == _UPDATES:
+            at = _updates(at, end, peek(plan + _ROWS), first, slots)
         elif kind == _TRADE_ID:
             at, value = _trade_id(at, end)
             poke(slots + 8 * first, value)

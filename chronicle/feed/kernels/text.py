@@ -31,6 +31,7 @@ __all__ = [
     "four_eights",
     "integer",
     "is_at",
+    "iso_time",
     "lowest_bit",
     "mantissa",
     "mixed_hash",
@@ -54,6 +55,8 @@ _HIGH = -0x7F7F7F7F7F7F7F80  # 0x80 in every byte
 POWERS = np.array([10**places for places in range(DIGITS_MAX + 1)], dtype=np.int64)
 _LIMITS = np.array([INT64_MAX // 10**places for places in range(DIGITS_MAX + 1)], dtype=np.int64)
 _SECONDS_CHARS = 17
+_ISO_CHARS = 19
+_T, _Z, _COLON = 0x54, 0x5A, 0x3A
 _QUOTE, _BACKSLASH, _POINT, _MINUS, _ZERO = 0x22, 0x5C, 0x2E, 0x2D, 0x30
 
 
@@ -285,6 +288,49 @@ def seconds(at: Any, end: Any) -> Any:
     if after < end and 0 <= byte_at(after) - _ZERO <= 9:
         return 0, 0
     return after, (((tens * 10 + ones) * 100_000_000 + _eight(middle)) * 1_000_000 + _eight(behind)) * 1_000
+
+
+@njit(cache=True, nogil=True)
+def _two(at: Any) -> Any:
+    """Return the number of the two digits at `at`, or a negative one."""
+    tens, ones = byte_at(at) - _ZERO, byte_at(at + 1) - _ZERO
+    return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else -10_000
+
+
+@njit(cache=True, nogil=True)
+def iso_time(at: Any, end: Any) -> Any:
+    """Return (place after it, ns) of ``2026-08-09T21:05:48.505350477Z``, with no or up to nine decimals.
+
+    (0, 0) for anything else: another zone, another year than 1970 to 2261, a date that is none. Source of the days:
+    H. Hinnant, "chrono-Compatible Low-Level Date Algorithms" (days_from_civil).
+    """
+    if at + _ISO_CHARS >= end or byte_at(at + 4) != _MINUS or byte_at(at + 7) != _MINUS or byte_at(at + 10) != _T:
+        return 0, 0
+    if byte_at(at + 13) != _COLON or byte_at(at + 16) != _COLON:
+        return 0, 0
+    year, month, day = _two(at) * 100 + _two(at + 2), _two(at + 5), _two(at + 8)
+    hour, minute, second = _two(at + 11), _two(at + 14), _two(at + 17)
+    if year < 1970 or year > 2261 or month < 1 or month > 12 or day < 1 or min(hour, minute, second) < 0:
+        return 0, 0
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    days = 28 + (1 if leap else 0) if month == 2 else 31 - (month - 1) % 7 % 2
+    if day > days or hour > 23 or minute > 59 or second > 59:
+        return 0, 0
+    shifted = year if month > 2 else year - 1
+    of_era = shifted % 400
+    of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
+    date = shifted // 400 * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    value = ((date * 24 + hour) * 60 + minute) * 60 + second
+    at += _ISO_CHARS
+    fraction = 0
+    if byte_at(at) == _POINT:
+        at, fraction, count = digits(at + 1, end)
+        if count == 0 or count > 9:
+            return 0, 0
+        fraction *= POWERS[9 - count]
+    if at >= end or byte_at(at) != _Z:
+        return 0, 0
+    return at + 1, value * 1_000_000_000 + fraction
 
 
 @njit(cache=True, nogil=True)

@@ -53,7 +53,9 @@ class BitmexAdapter(MessageAdapter):
         table, action = message["table"], message["action"]
         if action not in _ACTIONS:
             raise DecodeError("a BitMEX table has no known action", expected=", ".join(_ACTIONS), found=action)
-        for symbol, rows in _by_symbol(message).items():
+
+        def take(part: tuple[str, list[dict[str, Any]]]) -> None:
+            symbol, rows = part
             if table in _BOOKS:
                 self._book(frame, out, symbol, action, rows, _BOOKS[table])
             elif table == "orderBook10":
@@ -62,6 +64,8 @@ class BitmexAdapter(MessageAdapter):
                 self._trades(frame, out, symbol, action, rows)
             elif table == "quote":
                 self._quotes(out, symbol, rows)
+
+        self.take_each(frame, out, _by_symbol(message).items(), take)
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Keep the list of instruments."""

@@ -7,6 +7,7 @@ maker's (in the captures, trades that say BUY are at the best bid); a record's s
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,14 +19,15 @@ from chronicle.core.times import parse_time
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol, from_venue
+from chronicle.feed.venues import shapes
 from chronicle.feed.venues.book_events import add_changes
 from chronicle.feed.venues.levels import Level, known
 from chronicle.feed.venues.messages import (
-    UNREADABLE,
     ConnectionCount,
     FreshTrades,
     MessageAdapter,
     json_value,
+    read_trades,
     whole,
 )
 
@@ -42,6 +44,7 @@ class CoinbaseAdapter(MessageAdapter):
 
     venue = "coinbase"
     rules = VenueRules(sequence_rule=SequenceRule.CONNECTION)
+    shapes = shapes.COINBASE
 
     def __init__(self, registry: Any) -> None:
         super().__init__(registry)
@@ -58,18 +61,20 @@ class CoinbaseAdapter(MessageAdapter):
         sequence = whole(message["sequence_num"], "sequence_num")
         self._count.take(out, frame.connection, sequence)
         channel, ts_event = message["channel"], parse_time(_text(message["timestamp"]))
-        for event in message["events"]:
+
+        def take(event: dict[str, Any]) -> None:
             if channel == "l2_data":
                 self._book(out, event, ts_event, sequence)
             elif channel == "market_trades":
                 self._trades(frame, out, event, sequence)
             elif channel in ("ticker", "ticker_batch"):
-                for ticker in event["tickers"]:
-                    self._quote(out, ticker, ts_event, sequence)
+                self.take_each(frame, out, event["tickers"], lambda item: self._quote(out, item, ts_event, sequence))
             elif channel == "subscriptions":
                 self._subscriptions(frame, out, event["subscriptions"])
             elif channel not in _IGNORED:
                 raise DecodeError("a Coinbase message is of no known channel", found=str(channel)[:80])
+
+        self.take_each(frame, out, message["events"], take)
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Keep the list of products."""
@@ -80,6 +85,10 @@ class CoinbaseAdapter(MessageAdapter):
             else:
                 details = {"address": frame.address, "error": str(answer.get("message"))[:500]}
                 self.say(out, StatusCode.ERROR, details)
+
+    def count_of(self, connection: int) -> ctypes.c_int64:
+        """Return where ``sequence_num`` of the connection's last message stands."""
+        return self._count.cell(connection)
 
     def on_connection(self, frame: Frame) -> None:
         """Count anew, and forget subscriptions."""
@@ -106,32 +115,34 @@ class CoinbaseAdapter(MessageAdapter):
 
     def _trades(self, frame: Frame, out: EventBuilder, event: dict[str, Any], sequence: int) -> None:
         """Add trades, the oldest first; those of a snapshot that were told before the reconnect are left out."""
-        seen = self._trades_seen
         by_product: dict[Any, list[dict[str, Any]]] = {}
         for trade in reversed(event["trades"]):
             by_product.setdefault(trade["product_id"], []).append(trade)
-        for product, trades in by_product.items():
-            reader = self.reader(out, product, "trade")
-            (levels,) = reader.read([(trade["price"], trade["size"]) for trade in trades])
-            for trade, level in zip(trades, levels, strict=True):
-                try:
-                    trade_id, ts_event = whole(trade["trade_id"], "trade_id"), parse_time(_text(trade["time"]))
-                    side = _AGGRESSOR_OF_MAKER[trade["side"]]
-                except UNREADABLE as error:
-                    reader.problem(f"trade {trade!r}: {error}")
-                    continue
-                again = event["type"] == "snapshot" and seen.is_old(frame.connection, product, trade_id)
-                if level is not None and not again:
-                    seen.note(frame.connection, product, trade_id)
-                    out.trade(
-                        *(reader.instrument.number, side, *level),
-                        ts_event=ts_event,
-                        trade_id=trade_id,
-                        trade_id_last=trade_id,
-                        sequence=sequence,
-                    )
-            reader.report()
-            reader.finish()
+        again = event["type"] == "snapshot"
+        self.take_each(
+            *(frame, out, by_product.items()),
+            lambda part: self._product_trades(frame, out, *part, again=again, sequence=sequence),
+        )
+
+    def _product_trades(
+        self, frame: Frame, out: EventBuilder, product: Any, trades: list[Any], *, again: bool, sequence: int
+    ) -> None:
+        seen = self._trades_seen
+        reader = self.reader(out, product, "trade")
+        (levels,) = reader.read([(trade["price"], trade["size"]) for trade in trades])
+        for level, (side, ts_event, trade_id) in read_trades(reader, trades, levels, _trade):
+            if again and seen.is_old(frame.connection, product, trade_id):
+                continue
+            seen.note(frame.connection, product, trade_id)
+            out.trade(
+                *(reader.instrument.number, side, *level),
+                ts_event=ts_event,
+                trade_id=trade_id,
+                trade_id_last=trade_id,
+                sequence=sequence,
+            )
+        reader.report()
+        reader.finish()
 
     def _quote(self, out: EventBuilder, ticker: dict[str, Any], ts_event: int, sequence: int) -> None:
         reader = self.reader(out, ticker["product_id"], "quote")
@@ -151,6 +162,12 @@ class CoinbaseAdapter(MessageAdapter):
         for code, pairs in ((StatusCode.SUBSCRIBED, found - before), (StatusCode.UNSUBSCRIBED, before - found)):
             for channel, product in sorted(pairs):
                 self.say(out, code, {"channel": channel}, product)
+
+
+def _trade(trade: Any) -> tuple[Side, int, int]:
+    """Return side of the taker, time and id of a trade."""
+    trade_id, ts_event = whole(trade["trade_id"], "trade_id"), parse_time(_text(trade["time"]))
+    return _AGGRESSOR_OF_MAKER[trade["side"]], ts_event, trade_id
 
 
 def _text(value: Any) -> str:

@@ -54,7 +54,7 @@ class CoinbaseExchangeAdapter(MessageAdapter):
         self._trades_seen = FreshTrades()
         self._counts: dict[int, dict[str, _TradeCount]] = {}
         self._subscribed: dict[int, set[tuple[str, str]]] = {}
-        self._told: set[int] = set()
+        self._orders_told: set[int] = set()
 
     def on_message(self, frame: Frame, out: EventBuilder) -> None:
         """Translate one message."""
@@ -79,8 +79,8 @@ class CoinbaseExchangeAdapter(MessageAdapter):
             self.say(out, StatusCode.ERROR, details)
         elif kind not in _ORDERS:
             raise DecodeError("a message of Coinbase Exchange is of no known type", found=str(kind)[:80])
-        elif frame.connection not in self._told:
-            self._told.add(frame.connection)
+        elif frame.connection not in self._orders_told:
+            self._orders_told.add(frame.connection)
             self.say(out, StatusCode.ERROR, {"error": f"orders one by one are not read: {kind} and the like"})
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
@@ -97,7 +97,7 @@ class CoinbaseExchangeAdapter(MessageAdapter):
         """Count anew, and forget subscriptions."""
         self._counts.pop(frame.connection, None)
         self._subscribed.pop(frame.connection, None)
-        self._told.discard(frame.connection)
+        self._orders_told.discard(frame.connection)
 
     def _snapshot(self, out: EventBuilder, message: dict[str, Any]) -> None:
         reader = self.reader(out, message["product_id"], "book")

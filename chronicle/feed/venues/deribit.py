@@ -61,7 +61,7 @@ class DeribitAdapter(MessageAdapter):
             else:
                 self._book(out, data)
         elif kind == "trades":
-            self._trades(out, data)
+            self._trades(frame, out, data)
         elif kind in ("ticker", "quote"):
             self._quote(out, data)
         elif kind not in _IGNORED:
@@ -123,24 +123,26 @@ class DeribitAdapter(MessageAdapter):
         reader.report()
         reader.finish()
 
-    def _trades(self, out: EventBuilder, data: list[dict[str, Any]]) -> None:
+    def _trades(self, frame: Frame, out: EventBuilder, data: list[dict[str, Any]]) -> None:
         """Add trades; a channel of many instruments names one per trade."""
-        for trade in data:
-            reader = self.reader(out, trade["instrument_name"], "trade")
-            side, ts_event = _AGGRESSOR[trade["direction"]], stamp_ns(trade["timestamp"], "timestamp")
-            number = whole(trade["trade_seq"], "trade_seq")
-            ((level,),) = reader.read([numbers_as_text(trade["price"], trade["amount"])])
-            if level is not None:
-                trade_id = _trade_id(trade["trade_id"])
-                out.trade(
-                    *(reader.instrument.number, side, *level),
-                    ts_event=ts_event,
-                    trade_id=trade_id,
-                    trade_id_last=trade_id,
-                    sequence=number,
-                )
-            reader.report()
-            reader.finish()
+        self.take_each(frame, out, data, lambda trade: self._trade(out, trade))
+
+    def _trade(self, out: EventBuilder, trade: dict[str, Any]) -> None:
+        reader = self.reader(out, trade["instrument_name"], "trade")
+        side, ts_event = _AGGRESSOR[trade["direction"]], stamp_ns(trade["timestamp"], "timestamp")
+        number = whole(trade["trade_seq"], "trade_seq")
+        ((level,),) = reader.read([numbers_as_text(trade["price"], trade["amount"])])
+        if level is not None:
+            trade_id = _trade_id(trade["trade_id"])
+            out.trade(
+                *(reader.instrument.number, side, *level),
+                ts_event=ts_event,
+                trade_id=trade_id,
+                trade_id_last=trade_id,
+                sequence=number,
+            )
+        reader.report()
+        reader.finish()
 
     def _quote(self, out: EventBuilder, data: dict[str, Any]) -> None:
         """Add the best levels; a side without one is null or 0."""

@@ -92,3 +92,4 @@ class OrderTable:
     def _make(self, bits: int) -> None:
         self._table = np.zeros((1 << bits, 2), dtype=np.uint64)
         self._states[kernel.BITS] = bits
+        self._states[kernel.TABLE] = kernel.address_of(self._table)

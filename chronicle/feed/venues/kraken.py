@@ -38,7 +38,7 @@ class KrakenAdapter(MessageAdapter):
 
     def __init__(self, registry: InstrumentRegistry) -> None:
         super().__init__(registry)
-        self._v2 = KrakenV2(registry, self.reader, self.say)
+        self._v2 = KrakenV2(registry, self.reader, self.say, self.take_each)
 
     def on_message(self, frame: Frame, out: EventBuilder) -> None:
         """Translate a channel message (a list) or an event (a map)."""

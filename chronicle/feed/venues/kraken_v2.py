@@ -19,7 +19,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.venues.book_events import add_changes
 from chronicle.feed.venues.levels import LevelReader, known, wire_decimals
-from chronicle.feed.venues.messages import UNREADABLE, FreshTrades, whole
+from chronicle.feed.venues.messages import FreshTrades, read_trades, whole
 
 __all__ = ["KrakenV2", "is_v2"]
 
@@ -29,6 +29,7 @@ _IGNORED: Final = ("heartbeat", "ohlc", "instrument")
 
 MakeReader = Callable[[EventBuilder, Any, str], LevelReader]
 Say = Callable[..., None]
+TakeEach = Callable[..., None]
 
 
 def is_v2(message: dict[str, Any]) -> bool:
@@ -39,10 +40,11 @@ def is_v2(message: dict[str, Any]) -> bool:
 class KrakenV2:
     """Translates v2 messages for the Kraken adapter, whose reader and statuses it uses."""
 
-    def __init__(self, registry: InstrumentRegistry, reader: MakeReader, say: Say) -> None:
+    def __init__(self, registry: InstrumentRegistry, reader: MakeReader, say: Say, each: TakeEach) -> None:
         self._registry = registry
         self._reader = reader
         self._say = say
+        self._each = each
         self._trades_seen = FreshTrades()
 
     def take(self, frame: Frame, out: EventBuilder, message: dict[str, Any]) -> None:
@@ -52,13 +54,11 @@ class KrakenV2:
             return
         channel = message["channel"]
         if channel == "book":
-            for book in message["data"]:
-                self._book(out, message["type"], book)
+            self._each(frame, out, message["data"], lambda book: self._book(out, message["type"], book))
         elif channel == "trade":
             self._trades(frame, out, message["data"], again=message["type"] == "snapshot")
         elif channel == "ticker":
-            for ticker in message["data"]:
-                self._quote(out, ticker)
+            self._each(frame, out, message["data"], lambda ticker: self._quote(out, ticker))
         elif channel == "status":
             for status in message["data"]:
                 details = {"status": status.get("system"), "version": status.get("api_version")}
@@ -108,27 +108,25 @@ class KrakenV2:
         by_symbol: dict[Any, list[dict[str, Any]]] = {}
         for row in rows:
             by_symbol.setdefault(row["symbol"], []).append(row)
-        for symbol, trades in by_symbol.items():
-            reader = self._reader(out, symbol, "trade")
-            (levels,) = reader.read([_texts(trade["price"], trade["qty"]) for trade in trades])
-            for trade, level in zip(trades, levels, strict=True):
-                try:
-                    side, number = _AGGRESSOR[trade["side"]], whole(trade["trade_id"], "trade_id")
-                    ts_event = parse_time(trade["timestamp"])
-                except UNREADABLE as error:
-                    reader.problem(f"trade {trade!r}: {error}")
-                    continue
-                if level is None or (again and self._trades_seen.is_old(frame.connection, symbol, number)):
-                    continue
-                self._trades_seen.note(frame.connection, symbol, number)
-                out.trade(
-                    *(reader.instrument.number, side, *level),
-                    ts_event=ts_event,
-                    trade_id=number,
-                    trade_id_last=number,
-                )
-            reader.report()
-            reader.finish()
+        self._each(frame, out, by_symbol.items(), lambda part: self._pair_trades(frame, out, *part, again=again))
+
+    def _pair_trades(
+        self, frame: Frame, out: EventBuilder, symbol: Any, trades: list[dict[str, Any]], *, again: bool
+    ) -> None:
+        reader = self._reader(out, symbol, "trade")
+        (levels,) = reader.read([_texts(trade["price"], trade["qty"]) for trade in trades])
+        for level, (side, ts_event, number) in read_trades(reader, trades, levels, _trade):
+            if again and self._trades_seen.is_old(frame.connection, symbol, number):
+                continue
+            self._trades_seen.note(frame.connection, symbol, number)
+            out.trade(
+                *(reader.instrument.number, side, *level),
+                ts_event=ts_event,
+                trade_id=number,
+                trade_id_last=number,
+            )
+        reader.report()
+        reader.finish()
 
     def _quote(self, out: EventBuilder, ticker: dict[str, Any]) -> None:
         reader = self._reader(out, ticker["symbol"], "quote")
@@ -139,6 +137,11 @@ class KrakenV2:
             out.quote(reader.instrument.number, *levels[0], *levels[1], ts_event=ts_event)
         reader.report()
         reader.finish()
+
+
+def _trade(trade: Any) -> tuple[Side, int, int]:
+    """Return side of the taker, time and id of a trade."""
+    return _AGGRESSOR[trade["side"]], parse_time(trade["timestamp"]), whole(trade["trade_id"], "trade_id")
 
 
 def _texts(*values: Any) -> list[Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from chronicle.core.layout import INT64_MAX, INT64_MIN, StatusCode, WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Instrument, InstrumentRegistry, VenueRules
 from chronicle.feed.names import NameTable
+from chronicle.feed.scan_state import NOT_COUNTED
 from chronicle.feed.shapes import ROLES, Shape
 from chronicle.feed.venues.levels import Level, LevelReader, Levels
 
@@ -130,20 +132,24 @@ class ConnectionCount:
     """Numbers that a venue counts over a whole connection, whatever the messages are about."""
 
     def __init__(self) -> None:
-        self._last: dict[int, int] = {}
+        self._last: dict[int, ctypes.c_int64] = {}
+
+    def cell(self, connection: int) -> ctypes.c_int64:
+        """Return where the number of the connection's last message stands, for scans: they read and set it, too."""
+        return self._last.setdefault(connection, ctypes.c_int64(NOT_COUNTED))
 
     def take(self, out: EventBuilder, connection: int, number: int) -> None:
         """Note the number of the connection's next message; a hole is a STATUS LOST of the connection."""
-        last = self._last.get(connection)
-        self._last[connection] = number
-        if last is None or number == last + 1:
+        cell = self.cell(connection)
+        last, cell.value = cell.value, number
+        if last == NOT_COUNTED or number == last + 1:
             return
         details = {"first": last + 1, "last": number - 1} if number > last else {"after": last, "number": number}
         out.status(StatusCode.LOST, details)
 
     def forget(self, connection: int) -> None:
         """Start anew: the connection is a new one."""
-        self._last.pop(connection, None)
+        self.cell(connection).value = NOT_COUNTED
 
 
 class FreshTrades:
@@ -178,7 +184,13 @@ class MessageAdapter(ABC):
     def __init__(self, registry: InstrumentRegistry) -> None:
         self.registry = registry
         self._reader: LevelReader | None = None
+        self._told: DecodeError | None = None
+        """The last error of a part of a message: what it is about was told the stream."""
         registry.set_rules(self.venue, self.rules)
+
+    def count_of(self, connection: int) -> ctypes.c_int64 | None:
+        """Return where the venue's count of a connection's messages stands, None where it counts none."""
+        return None
 
     def decode(self, frame: Frame, out: EventBuilder) -> None:
         """Add the records of `frame` to `out`.
@@ -236,6 +248,32 @@ class MessageAdapter(ABC):
         """
         instrument = self.registry.current(self.venue, name) if role == ROLES["symbol"] else None
         return None if instrument is None else (instrument, 0)
+
+    def take_each(self, frame: Frame, out: EventBuilder, parts: Iterable[T], take: Callable[[T], None]) -> None:
+        """Translate parts of a message that are about instruments of their own: one that cannot be read does not take
+        the others with it.
+
+        Raises
+        ------
+        DecodeError
+            The first of what could not be read, after the rest was added.
+        """
+        failed: DecodeError | None = None
+        for part in parts:
+            self._reader = None
+            try:
+                take(part)
+            except UNREADABLE as error:
+                found = error if isinstance(error, DecodeError) else self._wrapped(error, frame)
+                if found is not self._told:
+                    if self._reader is None:  # nobody's message
+                        out.status(StatusCode.DECODE_ERROR, {"problem": str(found)[:300]})
+                    self._mark(out, found)
+                failed = failed or found
+        self._reader = None
+        if failed is not None:
+            self._told = failed
+            raise failed
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Translate an HTTP response; others than the venue's lists and snapshots carry nothing for us."""

@@ -20,7 +20,7 @@ from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import Listing, VenueRules
 from chronicle.feed.symbology import Symbol
 from chronicle.feed.venues.levels import Level
-from chronicle.feed.venues.messages import UNREADABLE, MessageAdapter, json_value, numbers_as_text, whole
+from chronicle.feed.venues.messages import MessageAdapter, json_value, numbers_as_text, whole
 
 __all__ = ["PolygonAdapter"]
 
@@ -45,20 +45,7 @@ class PolygonAdapter(MessageAdapter):
         messages = json_value(frame.payload, exact=True)
         if type(messages) is not list:
             raise DecodeError("a frame of Polygon is no list of messages", found=str(messages)[:80])
-        failed: DecodeError | None = None
-        for message in messages:
-            self._reader = None
-            try:
-                self._take(out, message)
-            except UNREADABLE as error:
-                found = error if isinstance(error, DecodeError) else self._wrapped(error, frame)
-                if self._reader is None:
-                    out.status(StatusCode.DECODE_ERROR, {"problem": str(found)[:300]})
-                self._mark(out, found)
-                failed = failed or found
-        self._reader = None
-        if failed is not None:
-            raise failed
+        self.take_each(frame, out, messages, lambda message: self._take(out, message))
 
     def on_http(self, frame: Frame, out: EventBuilder) -> None:
         """Keep a page of the list of tickers."""

@@ -12,7 +12,7 @@ from chronicle.core.layout import CheckRule, TradeType
 from chronicle.feed.scan_state import Record
 from chronicle.feed.shapes import Shape
 
-__all__ = ["BINANCE", "BINANCE_COINM", "BINANCE_USDM", "BYBIT", "KRAKEN", "OKX"]
+__all__ = ["BINANCE", "BINANCE_COINM", "BINANCE_USDM", "BYBIT", "COINBASE", "KRAKEN", "OKX"]
 
 # --- Binance -----------------------------------------------------------------------------------------------------
 
@@ -242,5 +242,40 @@ BYBIT: Final = (
         )
         for trade in _BYBIT_TRADES
         for head in _BYBIT_HEADS
+    ),
+)
+
+# --- Coinbase Advanced Trade -------------------------------------------------------------------------------------
+
+_COINBASE_HEAD: Final = '{"channel":"%s","timestamp":"<iso:newest>","sequence_num":<count:sequence>,"events":['
+_COINBASE_LEVEL: Final = (
+    '<updates:bid|offer|{"side":"|","event_time":"|","price_level":"|","new_quantity":"|"}>'  # text before each part
+)
+_SUMMARY: Final = (
+    *("price", "volume_24_h", "low_24_h", "high_24_h"),
+    *("low_52_w", "high_52_w", "price_percent_chg_24_h"),
+)
+
+COINBASE: Final = (
+    Shape(
+        text=_COINBASE_HEAD % "l2_data"
+        + '{"type":"update","product_id":"<name:symbol>","updates":'
+        + _COINBASE_LEVEL
+        + "}]}",
+        record=Record.DELTAS,
+        timed=True,
+    ),
+    *(
+        Shape(
+            text=_COINBASE_HEAD % channel
+            + '{"type":"<text>","tickers":[{"type":"ticker","product_id":"<name:symbol>",'
+            + "".join(f'"{name}":"<text>",' for name in _SUMMARY)
+            + '"best_bid":"<number:price>","best_ask":"<number:ask_price>",'
+            + '"best_bid_quantity":"<number:size>","best_ask_quantity":"<number:ask_size>"}]}]}',
+            record=Record.QUOTE,
+            timed=True,
+            hollow_rule=2,
+        )
+        for channel in ("ticker", "ticker_batch")
     ),
 )

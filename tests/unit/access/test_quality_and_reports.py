@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import random
 import re
 import struct
@@ -17,7 +18,7 @@ import chronicle
 from chronicle.access import charts
 from chronicle.access.quality import Latency
 from chronicle.cli.main import run
-from chronicle.core.errors import NotFoundError, RangeError
+from chronicle.core.errors import ConfigError, NotFoundError, RangeError
 from chronicle.core.layout import Cause, Verdict
 from tests.support.home_builder import CleanQueue, definition
 
@@ -130,6 +131,30 @@ def test_lines_break_where_nothing_is_known_and_empty_charts_say_so() -> None:
     assert "a &lt;b&gt;" in text
     for empty in (charts.lines("t", ["x"], {"a": np.array([np.nan])}), charts.bars("t", [], [])):
         assert "nothing to draw" in empty
+
+
+def test_a_plot_is_an_image_where_it_is_asked_for(tmp_path: Path, capsys) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    home = tmp_path / "home"
+    written(home, gap_at=100).close()
+    with chronicle.open(home) as store:
+        small, large = (store.plot_png(SYMBOL, dpi=dpi) for dpi in (50, 100))
+        for dpi in (29, 601):
+            with pytest.raises(ConfigError, match="dots an inch"):
+                store.plot_png(SYMBOL, dpi=dpi)
+        with pytest.raises(RangeError, match="lies in this range"):
+            store.plot_png(SYMBOL, START - 100, START - 50)
+        narrow = store.plot_png(SYMBOL, START, START + 1)
+    sizes = [image.imread(io.BytesIO(data)).shape[:2] for data in (small, large, narrow)]
+    assert sizes == [(425, 550), (850, 1100), (1020, 1320)]
+    pixels = image.imread(io.BytesIO(large))
+    colours = {tuple((pixel * 255).round().astype(int)) for pixel in pixels[:, :, :3].reshape(-1, 3)}
+    assert {(42, 125, 225), (209, 73, 91)} <= colours  # both best prices are drawn
+    assert run(["plot", SYMBOL, "-o", str(tmp_path / "x.png"), "--dpi", "60", "--home", str(home)]) == 0
+    assert image.imread(tmp_path / "x.png").shape[:2] == (510, 660)
+    assert run(["plot", SYMBOL, "-o", str(tmp_path / "x.pdf"), "--home", str(home)]) == 2
+    assert "FILE.png" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "x.png"]
 
 
 def test_the_command_line_writes_whole_files(tmp_path: Path, capsys) -> None:

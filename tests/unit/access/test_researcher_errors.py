@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -75,6 +76,24 @@ def test_one_line_with_what_to_do(home: Path, ask, kind, words: str) -> None:
     assert isinstance(caught.value, ChronicleError)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_on_s3_without_credentials_says_which_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    pytest.importorskip("botocore")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="AWS_ACCESS_KEY_ID") as caught:
+        chronicle.open("s3://bucket/archive", options={"endpoint_url": "http://127.0.0.1:9"})
+    assert "\n" not in str(caught.value)
+    assert run(["book", SYMBOL, "--home", "s3://bucket/archive"]) != 0
+    told = capsys.readouterr().err
+    assert "AWS_ACCESS_KEY_ID" in told
+    assert told.count("\n") == 1
 
 
 def test_a_naive_time_means_utc_and_an_empty_range_holds_nothing(home: Path) -> None:

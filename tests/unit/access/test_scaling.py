@@ -11,6 +11,7 @@ import pytest
 
 import chronicle
 from chronicle.access.scaling import Scaling, widened
+from chronicle.cli.main import run
 from chronicle.core.errors import RangeError
 from chronicle.core.layout import INT64_MAX, INT64_MIN
 from chronicle.storage.agent import run_once
@@ -68,6 +69,17 @@ def test_every_value_is_right_beside_the_others(tmp_path: Path, fine: int, archi
                 store.scan([COARSE, FINE], decimals="int", **ask).to_numpy()
             assert near.arrow_schema().field("price").type == pa.float64()
             assert sum(batch.num_rows for batch in near.arrow_batches(2)) == rows.num_rows
+
+
+def test_the_command_line_writes_exact_text_of_all(tmp_path: Path, capsys) -> None:
+    write(tmp_path, {COARSE: 2, FINE: 21})
+    arguments = ["scan", COARSE, FINE, "--channel", "trade", "--columns", "symbol,price", "--home", str(tmp_path)]
+    assert run([*arguments, "--format", "csv"]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted((symbol, Decimal(price)) for symbol, price in rows) == sorted(
+        (symbol, price) for symbol, exponent in ((COARSE, 2), (FINE, 21)) for price in truth(symbol, exponent)
+    )
+    assert all("E" not in price for _, price in rows)
 
 
 def test_mantissas_that_no_exponent_holds_are_refused_before_reading(tmp_path: Path) -> None:

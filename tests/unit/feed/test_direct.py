@@ -13,7 +13,7 @@ from chronicle.core.queue import Queue
 from chronicle.feed.adapter import Frame
 from chronicle.feed.marks import Line
 from chronicle.feed.race import LineRace
-from tests.support.scanning import CAN_SCAN, MESSAGES, TS, text_frame
+from tests.support.scanning import CAN_SCAN, MESSAGES, TS, Numbering, text_frame
 from tests.support.twin_writers import QUEUES, TwinWriters
 
 pytestmark = pytest.mark.skipif(not CAN_SCAN, reason="this interpreter runs no compiled scans")
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(not CAN_SCAN, reason="this interpreter runs no c
 @pytest.fixture
 def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwinWriters]:
     both = TwinWriters(tmp_path, monkeypatch)
+    both.number = Numbering()
     yield both
     both.direct.close()
     both.plain.close()
@@ -42,7 +43,7 @@ def test_every_shape_is_written_directly_with_the_same_bytes(twins: TwinWriters,
     frames = started(twins, venue)
     before, slow = twins.scanned, []
     twins.direct.decoder.decode = lambda *_, **__: slow.append(1) or (bytearray(), 0)  # type: ignore[method-assign, func-returns-value]
-    for frame in frames:
+    for frame in map(twins.number, frames):
         twins.direct.write_message(frame.form, frame.connection, frame.address, frame.ts_recv, frame.payload)
         twins.plain.write(frame)
     assert twins.scanned - before == len(frames) - len(slow)

@@ -10,6 +10,7 @@ import pytest
 
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import WireForm
+from chronicle.core.times import parse_time
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.marks import Line
@@ -194,3 +195,47 @@ def test_an_event_carries_the_frames_header_fields() -> None:
     length, kind, flags, side, ts_recv, _, index, _, source, *_ = struct.unpack_from("<IHBBqqqIHHq", data)
     assert (length, count, kind, flags, side, ts_recv, index, source) == (80, 1, 36, 136, 0, TS, 77, 65_535)
     assert adapter.scanned == 1
+
+
+TIMES = (
+    *(
+        "2026-08-09T21:05:48.505350477Z",
+        "2026-08-09T21:05:48Z",
+        "1970-01-01T00:00:00Z",
+        "2261-12-31T23:59:59.999999999Z",
+    ),
+    *("2024-02-29T00:00:00.1Z", "2023-02-29T00:00:00.1Z", "2100-02-29T00:00:00Z", "2000-02-29T12:00:00Z"),
+    *("2026-00-09T21:05:48Z", "2026-13-09T21:05:48Z", "2026-04-31T21:05:48Z", "2026-12-31T24:00:00Z"),
+    *("2026-12-31T23:60:00Z", "2026-12-31T23:00:60Z", "2026-12-31T23:00:00.Z", "2026-12-31T23:00:00.1234567890Z"),
+    *(
+        "2026-1a-31T23:00:00Z",
+        "2026-12-31 23:00:00Z",
+        "2026-12-31T23:00:00+01:00",
+        "1969-12-31T23:59:59Z",
+        "",
+        "2026",
+    ),
+)
+
+
+def test_times_of_iso_8601_are_read_as_plainly_or_left() -> None:
+    from chronicle.feed.kernels.text import iso_time
+
+    days = [
+        f"{year}-{month:02}-{day:02}T01:02:03.5Z"
+        for year in (1999, 2000, 2023, 2024, 2100)
+        for month in range(1, 13)
+        for day in (1, 27, 28, 29, 30, 31)
+    ]
+    read = 0
+    for text in (*TIMES, *days):
+        data = text.encode()
+        buffer = ctypes.create_string_buffer(data + b'"', len(data) + 16)
+        start = ctypes.addressof(buffer)
+        after, value = iso_time(start, start + len(data) + 1)
+        if after:
+            assert (after - start, value) == (len(data), parse_time(text)), text
+            read += 1
+        for length in range(len(data)):
+            assert iso_time(start, start + length) == (0, 0)
+    assert read > 300

@@ -1,0 +1,137 @@
+"""Who takes part in a merge: one raw queue's share in it, and the plans of decisions about joining and leaving.
+
+Plans are pure functions of what is known, so that whoever holds the log's lock decides the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chronicle.core.errors import NotFoundError
+from chronicle.core.layout import INT64_MIN
+from chronicle.core.local import LocalSource
+from chronicle.core.membership import Decision, DecisionLog, decide
+
+__all__ = ["Ending", "Standing", "leave", "plan_joins", "plan_leave", "standings"]
+
+RUNNING_MARGIN_NS = 1_000_000_000
+"""Where other shards run, a queue joins so much later than all that is committed: until then they have read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where a raw queue ends now: the index after its last record, and that record's ts_recv (INT64_MIN: none)."""
+
+    end_index: int
+    last_ts: int
+
+
+@dataclass(slots=True)
+class Standing:
+    """What the decisions say of one raw queue: `left_at` and `left_ts` are set while it is out; `floor` is where it
+    joined last."""
+
+    number: int
+    left_at: int | None = None
+    left_ts: int = INT64_MIN
+    floor: int = INT64_MIN
+    decisions: list[Decision] = field(default_factory=list)
+
+
+def standings(decisions: Sequence[Decision]) -> dict[str, Standing]:
+    """Return what `decisions` come to for each raw queue."""
+    found: dict[str, Standing] = {}
+    for decision in decisions:
+        standing = found.get(decision.raw)
+        if standing is None:
+            standing = found[decision.raw] = Standing(decision.number)
+        standing.left_at = None if decision.joins else decision.at
+        standing.left_ts = decision.ts
+        standing.floor = decision.at if decision.joins else standing.floor
+        standing.decisions.append(decision)
+    return found
+
+
+def plan_joins(
+    known: Sequence[Decision], present: Mapping[str, Ending], begun: Collection[str], *, running: bool, now_ns: int
+) -> list[Decision]:
+    """Return the decisions that are due: queues that are new, and queues that left and go on.
+
+    Parameters
+    ----------
+    known : sequence of Decision
+        All so far.
+    present : mapping
+        The raw queues that are there.
+    begun : collection of str
+        Those that a shard has worked on before there was a log.
+    running : bool
+        Whether other shards run now.
+    now_ns : int
+        The time, for the margin that running shards need.
+
+    Notes
+    -----
+    The first decisions take all queues from their first records, unless shards have already worked some of them off:
+    those come first, and the others join behind everything that those who take part have committed, as every later
+    one does. Nobody can be past that point.
+    """
+    found = standings(known)
+    if not known and len(present) < 2:
+        return []
+    reached = [item.left_ts for item in found.values() if item.left_at is not None]
+    taking = [raw for raw in present if raw in begun or (raw in found and found[raw].left_at is None)]
+    reached += [max(present[raw].last_ts, found[raw].floor if raw in found else INT64_MIN) for raw in taking]
+    bound = max(reached, default=0) + 1
+    if running:
+        bound = max(bound, now_ns) + RUNNING_MARGIN_NS
+    number = max((standing.number for standing in found.values()), default=-1) + 1
+    plan: list[Decision] = []
+    for raw in sorted(present, key=lambda raw: (raw not in begun, raw)):
+        standing = found.get(raw)
+        if standing is None:
+            first = not known and (raw in begun or not any(other in begun for other in present))
+            plan.append(Decision(raw, number, joins=True, at=INT64_MIN if first else bound))
+            number += 1
+        elif standing.left_at is not None and present[raw].end_index > standing.left_at:
+            plan.append(Decision(raw, standing.number, joins=True, at=bound))
+    return plan
+
+
+def plan_leave(known: Sequence[Decision], raw: str, ending: Ending) -> list[Decision]:
+    """Return the decision that `raw` leaves behind its last record; none where it has left already."""
+    standing = standings(known).get(raw)
+    if standing is None or standing.left_at is not None:
+        return []
+    return [
+        Decision(
+            raw, standing.number, joins=False, at=ending.end_index, ts=max(ending.last_ts, standing.floor, 0) + 1
+        )
+    ]
+
+
+def leave(home: Path, raw: str, *, ts_recv: int) -> Decision:
+    """Record that `raw` leaves the merge behind its last record; return the decision.
+
+    Raises
+    ------
+    NotFoundError
+        When it does not take part.
+    """
+    queue = LocalSource(home).queue(raw)
+    ending = Ending(queue.end_index(), queue.last_ts_recv())
+    recorded = decide(home, lambda known: plan_leave(known, raw, ending), ts_recv=ts_recv)
+    if not recorded:
+        log = DecisionLog(home)
+        log.poll()
+        log.close()
+        taking = [name for name, standing in standings(log.decisions).items() if standing.left_at is None]
+        raise NotFoundError(
+            f"{raw} takes no part in a merge",
+            expected=" or ".join(sorted(taking)) or "a home whose shards have found several raw queues",
+            found=raw,
+            hint="`chronicle etl status` says who waits for whom",
+        )
+    return recorded[0]
