@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chronicle.core.layout import NONE, SequenceRule
 from chronicle.core.local import LocalSource
 from chronicle.etl import ladder
 from chronicle.etl.book_stream import BookStream
@@ -158,3 +159,22 @@ def test_plain_events_do_not_come_back_to_python(tmp_path: Path, monkeypatch: py
     machine.flush()
     assert stored(tmp_path) == twin.bytes()
     assert written == {queue: len(twin.records(queue)) for queue in twin.queues}
+
+
+@pytest.mark.parametrize("rule", list(SequenceRule))
+def test_what_stands_behind_a_book_is_the_same_under_every_rule(rule: SequenceRule, tmp_path: Path) -> None:
+    stream = RawStream()
+    stream.define(1, instrument(sequence_rule=rule))
+    stream.snapshot(1, [(100, 1)], [(101, 1)], sequence=10)
+    for turn in range(30):
+        step = 11 + turn
+        previous = NONE if rule == SequenceRule.COUNT else step - 1
+        stream.deltas(1, (66, 90 + turn % 9, 1 + turn), first=step, last=step, previous=previous)
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink, CONFIG)
+        for event in range(len(stream.events)):
+            machine.feed(stream.memory(event, event + 1), stream.events[event][0])
+            machine.flush()
+        (book,) = [item for item in machine.streams.values() if isinstance(item, BookStream)]
+        assert book.row.ready
+    assert stored(tmp_path) == long_way(stream).bytes()

@@ -16,7 +16,7 @@ from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.ladder import USED, apply_records
 from chronicle.etl.kernels.levels import set_level, truncate
 
-__all__ = ["advance", "apply_event", "fit", "gather", "in_sequence", "index_records"]
+__all__ = ["advance", "apply_event", "fit", "gather", "in_sequence", "index_records", "proves"]
 
 KIND_INSTRUMENT = 16
 KIND_GAP = 18
@@ -261,8 +261,7 @@ def advance(
                 registers[CHECKED_TS] = ts_recv
                 registers[CHECKED_INDEX] = out[at + 3]
             if sequence != NONE:
-                held = rule not in (0, RULE_GROWING) and (rule != RULE_OKX_V5 or out[delta_at + 9] != NONE)
-                if held and registers[LAST_SEQUENCE] != NONE:
+                if proves(rule, out[delta_at + 9]) and registers[LAST_SEQUENCE] != NONE:
                     registers[SEQUENCE_HELD] = 1
                 registers[LAST_SEQUENCE] = sequence
             registers[AFTER_SNAPSHOT] = 0
@@ -291,6 +290,12 @@ def in_sequence(rule: int, last: int, after_snapshot: int, first: int, sequence:
     if rule in (RULE_CONNECTION, RULE_GROWING):
         return last == NONE or sequence == NONE or sequence > last
     return True
+
+
+@numba.njit(cache=True, nogil=True)
+def proves(rule: int, previous: int) -> bool:
+    """Whether a message that is in sequence by `rule` shows that none was lost before it."""
+    return bool(rule != 0 and rule != RULE_GROWING and (rule != RULE_OKX_V5 or previous != NONE))
 
 
 def known_rule(rule: int) -> int:

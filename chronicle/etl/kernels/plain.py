@@ -32,11 +32,11 @@ from chronicle.etl.kernels.events import (
     NONE,
     PRICE_EXPONENT,
     RULE,
-    RULE_OKX_V5,
     SEQUENCE_HELD,
     SIZE_EXPONENT,
     SNAPSHOT_TS,
     in_sequence,
+    proves,
 )
 from chronicle.etl.kernels.ladder import ON, OVERFLOW, UPDATES, USED
 from chronicle.etl.kernels.levels import truncate
@@ -128,8 +128,7 @@ def apply_event(
             poke(registers + 8 * CHECKED_INDEX, raw_base + peek(chosen + 8 * at))
     sequence = peek(delta + 40)
     if sequence != NONE:
-        rule = peek(limits + 8 * RULE)
-        held = rule != 0 and (rule != RULE_OKX_V5 or peek(delta + 72) != NONE)
+        held = proves(peek(limits + 8 * RULE), peek(delta + 72))
         if held and peek(registers + 8 * LAST_SEQUENCE) != NONE:
             poke(registers + 8 * SEQUENCE_HELD, 1)
         poke(registers + 8 * LAST_SEQUENCE, sequence)
