@@ -166,6 +166,35 @@ def test_a_dead_queue_holds_the_others_back_until_it_leaves(
     _same(home, home / "again")
 
 
+def test_leave_refuses_what_it_cannot_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--home", str(tmp_path)]
+
+    def refused(raw: str, code: int, *said: str) -> None:
+        assert run(["etl", "leave", raw, *place]) == code
+        told = capsys.readouterr()
+        assert (told.out, told.err.count("\n")) == ("", 1), told.err
+        assert told.err.startswith("chronicle: ")
+        assert all(word in told.err for word in said), told.err
+        assert run(["etl", "leave", raw, "--json", *place]) == code
+        assert {"error", "message"} <= set(json.loads(capsys.readouterr().out))
+
+    _write(tmp_path, "raw/a.q", _stream("kraken:BTC-EUR", 1, count=5))
+    refused("a", 3, "raw/a.q takes no part in a merge", "several raw queues")
+    assert not (tmp_path / "control").exists(), "a refusal records nothing"
+    _write(tmp_path, "raw/b.q", _stream("okx:BTC-USDT", 2, count=5))
+    with Queue.open(tmp_path / "raw/a.q", name="raw/a.q").appender():
+        run_shard(tmp_path, drain=True, config=CONFIG)
+        refused("raw/a.q", 2, "raw/a.q cannot leave the merge: its feed is alive", "process ", "stop that feed")
+    assert run(["etl", "leave", "raw/a.q", *place]) == 0
+    assert "raw/a.q leaves the merge before its record 12" in capsys.readouterr().out
+    before = _decisions(tmp_path)
+    refused("a.q", 3, "it left before its record 12 already")
+    for unknown in ("c", "../clean/kraken", "raw/", "", "x" * 5000, "a\x1b[31m"):
+        refused(unknown, 3, "there is no raw queue", "raw/a.q or raw/b.q")
+    assert _decisions(tmp_path) == before
+    assert run(["etl", "leave", *place]) == 2, "a raw queue must be named"
+
+
 def test_a_decision_behind_a_shards_place_is_refused(tmp_path: Path) -> None:
     _write(tmp_path, "raw/a.q", _stream("kraken:BTC-EUR", 1, count=50))
     run_shard(tmp_path, drain=True, config=CONFIG)
