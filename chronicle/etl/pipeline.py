@@ -121,6 +121,7 @@ class Pipeline:
         self.next_index = 0
         self.last_ts = NONE
         self.canonical: dict[str, int] = {}
+        self._numbers_of: dict[int, set[int]] = {}
         self._number_of = np.full(1024, UNDEFINED, dtype=np.int64)
         self._touched: dict[StreamKey, PlainStream] = {}
         self._groups = Groups(_CHANNEL_OF_KIND)
@@ -231,6 +232,11 @@ class Pipeline:
     def numbers(self) -> Words:
         """Canonical instrument number by instrument number; negative where it is undefined or not of this shard."""
         return self._number_of
+
+    def numbers_of(self, canonical: int) -> list[int]:
+        """Return the instrument numbers of this shard that are grouped under `canonical`, ascending."""
+        found = sorted(self._numbers_of.get(canonical, ()))
+        return [number for number in found if self._number_of[number] == canonical]
 
     def end_trades(self, symbol: str, source: int, ts_recv: int, raw_index: int) -> None:
         """Take note that the line which delivers an instrument's trades is gone."""
@@ -427,13 +433,16 @@ class Pipeline:
         if number >= len(self._number_of):
             self._grow(number)
         self._number_of[number] = canonical if definition.selected else NOT_OURS
+        self._numbers_of.setdefault(canonical, set()).add(number)
 
     def restore_definition(self, number: int, definition: Definition) -> None:
         """Take back one entry of the table from a checkpoint, whose canonical numbers are there already."""
         self.definitions[number] = definition
         if number >= len(self._number_of):
             self._grow(number)
-        self._number_of[number] = self.canonical[definition.symbol] if definition.selected else NOT_OURS
+        canonical = self.canonical[definition.symbol]
+        self._number_of[number] = canonical if definition.selected else NOT_OURS
+        self._numbers_of.setdefault(canonical, set()).add(number)
 
     def _status(self, words: Words, at: int, instrument: int, source: int, raw_index: int) -> None:
         code, _ = layout.STATUS_BODY.unpack_from(_body(words, at))
