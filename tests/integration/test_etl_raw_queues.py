@@ -132,6 +132,26 @@ def test_a_queue_that_comes_later_joins_behind_what_is_done(tmp_path: Path) -> N
     _same(home, into)
 
 
+def test_a_queue_that_a_dying_shard_wrote_from_goes_first_without_any_progress(tmp_path: Path) -> None:
+    class Crash(Exception):
+        pass
+
+    def die(_: object) -> None:
+        raise Crash
+
+    home, into = tmp_path / "home", tmp_path / "into"
+    _write(home, "raw/b.q", _stream("kraken:BTC-EUR", 1))
+    with pytest.raises(Crash):
+        run_shard(home, drain=True, config=CONFIG, progress=die)
+    assert queue_records(home, "etl/default/progress.q") == []
+    assert queue_records(home, BOOK)
+    _write(home, "raw/a.q", _stream("kraken:BTC-EUR", 2))
+    run_shard(home, drain=True, config=CONFIG)
+    assert [item.raw for item in _decisions(home)[:2]] == ["raw/b.q", "raw/a.q"], "what is written stays"
+    rebuild(home, into, config=CONFIG)
+    _same(home, into)
+
+
 def test_a_dead_queue_holds_the_others_back_until_it_leaves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
