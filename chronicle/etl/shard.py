@@ -323,7 +323,9 @@ class _Duty:
         """
         source = LocalSource(self._home)
         with suppress(NotFoundError):
-            if any(item.name.startswith("etl-") and item.state != "new" for item in source.queue(raw_queue).tailers()):
+            if any(
+                item.name.startswith("etl-") and item.state != "new" for item in source.queue(raw_queue).tailers()
+            ):
                 return True
         return any(
             read_by(name) == raw_queue and source.queue(name).end_index() > 0 for name in source.queues("etl/")

@@ -146,7 +146,7 @@ def test_a_new_numbering_is_never_taken_for_copies(tmp_path: Path) -> None:
 def test_the_end_of_a_connection_looks_at_the_lines_that_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A merged home's table of numbers has a million places for every raw queue: they must not be asked one by one."""
+    """A merged home's table of numbers has a million places a raw queue: they must not be asked one by one."""
     asked = [0]
     end_lines = Racing._end_lines
 

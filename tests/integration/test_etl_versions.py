@@ -130,9 +130,7 @@ def test_commands_read_the_version_that_is_named(
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_gaps_are_those_of_the_version_that_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_gaps_are_those_of_the_version_that_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stream = RawStream()
     stream.define(1, binance())
     stream.snapshot(1, [(10, 1)], [(11, 1)], sequence=5)
