@@ -1,4 +1,4 @@
-"""Shards killed by a signal at 51 counted points, over one raw queue and over merged ones: nothing shows it.
+"""Shards killed by a signal at 51 counted points or more, over one raw queue and over merged ones: nothing shows it.
 
 Each death is a forked child's, which runs the shard as ``chronicle etl run --drain`` does. Half of them fall on a
 counted call of Python's (start, recovery, checkpoint, seal, a write to a clean queue), half on a moment, at whatever
