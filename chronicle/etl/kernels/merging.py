@@ -140,7 +140,7 @@ def copy_events(words: Any, table: Any, offsets: Any, first_index: int, number: 
 
 
 @numba.njit(cache=True, nogil=True)
-def apart(position: Any) -> tuple[int, int]:
+def apart(position: Any) -> tuple[Any, Any]:
     """Return what a record at `position` says: (source, source_index)."""
     if position < 0:
         return np.int64(0), position
