@@ -34,6 +34,12 @@ PARTS = 5
 QUICK = Patience(first_ns=1_000_000, longest_ns=10_000_000, attempts=3)
 
 
+@pytest.fixture(autouse=True)
+def service(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The killed agent has its store's address from the environment, as what it wrote into the manifest says."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+
+
 def cold_policy(home: Path, root: S3, address: str) -> Policy:
     """Hot, warm, and cold on S3 in small parts by way of `address`."""
     policy = three_tiers(home, cold_root=root[0])
