@@ -179,8 +179,13 @@ def test_an_expired_upload_is_begun_anew(
         expire()
     else:
         monkeypatch.setattr(S3Requests, "part", late)
-    for _ in range(2):
-        apply_all(home, policy).raise_for_failures()
+    impatient(monkeypatch)
+    runs = 2
+    if moment == "half-way" and "moto" in s3_root[0]:
+        runs = 4  # it answers 500 where others answer NoSuchUpload: an outage, until a run looks again
+    reports = [apply_all(home, policy) for _ in range(runs)]
+    assert sum(len(report.moved) for report in reports) == 1
+    reports[-1].raise_for_failures()
     assert expired == [upload["UploadId"]]
     assert_whole(home, s3_root, truth)
 
