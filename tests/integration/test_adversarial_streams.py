@@ -10,10 +10,20 @@ import pytest
 import chronicle
 from chronicle.core.compare import compare_queue
 from chronicle.core.errors import CorruptionError, RecordError
-from chronicle.core.layout import INT64_MAX, NONE, Cause, Flag, GapState, Kind, Origin, StatusCode
+from chronicle.core.layout import (
+    INT64_MAX,
+    NONE,
+    Cause,
+    Flag,
+    GapState,
+    Kind,
+    Origin,
+    SequenceRule,
+    StatusCode,
+)
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
-from chronicle.core.records import SnapshotFields
+from chronicle.core.records import InstrumentFields, SnapshotFields
 from chronicle.etl import EtlConfig, run_shard
 from tests.support.etl_streams import (
     ASK,
@@ -244,9 +254,9 @@ def _feed_cut(memory: bytes, cut: int) -> None:
     machine.flush()
 
 
-def test_the_ledger_says_who_was_whole_while_a_line_had_a_hole(tmp_path: Path) -> None:
+def _two_lines_with_holes(definition: InstrumentFields) -> RawStream:
     stream = RawStream()
-    stream.define(1, binance())
+    stream.define(1, definition)
     for source in (1, 2):
         stream.snapshot(1, [(100, 5)], [(101, 5)], sequence=10, source=source)
     for number in range(11, 40):
@@ -258,11 +268,26 @@ def test_the_ledger_says_who_was_whole_while_a_line_had_a_hole(tmp_path: Path) -
             stream.deltas(1, (BID, 90, number), first=number, last=number, source=source)
         if number == 30:
             stream.snapshot(1, [(100, 5)], [(101, 5)], sequence=30, source=1)
-    _write(tmp_path, stream)
+    return stream
+
+
+def test_lines_that_number_alike_fill_each_other_s_holes(tmp_path: Path) -> None:
+    _write(tmp_path, _two_lines_with_holes(binance()))
     run_shard(tmp_path, drain=True)
     with chronicle.open(tmp_path) as store:
-        first, second = store.gaps("binance:BTC-USDT")
-        found = store.explain("binance:BTC-USDT", "book", first.index, lane=first.lane)
+        assert store.gaps("binance:BTC-USDT") == []
+        assert [str(level[1]) for level in store.book("binance:BTC-USDT").bids] == ["0.005", "0.039"]
+    numbers = [record.sequence for record in queue_records(tmp_path, BINANCE) if record.kind == Kind.BOOK_DELTA]
+    assert numbers == list(range(11, 40)), "each once, in order"
+
+
+def test_the_ledger_says_who_was_whole_while_a_line_had_a_hole(tmp_path: Path) -> None:
+    """Lines that are not merged: numbers of a count may be a subscription's own."""
+    _write(tmp_path, _two_lines_with_holes(instrument("bybit:BTC-USDT", sequence_rule=SequenceRule.COUNT)))
+    run_shard(tmp_path, drain=True)
+    with chronicle.open(tmp_path) as store:
+        first, second = store.gaps("bybit:BTC-USDT")
+        found = store.explain("bybit:BTC-USDT", "book", first.index, lane=first.lane)
     assert (first.lane, first.state, first.first_missing, first.last_missing) == (0, "closed", 20, 24)
     assert first.covered_by == 1000, "the second line was whole meanwhile"
     assert first.source == "raw/main.q"
