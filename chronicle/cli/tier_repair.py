@@ -19,7 +19,7 @@ Examples:
 Every object below hot is read and proven. A damaged one is set aside in quarantine/ of its tier, never
 removed, and replaced by a copy that proves whole: a source whose grace period still runs, another
 tier's object, the sealed file in the home. Exit code 5 where there is none: chronicle etl rebuild
-makes clean queues again where raw is still there.
+makes clean queues again where raw is still there. Parts of uploads that were cut off are removed.
 """
 
 
@@ -39,12 +39,15 @@ def command(ctx: click.Context, prefix: str, home: Path, as_json: bool) -> None:
     report = repair(home, policy, prefix=prefix)
     if as_json:
         values = {"checked": report.checked, "bytes": report.checked_bytes, "unavailable": report.unavailable}
+        values["uploads"] = report.uploads
         show.echo_json(values | {"damaged": [item.to_dict() for item in report.damaged]})
     else:
         for item in report.damaged:
             outcome = f"replaced by {item.copy}" if item.copy else "no whole copy was found"
             click.echo(f"segment {item.entry.number} of {item.entry.queue}: {item.error}; {outcome}")
         away = f", {report.unavailable} could not be asked for" if report.unavailable else ""
+        if report.uploads:
+            click.echo(f"{report.uploads} uploads that were cut off were given up")
         click.echo(f"{report.checked} objects proven, {len(report.damaged)} damaged{away}")
     if report.lost:
         ctx.exit(CorruptionError.exit_code)

@@ -223,10 +223,8 @@ class Pipeline:
         return self.settings.merged
 
     def merge(self) -> None:
-        """Take records that carry their position from now on; the sweep, which counts raw indexes, has none."""
-        if not self.settings.merged:
-            self.settle()
-            self.settings.merged = True
+        """Take records that carry their position from now on."""
+        self.settings.merged = True
 
     @property
     def numbers(self) -> Words:
@@ -244,6 +242,11 @@ class Pipeline:
         self._by_key.clear()
         if rank is not None:
             self._end_candles(symbol, rank, ts_recv, raw_index)
+
+    def rename_line(self, symbol: str, channel: str, source: int, successor: int) -> None:
+        """Let `successor` deliver what `source` delivered."""
+        self.lines.rename(symbol, channel, source, successor)
+        self._by_key.clear()
 
     def books(self) -> list[tuple[StreamKey, BookStream]]:
         """Return the book streams with their keys."""

@@ -199,7 +199,7 @@ class Racing:
     def _begin(self, symbol: str, channel: int, holder: int, line: int, ts_recv: int) -> None:
         """Let two lines race: the stream goes on from where it stands."""
         machine = self._machine
-        machine.lines.rename(symbol, CHANNELS[channel], holder, RACING)
+        machine.rename_line(symbol, CHANNELS[channel], holder, RACING)
         if channel == kernel.BOOK:
             stream = machine.streams[symbol, "book", machine.lines.claim(symbol, "book", RACING)]
             assert isinstance(stream, BookStream)

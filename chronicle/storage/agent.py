@@ -168,6 +168,7 @@ class _Agent:
         self.report = Report()
         self._entries: dict[tuple[str, int, int], Entry] = {}
         self._touched: set[str] = set()
+        self._met: set[tuple[str, str]] = set()
 
     def settle(self) -> None:
         """Record what is new, remember the tiers, finish or undo what was interrupted, delete what is due."""
@@ -194,6 +195,7 @@ class _Agent:
             elif outcome == "finished":
                 self.report.finished += 1
             else:
+                self._met.add((entry.intent.tier, entry.intent.temporary))
                 self.report.undone += 1
         self._entries = merged
         behind = self.manifest.dirty()
@@ -217,7 +219,25 @@ class _Agent:
                         if progress is not None:
                             progress(done, len(plan.moves), move)
                 self._close_batch()
+        self._give_up_uploads()
         self._remember_failures()
+
+    def _give_up_uploads(self) -> None:
+        """Give up what is left of uploads that were cut off before this run and that its plan did not go on with.
+
+        Those that this run has settled wait for the next plan: this one was made before.
+        """
+        if self.options.stop():
+            return
+        moving = {(entry.intent.tier, entry.intent.temporary) for entry in self._entries.values() if entry.intent}
+        done = []
+        for tier, name in self.manifest.uploads():
+            if tier in self.report.paused or (tier, name) in moving or (tier, name) in self._met:
+                continue
+            with contextlib.suppress(ChronicleError), self._pausing(tier):
+                self.mover.store(tier).give_up(name)
+                done.append((tier, name))
+        self.manifest.forget_uploads(done)
 
     def _remember_failures(self) -> None:
         """Keep what could not be done where ``tier status`` finds it; what went well since is no failure any more."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from chronicle.core.errors import CapacityError, ConfigError, NotFoundError, StoreError, UnavailableError
-from chronicle.storage.requests import Part
+from chronicle.storage.requests import Part, Upload
 
 __all__ = ["FilesystemRequests"]
 
@@ -84,9 +84,19 @@ class FilesystemRequests:
             raise _error(error, "write", f"{self.location}/{name}", again=False) from error
         return Part(number, "")
 
-    def complete(self, name: str, upload: str, parts: Sequence[Part]) -> None:
+    def parts(self, name: str, upload: str, after: int) -> tuple[list[Part], int | None]:
+        """Return none: a file that was cut short is written anew."""
+        del name, upload, after
+        return [], None
+
+    def holds(self, part: Part, data: bytes) -> bool:
+        """Return False: nothing is known of what was written."""
+        del part, data
+        return False
+
+    def complete(self, name: str, upload: str, parts: Sequence[Part], *, absent: bool = False) -> None:
         """Close the file."""
-        del parts
+        del parts, absent
         try:
             self._uploads.pop(upload).close()
         except OSError as error:
@@ -102,9 +112,10 @@ class FilesystemRequests:
                 raise _error(error, "give up", f"{self.location}/{name}", again=False) from error
         self.delete(name)
 
-    def uploads(self, prefix: str) -> list[tuple[str, str]]:
+    def uploads(self, prefix: str, token: str | None = None) -> tuple[list[Upload], str | None]:
         """Return the files that this process has open for writing; those of a killed one have temporary names."""
-        return [(name, name) for name in self._uploads if name.startswith(prefix)]
+        del token
+        return [Upload(name, name, alike=False) for name in list(self._uploads) if name.startswith(prefix)], None
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""

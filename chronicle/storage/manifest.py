@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -307,6 +307,21 @@ class Manifest:
         """Remember what could not be done, for ``tier status``."""
         if self.failures() != failures:
             self._set_meta("failures", failures)
+
+    def uploads(self) -> list[tuple[str, str]]:
+        """Return the (tier, object) whose uploads were cut off, and whose parts the stores still hold."""
+        return [(str(tier), str(name)) for tier, name in self._get_meta("uploads") or []]
+
+    def note_upload(self, tier: str, name: str) -> None:
+        """Remember an upload that was cut off, so that it is gone on with or given up."""
+        rows = self.uploads()
+        if (tier, name) not in rows:
+            self._set_meta("uploads", [*rows, (tier, name)])
+
+    def forget_uploads(self, rows: Collection[tuple[str, str]]) -> None:
+        """Forget uploads of which nothing is left."""
+        if rows:
+            self._set_meta("uploads", [row for row in self.uploads() if row not in rows])
 
     def scrubbed(self) -> list[Any] | None:
         """Return the key of the entry that scrubbing came to, None at the beginning."""

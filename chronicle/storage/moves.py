@@ -6,14 +6,20 @@ the transaction that publishes it, the source is deleted only after that transac
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from chronicle.core.clock import SystemClock
-from chronicle.core.errors import ChronicleError, ConfigError, CorruptionError, NotFoundError, StateError
+from chronicle.core.errors import (
+    ChronicleError,
+    ConfigError,
+    CorruptionError,
+    NotFoundError,
+    StateError,
+    UnavailableError,
+)
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.encode import EncodeOptions, check_sealed, encode_segment
@@ -23,6 +29,7 @@ from chronicle.storage.manifest import Manifest
 from chronicle.storage.opening import open_store
 from chronicle.storage.packs import Packed, PackWriter, pack_name, read_pack_table
 from chronicle.storage.policy import DELETE, HOT, Policy
+from chronicle.storage.requests import UploadGoneError
 from chronicle.storage.scanning import archived_entry, object_name, sealed_entry
 from chronicle.storage.stores import LocalStore, MemoryStore, Readable, Store
 from chronicle.storage.throttle import Throttle
@@ -34,6 +41,8 @@ STEPS: Final = ("intent", "written", "verified", "renamed", "published", "catalo
 
 COPY_BYTES: Final = 4 << 20
 PIECE_BYTES: Final = 8 << 20
+UPLOADS_MAX: Final = 3
+"""How often an upload is begun in one move, when the store forgets it half-way."""
 Hook = Callable[[str, Entry], None]
 
 
@@ -92,19 +101,36 @@ class Mover:
             self.hook("verified", begun)
             store.rename(temporary, name)
             self.hook("renamed", begun)
-        except Exception:
-            self._undo(begun, store)
+        except Exception as error:
+            self._undo([begun], store, error)
             raise
         return self._publish(begun, target, encoding, name, store, now_ns, reason)
 
-    def _undo(self, begun: Entry, store: Store) -> None:
-        """Remove the half-made target; where its store does not answer the intent stays, and is settled later."""
-        assert begun.intent is not None
+    def _undo(self, begun: list[Entry], store: Store, error: Exception) -> None:
+        """Remove the half-made target; where its store does not answer the intent stays, and is settled later.
+
+        What such a store holds of the upload by then is not sent again.
+        """
+        intent = begun[0].intent
+        assert intent is not None
+        if store.is_remote and isinstance(error, UnavailableError):
+            return
         try:
-            store.discard(begun.intent.temporary)
+            store.discard(intent.temporary)
         except ChronicleError:
             return
-        self.manifest.put([replace(begun, intent=None)])
+        self.manifest.put([replace(entry, intent=None) for entry in begun])
+
+    def _put(self, store: Store, name: str, make: Callable[[], Iterable[bytes | memoryview]]) -> None:
+        """Put an object; one whose upload was gone half-way is begun anew, a few times."""
+        for attempt in range(UPLOADS_MAX):
+            try:
+                store.put(name, self._slowly(make()), resume=True)
+            except UploadGoneError:
+                if attempt + 1 == UPLOADS_MAX:
+                    raise
+            else:
+                return
 
     def move_together(self, entries: list[Entry], target: str, now_ns: int, reason: str = "") -> list[Entry]:
         """Move segments into one object of a tier, and publish all of them in one transaction.
@@ -120,18 +146,22 @@ class Mover:
         self.manifest.put(begun)
         self.hook("intent", begun[0])
         encoding, level = self.policy.tier(target).encoding, self.policy.tier(target).level
-        writer = PackWriter(entries, lambda entry: self._parts(entry, encoding, level))
+        writers: list[PackWriter] = []
+
+        def packed() -> PackWriter:
+            writers.append(PackWriter(entries, lambda entry: self._parts(entry, encoding, level)))
+            return writers[-1]
+
         try:
-            store.put(temporary, self._slowly(writer))
+            self._put(store, temporary, packed)
+            writer = writers[-1]
             self.hook("written", begun[0])
             self._verify_pack(store, temporary, entries, writer.rows)
             self.hook("verified", begun[0])
             store.rename(temporary, name)
             self.hook("renamed", begun[0])
-        except Exception:
-            with contextlib.suppress(ChronicleError):  # else the intents stay, and are settled later
-                store.discard(temporary)
-                self.manifest.put(entries)
+        except Exception as error:
+            self._undo(begun, store, error)
             raise
         published, events = [], []
         for entry, row in zip(entries, writer.rows, strict=True):
@@ -189,15 +219,19 @@ class Mover:
     def settle(self, entry: Entry, now_ns: int) -> tuple[Entry, str]:
         """Finish or undo an interrupted move; return the entry and ``finished``, ``undone`` or ``broken``.
 
-        The source is still published: with it in place the half-made target is removed. Only where the source is
-        gone (removed by hand) and the target proves whole is the move finished instead.
+        The source is still published: with it in place the half-made target is removed. Parts that the target's
+        store holds of an upload stay and are noted: the next plan goes on with them, or the agent gives them up.
+        Only where the source is gone (removed by hand) and the target proves whole is the move finished instead.
         """
         intent = entry.intent
         if intent is None:
             return entry, "undone"
         target = self.store(intent.tier)
         if self.store(entry.place).size(entry.object) is not None:
-            target.discard(intent.temporary)
+            if intent.tier in self.policy.names and target.unfinished(intent.temporary):
+                self.manifest.note_upload(intent.tier, intent.temporary)
+            else:
+                target.discard(intent.temporary)
             if (intent.tier, intent.object) != (entry.place, entry.object):
                 target.delete(intent.object)
             settled = replace(entry, intent=None)
@@ -304,7 +338,7 @@ class Mover:
             and store.link(source.path(entry.object), temporary)
         )
         if not linked:
-            store.put(temporary, self._slowly(self._parts(entry, encoding, self.policy.tier(target).level)))
+            self._put(store, temporary, lambda: self._parts(entry, encoding, self.policy.tier(target).level))
 
     def _parts(self, entry: Entry, encoding: str, level: int) -> Iterator[bytes | memoryview]:
         """Yield the bytes of a segment in an encoding."""

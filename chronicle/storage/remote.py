@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final, TypeVar
 
-from chronicle.core.errors import ChronicleError, NotFoundError, StateError, TornSegmentError
+from chronicle.core.errors import ChronicleError, NotFoundError, StateError, TornSegmentError, UnavailableError
 from chronicle.storage.patience import Breaker, Patience
 from chronicle.storage.requests import (
     ConditionFailedError,
     ConditionRefusedError,
     Part,
     Requests,
+    Upload,
+    UploadGoneError,
     count_request,
 )
 from chronicle.storage.stores import name_parts, temporary_object
@@ -56,6 +58,7 @@ class RemoteStore:
         self._breaker = breaker or Breaker(requests.location, self._patience.clock)
         self._part_bytes = part_bytes
         self._takes_conditions = True
+        self._completes_conditions = True
         self.is_remote = True
 
     def __repr__(self) -> str:
@@ -138,8 +141,18 @@ class RemoteStore:
                 hint="give each home a root of its own; chronicle tier rebuild takes this one over",
             ) from cause
 
-    def put(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
-        """Write an object, in parts when it is large; on failure nothing is left behind."""
+    def put(self, name: str, parts: Iterable[bytes | memoryview], *, resume: bool = False) -> int:
+        """Write an object, in parts when it is large; on failure nothing is left behind that will not be used.
+
+        With `resume` parts that the store holds are not sent again, and stay when it does not answer any more.
+
+        Raises
+        ------
+        UploadGoneError
+            When the upload is no longer known half-way; the same bytes put again make a new one.
+        StateError
+            With `resume`, when another object of this name is there.
+        """
         name_parts(name, self.location)
         pieces = _pieces(parts, self._part_bytes)
         first = next(pieces, b"")
@@ -147,39 +160,116 @@ class RemoteStore:
         if second is None:
             self.ask(lambda: self.requests.put(name, first))
             return len(first)
-        upload = self.ask(lambda: self.requests.begin(name))
+        keep = resume and not self.requests.staged
         try:
-            done: list[Part] = []
-            written = 0
-            for piece in _chain(first, second, pieces):
-                number = len(done) + 1
-                done.append(self._part(name, upload, number, piece))
-                written += len(piece)
-            self._complete(name, upload, done, written)
-        except BaseException:
-            with contextlib.suppress(ChronicleError):
-                self._give_up(name)
+            written = self._put_parts(name, _chain(first, second, pieces), keep)
+        except BaseException as error:
+            if not keep or (isinstance(error, Exception) and not isinstance(error, UnavailableError)):
+                with contextlib.suppress(ChronicleError):
+                    self.give_up(name)
             raise
-        self._give_up(name)  # an upload whose beginning was not answered was begun a second time
+        self.give_up(name)  # an upload whose beginning was not answered was begun a second time
         return written
 
-    def _give_up(self, name: str) -> None:
+    def _put_parts(self, name: str, pieces: Iterator[bytes], keep: bool) -> int:
+        """Write an object in parts, those excepted that an upload of an earlier attempt holds; return its bytes."""
+        upload, held = self._begun(name) if keep else ("", {})
+        if not upload:
+            upload = self.ask(lambda: self.requests.begin(name))
+        done: list[Part] = []
+        written = 0
+        for number, piece in enumerate(pieces, 1):
+            part = held.get(number)
+            if part is None or not self.requests.holds(part, piece):
+                part = self._part(name, upload, number, piece)
+            done.append(part)
+            written += len(piece)
+        self._complete(name, upload, done, written, absent=keep)
+        return written
+
+    def _begun(self, name: str) -> tuple[str, dict[int, Part]]:
+        """Return the upload of an object to go on with, the one of most bytes, and its parts; "" for none."""
+        best: tuple[str, dict[int, Part]] = ("", {})
+        for upload in self.uploads(name):
+            if upload.name == name and upload.alike:
+                held: dict[int, Part] = {}
+                after: int | None = 0
+                try:
+                    while after is not None:
+                        rows, after = self.ask(partial(self.requests.parts, name, upload.id, after))
+                        held |= {part.number: part for part in rows}
+                except NotFoundError:
+                    continue  # it expired, or was given up
+                if not best[0] or sum(part.size for part in held.values()) > sum(
+                    part.size for part in best[1].values()
+                ):
+                    best = upload.id, held
+        return best
+
+    def uploads(self, prefix: str) -> Iterator[Upload]:
+        """Yield the uploads below `prefix` that were begun and not completed."""
+        token: str | None = None
+        while True:
+            rows, token = self.ask(partial(self.requests.uploads, prefix, token))
+            yield from rows
+            if token is None:
+                return
+
+    def unfinished(self, name: str) -> bool:
+        """Return whether an upload stands with which a put would go on."""
+        return not self.requests.staged and any(each.name == name and each.alike for each in self.uploads(name))
+
+    def give_up(self, name: str) -> None:
         """Give up all uploads of an object that are not complete."""
-        for found, upload in self.ask(lambda: self.requests.uploads(name)):
-            if found == name:
+        for upload in list(self.uploads(name)):
+            if upload.name == name:
                 with contextlib.suppress(NotFoundError):
-                    self.ask(partial(self.requests.abort, found, upload))
+                    self.ask(partial(self.requests.abort, name, upload.id))
 
     def _part(self, name: str, upload: str, number: int, piece: bytes) -> Part:
-        return self.ask(lambda: self.requests.part(name, upload, number, piece))
-
-    def _complete(self, name: str, upload: str, parts: list[Part], written: int) -> None:
-        """Complete an upload; one whose answer was lost is complete although it is no longer known."""
         try:
-            self.ask(lambda: self.requests.complete(name, upload, parts))
-        except NotFoundError:
+            return self.ask(lambda: self.requests.part(name, upload, number, piece))
+        except NotFoundError as error:
+            raise self._gone(name) from error
+
+    def _gone(self, name: str) -> UploadGoneError:
+        return UploadGoneError(
+            "an upload in parts is no longer known",
+            path=f"{self.location}/{name}",
+            hint="it expired by the bucket's rules, or another agent gave it up; the next run begins anew",
+        )
+
+    def _complete(self, name: str, upload: str, parts: list[Part], written: int, *, absent: bool) -> None:
+        """Complete an upload, over no other object with `absent`; one whose answer was lost is complete already.
+
+        A store without conditional completion (501) is looked at first. What is there in the end is read back by
+        the move, whoever completed it.
+        """
+        try:
+            if absent and self._completes_conditions:
+                try:
+                    self.ask(lambda: self.requests.complete(name, upload, parts, absent=True))
+                    return
+                except ConditionRefusedError:
+                    self._completes_conditions = False
+            if not absent or self.size(name) is None:
+                self.ask(lambda: self.requests.complete(name, upload, parts))
+                return
+        except ConditionFailedError:
+            pass
+        except NotFoundError as error:
             if self.size(name) != written:
-                raise
+                raise self._gone(name) from error
+            return
+        found = self.size(name)
+        if found != written:
+            raise StateError(
+                "another agent wrote this object meanwhile",
+                path=f"{self.location}/{name}",
+                expected=f"{written} bytes",
+                found=found,
+                hint="give each home a root of its own",
+            )
 
     def rename(self, source: str, target: str) -> None:
         """Publish an object under its final name, where it was not written there."""
@@ -207,7 +297,7 @@ class RemoteStore:
 
     def discard(self, name: str) -> None:
         """Remove an object, and give up the uploads of it that a killed agent left unfinished."""
-        self._give_up(name)
+        self.give_up(name)
         self.delete(name)
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:

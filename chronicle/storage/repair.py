@@ -18,10 +18,14 @@ from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError, UnavailableError
 from chronicle.core.layout import SEGMENT_SEALED_SUFFIX
 from chronicle.storage.agent import agent_lock, agent_name
+from chronicle.storage.archive_layout import ARCHIVE_SUFFIX
+from chronicle.storage.catalog import check_owner
 from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import Mover
+from chronicle.storage.packs import PACK_SUFFIX
 from chronicle.storage.policy import DELETE, HOT, Policy
+from chronicle.storage.remote import RemoteStore
 from chronicle.storage.scanning import object_name
 from chronicle.storage.stores import Store
 
@@ -51,11 +55,15 @@ class Repaired:
 
 @dataclass(slots=True)
 class RepairReport:
-    """What was looked at, and what was damaged. `unavailable` counts objects whose store did not answer."""
+    """What was looked at, and what was damaged. `unavailable` counts objects whose store did not answer.
+
+    `uploads` counts objects of which a part of an upload had been left, and was removed.
+    """
 
     checked: int = 0
     checked_bytes: int = 0
     unavailable: int = 0
+    uploads: int = 0
     damaged: tuple[Repaired, ...] = ()
 
     @property
@@ -88,7 +96,27 @@ def repair(
             mover = Mover(home, manifest, policy, agent=agent_name())
             entries = (entry for entry in manifest.entries() if entry.queue.startswith(prefix))
             _check(mover, entries, clock, report, progress)
+            report.uploads = sum(_give_up_uploads(mover, tier) for tier in sorted(manifest.tiers().keys() - {HOT}))
         return report
+
+
+def _give_up_uploads(mover: Mover, tier: str) -> int:
+    """Give up the uploads of segments that nobody has open, in a tier that is this home's; return how many.
+
+    The agent's lock is held: a move that is under way has none. Names that are no segment's may be somebody else's.
+    """
+    given_up: set[str] = set()
+    with contextlib.suppress(ChronicleError):
+        store = mover.store(tier)
+        if not isinstance(store, RemoteStore):
+            return 0
+        check_owner(store, mover.manifest.home_id())
+        for upload in list(store.uploads("")):
+            if upload.name.endswith((ARCHIVE_SUFFIX, PACK_SUFFIX)):
+                store.give_up(upload.name)
+                given_up.add(upload.name)
+        mover.manifest.forget_uploads([row for row in mover.manifest.uploads() if row[0] == tier])
+    return len(given_up)
 
 
 def scrub(home: str | Path, policy: Policy, *, budget_bytes: int, clock: Clock | None = None) -> RepairReport:

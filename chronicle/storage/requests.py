@@ -14,7 +14,15 @@ from typing import Protocol
 
 from chronicle.core.errors import StoreError
 
-__all__ = ["ConditionFailedError", "ConditionRefusedError", "Requests", "requests_made"]
+__all__ = [
+    "ConditionFailedError",
+    "ConditionRefusedError",
+    "Part",
+    "Requests",
+    "Upload",
+    "UploadGoneError",
+    "requests_made",
+]
 
 
 class ConditionFailedError(StoreError):
@@ -29,12 +37,28 @@ class ConditionRefusedError(StoreError):
     kind = "condition_refused"
 
 
+class UploadGoneError(StoreError):
+    """An upload in parts is no longer known while it is written: it expired, or somebody gave it up."""
+
+    kind = "upload_gone"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An uploaded part: its number from 1, and what the store calls it."""
+    """An uploaded part: its number from 1, what the store calls it, its bytes where the store listed it."""
 
     number: int
     token: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload that was begun and not completed. `alike`: as it would be begun today (class, encryption)."""
+
+    name: str
+    id: str
+    alike: bool
 
 
 class Requests(Protocol):
@@ -70,16 +94,24 @@ class Requests(Protocol):
         """Upload part `number` (from 1); again with the same number replaces it."""
         ...
 
-    def complete(self, name: str, upload: str, parts: Sequence[Part]) -> None:
-        """Make the object of its parts."""
+    def parts(self, name: str, upload: str, after: int) -> tuple[list[Part], int | None]:
+        """Return some parts that the store holds, of numbers above `after`, and after which number it goes on."""
+        ...
+
+    def holds(self, part: Part, data: bytes) -> bool:
+        """Return whether a listed part is proven to be `data`, by size and checksum; nothing is asked."""
+        ...
+
+    def complete(self, name: str, upload: str, parts: Sequence[Part], *, absent: bool = False) -> None:
+        """Make the object of its parts; only where there is none of this name, when asked."""
         ...
 
     def abort(self, name: str, upload: str) -> None:
         """Give an upload up; its parts are removed."""
         ...
 
-    def uploads(self, prefix: str) -> list[tuple[str, str]]:
-        """Return (name, id) of uploads that were begun and neither completed nor given up."""
+    def uploads(self, prefix: str, token: str | None = None) -> tuple[list[Upload], str | None]:
+        """Return some uploads that were begun and neither completed nor given up, and the token of the next page."""
         ...
 
     def delete(self, name: str) -> None:

@@ -6,6 +6,7 @@ them (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ``AWS_REGION`` ...). Keys have no p
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -18,7 +19,7 @@ from chronicle.core.errors import (
     TornSegmentError,
     UnavailableError,
 )
-from chronicle.storage.requests import ConditionFailedError, ConditionRefusedError, Part
+from chronicle.storage.requests import ConditionFailedError, ConditionRefusedError, Part, Upload
 from chronicle.storage.s3_client import client_of
 
 __all__ = ["S3Requests"]
@@ -112,15 +113,33 @@ class S3Requests:
         )
         return Part(number, str(self._told(answer, "ETag", name)))
 
-    def complete(self, name: str, upload: str, parts: Sequence[Part]) -> None:
+    def parts(self, name: str, upload: str, after: int) -> tuple[list[Part], int | None]:
+        """Return up to 1,000 parts that the store holds of an upload."""
+        answer = self._ask(
+            lambda: self._client.list_parts(**self._at(name), UploadId=upload, PartNumberMarker=after, **self._read),
+            "list the parts of",
+            name,
+        )
+        rows = [Part(int(row["PartNumber"]), str(row["ETag"]), int(row["Size"])) for row in answer.get("Parts") or ()]
+        more = bool(answer.get("IsTruncated")) and bool(rows)
+        return rows, rows[-1].number if more else None
+
+    def holds(self, part: Part, data: bytes) -> bool:
+        """Compare size and ETag, which is the MD5 of a part unless KMS encrypts it; then nothing is proven."""
+        digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return part.size == len(data) and part.token.strip('"') == digest
+
+    def complete(self, name: str, upload: str, parts: Sequence[Part], *, absent: bool = False) -> None:
         """Complete a multipart upload."""
         listed = {"Parts": [{"PartNumber": part.number, "ETag": part.token} for part in parts]}
+        condition = {"IfNoneMatch": "*"} if absent else {}
         self._ask(
             lambda: self._client.complete_multipart_upload(
-                **self._at(name), UploadId=upload, MultipartUpload=listed, **self._read
+                **self._at(name), UploadId=upload, MultipartUpload=listed, **condition, **self._read
             ),
             "complete the upload of",
             name,
+            conditional=absent,
         )
 
     def abort(self, name: str, upload: str) -> None:
@@ -131,14 +150,33 @@ class S3Requests:
             name,
         )
 
-    def uploads(self, prefix: str) -> list[tuple[str, str]]:
-        """Return unfinished multipart uploads (the first thousand)."""
+    def uploads(self, prefix: str, token: str | None = None) -> tuple[list[Upload], str | None]:
+        """Return up to 1,000 unfinished multipart uploads; the token is (key, upload id) of the last one.
+
+        An upload carries class and encryption from its beginning. The encryption is not listed, so that none is
+        alike where one is asked for.
+        """
+        key, _, upload = (token or "").partition("\0")
+        more = {"KeyMarker": key, "UploadIdMarker": upload} if token else {}
         where = f"{self._prefix}{prefix}"
         answer = self._ask(
-            lambda: self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=where), "list uploads of", prefix
+            lambda: self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=where, **more, **self._read),
+            "list uploads of",
+            prefix,
         )
-        cut = len(self._prefix)
-        return [(str(row["Key"])[cut:], str(row["UploadId"])) for row in answer.get("Uploads") or ()]
+        cut, kept_as = len(self._prefix), self._write.get("StorageClass", "STANDARD")
+        rows = [
+            Upload(
+                str(row["Key"])[cut:],
+                str(row["UploadId"]),
+                alike="ServerSideEncryption" not in self._write
+                and (row.get("StorageClass") or "STANDARD") == kept_as,
+            )
+            for row in answer.get("Uploads") or ()
+        ]
+        if not answer.get("IsTruncated") or not answer.get("NextKeyMarker"):
+            return rows, None
+        return rows, f"{answer['NextKeyMarker']}\0{answer.get('NextUploadIdMarker', '')}"
 
     def delete(self, name: str) -> None:
         """Remove an object."""

@@ -88,8 +88,21 @@ class Store(Readable, Protocol):
         """
         ...
 
-    def put(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
-        """Write an object under exactly this name, durably, and return its bytes."""
+    def put(self, name: str, parts: Iterable[bytes | memoryview], *, resume: bool = False) -> int:
+        """Write an object under exactly this name, durably, and return its bytes.
+
+        `resume`: the object is new, and the same bytes may be put again after a failure. Where the store takes
+        parts, those that an earlier attempt left are not sent again, and those of this one stay when the store
+        does not answer any more; see :meth:`unfinished` and :meth:`give_up`.
+        """
+        ...
+
+    def unfinished(self, name: str) -> bool:
+        """Return whether the store holds parts of an object with which a put would go on."""
+        ...
+
+    def give_up(self, name: str) -> None:
+        """Remove what uploads of an object that are not complete left; the object itself stays."""
         ...
 
     def rename(self, source: str, target: str) -> None:
@@ -186,8 +199,9 @@ class LocalStore:
         except OSError as error:
             raise file_error(error, "open an object", path) from error
 
-    def put(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
+    def put(self, name: str, parts: Iterable[bytes | memoryview], *, resume: bool = False) -> int:
         """Write and sync an object; on failure nothing is left behind."""
+        del resume
         path, written = self.path(name), 0
         try:
             make_folder(path.parent)
@@ -244,6 +258,15 @@ class LocalStore:
     def discard(self, name: str) -> None:
         """Remove an object."""
         self.delete(name)
+
+    def unfinished(self, name: str) -> bool:
+        """Return False: a file that was cut short is written anew."""
+        del name
+        return False
+
+    def give_up(self, name: str) -> None:
+        """Do nothing: a failed put leaves nothing."""
+        del name
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield the objects under `prefix`, temporary ones included."""

@@ -2,7 +2,8 @@
 
 ``HOME WARM_ENCODING COLD STEP COUNT``: at the COUNT-th time that it reaches STEP. COLD is an encoding, or the URL of
 a root (then $AWS_ENDPOINT_URL says where its store is). The step ``before`` is the moment before the COUNT-th
-request to a store is sent, ``after`` the one when it was answered.
+request to a store is sent, ``after`` the one when it was answered, ``part`` the one when the COUNT-th part of an
+upload was taken. $CHRONICLE_TEST_PART is the size of parts.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from chronicle.storage.entry import Entry
 from chronicle.storage.patience import Patience
+from chronicle.storage.s3 import S3Requests
 from tests.support.tiers import apply_all, three_tiers
 
 
@@ -41,9 +44,20 @@ def main() -> None:
         return answer
 
     Patience.ask = ask  # type: ignore[method-assign]
+    sent = S3Requests.part
+
+    def part(self, name, upload, number, data):
+        answer = sent(self, name, upload, number, data)
+        step_reached("part")
+        return answer
+
+    S3Requests.part = part  # type: ignore[method-assign]
     encoding, root = ("zstd", cold) if "://" in cold else (cold, None)
     pack_bytes = int(os.environ.get("CHRONICLE_TEST_PACK", "0"))
     policy = three_tiers(home, warm=warm, cold=encoding, cold_root=root, pack_bytes=pack_bytes)
+    if part_bytes := int(os.environ.get("CHRONICLE_TEST_PART", "0")):
+        options = {"part_bytes": part_bytes}
+        policy = replace(policy, tiers=(*policy.tiers[:-1], replace(policy.tiers[-1], options=options)))
     apply_all(home, policy, hook=hook).raise_for_failures()
     os.write(1, f"requests {reached}\n".encode())
 

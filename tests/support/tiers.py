@@ -15,6 +15,7 @@ from chronicle.storage.policy import Policy, TierPolicy, default_policy
 
 BOOK = "clean/kraken/btc_eur/book.q"
 RAW = "raw/main.q"
+WIRE = "wire/main.q"
 
 
 def book_events(
@@ -137,3 +138,18 @@ def first_sealed(home: Path, name: str = BOOK) -> LocalSegment:
     queue = Queue.open(home / name, name=name)
     path = next(path for path in queue.segment_files().values() if path.suffix == ".seg")
     return LocalSegment(path, queue=name)
+
+
+def wire_home(home: Path, segments: int = 1, *, frames: int = 320) -> Path:
+    """Make a home with one wire queue of segments that stay as large as they are: 64 KiB of chance a frame."""
+    chance = random.Random(4)
+    queue = Queue.create(home / WIRE, name=WIRE, segment_bytes=64 << 20)
+    out = EventBuilder()
+    with queue.appender(prologue=lambda: {"schema": 1, "queue": WIRE}) as appender:
+        for number in range(segments * frames):
+            out.begin(1_600_000_000_000_000_000 + number)
+            out.wire(1, chance.randbytes(64 << 10))
+            appender.append_event(*out.take())
+            if (number + 1) % frames == 0:
+                appender.seal()
+    return home

@@ -25,7 +25,7 @@ from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import COLUMN_NAMES, ArchivedSegment
 from chronicle.storage.encode import EncodeOptions, encode_segment
 from chronicle.storage.stores import LocalStore
-from tools.benches import archive_peers, catalogs
+from tools.benches import archive_peers, catalogs, tiers
 from tools.benches.books import BookData, book_data
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, markets, note, work_folder
@@ -47,6 +47,7 @@ def run() -> Iterator[Figure]:
         yield from _archive([_Feed(market) for market in markets("lobster")], "_lobster")
     for market in markets("binance"):
         yield from _peers(market)
+        yield from tiers.figures(market)
         yield from catalogs.figures(market)
 
 

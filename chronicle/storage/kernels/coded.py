@@ -2,7 +2,8 @@
 
 ``docs/format/archive.md`` (Compacted event blocks) is the source: the carryless coder of M. Mahoney's lpaq (a range
 of 32 bits, probabilities of 16, counts that slow adaptation), over a model of what order books do: gaps grow outward
-from the touch, a size often is one that the price had before. Decisions follow one another: some 100 ns a row.
+from the touch, a size often is one that the price had before. Decisions follow one another: 250 to 370 ns a row
+were measured (processor time, three BTC books, a busy machine), 15 times the ordinary encoding in the same run.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from chronicle.core.errors import (
 from chronicle.storage.opening import open_store
 from chronicle.storage.patience import Breaker, Patience
 from chronicle.storage.remote import RemoteStore
-from chronicle.storage.requests import ConditionRefusedError, requests_made
+from chronicle.storage.requests import ConditionRefusedError, Part, requests_made
 from chronicle.storage.s3 import S3Requests
 from chronicle.storage.stores import Store
 from tests.support.faults import FaultyProxy
@@ -118,7 +118,7 @@ def test_a_put_that_fails_leaves_nothing(store: Store) -> None:
     store.discard(store.staging("broken"))
     assert list(store.list()) == []
     if isinstance(store, RemoteStore):
-        assert store.requests.uploads("broken") == []
+        assert list(store.uploads("broken")) == []
 
 
 def test_a_pointer_is_replaced_as_a_whole(store: Store) -> None:
@@ -159,6 +159,65 @@ def test_without_conditional_puts_a_pointer_is_read_back(s3_root: tuple[str, dic
     with pytest.raises(StateError, match="another agent"):
         store.replace("pointer", b"three", token)
     assert store.fetch("pointer")[0] == b"two"  # type: ignore[index]
+
+
+class NoConditionalCompletion(S3Requests):
+    """A server that answers 501 to a conditional completion of an upload."""
+
+    def complete(self, name: str, upload: str, parts: Sequence[Part], *, absent: bool = False) -> None:
+        if absent:
+            raise ConditionRefusedError("NotImplemented", path=name)
+        super().complete(name, upload, parts)
+
+
+@pytest.mark.parametrize("kind", [S3Requests, NoConditionalCompletion])
+def test_an_upload_is_not_completed_over_another_object(
+    s3_root: tuple[str, dict[str, str]], kind: type[S3Requests]
+) -> None:
+    store = RemoteStore(kind(*s3_root), part_bytes=5 * MB)
+    body = [bytes([number]) * (5 * MB) for number in range(2)]
+    assert store.put("object", body, resume=True) == 10 * MB
+    with pytest.raises(StateError, match="another agent wrote"):
+        store.put("object", [*body, b"more"], resume=True)
+    assert read(store, "object") == b"".join(body)
+    assert list(store.uploads("object")) == []
+
+
+def test_parts_are_listed_page_by_page_and_not_sent_again(s3_root: tuple[str, dict[str, str]]) -> None:
+    requests = S3Requests(*s3_root)
+    store = RemoteStore(requests, part_bytes=5 * MB)
+    body = [bytes([number]) * (5 * MB) for number in range(6)]
+    upload = requests.begin("object")
+    for number in (1, 2, 3, 5):
+        requests.part("object", upload, number, body[number - 1])
+    sent: list[int] = []
+    events, name = requests._client.meta.events, "chronicle-test-pages"
+
+    def small(params: dict[str, object], **_: object) -> None:
+        params["MaxParts"] = 2
+
+    def note(params: dict[str, int], **_: object) -> None:
+        sent.append(params["PartNumber"])
+
+    events.register("before-parameter-build.s3.ListParts", small, unique_id=f"{name}-list")
+    events.register("before-parameter-build.s3.UploadPart", note, unique_id=f"{name}-part")
+    try:
+        assert store.put("object", body, resume=True) == 30 * MB
+    finally:
+        events.unregister("before-parameter-build.s3.ListParts", unique_id=f"{name}-list")
+        events.unregister("before-parameter-build.s3.UploadPart", unique_id=f"{name}-part")
+    assert sent == [4, 6]
+    assert read(store, "object") == b"".join(body)
+
+
+def test_an_upload_of_another_class_or_with_encryption_is_begun_anew(s3_root: tuple[str, dict[str, str]]) -> None:
+    plain = S3Requests(*s3_root)
+    plain.begin("object")
+    assert RemoteStore(plain).unfinished("object")
+    for options in ({"storage_class": "STANDARD_IA"}, {"sse": "aws:kms"}):
+        assert not RemoteStore(S3Requests(s3_root[0], s3_root[1] | options)).unfinished("object")
+    RemoteStore(plain).give_up("object")
+    assert not RemoteStore(plain).unfinished("object")
 
 
 def test_a_read_within_what_was_read_sends_no_request(s3_root: tuple[str, dict[str, str]]) -> None:
