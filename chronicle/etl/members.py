@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chronicle.core.errors import NotFoundError
+from chronicle.core.errors import NotFoundError, StateError
 from chronicle.core.layout import INT64_MIN
 from chronicle.core.local import LocalSource
 from chronicle.core.membership import Decision, DecisionLog, decide
@@ -118,20 +118,50 @@ def leave(home: Path, raw: str, *, ts_recv: int) -> Decision:
     Raises
     ------
     NotFoundError
-        When it does not take part.
+        When there is no such raw queue, or it does not take part (any more).
+    StateError
+        When its feed is alive: it would join again with its next record.
     """
-    queue = LocalSource(home).queue(raw)
+    local = LocalSource(home)
+    names = local.queues("raw/")
+    if raw not in names:
+        raise NotFoundError(
+            f"there is no raw queue {raw[:80]!r} in this home",
+            path=home,
+            expected=" or ".join(names) or "a raw queue",
+            hint="`chronicle ls --raw` lists them",
+        )
+    _refuse_outsider(home, raw)
+    queue = local.queue(raw)
+    writer = queue.writer()
+    if writer is not None:
+        raise StateError(
+            f"{raw} cannot leave the merge: its feed is alive and would join again with its next record",
+            expected="a raw queue that nobody writes",
+            found=f"process {writer.get('pid')} on {writer.get('host')}",
+            hint="stop that feed first",
+        )
     ending = Ending(queue.end_index(), queue.last_ts_recv())
     recorded = decide(home, lambda known: plan_leave(known, raw, ending), ts_recv=ts_recv)
     if not recorded:
-        log = DecisionLog(home)
-        log.poll()
-        log.close()
-        taking = [name for name, standing in standings(log.decisions).items() if standing.left_at is None]
-        raise NotFoundError(
-            f"{raw} takes no part in a merge",
-            expected=" or ".join(sorted(taking)) or "a home whose shards have found several raw queues",
-            found=raw,
-            hint="`chronicle etl status` says who waits for whom",
-        )
+        _refuse_outsider(home, raw)
     return recorded[0]
+
+
+def _refuse_outsider(home: Path, raw: str) -> None:
+    """Refuse a raw queue that takes no part now."""
+    log = DecisionLog(home)
+    log.poll()
+    log.close()
+    found = standings(log.decisions)
+    standing = found.get(raw)
+    if standing is not None and standing.left_at is None:
+        return
+    taking = sorted(name for name, other in found.items() if other.left_at is None)
+    raise NotFoundError(
+        f"{raw} takes no part in a merge"
+        + ("" if standing is None else f": it left before its record {standing.left_at} already"),
+        expected=" or ".join(taking) or "a home whose shards have found several raw queues",
+        found=raw,
+        hint="`chronicle etl status` says who waits for whom",
+    )

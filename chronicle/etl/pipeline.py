@@ -121,6 +121,7 @@ class Pipeline:
         self.next_index = 0
         self.last_ts = NONE
         self.canonical: dict[str, int] = {}
+        self._numbers_of: dict[int, set[int]] = {}
         self._number_of = np.full(1024, UNDEFINED, dtype=np.int64)
         self._touched: dict[StreamKey, PlainStream] = {}
         self._groups = Groups(_CHANNEL_OF_KIND)
@@ -222,15 +223,18 @@ class Pipeline:
         return self.settings.merged
 
     def merge(self) -> None:
-        """Take records that carry their position from now on; the sweep, which counts raw indexes, has none."""
-        if not self.settings.merged:
-            self.settle()
-            self.settings.merged = True
+        """Take records that carry their position from now on."""
+        self.settings.merged = True
 
     @property
     def numbers(self) -> Words:
         """Canonical instrument number by instrument number; negative where it is undefined or not of this shard."""
         return self._number_of
+
+    def numbers_of(self, canonical: int) -> list[int]:
+        """Return the instrument numbers of this shard that are grouped under `canonical`, ascending."""
+        found = sorted(self._numbers_of.get(canonical, ()))
+        return [number for number in found if self._number_of[number] == canonical]
 
     def end_trades(self, symbol: str, source: int, ts_recv: int, raw_index: int) -> None:
         """Take note that the line which delivers an instrument's trades is gone."""
@@ -238,6 +242,11 @@ class Pipeline:
         self._by_key.clear()
         if rank is not None:
             self._end_candles(symbol, rank, ts_recv, raw_index)
+
+    def rename_line(self, symbol: str, channel: str, source: int, successor: int) -> None:
+        """Let `successor` deliver what `source` delivered."""
+        self.lines.rename(symbol, channel, source, successor)
+        self._by_key.clear()
 
     def books(self) -> list[tuple[StreamKey, BookStream]]:
         """Return the book streams with their keys."""
@@ -427,13 +436,16 @@ class Pipeline:
         if number >= len(self._number_of):
             self._grow(number)
         self._number_of[number] = canonical if definition.selected else NOT_OURS
+        self._numbers_of.setdefault(canonical, set()).add(number)
 
     def restore_definition(self, number: int, definition: Definition) -> None:
         """Take back one entry of the table from a checkpoint, whose canonical numbers are there already."""
         self.definitions[number] = definition
         if number >= len(self._number_of):
             self._grow(number)
-        self._number_of[number] = self.canonical[definition.symbol] if definition.selected else NOT_OURS
+        canonical = self.canonical[definition.symbol]
+        self._number_of[number] = canonical if definition.selected else NOT_OURS
+        self._numbers_of.setdefault(canonical, set()).add(number)
 
     def _status(self, words: Words, at: int, instrument: int, source: int, raw_index: int) -> None:
         code, _ = layout.STATUS_BODY.unpack_from(_body(words, at))

@@ -70,6 +70,8 @@ class Racing:
         self.firsts: dict[int, int] = {}
         self._holder = np.full((1024, 2), UNKNOWN, dtype=np.int64)
         self._slots = np.full(1024, -1, dtype=np.int64)
+        self._settled: set[int] = set()
+        """Numbers whose holders may be known: the table has a place for every number of every raw queue."""
         self._rings = np.zeros((64, 1 + RECENT_TRADES), dtype=np.int64)
         self._used = 0
         self.last_ts = layout.INT64_MIN
@@ -165,8 +167,9 @@ class Racing:
 
     def _settle(self, number: int, channel: int, what: int) -> None:
         self._holder[number, channel] = what
-        if channel == kernel.TRADE:
-            for other in np.flatnonzero(self._machine.numbers == number).tolist() if what >= 0 else ():
+        self._settled.add(number)
+        if channel == kernel.TRADE and what >= 0:
+            for other in self._machine.numbers_of(number):
                 self._slot(other, number)
 
     def _slot(self, number: int, canonical: int) -> None:
@@ -196,7 +199,7 @@ class Racing:
     def _begin(self, symbol: str, channel: int, holder: int, line: int, ts_recv: int) -> None:
         """Let two lines race: the stream goes on from where it stands."""
         machine = self._machine
-        machine.lines.rename(symbol, CHANNELS[channel], holder, RACING)
+        machine.rename_line(symbol, CHANNELS[channel], holder, RACING)
         if channel == kernel.BOOK:
             stream = machine.streams[symbol, "book", machine.lines.claim(symbol, "book", RACING)]
             assert isinstance(stream, BookStream)
@@ -323,9 +326,11 @@ class Racing:
 
     def _end_lines(self, which: Callable[[int], bool], symbol: str | None, own: Words) -> Iterator[Words]:
         """Take lines out of the races; where no line is left the book is lost, and whoever comes is first again."""
-        gone = (self._holder >= 0) & np.vectorize(which, otypes=[bool])(self._holder)
         if symbol is None:
-            self._holder[gone] = UNKNOWN
+            numbers = np.fromiter(self._settled, dtype=np.int64, count=len(self._settled))
+            holders = self._holder[numbers]
+            gone = [holder for holder in np.unique(holders).tolist() if holder >= 0 and which(holder)]
+            self._holder[numbers] = np.where(np.isin(holders, gone), UNKNOWN, holders)
         ts_recv = int(own[1])
         for name, race in list(self.books.items()):
             if symbol is not None and name != symbol:
@@ -396,8 +401,9 @@ class Racing:
             if book is not None:
                 self.books[symbol] = BookRace.of(book)
                 self._holder[number, kernel.BOOK] = RACES
+                self._settled.add(number)
             if recent is not None:
-                for other in np.flatnonzero(self._machine.numbers == number).tolist():
+                for other in self._machine.numbers_of(number):
                     self._slot(other, number)
                 row = int(self._slots[number])
                 self._rings[row, 0] = len(recent)
@@ -405,6 +411,7 @@ class Racing:
             if trades is not None:
                 self.trades[symbol] = TradeRace.of(trades)
                 self._holder[number, kernel.TRADE] = RACES
+                self._settled.add(number)
 
 
 def _last(stream: BookStream) -> int:

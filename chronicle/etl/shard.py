@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -303,7 +304,7 @@ class _Duty:
         self._log.poll()
 
         def plan(known: Sequence[Decision]) -> list[Decision]:
-            begun = [name for name in names if self._has_begun(name)] if not known else []
+            begun = [name for name in names if self._has_begun(name)] if not known and len(names) > 1 else []
             running = bool(self.claims.running()) and self._records_decisions
             return plan_joins(known, self._endings(names), begun, running=running, now_ns=self._clock.now_ns())
 
@@ -315,10 +316,20 @@ class _Duty:
         return self._log.decisions
 
     def _has_begun(self, raw_queue: str) -> bool:
-        """Whether a shard has worked on a raw queue."""
-        names = LocalSource(self._home).queues("etl/")
+        """Whether a shard has worked on a raw queue.
+
+        One that died before its first progress record may have written to clean queues: it has placed its tailer
+        before it wrote anything.
+        """
         source = LocalSource(self._home)
-        return any(read_by(name) == raw_queue and source.queue(name).end_index() > 0 for name in names)
+        with suppress(NotFoundError):
+            if any(
+                item.name.startswith("etl-") and item.state != "new" for item in source.queue(raw_queue).tailers()
+            ):
+                return True
+        return any(
+            read_by(name) == raw_queue and source.queue(name).end_index() > 0 for name in source.queues("etl/")
+        )
 
     def _endings(self, names: Sequence[str]) -> dict[str, Ending]:
         found = {}

@@ -309,6 +309,7 @@ def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
     if batch.grew:
         settle(machine, intake)
         for stream in machine.streams.values():
+            stream.disarm()  # the sweep writes where the segment goes on
             stream.outlet.end_segment()
     words = np.frombuffer(batch.memory, dtype=np.int64)
     begin = records = 0

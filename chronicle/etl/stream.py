@@ -123,8 +123,6 @@ class PlainStream:
         return self._arm(kernel_row.PLAIN)
 
     def _arm(self, kind: int) -> bool:
-        if self.settings.merged:
-            return False
         state = self.outlet.place(self.row)
         if not state:
             return False

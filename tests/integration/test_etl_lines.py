@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from chronicle.core.layout import Kind, SequenceRule, Side, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.etl import EtlConfig, lane, rebuild, run_shard, shard
+from chronicle.etl.racing import Racing
 from tests.support.etl_streams import RawStream, instrument, queue_records, statuses
 from tests.support.race_runs import BOOK, TRADES, RaceRun
 
@@ -138,3 +141,31 @@ def test_a_new_numbering_is_never_taken_for_copies(tmp_path: Path) -> None:
     records = queue_records(tmp_path, BOOK)
     assert statuses(records)[-1] == "gap"
     assert [record.sequence for record in records if record.kind == Kind.BOOK_DELTA][-5:] == list(range(15, 20))
+
+
+def test_the_end_of_a_connection_looks_at_the_lines_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merged home's table of numbers has a million places a raw queue: they must not be asked one by one."""
+    asked = [0]
+    end_lines = Racing._end_lines
+
+    def counting(self: Racing, which: Callable[[int], bool], *more: Any) -> Any:
+        def counted(holder: int) -> bool:
+            asked[0] += 1
+            return which(holder)
+
+        return end_lines(self, counted, *more)
+
+    monkeypatch.setattr(Racing, "_end_lines", counting)
+    run = RaceRun(1, queues=2)
+    run.write(tmp_path)
+    with Queue.open(tmp_path / "raw/b.q", name="raw/b.q").appender() as appender:
+        late = RawStream(appender.last_ts_recv)
+        for line in range(1, 11):
+            late.status(StatusCode.DISCONNECTED, source=line)
+        for _, data in late.events:
+            appender.append_event(data, 1)
+    run_shard(tmp_path, drain=True, config=CONFIG)
+    assert 0 < asked[0] < 200
+    assert statuses(queue_records(tmp_path, BOOK))[-1] == "stale"

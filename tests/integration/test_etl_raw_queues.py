@@ -132,6 +132,26 @@ def test_a_queue_that_comes_later_joins_behind_what_is_done(tmp_path: Path) -> N
     _same(home, into)
 
 
+def test_a_queue_that_a_dying_shard_wrote_from_goes_first_without_any_progress(tmp_path: Path) -> None:
+    class Crash(Exception):
+        pass
+
+    def die(_: object) -> None:
+        raise Crash
+
+    home, into = tmp_path / "home", tmp_path / "into"
+    _write(home, "raw/b.q", _stream("kraken:BTC-EUR", 1))
+    with pytest.raises(Crash):
+        run_shard(home, drain=True, config=CONFIG, progress=die)
+    assert queue_records(home, "etl/default/progress.q") == []
+    assert queue_records(home, BOOK)
+    _write(home, "raw/a.q", _stream("kraken:BTC-EUR", 2))
+    run_shard(home, drain=True, config=CONFIG)
+    assert [item.raw for item in _decisions(home)[:2]] == ["raw/b.q", "raw/a.q"], "what is written stays"
+    rebuild(home, into, config=CONFIG)
+    _same(home, into)
+
+
 def test_a_dead_queue_holds_the_others_back_until_it_leaves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +184,35 @@ def test_a_dead_queue_holds_the_others_back_until_it_leaves(
     assert run_shard(home, drain=True, config=CONFIG).lanes[0].records == 22
     rebuild(home, home / "again", config=CONFIG)
     _same(home, home / "again")
+
+
+def test_leave_refuses_what_it_cannot_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--home", str(tmp_path)]
+
+    def refused(raw: str, code: int, *said: str) -> None:
+        assert run(["etl", "leave", raw, *place]) == code
+        told = capsys.readouterr()
+        assert (told.out, told.err.count("\n")) == ("", 1), told.err
+        assert told.err.startswith("chronicle: ")
+        assert all(word in told.err for word in said), told.err
+        assert run(["etl", "leave", raw, "--json", *place]) == code
+        assert {"error", "message"} <= set(json.loads(capsys.readouterr().out))
+
+    _write(tmp_path, "raw/a.q", _stream("kraken:BTC-EUR", 1, count=5))
+    refused("a", 3, "raw/a.q takes no part in a merge", "several raw queues")
+    assert not (tmp_path / "control").exists(), "a refusal records nothing"
+    _write(tmp_path, "raw/b.q", _stream("okx:BTC-USDT", 2, count=5))
+    with Queue.open(tmp_path / "raw/a.q", name="raw/a.q").appender():
+        run_shard(tmp_path, drain=True, config=CONFIG)
+        refused("raw/a.q", 2, "raw/a.q cannot leave the merge: its feed is alive", "process ", "stop that feed")
+    assert run(["etl", "leave", "raw/a.q", *place]) == 0
+    assert "raw/a.q leaves the merge before its record 12" in capsys.readouterr().out
+    before = _decisions(tmp_path)
+    refused("a.q", 3, "it left before its record 12 already")
+    for unknown in ("c", "../clean/kraken", "raw/", "", "x" * 5000, "a\x1b[31m"):
+        refused(unknown, 3, "there is no raw queue", "raw/a.q or raw/b.q")
+    assert _decisions(tmp_path) == before
+    assert run(["etl", "leave", *place]) == 2, "a raw queue must be named"
 
 
 def test_a_decision_behind_a_shards_place_is_refused(tmp_path: Path) -> None:

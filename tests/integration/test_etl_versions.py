@@ -13,11 +13,13 @@ from click.testing import CliRunner
 import chronicle
 from chronicle.access import Partition
 from chronicle.cli.diff import command as diff
+from chronicle.cli.main import run
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import ConfigError, NotFoundError
 from chronicle.core.queue import Queue
+from chronicle.core.selection import Selection
 from chronicle.etl import EtlConfig, rebuild, run_shard
-from tests.support.etl_streams import BID, RawStream, instrument
+from tests.support.etl_streams import BID, RawStream, binance, instrument
 
 SYMBOL = "kraken:BTC-EUR"
 
@@ -30,9 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stream.snapshot(1, [(10, 1)], [(11, 1)])
     for number in range(100):
         stream.deltas(1, (BID, 9, 1 + number))
-    with Queue.create(home / "raw/main.q", name="raw/main.q").appender() as appender:
-        for _, data in stream.events:
-            appender.append_event(data, 1)
+    _write(home, stream)
     run_shard(home, drain=True, config=EtlConfig(snapshot_deltas=50))
     for number, deltas in ((1, 50), (2, 20)):
         rebuild(
@@ -42,6 +42,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             clock=FakeClock(number * 10**18),
         )
     return home
+
+
+def _write(home: Path, stream: RawStream, first: int = 0) -> None:
+    with Queue.create(home / "raw/main.q", name="raw/main.q", exist_ok=True).appender() as appender:
+        for _, data in stream.events[first:]:
+            appender.append_event(data, 1)
 
 
 def _records(store: chronicle.Store) -> int:
@@ -95,6 +101,97 @@ def test_versions_that_are_not_there_are_refused(home: Path) -> None:
         chronicle.open(home, version=1, as_of=5)
     with pytest.raises(ConfigError, match="of one home"):
         chronicle.open([home, home], version=1)
+
+
+TIMES = {"before": "1970-01-01T00:00:01Z", "between": str(15 * 10**17), "now": "2065-01-01"}
+CHOSEN = {
+    "plain": ([], 0),
+    "own": (["--version", "0"], 0),
+    "one": (["--version", "1"], 1),
+    "two": (["--version", "2"], 2),
+    "before": (["--as-of", TIMES["before"]], 0),
+    "between": (["--as-of", TIMES["between"]], 1),
+    "now": (["--as-of", TIMES["now"]], 2),
+}
+
+
+@pytest.mark.parametrize(("options", "number"), CHOSEN.values(), ids=CHOSEN)
+def test_commands_read_the_version_that_is_named(
+    home: Path, options: list[str], number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--home", str(home), *options]
+    with chronicle.open(home, version=number) as store:
+        book, deltas = store.book(SYMBOL).to_dict(), _records(store)
+    assert run(["book", SYMBOL, "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(book))
+    assert run(["scan", SYMBOL, "--format", "jsonl", "--columns", "index", *place]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["index"] == deltas - 1
+    assert run(["gaps", SYMBOL, "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_gaps_are_those_of_the_version_that_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = RawStream()
+    stream.define(1, binance())
+    stream.snapshot(1, [(10, 1)], [(11, 1)], sequence=5)
+    stream.deltas(1, (BID, 9, 1), first=9, last=9)
+    _write(tmp_path, stream)
+    run_shard(tmp_path, drain=True)
+    stream.snapshot(1, [(10, 1)], [(11, 1)], sequence=12)
+    _write(tmp_path, stream, 3)
+    rebuild(tmp_path, tmp_path / "rebuilt/1", clock=FakeClock(10**18))
+    for options, state in (([], "open"), (["--version", "1"], "closed"), (["--as-of", str(2 * 10**18)], "closed")):
+        assert run(["gaps", "--json", "--home", str(tmp_path), *options]) == 0
+        assert [gap["state"] for gap in json.loads(capsys.readouterr().out)] == [state], options
+
+
+@pytest.mark.parametrize("words", [["book", SYMBOL], ["scan", SYMBOL], ["gaps"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--version", "3"], 3, "no version 3"),
+        (["--version", "1", "--as-of", "2020-01-01"], 2, "not both"),
+        (["--version", "one"], 2, "'one' is not a valid integer"),
+        (["--as-of", "yesterday"], 2, "yesterday"),
+    ],
+)
+def test_commands_refuse_versions_that_are_not_there(
+    home: Path, words: list[str], options: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, *options, "--home", str(home)]) == code
+    told = capsys.readouterr()
+    assert said in told.err
+    assert not told.out
+    assert "Traceback" not in told.err
+
+
+def test_a_rebuild_of_several_shards_is_a_version_with_the_last_of_them(tmp_path: Path) -> None:
+    stream = RawStream()
+    stream.define(1, instrument())
+    stream.define(2, instrument("okx:BTC-USDT"))
+    for number in (1, 2):
+        stream.snapshot(number, [(10, 1)], [(11, 1)])
+    _write(tmp_path, stream)
+    shards = {name: EtlConfig(symbols=(f"{name}:*",)) for name in ("kraken", "okx")}
+    into, clock = tmp_path / "rebuilt/1", FakeClock(5 * 10**17)
+
+    def make(shard: str) -> None:
+        others: dict[str, Selection] = {name: other.selection for name, other in shards.items() if name != shard}
+        rebuild(tmp_path, into, shard=shard, config=shards[shard], others=others, clock=clock)
+
+    make("kraken")
+    assert not (into / "version.json").exists()
+    with pytest.raises(NotFoundError, match="no version 1"):
+        chronicle.open(tmp_path, version=1)
+    stream.deltas(1, (BID, 9, 1))
+    _write(tmp_path, stream, 4)
+    clock.sleep_ns(10**17)
+    make("okx")
+    said = json.loads((into / "version.json").read_bytes())
+    assert said["made_ns"] == 6 * 10**17, "it is whole since the last shard was"
+    assert said["raw"] == {"raw/main.q": 4}, "up to where all shards took the raw queue"
+    with chronicle.open(tmp_path, version=1) as store:
+        assert [item.symbol for item in store.instruments()] == [SYMBOL, "okx:BTC-USDT"]
 
 
 def test_diff_names_the_first_record_that_differs(home: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from chronicle.core.kernels.memory import as_pointer, peek, poke
 from chronicle.etl.kernels.candles import CANDLE_WORDS, EVENTS, FIELDS, HISTORY, RECORDS, take_trades
 from chronicle.etl.kernels.candles import REGISTERS as CANDLE_REGISTERS
 from chronicle.etl.kernels.events import FLAG_LAST_WORD, LENGTH_MASK
+from chronicle.etl.kernels.merging import split_positions
 from chronicle.etl.kernels.row import (
     BAR_HISTORY,
     BAR_SCRATCH,
@@ -140,6 +141,8 @@ def _take(
         at = end
         if registers[EVENTS]:
             records = registers[RECORDS]
+            if raw_base < 0:
+                split_positions(out[: records * CANDLE_WORDS])
             append_events(out[: records * CANDLE_WORDS], np.int64(0), state, np.int64(0), registers[EVENTS] < 0)
             poke(row + 8 * WORDS_LEFT, left - records * CANDLE_WORDS)
             poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + records * CANDLE_WORDS)
@@ -176,7 +179,8 @@ def _gather(
         at += 1
         last = at == stop or peek(events + 8 * peek(chosen + 8 * at)) != peek(events + 8 * record)
         out[to] = out[to] | FLAG_LAST_WORD if last else out[to] & ~FLAG_LAST_WORD
-        out[to + 3] = raw_base + record
+        if raw_base >= 0:
+            out[to + 3] = raw_base + record
         out_starts[number] = to
         to += size
         number += 1

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 
-__all__ = ["copy_events", "list_events", "merge_events", "split_positions"]
+__all__ = ["apart", "copy_events", "list_events", "merge_events", "split_positions"]
 
 FLAG_LAST_WORD = 128 << 48
 LENGTH_MASK = 0xFFFFFFFF
@@ -139,6 +140,14 @@ def copy_events(words: Any, table: Any, offsets: Any, first_index: int, number: 
 
 
 @numba.njit(cache=True, nogil=True)
+def apart(position: Any) -> tuple[Any, Any]:
+    """Return what a record at `position` says: (source, source_index)."""
+    if position < 0:
+        return np.int64(0), position
+    return position >> POSITION_SHIFT, position & INDEX_MASK
+
+
+@numba.njit(cache=True, nogil=True)
 def split_positions(words: Any) -> None:
     """Write the positions in clean records apart: source into word 4, index into word 3. O(records).
 
@@ -147,10 +156,9 @@ def split_positions(words: Any) -> None:
     position = 0
     while position < len(words):
         head = words[position]
-        place = words[position + 3]
-        number = place >> POSITION_SHIFT if place > 0 else 0
-        if place > 0:
-            words[position + 3] = place & INDEX_MASK
+        number, index = apart(words[position + 3])
+        words[position + 3] = index
+        if number > 0:
             words[position + 4] = (words[position + 4] & ~(0xFFFF << 32)) | number << 32
         if head >> 32 & 0xFFFF == KIND_GAP and words[position + GAP_LAST_GOOD] > 0:
             good = words[position + GAP_LAST_GOOD]

@@ -43,11 +43,19 @@ from chronicle.etl.kernels.levels import truncate
 from chronicle.etl.kernels.place import place_level
 from chronicle.etl.kernels.row import CAPACITY, COUNTS, INVERSE, LEVELS, LIFT_AT, LIMITS, META, REGISTERS
 
-__all__ = ["apply_event", "follows", "is_snapshot_due", "note_snapshot", "wants_care"]
+__all__ = ["apply_event", "follows", "is_snapshot_due", "note_snapshot", "origin_of", "wants_care"]
 
 RECENTRE_UPDATES = 4096
 OVERFLOW_SHARE = 8
 """As chronicle.etl.ladder has them; a test compares the two."""
+
+
+@numba.njit(cache=True, nogil=True)
+def origin_of(words: Any, starts: Any, record: Any, raw_base: Any) -> Any:
+    """Return a record's position: counted from `raw_base`, or what it carries itself where that is negative."""
+    if raw_base >= 0:
+        return raw_base + record
+    return peek(words + 8 * peek(starts + 8 * record) + 24)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -125,7 +133,7 @@ def apply_event(
                 return False, 0
             poke(registers + 8 * CHECKS_PASSED, peek(registers + 8 * CHECKS_PASSED) + 1)
             poke(registers + 8 * CHECKED_TS, ts_recv)
-            poke(registers + 8 * CHECKED_INDEX, raw_base + peek(chosen + 8 * at))
+            poke(registers + 8 * CHECKED_INDEX, origin_of(words, starts, peek(chosen + 8 * at), raw_base))
     sequence = peek(delta + 40)
     if sequence != NONE:
         held = proves(peek(limits + 8 * RULE), peek(delta + 72))
@@ -135,7 +143,7 @@ def apply_event(
     poke(registers + 8 * AFTER_SNAPSHOT, 0)
     poke(registers + 8 * DELTAS_SINCE, peek(registers + 8 * DELTAS_SINCE) + deltas)
     poke(registers + 8 * LAST_TS, ts_recv)
-    poke(registers + 8 * LAST_INDEX, raw_base + peek(chosen + 8 * (end - 1)))
+    poke(registers + 8 * LAST_INDEX, origin_of(words, starts, peek(chosen + 8 * (end - 1)), raw_base))
     return True, computed
 
 

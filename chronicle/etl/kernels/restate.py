@@ -15,6 +15,7 @@ from chronicle.core.kernels.memory import peek, poke
 from chronicle.core.layout import WORD_FLAGS_SHIFT, WORD_KIND_SHIFT, BookStatus, Flag, Kind, Origin, VerifiedBy
 from chronicle.etl.kernels.events import CHECKS_PASSED, LAST_SEQUENCE, LAST_TS, SEQUENCE_HELD
 from chronicle.etl.kernels.ladder import BASE, ON, QUANTUM, TOP, USED
+from chronicle.etl.kernels.merging import apart
 from chronicle.etl.kernels.row import (
     BITS,
     CAPACITY,
@@ -48,8 +49,12 @@ def level_count(row: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def restate(row: Any, to: Any, ts_recv: Any, ts_event: Any, raw_index: Any) -> tuple[int, int]:
-    """Write the record at address `to`, all but its first word; return (that word, bytes). About 3 ns a level."""
+def restate(row: Any, to: Any, ts_recv: Any, ts_event: Any, position: Any) -> tuple[int, int]:
+    """Write the record at address `to`, all but its first word; return (that word, bytes). About 3 ns a level.
+
+    `position` is that of the raw record it stands before (:mod:`chronicle.etl.lineage`).
+    """
+    source, raw_index = apart(position)
     registers = peek(row + 8 * REGISTERS)
     levels = to + 8 * FIXED_WORDS
     bids = _side(row, np.int64(0), levels)  # (a literal would be compiled as a type of its own)
@@ -63,7 +68,7 @@ def restate(row: Any, to: Any, ts_recv: Any, ts_event: Any, raw_index: Any) -> t
     poke(to + 8, ts_recv)
     poke(to + 16, ts_event)
     poke(to + 24, raw_index)
-    poke(to + 32, 1)
+    poke(to + 32, 1 | source << 32)
     poke(to + 40, peek(registers + 8 * LAST_SEQUENCE))
     poke(to + 48, bids | asks << 32)
     poke(to + 56, _ORIGIN | (_CROSSED if crossed else _OK) << 8 | verified_by << 16)

@@ -42,7 +42,15 @@ from chronicle.etl.kernels.events import (
     LENGTH_MASK,
     VERDICT_PASSED,
 )
-from chronicle.etl.kernels.plain import apply_event, follows, is_snapshot_due, note_snapshot, wants_care
+from chronicle.etl.kernels.merging import apart
+from chronicle.etl.kernels.plain import (
+    apply_event,
+    follows,
+    is_snapshot_due,
+    note_snapshot,
+    origin_of,
+    wants_care,
+)
 from chronicle.etl.kernels.restate import FIXED_WORDS, level_count, restate
 from chronicle.etl.kernels.row import (
     BLOCKED,
@@ -81,6 +89,7 @@ def sweep(
     words int64[n], starts, events int64[records]: a window. chosen int64[records]: its records by
     group; reached and stops int64[groups]: in `chosen`, how far each group is taken (in and out) and where it ends.
     rows int64[groups]: addresses of the groups' rows, 0: none. codes int64[groups]: out, why it was not taken whole.
+    raw_base: raw index of the first record; negative where each carries its position (chronicle.etl.lineage).
     Some 50 to 150 ns a record, much of it faults of pages that are written for the first time.
     """
     left = 0
@@ -148,7 +157,8 @@ def _take(
             if records:
                 _publish(state, run, write, head, records, ts_first, early, kind)
                 total += records
-            head, size_of_it = restate(row, base + write, ts, peek(opening + 16), raw_base + peek(chosen + 8 * at))
+            origin = origin_of(words, starts, peek(chosen + 8 * at), raw_base)
+            head, size_of_it = restate(row, base + write, ts, peek(opening + 16), origin)
             run, records, early = write + size_of_it, 0, ts
             _publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
             note_snapshot(row, ts)
@@ -223,7 +233,7 @@ def _copy(
     computed: Any,
     ordinal: Any,
 ) -> None:
-    """Copy the records chosen[at:end] to address `there` with clean headers: instrument 1, source 0, raw index.
+    """Copy the records chosen[at:end] to address `there` with clean headers: instrument 1, source, raw index.
 
     `withheld`: but for the first word. `ordinal` is the first record's. The CHECK at address `check` gets its verdict
     and the sum that was computed.
@@ -238,8 +248,9 @@ def _copy(
         withheld = False
         poke(there + 8, peek(here + 8))
         poke(there + 16, peek(here + 16))
-        poke(there + 24, raw_base + record)
-        poke(there + 32, 1 | ordinal << 48)
+        source, index = apart(raw_base + record if raw_base >= 0 else peek(here + 24))
+        poke(there + 24, index)
+        poke(there + 32, 1 | source << 32 | ordinal << 48)
         ordinal = 0
         for offset in range(40, size, 8):
             poke(there + offset, peek(here + offset))
