@@ -21,7 +21,8 @@ from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.local import LocalSource
 from chronicle.storage.catalog import Catalog, check_owner, has_parts, publish_catalog, sweep_parts
 from chronicle.storage.entry import Entry
-from chronicle.storage.manifest import MANIFEST_FOLDER, Manifest
+from chronicle.storage.manifest import Manifest
+from chronicle.storage.manifest_file import MANIFEST_FOLDER
 from chronicle.storage.moves import Hook, Mover, no_hook
 from chronicle.storage.opening import is_url, local_folder
 from chronicle.storage.planning import Move, Plan, packs

@@ -14,7 +14,8 @@ from chronicle.storage.agent import agent_lock, agent_name, tier_places
 from chronicle.storage.catalog import catalog_of, forget_catalog, publish_catalog, read_catalog
 from chronicle.storage.entry import Entry, Retired
 from chronicle.storage.history import Event
-from chronicle.storage.manifest import Manifest, set_aside
+from chronicle.storage.manifest import Manifest
+from chronicle.storage.manifest_file import set_aside
 from chronicle.storage.opening import open_store
 from chronicle.storage.policy import DELETE, Policy
 from chronicle.storage.scanning import scan_root

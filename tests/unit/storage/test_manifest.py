@@ -173,5 +173,5 @@ def test_handles_close_with_their_last_user(tmp_path: Path) -> None:
 def test_a_write_cut_short_on_a_full_disk_is_no_space(tmp_path, monkeypatch):
     error = lmdb.Error("mdb_txn_commit: Input/output error")
     assert isinstance(manifest_error(error, tmp_path), StoreError)
-    monkeypatch.setattr("chronicle.storage.manifest._is_full", lambda _: True)
+    monkeypatch.setattr("chronicle.storage.manifest_file._is_full", lambda _: True)
     assert isinstance(manifest_error(error, tmp_path), CapacityError)
