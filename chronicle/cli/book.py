@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,6 @@ from chronicle.cli.options import TIME, json_option, need_place, place_option, v
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chronicle.access import Book
     from chronicle.access.book import BookOrder
 
 _EPILOG = """\
@@ -59,7 +58,7 @@ def command(
 ) -> None:
     """Show the order book of SYMBOL (venue:BASE-QUOTE) at a moment."""
     import chronicle
-    from chronicle.cli.ladder import ladder_lines
+    from chronicle.cli.ladder import ladder_input, ladder_lines
 
     if follow and (at is not None or strict):
         raise ConfigError("the latest book is followed", expected="--follow alone", found="--at or --strict")
@@ -85,9 +84,3 @@ def command(
 def _cells(order: BookOrder) -> list[str]:
     values = order.to_dict()
     return [values[name] for name in ("side", "price", "size", "ahead", "order_id")]
-
-
-def ladder_input(book: Book) -> dict[str, Any]:
-    """Return what the ladder shows of a book."""
-    extra = {"verified_by": book.verified_by, "snapshot_age_ns": book.snapshot_age_ns, "cost": book.cost.to_dict()}
-    return book.to_dict() | extra

@@ -101,7 +101,7 @@ def _tiers(report: DemoReport, folder: Path) -> None:
 
 
 def _book(report: DemoReport, archive: Store, symbol: str, at: int) -> Book | None:
-    from chronicle.cli.book import ladder_input
+    from chronicle.cli.ladder import ladder_input
 
     book = archive.book(symbol, at=at, depth=DEPTH)
     report.book = book.to_dict() | {"at": at, "verified_by": book.verified_by}

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chronicle.cli import show
-from chronicle.cli.book import ladder_input
-from chronicle.cli.ladder import ladder_lines
+from chronicle.cli.ladder import ladder_input, ladder_lines
 from chronicle.core.clock import Clock, SystemClock
 
 if TYPE_CHECKING:

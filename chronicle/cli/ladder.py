@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chronicle.config.units import format_duration
 from chronicle.core.times import format_ns
 
-__all__ = ["ladder_lines"]
+if TYPE_CHECKING:
+    from chronicle.access import Book
+
+__all__ = ["ladder_input", "ladder_lines"]
 
 Span = tuple[str, str]
 BAR_WIDTH = 28
@@ -132,3 +135,9 @@ def _trust(book: Mapping[str, Any]) -> list[Span]:
         parts.append(f"{cost.get('deltas_replayed', 0):,} deltas replayed")
         parts += [f"{cost['requests']} requests"] if cost.get("requests") else []
     return [(f"  {status}: " + " · ".join(parts), STATUS_STYLES.get(status, "").removeprefix("bold ") or "")]
+
+
+def ladder_input(book: Book) -> dict[str, Any]:
+    """Return what the ladder shows of a book."""
+    extra = {"verified_by": book.verified_by, "snapshot_age_ns": book.snapshot_age_ns, "cost": book.cost.to_dict()}
+    return book.to_dict() | extra

@@ -3,6 +3,10 @@
 A window's records are split at what changes definitions and lines (INSTRUMENT, STATUS, raw GAP, an HTTP snapshot).
 Between those, records are grouped by stream with their order kept; streams do not see one another, so that the
 grouping, and with it the batch size, cannot be seen in any queue.
+
+The file is longer than most: each kind of change (definitions, lines, statuses, gaps, snapshots over HTTP) needs the
+same tables of streams and definitions. What stands alone is elsewhere: windows in ``window``, the kernel's part in
+``sweep``, lines in ``lines``, which records are whose in ``kernels.grouping``.
 """
 
 from __future__ import annotations
