@@ -29,15 +29,12 @@ from chronicle.core.layout import (
     WireForm,
 )
 from chronicle.feed.kernels.emit import write
-from chronicle.feed.kernels.scan_call import scan
+from chronicle.feed.kernels.scan_call import scan, whole_number
 from chronicle.feed.scan_state import Lag, Path, Plan, Record, ShapeHead, Slot, TableHead, WriterCounts, offset_in
 
 __all__ = ["put_message"]
 
-_as_long = types.ExternalFunction("PyLong_AsLongLong", types.int64(types.intp))
 _from_long = types.ExternalFunction("PyLong_FromLongLong", types.intp(types.int64))
-_error = types.ExternalFunction("PyErr_Occurred", types.intp())
-_clear = types.ExternalFunction("PyErr_Clear", types.void())
 _bytes_at = types.ExternalFunction("PyBytes_AsString", types.intp(types.intp))
 _bytes_size = types.ExternalFunction("PyBytes_Size", types.int64(types.intp))
 
@@ -136,15 +133,6 @@ def _put(path: Any, start: Any, size: Any, form: Any, ts_recv: Any) -> Any:
     return 1
 
 
-@njit(cache=True)
-def _number(object_: Any) -> Any:
-    value = _as_long(object_)
-    if value == -1 and _error() != 0:
-        _clear()
-        return INT64_MIN
-    return value
-
-
 @cfunc(_CALL, cache=True)
 def put_message(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     """``put(payload, form, ts_recv)``: 1 when the message stands in both queues, 0 when nothing was written.
@@ -155,7 +143,7 @@ def put_message(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     done = 0
     if keywords == 0 and count == _ARGUMENTS:
         payload = peek(arguments)
-        form, ts_recv = _number(peek(arguments + 8)), _number(peek(arguments + 16))
+        form, ts_recv = whole_number(peek(arguments + 8)), whole_number(peek(arguments + 16))
         plain_bytes = peek(payload + TYPE_OFFSET) == peek(peek(path + _PLAN) + _BYTES_TYPE)
         if plain_bytes and ts_recv != INT64_MIN and form in (_TEXT, _BINARY):
             done = _put(path, _bytes_at(payload), _bytes_size(payload), form, ts_recv)

@@ -15,7 +15,7 @@ from chronicle.feed.kernels.emit import prepare, write
 from chronicle.feed.kernels.scan import matches
 from chronicle.feed.scan_state import Plan, ShapeHead, offset_in
 
-__all__ = ["scan", "scan_bytes"]
+__all__ = ["scan", "scan_bytes", "whole_number"]
 
 _as_long = types.ExternalFunction("PyLong_AsLongLong", types.int64(types.intp))
 _from_long = types.ExternalFunction("PyLong_FromLongLong", types.intp(types.int64))
@@ -59,7 +59,8 @@ def scan(plan: Any, table: Any, start: Any, end: Any) -> Any:
 
 
 @njit(cache=True)
-def _number(object_: Any) -> Any:
+def whole_number(object_: Any) -> Any:
+    """Return the value of a Python int; INT64_MIN, and the error cleared, for what is none or too large."""
     value = _as_long(object_)
     if value == -1 and _error() != 0:
         _clear()
@@ -76,9 +77,9 @@ def scan_bytes(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     plan = peek(self + OBJECT_BYTES)
     if keywords == 0 and count == _ARGUMENTS:
         payload = peek(arguments)
-        table = _number(peek(arguments + 8))
-        ts_recv, source_index = _number(peek(arguments + 16)), _number(peek(arguments + 24))
-        source, flags = _number(peek(arguments + 32)), _number(peek(arguments + 40))
+        table = whole_number(peek(arguments + 8))
+        ts_recv, source_index = whole_number(peek(arguments + 16)), whole_number(peek(arguments + 24))
+        source, flags = whole_number(peek(arguments + 32)), whole_number(peek(arguments + 40))
         fits = table > 0 and ts_recv != INT64_MIN and source_index != INT64_MIN and 0 <= source <= _U16
         if fits and 0 <= flags <= 0xFF and peek(payload + TYPE_OFFSET) == peek(plan + _BYTES_TYPE):
             start = _bytes_at(payload)
