@@ -14,7 +14,7 @@ import numba
 import chronicle.access.kernels  # noqa: F401  (keys the cache)
 from chronicle.etl.kernels.levels import set_level, truncate
 
-__all__ = ["fill", "replay", "state"]
+__all__ = ["fill", "note_check", "note_delta", "note_times", "replay", "state"]
 
 KIND_ROLL = 1
 KIND_CHECK = 19
@@ -79,6 +79,36 @@ def state(levels: Any, counts: Any, reg: Any) -> Any:
     elif counts[0] > 0 and counts[1] > 0 and levels[0, counts[0] - 1] > -levels[2, counts[1] - 1]:
         decided = CROSSED
     return decided
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def note_delta(reg: Any, words: Any, position: Any) -> None:
+    """Count a delta; what its number says stands behind a book that nothing does yet."""
+    reg[DELTAS] += 1
+    reg[LINE_LOST] = 0
+    numbered = reg[RULE] != 0 and words[position + 5] != NONE
+    chained = reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE
+    if numbered and chained and reg[IN_GAP] == 0 and reg[VERIFIED] == 0:
+        reg[VERIFIED] = VERIFIED_SEQUENCE
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def note_times(reg: Any, words: Any, position: Any) -> None:
+    """Note where and when the last driving record was."""
+    reg[TS_RECV] = words[position + 1]
+    reg[TS_EVENT] = words[position + 2]
+    reg[LAST_AT] = position
+    reg[LAST_RECORD] = reg[RECORDS]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def note_check(reg: Any, words: Any, position: Any, row: Any) -> None:
+    """Note a CHECK that passed: it stands behind the book, and behind the rows before `row`."""
+    if reg[IN_GAP] == 0:
+        reg[VERIFIED] = VERIFIED_CHECKSUM
+        reg[CHECKED_TS] = words[position + 1]
+        reg[CHECKED_INDEX] = words[position + 3]
+        reg[PROVEN_ROW] = row
 
 
 @numba.njit(cache=True, nogil=True, inline="never")
@@ -188,21 +218,12 @@ def replay(
             if max(counts[0], counts[1]) >= levels.shape[1]:
                 return ROOM, position, row
             set_level(levels, counts, (head >> 56) & 0xFF, words[position + 6], words[position + 7])
-            reg[DELTAS] += 1
-            reg[LINE_LOST] = 0
-            numbered = reg[RULE] != 0 and words[position + 5] != NONE
-            chained = reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE
-            if numbered and chained and reg[IN_GAP] == 0 and reg[VERIFIED] == 0:
-                reg[VERIFIED] = VERIFIED_SEQUENCE
+            note_delta(reg, words, position)
             _drive(reg, words, position, row)
         elif kind == KIND_ORDER:
             _drive(reg, words, position, row)
         elif kind == KIND_CHECK and length >= CHECK_BYTES and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
-            if reg[IN_GAP] == 0:
-                reg[VERIFIED] = VERIFIED_CHECKSUM
-                reg[CHECKED_TS] = words[position + 1]
-                reg[CHECKED_INDEX] = words[position + 3]
-                reg[PROVEN_ROW] = row
+            note_check(reg, words, position, row)
         else:
             return SPECIAL, position, row
         if head & FLAG_LAST_WORD:
@@ -219,10 +240,7 @@ def replay(
 @numba.njit(cache=True, nogil=True, inline="never")
 def _drive(reg: Any, words: Any, position: Any, row: Any) -> None:
     """Note a driving record: the event's times, and, where no checksum stands behind the book, rows proven by it."""
-    reg[TS_RECV] = words[position + 1]
-    reg[TS_EVENT] = words[position + 2]
+    note_times(reg, words, position)
     reg[EVENT_DRIVEN] = 1
-    reg[LAST_AT] = position
-    reg[LAST_RECORD] = reg[RECORDS]
     if reg[VERIFIED] != VERIFIED_CHECKSUM:
         reg[PROVEN_ROW] = row

@@ -16,11 +16,8 @@ import numba
 from chronicle.access.kernels.books import (
     BAD,
     CHECK_BYTES,
-    CHECKED_INDEX,
-    CHECKED_TS,
     CONTENT_DONE,
     DELTA_BYTES,
-    DELTAS,
     DONE,
     EVENT_DRIVEN,
     EVENT_START,
@@ -28,30 +25,23 @@ from chronicle.access.kernels.books import (
     FLAG_LAST_WORD,
     FULL,
     GRID_NEXT,
-    IN_GAP,
     KIND_BOOK_DELTA,
     KIND_CHECK,
     KIND_ORDER,
     KIND_ROLL,
-    LAST_AT,
-    LAST_RECORD,
     LENGTH_MASK,
-    LINE_LOST,
-    NONE,
     PROVEN_ROW,
     RECORDS,
     ROOM,
-    RULE,
-    RULE_OKX_V5,
     SPECIAL,
     STOP,
-    TS_EVENT,
-    TS_RECV,
     VERDICT_PASSED,
     VERIFIED,
     VERIFIED_CHECKSUM,
-    VERIFIED_SEQUENCE,
     fill,
+    note_check,
+    note_delta,
+    note_times,
 )
 from chronicle.access.kernels.moments import ASK, BID, KNUTH, LOW_31, best
 
@@ -141,33 +131,18 @@ def replay_grid(
                 sizes[half, entry] = words[position + 7]
             fresh = True
             noted += 1
-            reg[DELTAS] += 1
-            reg[LINE_LOST] = 0
-            numbered = reg[RULE] != 0 and words[position + 5] != NONE
-            chained = reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE
-            if numbered and chained and reg[IN_GAP] == 0 and reg[VERIFIED] == 0:
-                reg[VERIFIED] = VERIFIED_SEQUENCE
-            reg[TS_RECV] = words[position + 1]
-            reg[TS_EVENT] = words[position + 2]
+            note_delta(reg, words, position)
+            note_times(reg, words, position)
             reg[EVENT_DRIVEN] = 1
-            reg[LAST_AT] = position
-            reg[LAST_RECORD] = reg[RECORDS]
             if reg[VERIFIED] != VERIFIED_CHECKSUM:
                 reg[PROVEN_ROW] = row
         elif kind == KIND_ORDER:
-            reg[TS_RECV] = words[position + 1]
-            reg[TS_EVENT] = words[position + 2]
+            note_times(reg, words, position)
             reg[EVENT_DRIVEN] = 1
-            reg[LAST_AT] = position
-            reg[LAST_RECORD] = reg[RECORDS]
             if reg[VERIFIED] != VERIFIED_CHECKSUM:
                 reg[PROVEN_ROW] = row
         elif kind == KIND_CHECK and length >= CHECK_BYTES and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
-            if reg[IN_GAP] == 0:
-                reg[VERIFIED] = VERIFIED_CHECKSUM
-                reg[CHECKED_TS] = words[position + 1]
-                reg[CHECKED_INDEX] = words[position + 3]
-                reg[PROVEN_ROW] = row
+            note_check(reg, words, position, row)
         else:
             return SPECIAL, position, row
         if head & FLAG_LAST_WORD:

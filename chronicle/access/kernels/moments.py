@@ -21,37 +21,26 @@ import numpy as np
 from chronicle.access.kernels.books import (
     BAD,
     CHECK_BYTES,
-    CHECKED_INDEX,
-    CHECKED_TS,
     CONTENT_DONE,
     DELTA_BYTES,
-    DELTAS,
     DONE,
     EVENT_START,
     EVENT_TS,
     FLAG_LAST_WORD,
-    IN_GAP,
     KIND_BOOK_DELTA,
     KIND_CHECK,
     KIND_ORDER,
     KIND_ROLL,
-    LAST_AT,
-    LAST_RECORD,
     LENGTH_MASK,
-    LINE_LOST,
-    NONE,
+    PROVEN_ROW,
     RECORDS,
     ROOM,
-    RULE,
-    RULE_OKX_V5,
     SPECIAL,
     STOP,
-    TS_EVENT,
-    TS_RECV,
     VERDICT_PASSED,
-    VERIFIED,
-    VERIFIED_CHECKSUM,
-    VERIFIED_SEQUENCE,
+    note_check,
+    note_delta,
+    note_times,
 )
 
 __all__ = ["best", "confirmed", "gather", "settle"]
@@ -122,26 +111,12 @@ def gather(
                     heads[half, slot] = entry + 1
                     keys[half, entry] = key
                 sizes[half, entry] = words[position + 7]
-            reg[DELTAS] += 1
-            reg[LINE_LOST] = 0
-            numbered = reg[RULE] != 0 and words[position + 5] != NONE
-            chained = reg[RULE] != RULE_OKX_V5 or words[position + 9] != NONE
-            if reg[VERIFIED] == 0 and reg[IN_GAP] == 0 and numbered and chained:
-                reg[VERIFIED] = VERIFIED_SEQUENCE
-            reg[TS_RECV] = words[position + 1]
-            reg[TS_EVENT] = words[position + 2]
-            reg[LAST_AT] = position
-            reg[LAST_RECORD] = reg[RECORDS]
+            note_delta(reg, words, position)
+            note_times(reg, words, position)
         elif kind == KIND_ORDER:
-            reg[TS_RECV] = words[position + 1]
-            reg[TS_EVENT] = words[position + 2]
-            reg[LAST_AT] = position
-            reg[LAST_RECORD] = reg[RECORDS]
+            note_times(reg, words, position)
         elif kind == KIND_CHECK and length >= CHECK_BYTES and (words[position + 6] >> 8) & 0xFF == VERDICT_PASSED:
-            if reg[IN_GAP] == 0:
-                reg[VERIFIED] = VERIFIED_CHECKSUM
-                reg[CHECKED_TS] = words[position + 1]
-                reg[CHECKED_INDEX] = words[position + 3]
+            note_check(reg, words, position, reg[PROVEN_ROW])
         else:
             return SPECIAL, position
         if head & FLAG_LAST_WORD:
