@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import ORDER_BYTES, Action, Kind, Side
-from chronicle.etl.array_orders import ArrayOrderBook
+from chronicle.etl.books.array_orders import ArrayOrderBook
 from chronicle.feed.captures import open_capture
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.venues import adapter_for

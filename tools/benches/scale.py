@@ -160,10 +160,11 @@ def _child(home: Path, target: Path, opening: int, staged: bool) -> dict[str, An
 
 def _time_stages(spent: dict[str, float]) -> None:
     """Wrap the steps of a window; a step's time includes no other's."""
-    from chronicle.etl import block, clean_writer, sweep, window
-    from chronicle.etl.book_stream import BookStream
+    from chronicle.etl.clean import block, clean_writer
     from chronicle.etl.kernels.grouping import Groups
-    from chronicle.etl.order_stream import OrderStream
+    from chronicle.etl.pipeline import sweep, window
+    from chronicle.etl.streams.book_stream import BookStream
+    from chronicle.etl.streams.order_stream import OrderStream
 
     def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A stream's row: the words that Python and the sweep share (chronicle.etl.row is Python's side).
+"""A stream's row: the words that Python and the sweep share (chronicle.etl.pipeline.row is Python's side).
 
 A row is int64[ROW], addressed by its first byte. Python fills it when it hands a stream over (READY is 1 from then
 on) and takes back what the sweep counted; between the two the sweep alone changes it.

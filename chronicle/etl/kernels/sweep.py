@@ -89,7 +89,7 @@ def sweep(
     words int64[n], starts, events int64[records]: a window. chosen int64[records]: its records by
     group; reached and stops int64[groups]: in `chosen`, how far each group is taken (in and out) and where it ends.
     rows int64[groups]: addresses of the groups' rows, 0: none. codes int64[groups]: out, why it was not taken whole.
-    raw_base: raw index of the first record; negative where each carries its position (chronicle.etl.lineage).
+    raw_base: raw index of the first record; negative where each carries its position (chronicle.etl.clean.lineage).
     Some 50 to 150 ns a record, much of it faults of pages that are written for the first time.
     """
     left = 0

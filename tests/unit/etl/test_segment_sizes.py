@@ -10,8 +10,8 @@ import pytest
 from chronicle.core import Kind, Queue
 from chronicle.core.layout import Flag, SegmentState
 from chronicle.core.records import pack_record
-from chronicle.etl.clean_writer import QueueSink
-from chronicle.etl.outlet import DAY_NS, Outlet
+from chronicle.etl.clean.clean_writer import QueueSink
+from chronicle.etl.clean.outlet import DAY_NS, Outlet
 
 QUEUE = "clean/kraken/btc_eur/trade.q"
 OPEN_QUIET_BYTES = 80 * 1024

@@ -18,15 +18,15 @@ from chronicle.core import layout
 from chronicle.core.layout import NONE, Action, Cause, Flag, Kind, SequenceRule
 from chronicle.core.records import InstrumentFields
 from chronicle.core.sequencing import proves_continuity
-from chronicle.etl.array_orders import ArrayOrderBook
-from chronicle.etl.block import Block
-from chronicle.etl.book_stream import BookStream
-from chronicle.etl.gaps import Gap
+from chronicle.etl.books.array_orders import ArrayOrderBook
+from chronicle.etl.clean.block import Block
+from chronicle.etl.clean.outlet import Sink
 from chronicle.etl.kernels import events as kernel
 from chronicle.etl.kernels import order_events as orders
-from chronicle.etl.outlet import Sink
-from chronicle.etl.snapshots import order_records, orders_words_max
-from chronicle.etl.stream import Definition, StreamSettings
+from chronicle.etl.streams.book_stream import BookStream
+from chronicle.etl.streams.gaps import Gap
+from chronicle.etl.streams.snapshots import order_records, orders_words_max
+from chronicle.etl.streams.stream import Definition, StreamSettings
 
 __all__ = ["OrderStream"]
 

@@ -18,10 +18,10 @@ from chronicle.core.layout import INT64_MAX, NONE, SegmentState
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
 from chronicle.core.records import Record
+from chronicle.etl.clean.lineage import position_of
+from chronicle.etl.clean.outlet import DAY_NS, SIZES, Chunk, Tail
 from chronicle.etl.kernels.merging import split_positions
-from chronicle.etl.lineage import position_of
-from chronicle.etl.outlet import DAY_NS, SIZES, Chunk, Tail
-from chronicle.etl.row import Row
+from chronicle.etl.pipeline.row import Row
 
 __all__ = ["QueueSink", "queue_identity"]
 

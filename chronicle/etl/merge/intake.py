@@ -22,11 +22,11 @@ from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, OFFSET_TS_RECV, Fl
 from chronicle.core.membership import Decision
 from chronicle.core.records import pack_details, pack_record
 from chronicle.core.source import SegmentInfo, SegmentSource
+from chronicle.etl.clean.lineage import CONNECTION_SHIFT, position_of
 from chronicle.etl.kernels import merging as kernel
-from chronicle.etl.lineage import CONNECTION_SHIFT, position_of
-from chronicle.etl.members import standings
-from chronicle.etl.racing import Racing
-from chronicle.etl.units import Units
+from chronicle.etl.merge.members import standings
+from chronicle.etl.merge.racing import Racing
+from chronicle.etl.merge.units import Units
 
 __all__ = ["Batch", "Intake", "Member"]
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from chronicle.core.layout import INT64_MAX, INT64_MIN, Flag
-from chronicle.etl.block import Block
+from chronicle.etl.clean.block import Block
+from chronicle.etl.clean.outlet import Sink
 from chronicle.etl.config import TIMEFRAMES
 from chronicle.etl.kernels import candles as kernel
 from chronicle.etl.kernels import row as kernel_row
 from chronicle.etl.kernels.bars import OUT_RECORDS, TRADES_WORDS
 from chronicle.etl.kernels.candles import CANDLE_WORDS, put_partial, take_trades
-from chronicle.etl.outlet import Sink
-from chronicle.etl.stream import Definition, PlainStream, StreamSettings
+from chronicle.etl.streams.stream import Definition, PlainStream, StreamSettings
 
 __all__ = ["CandleStream"]
 

@@ -15,7 +15,7 @@ from chronicle.core.decimals import rescale, text_fixed, text_stripped
 from chronicle.core.errors import DecodeError
 from chronicle.core.layout import INT64_MIN, NONE, CheckRule, Verdict
 from chronicle.core.records import InstrumentFields
-from chronicle.etl.book import BookView, Level
+from chronicle.etl.books.book import BookView, Level
 
 __all__ = ["KRAKEN_LEVELS", "OKX_LEVELS", "checksum", "verdict_of"]
 

@@ -1,4 +1,4 @@
-"""The L3 book of :mod:`chronicle.etl.order_book` over NumPy arrays and kernels, for bulk work."""
+"""The L3 book of :mod:`chronicle.etl.books.order_book` over NumPy arrays and kernels, for bulk work."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from chronicle.core.decimals import rescale
 from chronicle.core.errors import RecordError
 from chronicle.core.layout import INT64_MAX, INT64_MIN, ORDER_BYTES, Action, Kind, Side
 from chronicle.core.records import Record
-from chronicle.etl.array_book import ArrayBook
-from chronicle.etl.book import Level
+from chronicle.etl.books.array_book import ArrayBook
+from chronicle.etl.books.book import Level
+from chronicle.etl.books.ladder import NO_LADDER
+from chronicle.etl.books.order_book import Order, OrderLevel, Problem
 from chronicle.etl.kernels import orders as kernel
-from chronicle.etl.ladder import NO_LADDER
-from chronicle.etl.order_book import Order, OrderLevel, Problem
 
 __all__ = ["ArrayOrderBook"]
 
@@ -34,7 +34,7 @@ class ArrayOrderBook:
     """L3 book of one instrument in arrays; the same interface as :class:`chronicle.etl.OrderBook`, and bulk methods.
 
     Memory is 32 bytes an order and 16 to 32 of its table, 48 a level, and half a MiB where a tick ladder pays
-    (:mod:`chronicle.etl.ladder`). Arrays double when they are full, up to ``ORDERS_MAX`` orders.
+    (:mod:`chronicle.etl.books.ladder`). Arrays double when they are full, up to ``ORDERS_MAX`` orders.
 
     Examples
     --------

@@ -9,8 +9,8 @@ from chronicle.core.errors import QueueLockedError
 from chronicle.core.layout import Kind, StatusCode
 from chronicle.core.queue import Queue
 from chronicle.core.records import pack_details
-from chronicle.etl.book_stream import BookStream
-from chronicle.etl.pipeline import StreamKey
+from chronicle.etl.pipeline.pipeline import StreamKey
+from chronicle.etl.streams.book_stream import BookStream
 
 __all__ = ["RESYNC_QUEUE", "ResyncRequests"]
 

@@ -3,7 +3,7 @@
 They only save time. A checkpoint counts when its checksum, the version, the configuration and the raw queue agree
 and every clean queue reaches at least to where it says; else the one before it, else the raw queue's first record.
 It says which instruments its shard had, and each one's state stands alone: another shard may take some of them over
-(:mod:`chronicle.etl.handover`).
+(:mod:`chronicle.etl.shards.handover`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from chronicle.core.layout import INT64_MIN
 from chronicle.core.paths import feed_of, lane_of
 from chronicle.core.records import InstrumentFields
 from chronicle.core.selection import Selection
-from chronicle.etl.array_book import ArrayBook
-from chronicle.etl.book_stream import BookStream
-from chronicle.etl.candles import CandleStream
-from chronicle.etl.gaps import Gap
-from chronicle.etl.order_stream import OrderStream
-from chronicle.etl.pipeline import Pipeline
-from chronicle.etl.stream import Definition, PlainStream
+from chronicle.etl.books.array_book import ArrayBook
+from chronicle.etl.pipeline.pipeline import Pipeline
+from chronicle.etl.streams.book_stream import BookStream
+from chronicle.etl.streams.candles import CandleStream
+from chronicle.etl.streams.gaps import Gap
+from chronicle.etl.streams.order_stream import OrderStream
+from chronicle.etl.streams.stream import Definition, PlainStream
 
 __all__ = ["Checkpoint", "CheckpointStore", "capture_state", "restore_state", "sources_of", "written_counts"]
 
@@ -147,7 +147,7 @@ def capture_state(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def sources_of(state: dict[str, Any]) -> list[list[Any]]:
-    """Return where each raw queue of a lane stands (:meth:`chronicle.etl.intake.Intake.state`).
+    """Return where each raw queue of a lane stands (:meth:`chronicle.etl.merge.intake.Intake.state`).
 
     A state of one raw queue may say nothing of it: then its name is empty.
     """

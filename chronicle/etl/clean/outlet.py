@@ -16,9 +16,9 @@ import numpy as np
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import INT64_MAX, NONE, ROLL_BYTES
 from chronicle.core.queue_settings import QueueSettings
-from chronicle.etl.block import Block, Words
+from chronicle.etl.clean.block import Block, Words
 from chronicle.etl.kernels.events import fit
-from chronicle.etl.row import Row
+from chronicle.etl.pipeline.row import Row
 
 __all__ = ["SIZES", "Chunk", "Outlet", "Sink", "Tail"]
 
@@ -40,7 +40,7 @@ class Tail:
     """Where a clean queue ends on disk. `words` and `day_end` are those of the open segment, if it has records.
 
     `previous_words` are those of the segment before the open (or next) one, and `sizes` the queue's own rule;
-    `source_index` is the last record's position (:mod:`chronicle.etl.lineage`).
+    `source_index` is the last record's position (:mod:`chronicle.etl.clean.lineage`).
     """
 
     next_index: int = 0

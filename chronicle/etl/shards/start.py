@@ -13,7 +13,16 @@ from chronicle.core.layout import HEADER_BYTES, INT64_MAX, NONE
 from chronicle.core.paths import channel_of, clean_queue, lane_of, symbol_of
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentSource
-from chronicle.etl.checkpoint import (
+from chronicle.etl.clean.clean_writer import QueueSink
+from chronicle.etl.clean.lineage import INSTRUMENT_SHIFT, position_of
+from chronicle.etl.config import EtlConfig
+from chronicle.etl.kernels.racing import second_line, stamp_positions
+from chronicle.etl.merge.intake import Batch, Intake, Member
+from chronicle.etl.merge.lines import RANK_STRIDE
+from chronicle.etl.merge.owners import Owners
+from chronicle.etl.merge.racing import Racing
+from chronicle.etl.pipeline.pipeline import Pipeline
+from chronicle.etl.shards.checkpoint import (
     Checkpoint,
     CheckpointStore,
     capture_state,
@@ -21,18 +30,9 @@ from chronicle.etl.checkpoint import (
     sources_of,
     written_counts,
 )
-from chronicle.etl.claims import Claims
-from chronicle.etl.clean_writer import QueueSink
-from chronicle.etl.config import EtlConfig
-from chronicle.etl.handover import exactly, given_away, joined, plan_parts, reduced, taken_over
-from chronicle.etl.intake import Batch, Intake, Member
-from chronicle.etl.kernels.racing import second_line, stamp_positions
-from chronicle.etl.lineage import INSTRUMENT_SHIFT, position_of
-from chronicle.etl.lines import RANK_STRIDE
-from chronicle.etl.owners import Owners
-from chronicle.etl.pipeline import Pipeline
-from chronicle.etl.racing import Racing
-from chronicle.etl.stream import Definition
+from chronicle.etl.shards.claims import Claims
+from chronicle.etl.shards.handover import exactly, given_away, joined, plan_parts, reduced, taken_over
+from chronicle.etl.streams.stream import Definition
 
 __all__ = ["Start", "give", "settle", "whole_state"]
 

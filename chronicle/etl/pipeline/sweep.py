@@ -19,8 +19,8 @@ from chronicle.etl.kernels.bars import sweep_bars
 from chronicle.etl.kernels.grouping import Groups
 from chronicle.etl.kernels.row import BLOCKED, NOT_READY, TENDED
 from chronicle.etl.kernels.sweep import sweep
-from chronicle.etl.stream import PlainStream
-from chronicle.etl.window import RawWindow
+from chronicle.etl.pipeline.window import RawWindow
+from chronicle.etl.streams.stream import PlainStream
 
 __all__ = ["Sweep"]
 

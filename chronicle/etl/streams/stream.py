@@ -6,11 +6,11 @@ from typing import Any
 
 from chronicle.core.layout import Flag, Kind
 from chronicle.core.records import InstrumentFields, pack_record
-from chronicle.etl.block import Block
+from chronicle.etl.clean.block import Block
+from chronicle.etl.clean.lineage import split_position
+from chronicle.etl.clean.outlet import Outlet, Sink
 from chronicle.etl.kernels import row as kernel_row
-from chronicle.etl.lineage import split_position
-from chronicle.etl.outlet import Outlet, Sink
-from chronicle.etl.row import Row
+from chronicle.etl.pipeline.row import Row
 
 __all__ = ["Definition", "PlainStream", "StreamSettings"]
 
@@ -90,8 +90,8 @@ class StreamSettings:
 class PlainStream:
     """A stream whose records change no state: trades, quotes.
 
-    Plain events are the sweep's (:mod:`chronicle.etl.sweep`): a stream is handed to it by :meth:`arm`, and who looks
-    at the stream or changes it calls :meth:`disarm` first.
+    Plain events are the sweep's (:mod:`chronicle.etl.pipeline.sweep`): a stream is handed to it by :meth:`arm`, and
+    who looks at the stream or changes it calls :meth:`disarm` first.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ import numpy as np
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import HEADER_BYTES, NONE
-from chronicle.etl.block import Block, Words
+from chronicle.etl.clean.block import Block, Words
 from chronicle.etl.kernels.events import index_records
 
 __all__ = ["RawWindow"]

@@ -14,7 +14,7 @@ from glob import escape
 from typing import Any
 
 from chronicle.core.selection import Selection
-from chronicle.etl.checkpoint import Checkpoint
+from chronicle.etl.shards.checkpoint import Checkpoint
 
 __all__ = ["Part", "exactly", "given_away", "joined", "plan_parts", "reduced", "taken_over"]
 

@@ -18,16 +18,16 @@ from chronicle.core.paths import lane_of, read_by
 from chronicle.core.queue import Queue
 from chronicle.core.selection import Selection
 from chronicle.core.source import SegmentSource
-from chronicle.etl.claims import Claims
 from chronicle.etl.config import EtlConfig
-from chronicle.etl.lane import LaneRunner
-from chronicle.etl.latency import Latency
-from chronicle.etl.live_file import write_latency
-from chronicle.etl.members import Ending, plan_joins, plan_leave
-from chronicle.etl.owners import Owners
-from chronicle.etl.report import EtlReport, LaneReport
-from chronicle.etl.resync import ResyncRequests
-from chronicle.etl.waiting import SPINS, RawWaiter
+from chronicle.etl.merge.members import Ending, plan_joins, plan_leave
+from chronicle.etl.merge.owners import Owners
+from chronicle.etl.shards.claims import Claims
+from chronicle.etl.shards.lane import LaneRunner
+from chronicle.etl.shards.latency import Latency
+from chronicle.etl.shards.live_file import write_latency
+from chronicle.etl.shards.report import EtlReport, LaneReport
+from chronicle.etl.shards.resync import ResyncRequests
+from chronicle.etl.shards.waiting import SPINS, RawWaiter
 
 __all__ = ["EtlReport", "LaneReport", "run_shard"]
 

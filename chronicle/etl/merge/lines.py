@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chronicle.etl.lineage import CONNECTION_SHIFT
+from chronicle.etl.clean.lineage import CONNECTION_SHIFT
 
 __all__ = ["RANK_STRIDE", "Lines"]
 

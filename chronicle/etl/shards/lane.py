@@ -11,17 +11,17 @@ from chronicle.core.membership import Decision
 from chronicle.core.paths import lane_of
 from chronicle.core.queue import Queue
 from chronicle.core.source import SegmentSource
-from chronicle.etl.book_stream import BookStream
-from chronicle.etl.claims import Claims
-from chronicle.etl.clean_writer import QueueSink
+from chronicle.etl.clean.clean_writer import QueueSink
+from chronicle.etl.clean.lineage import CONNECTION_SHIFT
 from chronicle.etl.config import EtlConfig
-from chronicle.etl.intake import Intake, Member
-from chronicle.etl.lineage import CONNECTION_SHIFT
-from chronicle.etl.owners import Owners
-from chronicle.etl.pipeline import StreamKey
-from chronicle.etl.progress import ProgressMark
-from chronicle.etl.report import LaneReport
-from chronicle.etl.start import Start, give, settle, whole_state
+from chronicle.etl.merge.intake import Intake, Member
+from chronicle.etl.merge.owners import Owners
+from chronicle.etl.pipeline.pipeline import StreamKey
+from chronicle.etl.shards.claims import Claims
+from chronicle.etl.shards.progress import ProgressMark
+from chronicle.etl.shards.report import LaneReport
+from chronicle.etl.shards.start import Start, give, settle, whole_state
+from chronicle.etl.streams.book_stream import BookStream
 
 __all__ = ["LaneRunner"]
 

@@ -1,4 +1,4 @@
-"""The book of :mod:`chronicle.etl.book` over NumPy arrays and kernels, for bulk work."""
+"""The book of :mod:`chronicle.etl.books.book` over NumPy arrays and kernels, for bulk work."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from chronicle.core.layout import (
     VerifiedBy,
 )
 from chronicle.core.records import SnapshotFields
-from chronicle.etl.book import Level
+from chronicle.etl.books.book import Level
+from chronicle.etl.books.ladder import NO_LADDER, RECENTRE_UPDATES, SAMPLE, Ladder
 from chronicle.etl.kernels import ladder as kernel
 from chronicle.etl.kernels.levels import apply_levels, load_levels, set_level, truncate
-from chronicle.etl.ladder import NO_LADDER, RECENTRE_UPDATES, SAMPLE, Ladder
 
 __all__ = ["ArrayBook"]
 

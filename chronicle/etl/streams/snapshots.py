@@ -9,9 +9,9 @@ import numpy as np
 from chronicle.core import layout
 from chronicle.core.layout import NONE, SNAPSHOT_LEVELS_OFFSET, Flag, Kind, Origin
 from chronicle.core.records import pack_record
-from chronicle.etl.array_book import ArrayBook
-from chronicle.etl.array_orders import ArrayOrderBook
-from chronicle.etl.status import BookTrust
+from chronicle.etl.books.array_book import ArrayBook
+from chronicle.etl.books.array_orders import ArrayOrderBook
+from chronicle.etl.books.status import BookTrust
 
 __all__ = ["order_records", "orders_words_max", "snapshot_record", "snapshot_words_max"]
 

@@ -1,7 +1,7 @@
 """An L2 order book by price, in plain Python.
 
 It needs neither NumPy nor numba, so that a short seek (``chronicle book``) and a live strategy can use it at once.
-:class:`chronicle.etl.array_book.ArrayBook` has the same interface over arrays and kernels, for bulk work.
+:class:`chronicle.etl.books.array_book.ArrayBook` has the same interface over arrays and kernels, for bulk work.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Lines are connections of one raw queue or of several that are merged. From the event on at which a second line
 delivers an instrument's book or trades, copies are told by the venue's numbers (`SHARED_RULES`; ids of trades): the
 stream goes on from whichever line has the next message first, and a hole of one line is filled by another. Without
-such numbers lines stay apart as lanes (:mod:`chronicle.etl.lines`), and readers pick one.
+such numbers lines stay apart as lanes (:mod:`chronicle.etl.merge.lines`), and readers pick one.
 
 To the pipeline an instrument whose lines race has one line, `RACING`: the records' connection is rewritten, statuses
 of single lines pass it by, and it is lost when the last of them is.
@@ -21,13 +21,13 @@ from chronicle.core import layout
 from chronicle.core.layout import NONE, Flag, Kind, StatusCode
 from chronicle.core.records import Record, pack_details, pack_record
 from chronicle.core.sequencing import SHARED_RULES
-from chronicle.etl.book_race import BookRace, Message, TradeRace
-from chronicle.etl.book_stream import BookStream
+from chronicle.etl.clean.lineage import CONNECTION_SHIFT
 from chronicle.etl.kernels import racing as kernel
 from chronicle.etl.kernels.events import LAST_SEQUENCE
 from chronicle.etl.kernels.merging import FIELDS, list_events
-from chronicle.etl.lineage import CONNECTION_SHIFT
-from chronicle.etl.pipeline import Pipeline
+from chronicle.etl.merge.book_race import BookRace, Message, TradeRace
+from chronicle.etl.pipeline.pipeline import Pipeline
+from chronicle.etl.streams.book_stream import BookStream
 
 __all__ = ["RACING", "Racing"]
 

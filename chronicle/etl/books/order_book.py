@@ -19,7 +19,7 @@ from chronicle.core import layout
 from chronicle.core.decimals import rescale
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Action, Kind, Side
 from chronicle.core.records import Record
-from chronicle.etl.book import Level
+from chronicle.etl.books.book import Level
 
 __all__ = ["ORDERS_MAX", "Order", "OrderBook", "OrderLevel", "Problem"]
 

@@ -22,20 +22,20 @@ from chronicle.core.errors import CorruptionError, RecordError
 from chronicle.core.layout import HEADER_BYTES, NONE, Cause, Flag, Kind, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import pack_record, unpack_details
-from chronicle.etl.block import Words
-from chronicle.etl.book_stream import BookStream
-from chronicle.etl.candles import CandleStream
+from chronicle.etl.books.status import LINE_ENDS
+from chronicle.etl.clean.block import Words
+from chronicle.etl.clean.lineage import CONNECTION_SHIFT, split_position
+from chronicle.etl.clean.outlet import Sink
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT, UNDEFINED, UNDEFINED_NUMBER, Groups
-from chronicle.etl.lineage import CONNECTION_SHIFT, split_position
-from chronicle.etl.lines import RANK_STRIDE, Lines
-from chronicle.etl.order_stream import OrderStream
-from chronicle.etl.outlet import Sink
-from chronicle.etl.owners import Owners
-from chronicle.etl.status import LINE_ENDS
-from chronicle.etl.stream import CLEAN_INSTRUMENT, Definition, PlainStream, StreamSettings
-from chronicle.etl.sweep import Sweep
-from chronicle.etl.window import RawWindow
+from chronicle.etl.merge.lines import RANK_STRIDE, Lines
+from chronicle.etl.merge.owners import Owners
+from chronicle.etl.pipeline.sweep import Sweep
+from chronicle.etl.pipeline.window import RawWindow
+from chronicle.etl.streams.book_stream import BookStream
+from chronicle.etl.streams.candles import CandleStream
+from chronicle.etl.streams.order_stream import OrderStream
+from chronicle.etl.streams.stream import CLEAN_INSTRUMENT, Definition, PlainStream, StreamSettings
 
 __all__ = ["Pipeline", "StreamKey"]
 
@@ -223,7 +223,7 @@ class Pipeline:
 
     @property
     def merged(self) -> bool:
-        """Whether records carry their position (:mod:`chronicle.etl.lineage`) in word 3: several queues or lines."""
+        """Whether word 3 is their position (:mod:`chronicle.etl.clean.lineage`): merged queues or lines."""
         return self.settings.merged
 
     def merge(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chronicle.etl import ladder
+from chronicle.etl.books import ladder
 from chronicle.etl.kernels import row as words
 from chronicle.etl.kernels.events import LIMITS, REGISTERS
 from chronicle.etl.kernels.ladder import META

@@ -30,19 +30,19 @@ from chronicle.core.layout import (
 )
 from chronicle.core.records import InstrumentFields
 from chronicle.core.sequencing import BUFFERING_RULES, Step, accepts_snapshot, first_of, judge, proves_continuity
-from chronicle.etl.array_book import ArrayBook
-from chronicle.etl.block import Block
-from chronicle.etl.checks import checksum, verdict_of
-from chronicle.etl.diff_buffer import Diff, DiffBuffer
-from chronicle.etl.gaps import Gap, missing_range
+from chronicle.etl.books.array_book import ArrayBook
+from chronicle.etl.books.checks import checksum, verdict_of
+from chronicle.etl.books.status import BookTrust
+from chronicle.etl.clean.block import Block
+from chronicle.etl.clean.outlet import Sink
 from chronicle.etl.kernels import events as kernel
 from chronicle.etl.kernels import row as kernel_row
 from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.events import advance, apply_event
-from chronicle.etl.outlet import Sink
-from chronicle.etl.snapshots import snapshot_record, snapshot_words_max
-from chronicle.etl.status import BookTrust
-from chronicle.etl.stream import Definition, PlainStream, StreamSettings
+from chronicle.etl.streams.diff_buffer import Diff, DiffBuffer
+from chronicle.etl.streams.gaps import Gap, missing_range
+from chronicle.etl.streams.snapshots import snapshot_record, snapshot_words_max
+from chronicle.etl.streams.stream import Definition, PlainStream, StreamSettings
 
 __all__ = ["BookStream"]
 

@@ -13,7 +13,7 @@ from chronicle.core.appender import Appender
 from chronicle.core.layout import NONE, Kind
 from chronicle.core.paths import progress_queue
 from chronicle.core.queue import Queue
-from chronicle.etl.intake import Member
+from chronicle.etl.merge.intake import Member
 
 __all__ = ["ProgressMark"]
 
