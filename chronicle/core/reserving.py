@@ -1,9 +1,9 @@
 """A segment's space, reserved in steps: of queues that size their segments by a guess.
 
 Such a file has its full size from the start, and holes where nothing was written yet. The writer goes only as far as
-space is reserved, and keeps room for a ROLL behind that: neither its stores nor a reader's look at the word behind the
-last record ever touch a hole. A step grows with what the segment holds, so that a quiet queue costs some pages and a
-busy one asks rarely. In memory a step is one ``madvise`` that compiled code does by itself
+space is reserved, and keeps room for a ROLL behind that: neither its stores nor a reader's look at the word behind
+the last record ever touch a hole. A step grows with what the segment holds, so that a quiet queue costs some pages
+and a busy one asks rarely. In memory a step is one ``madvise`` that compiled code does by itself
 (:func:`chronicle.core.kernels.committing.extend`); on a device it is a ``posix_fallocate``.
 """
 

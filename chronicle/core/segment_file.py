@@ -76,12 +76,11 @@ def create_segment(
     temporary = temporary_name(path) if blank is None else blank[0]
     try:
         if blank is None:
-            reserved = (
-                seek_offset if first_bytes is None else step_end(data_offset, data_offset + first_bytes, seek_offset)
-            )
-            mapping = _write_file(
-                temporary, size, header.pack() + prologue, (reserved, seek_offset), in_memory, is_durable
-            )
+            reserved = seek_offset
+            if first_bytes is not None:
+                reserved = step_end(data_offset, data_offset + first_bytes, seek_offset)
+            hole = (reserved, seek_offset)
+            mapping = _write_file(temporary, size, header.pack() + prologue, hole, in_memory, is_durable)
         else:
             mapping = blank[1]
             mapping.memory[: SEGMENT_HEADER_BYTES + len(prologue)] = header.pack() + prologue
@@ -111,10 +110,9 @@ def _write_file(
         os.ftruncate(descriptor, 0)
         os.ftruncate(descriptor, size)
         mapping = map_file(descriptor, size, writable=True)
-        start, end = hole
-        is_whole = start == end
-        for first, last in ((0, size),) if is_whole else ((0, start), (end, size)):
-            if is_whole or not in_memory or not populate(mapping, first, last):
+        parts = [(0, size)] if hole[0] == hole[1] else [(0, hole[0]), (hole[1], size)]
+        for first, last in parts:
+            if len(parts) == 1 or not in_memory or not populate(mapping, first, last):
                 os.posix_fallocate(descriptor, first, last - first)
         _write_whole(descriptor, head)
         if is_durable:

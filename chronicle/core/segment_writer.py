@@ -417,14 +417,12 @@ class SegmentWriter(WriterState):
         self._let_go = header.data_offset
         adapts = self.queue.settings.segment_adapts
         self._steps = int(adapts and self._in_memory)
-        if first_bytes is not None:
-            self._limit = (
-                step_end(header.data_offset, header.data_offset + first_bytes, header.data_limit) - ROLL_BYTES
-            )
-        elif adapts:  # how much its last writer reserved is not known; what is reserved stays so
-            start = end & -PAGE_BYTES
-            self._limit = step_end(header.data_offset, end, header.data_limit) - ROLL_BYTES
-            reserve(path, mapping, start, self._limit + ROLL_BYTES, in_memory=self._in_memory)
+        if adapts:
+            first = end if first_bytes is None else end + first_bytes
+            reserved = step_end(header.data_offset, first, header.data_limit)
+            if first_bytes is None:  # how much its last writer reserved is not known; what is reserved stays so
+                reserve(path, mapping, end & -PAGE_BYTES, reserved, in_memory=self._in_memory)
+            self._limit = reserved - ROLL_BYTES
         self._cycle_end = header.cycle_start_ns + header.cycle_ns if header.cycle_ns else layout.INT64_MAX
         self._seek_offset, self._seek_capacity = header.seek_offset, header.seek_capacity
         self._seek_count = len(points)
