@@ -25,6 +25,7 @@ from chronicle.core.kernels.committing import (
     LAST_TS,
     LIMIT,
     POSITION,
+    extend,
     is_due,
 )
 from chronicle.core.kernels.memory import peek, poke
@@ -135,7 +136,7 @@ def _take(
     has_book = peek(row + 8 * KIND) == LEVELS_KIND
     base, began = peek(state + ADDRESS), peek(state + POSITION)
     own_limit = began + 8 * peek(row + 8 * WORDS_LEFT)
-    limit = min(own_limit, peek(state + LIMIT))
+    limit = peek(state + LIMIT)
     late, early = min(peek(row + 8 * DAY_END), peek(state + CYCLE_END)), peek(state + LAST_TS)
     run, write, run_stop = began, began, began
     head, kind, ts_first, records, total, code = 0, 0, 0, 0, 0, DONE
@@ -151,18 +152,28 @@ def _take(
         end, size, deltas, delta, check, plain = _look(words, starts, events, chosen, at, stop)
         opening = words + 8 * peek(starts + 8 * peek(chosen + 8 * at))
         ts = peek(opening + 8)
-        if write + size > limit or ts >= late or ts < early:
+        if write + size > own_limit or ts >= late or ts < early:
             code = BLOCKED
             break
+        if write + size > limit:
+            if not extend(state, write + size):
+                code = BLOCKED
+                break
+            limit = peek(state + LIMIT)
         computed = ordinal = 0
         if has_book and not (plain and follows(row, deltas, delta, check, own_limit - write - size)):
             code = BLOCKED
             break
         if has_book and is_snapshot_due(row, ts):
             bytes_max = size + 8 * (2 * FIXED_WORDS + 2 * GAP_WORDS + 2 * level_count(row))
-            if check != 0 or write + bytes_max > limit:
+            if check != 0 or write + bytes_max > own_limit:
                 code = BLOCKED
                 break
+            if write + bytes_max > limit:
+                if not extend(state, write + bytes_max):
+                    code = BLOCKED
+                    break
+                limit = peek(state + LIMIT)
             if records:
                 publish(state, run, write, head, records, ts_first, early, kind)
                 total += records

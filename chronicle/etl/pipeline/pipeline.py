@@ -279,9 +279,9 @@ class Pipeline:
                 stream.absorb()
 
     def settle(self) -> None:
-        """Take all streams back from the sweep, so that their state can be read."""
+        """Learn what the sweep did to every stream, so that their state can be read; it may go on from there."""
         for stream in self.streams.values():
-            stream.disarm()
+            stream.absorb()
 
     # --- plain records -------------------------------------------------------------------------------------------
 
