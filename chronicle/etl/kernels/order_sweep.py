@@ -290,7 +290,7 @@ def _plan(
                 if counts_on and last != NONE and not last <= sequence <= last + 1:
                     return end, size, 0
                 last = sequence
-            if action == ADD or action == MODIFY:
+            if action in (ADD, MODIFY):
                 added += 1
             scratch[number - at] = here
             size += head & LENGTH_MASK
