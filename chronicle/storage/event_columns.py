@@ -19,9 +19,12 @@ from chronicle.core.layout import INT64_MAX, INT64_MIN
 from chronicle.storage import tokens
 from chronicle.storage.event_layout import COLUMNS, GAP_EDGES, REFERENCES, SIGNED, STEP_SOURCE, Place
 from chronicle.storage.kernels import columns as kernel
+from chronicle.storage.kernels.lanes import SLACK_ROWS
+from chronicle.storage.kernels.rows import SCRATCH_ROWS
+from chronicle.storage.scratch import scratch_array
 from chronicle.storage.tokens import PLAIN, Values, Words, decompressor, tables
 
-__all__ = ["block_columns"]
+__all__ = ["all_forms", "block_columns", "price_scratch"]
 
 WORDS: Final = 5
 """int64 words of a column's descriptor."""
@@ -76,7 +79,7 @@ def block_columns(
     """
     entries = np.frombuffer(descriptor, dtype=np.int64, count=WORDS * COLUMNS).reshape(COLUMNS, WORDS)
     table = np.empty((COLUMNS, FIELDS), dtype=np.int64)
-    longest, bases, widths = _all_forms()
+    longest, bases, widths = all_forms()
     rows_max = max(head.rows, head.levels, head.others)
     status = kernel.lay_out(entries, len(data), rows_max, longest, tokens.NARROW_BITS, table)
     if status == kernel.IMPOSSIBLE:
@@ -119,18 +122,20 @@ def block_columns(
     unpacked = _unpack(row_places, row_counts, facts, table, data)
     rows = parts[3] - parts[2]
     wide = [name for name in names if name in OF_NAME or name == "index"]
-    out = fresh_array(max(1, len(wide)) * _padded(rows), np.int64).reshape(max(1, len(wide)), _padded(rows))
+    room = (rows + SLACK_ROWS + 7) // 8 * 8  # each column begins on 64 bytes
+    out = fresh_array(max(1, len(wide)) * room, np.int64).reshape(max(1, len(wide)), room)
     wanted = np.full(COLUMNS + 1, -1, dtype=np.int64)
     for number, name in enumerate(wide):
         wanted[OF_NAME.get(name, COLUMNS)] = number
     narrow = {
-        "flags": fresh_array(rows, np.uint8) if "flags" in names else _NO_FLAGS,
-        "side": fresh_array(rows, np.uint8) if "side" in names else _NO_FLAGS,
-        "source": fresh_array(rows, np.int32) if "source" in names else _NO_LINES,
+        "flags": fresh_array(room, np.uint8) if "flags" in names else _NO_FLAGS,
+        "side": fresh_array(room, np.uint8) if "side" in names else _NO_FLAGS,
+        "source": fresh_array(room, np.int32) if "source" in names else _NO_LINES,
     }
     steps = 1 if head.steps & STEP_SOURCE else 0
     price = np.array((head.price_base, head.price_unit, *forms, *sides, base_index, steps), dtype=np.int64)
     state = np.empty((3, len(PRICES)), dtype=np.uint64)
+    scratch = price_scratch(head.rows if "price" in names else 0)
     if not kernel.decode_rows(
         table,
         unpacked,
@@ -144,21 +149,23 @@ def block_columns(
         price,
         _EDGES,
         state,
+        scratch,
         out,
         narrow["flags"],
         narrow["side"],
         narrow["source"],
     ):
         raise ValueError("a column holds other bits than its tokens ask for")
-    return {name: narrow[name] if name in narrow else out[wide.index(name), :rows] for name in names}
+    return {name: narrow[name][:rows] if name in narrow else out[wide.index(name), :rows] for name in names}
 
 
 GROUP_ROWS: Final = range(Place.SEQUENCE_PREVIOUS + 1)
 
 
-def _padded(rows: int) -> int:
-    """Rows of a column in a common buffer: each begins on 64 bytes."""
-    return (rows + 7) // 8 * 8
+def price_scratch(rows: int) -> Values:
+    """Return working room for the prices of a block of so many rows."""
+    count = rows + SCRATCH_ROWS
+    return scratch_array("prices", 3 * count, np.int64).reshape(3, count)
 
 
 def _group_places(names: Collection[str], timed: bool) -> list[int]:
@@ -203,7 +210,7 @@ def _unpack(asked: list[int], counts: list[int], facts: list[list[int]], table: 
 
 
 @cache
-def _all_forms() -> tuple[Values, Words, NDArray[np.uint8]]:
+def all_forms() -> tuple[Values, Words, NDArray[np.uint8]]:
     """Return, by form k * 8 + m of tokens: longest word (0: no form), bases and widths of 256 tokens."""
     longest = np.zeros(64, dtype=np.int64)
     bases, widths = np.zeros(64 * 256, dtype=np.uint64), np.zeros(64 * 256, dtype=np.uint8)
