@@ -33,6 +33,8 @@ __all__ = ["count_prices", "cut_groups", "fill", "price_rows", "skip_tokens", "s
 DELTA, SAME, BEFORE = 1, 2, 3
 ESCAPE = 255
 DESCENDING, REVERSED, SIGNED = 1, 2, 4
+SHARES = (1, 3, 12, 48, 0)
+"""How many gaps of one side the columns of rows take, from the one that none follows on (the last: all others)."""
 TILE_ROWS = 2048
 """Prices are decoded so many rows at a time (or a group), which stay in the nearest cache."""
 SCRATCH_ROWS = 128
@@ -309,26 +311,31 @@ def _lay_gaps(
     words: Any, ends: Any, edges: Any, bids: Any, asks: Any, begin: Any, end: Any, rows: Any, gaps: Any
 ) -> None:
     """Put the words of each part where their rows are, LANES behind the start of `gaps`; 0 for each first row."""
-    eight, parts = np.uint64(LANES), len(edges)
+    eight, parts, known = np.uint64(LANES), len(edges), len(edges) == len(SHARES)
     stop = np.uint64(LANES + rows)
     for group in range(end - 1, begin - 1, -1):
         for half in range(1, -1, -1):
             count = asks[np.uint64(group)] if half else bids[np.uint64(group)]
-            place, left = stop, count - 1
-            for part in range(parts):
-                if left <= edges[part]:
-                    break
+            place, left, part = stop, count - 1, 0
+            if known:  # most sides are short: without a branch for each part
+                for part in range(3):
+                    taken = min(max(left - edges[part], 0), SHARES[part])
+                    move_run(gaps, place - eight, words, np.uint64(ends[part]) - eight)
+                    if part == 2 and taken > LANES:
+                        move_run(gaps, place - eight - eight, words, np.uint64(ends[part]) - eight - eight)
+                    ends[part] -= taken
+                    place -= np.uint64(taken)
+                part = 3
+            while part < parts and left > edges[part]:
                 taken = (left if part + 1 == parts else min(left, edges[part + 1])) - edges[part]
-                source = np.uint64(ends[part])
+                source, behind = np.uint64(ends[part]), place - np.uint64(taken)
                 ends[part] -= taken
-                behind = place - np.uint64(taken)
-                while True:
+                while place > behind:
                     place -= eight
                     source -= eight
                     move_run(gaps, place, words, source)
-                    if place <= behind:
-                        break
                 place = behind
+                part += 1
             stop -= np.uint64(count)
             gaps[stop] = 0
 
@@ -374,13 +381,13 @@ def _sum_gaps(
                     place += one
                 row = stop
                 continue
-            at, source = row, place
-            while True:
-                price = sum_run(gaps, source, scale, price, out, at)
+            at, source = row + eight, place + eight
+            price = sum_run(gaps, place, scale, price, out, row)
+            price = sum_run(gaps, source, scale, price, out, at)
+            while at + eight < stop:
                 at += eight
                 source += eight
-                if at >= stop:
-                    break
+                price = sum_run(gaps, source, scale, price, out, at)
             place += count
             row = stop
     touch[0], touch[1] = bid, ask
