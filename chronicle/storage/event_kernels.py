@@ -115,6 +115,7 @@ def prices(
         price.unit,
         _edges(edges),
         price_scratch(int(bids.sum() + asks.sum())),
+        0.0,
         out,
     )
     if of.high == len(bids):

@@ -13,7 +13,14 @@ import numba
 import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
-from chronicle.storage.kernels.rows import cut_groups, fill, price_rows, spread_rows, take_values
+from chronicle.storage.kernels.rows import (
+    cut_groups,
+    fill,
+    price_rows,
+    spread_rows,
+    take_quotients,
+    take_values,
+)
 
 __all__ = ["decode_groups", "decode_rows", "lay_out"]
 
@@ -26,7 +33,7 @@ LINE, SEQUENCE, FIRST, PREVIOUS, OTHERS = range(6, 11)
 PRICE_FIRST, SIZE = 11, 17
 SAME, CODED = 2, 4
 EVENT_LAST, LAST = 1 << 16, 128
-FINE, IMPOSSIBLE, ELSEWHERE = 0, 1, 2
+FINE, ELSEWHERE, IMPOSSIBLE = 0, 1, 2
 """ELSEWHERE: sound as far as it was looked at, of a kind that these loops do not take."""
 
 
@@ -155,6 +162,7 @@ def decode_rows(
     edges: Any,
     state: Any,
     scratch: Any,
+    divisors: Any,
     out: Any,
     flags: Any,
     sides: Any,
@@ -165,20 +173,24 @@ def decode_rows(
     wanted int64[c + 1]: for each column the row of out int64[w, m] that takes it, -1 for none; the last entry is for
     the records' indexes. Rows of `out`, flags, sides u8[m] and lines int32[m] (which may be empty) are written in runs. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are
     called, index of the block's first record, whether source indexes step. state u64[3, p] and scratch (see
-    :func:`price_rows`) are working room. All are the caller's, written. Returns whether all is sound.
+    :func:`price_rows`) are working room. divisors float64[2]: where not 0, prices and sizes are written as float64 quotients. All are the
+    caller's, written. Returns FINE, IMPOSSIBLE, or ELSEWHERE where a quotient has no dividend (INT64_MIN).
     """
     low, high, above, stop = found[0], found[1], found[2], found[3]
     count = stop - above
     bids, asks = groups[BIDS, low:high], groups[ASKS, low:high]
-    if wanted[PRICE_FIRST] >= 0 and not _decode_prices(
-        table, tokens, data, bases, widths, groups, found, price, edges, state, scratch, out[wanted[PRICE_FIRST]]
-    ):
-        return False
-    if wanted[SIZE] >= 0:
+    status = FINE
+    if wanted[PRICE_FIRST] >= 0:
+        target = out[wanted[PRICE_FIRST]]
+        status = _decode_prices(
+            table, tokens, data, bases, widths, groups, found, price, edges, state, scratch, divisors[0], target
+        )
+    if wanted[SIZE] >= 0 and status != IMPOSSIBLE:
         target = out[wanted[SIZE]]
-        sound = decode_column(table, SIZE, tokens, above, data, bases, widths, target, target, count)
-        if not sound and high == groups.shape[1]:
-            return False
+        whole = high == groups.shape[1]
+        status = max(status, _decode_sizes(table, tokens, above, data, bases, widths, divisors[1], target, count, whole))
+    if status != FINE:
+        return status
     for place in (TS_RECV, TS_EVENT, SOURCE_INDEX, SEQUENCE, FIRST, PREVIOUS):
         if wanted[place] >= 0:
             spread_rows(groups[place, low:high], bids, asks, 0, 0, out[wanted[place]], sides[:0])
@@ -192,7 +204,46 @@ def decode_rows(
         spread_rows(groups[BIDS], bids, asks, price[4], price[5], out[0, :0], sides)
     if len(flags) or len(lines):
         _spread_marks(groups, low, high, flags, lines)
-    return True
+    return FINE
+
+
+@numba.njit(cache=True, nogil=True)
+def _decode_sizes(
+    table: Any,
+    tokens: Any,
+    above: Any,
+    data: Any,
+    bases: Any,
+    widths: Any,
+    divisor: Any,
+    out: Any,
+    count: Any,
+    whole: Any,
+) -> Any:
+    """Write the sizes of a cut; `whole`: it reaches to the column's end."""
+    if divisor == 0.0:
+        sound = decode_column(table, SIZE, tokens, above, data, bases, widths, out, out, count)
+        return FINE if sound or not whole else IMPOSSIBLE
+    column = table[SIZE]
+    bits, escapes, missing = take_quotients(
+        tokens,
+        column[TOKENS],
+        above,
+        data,
+        column[BIT],
+        column[ESCAPE],
+        bases,
+        widths,
+        column[FORM],
+        column[BASE],
+        column[UNIT],
+        divisor,
+        out,
+        count,
+    )
+    if whole and (np.int64(bits) != column[BITS] or np.int64(escapes) != column[ESCAPES]):
+        return IMPOSSIBLE
+    return FINE if missing == 0 else ELSEWHERE
 
 
 @numba.njit(cache=True, nogil=True)
@@ -208,16 +259,17 @@ def _decode_prices(
     edges: Any,
     state: Any,
     scratch: Any,
+    divisor: Any,
     out: Any,
 ) -> Any:
-    """Write the prices of a cut; False when a column was read to its end and holds other bits."""
+    """Write the prices of a cut; IMPOSSIBLE when a column was read to its end and holds other bits."""
     parts = len(edges)
     for part in range(parts + 1):
         column = table[PRICE_FIRST + part]
         state[0, part] = np.uint64(column[TOKENS])
         state[1, part] = np.uint64(column[BIT])
         state[2, part] = np.uint64(column[ESCAPE])
-    price_rows(
+    missing = price_rows(
         tokens,
         state,
         data,
@@ -233,17 +285,19 @@ def _decode_prices(
         price[1],
         edges,
         scratch,
+        divisor,
         out,
     )
+    status = FINE if missing == 0 else ELSEWHERE
     if found[1] < groups.shape[1]:
-        return True
+        return status
     for part in range(parts + 1):
         column = table[PRICE_FIRST + part]
         bits = np.int64(state[1, part]) - column[BIT]
         escaped = (np.int64(state[2, part]) - column[ESCAPE]) // 8
         if bits != column[BITS] or escaped != column[ESCAPES]:
-            return False
-    return True
+            return IMPOSSIBLE
+    return status
 
 
 @numba.njit(cache=True, nogil=True)

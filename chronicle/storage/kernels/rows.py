@@ -19,6 +19,7 @@ import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 from chronicle.storage.kernels.lanes import (
     LANES,
     MANY,
+    divide_rows,
     expand,
     load,
     move_run,
@@ -28,7 +29,7 @@ from chronicle.storage.kernels.lanes import (
     window,
 )
 
-__all__ = ["count_prices", "cut_groups", "fill", "price_rows", "skip_tokens", "spread_rows", "take_values"]
+__all__ = ["count_prices", "cut_groups", "fill", "price_rows", "skip_tokens", "spread_rows", "take_quotients", "take_values"]
 
 DELTA, SAME, BEFORE = 1, 2, 3
 ESCAPE = 255
@@ -224,8 +225,9 @@ def price_rows(
     unit: Any,
     edges: Any,
     scratch: Any,
+    divisor: Any,
     out: Any,
-) -> None:
+) -> Any:
     """Decode the prices of the rows of groups [groups[0], groups[1]): out int64[m] (the caller's, written in runs).
 
     tokens u8[n]: those of all price columns, firsts first. state u64[3, 1 + c] (the caller's, written): where each
@@ -235,6 +237,8 @@ def price_rows(
     int64[2] of bids and asks. Gaps are words of gap - 1, zigzag where the side's form is SIGNED. scratch int64[3, r]
     with r the rows of all groups and SCRATCH_ROWS
     more. 2 ns a row.
+
+    Where `divisor` is not 0, `out` holds float64 quotients, and what is returned is not 0 if a price was INT64_MIN.
 
     Tile by tile: words of each column, then the gaps in walking order, from the last row backwards so that what a run
     writes too much is written over, then their sums.
@@ -259,7 +263,7 @@ def price_rows(
                     touch[half] += firsts[first]
                     first += np.uint64(1)
     signed = 1 if forms[0] & SIGNED else 0
-    row, begin = np.uint64(0), low
+    row, begin, missing = np.uint64(0), low, np.uint64(0)
     while begin < high:
         end, rows = begin, np.int64(0)
         while end < high and rows < TILE_ROWS:
@@ -278,8 +282,44 @@ def price_rows(
             place += LANES
         _lay_gaps(scratch[1], ends, edges, bids, asks, begin, end, rows, gaps)
         _sum_gaps(gaps, firsts, bids, asks, begin, end, forms, unit, touch, out, row)
+        if divisor != 0.0:
+            missing |= divide_rows(out, row, rows, divisor)
         row += np.uint64(rows)
         begin = end
+    return missing
+
+
+@numba.njit(cache=True, nogil=True)
+def take_quotients(
+    tokens: Any,
+    start: Any,
+    skipped: Any,
+    data: Any,
+    bit: Any,
+    escape: Any,
+    bases: Any,
+    widths: Any,
+    form: Any,
+    base: Any,
+    unit: Any,
+    divisor: Any,
+    out: Any,
+    count: Any,
+) -> Any:
+    """Decode a column of mode PLAIN as :func:`take_values`, then divide: float64 in the place of int64.
+
+    Returns (bits, escapes, missing): the last is not 0 if a value was INT64_MIN.
+    """
+    bits, escapes = skip_tokens(tokens, start, skipped, widths[256 * form : 256 * form + 256])
+    first, begin = np.uint64(bit) + bits, np.uint64(escape) + np.uint64(8) * escapes
+    missing, done = np.uint64(0), np.int64(0)
+    while done < count:
+        rows = min(count - done, TILE_ROWS)
+        place = start + skipped + done
+        first, begin = take_words(tokens, place, rows, data, first, begin, bases, widths, form, 0, unit, base, out, done)
+        missing |= divide_rows(out, done, rows, divisor)
+        done += rows
+    return first - np.uint64(bit), (begin - np.uint64(escape)) // np.uint64(8), missing
 
 
 @numba.njit(cache=True, nogil=True)
