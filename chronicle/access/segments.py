@@ -246,11 +246,16 @@ class Segment:
         names: Collection[str],
         kinds: Collection[int],
         sides: tuple[int, int],
+        *,
+        floats: bool = False,
     ) -> Iterator[Stretch] | None:
-        """Return the blocks of an archived segment as columns, or None where records must be read."""
+        """Return the blocks of an archived segment as columns, or None where records must be read.
+
+        With `floats`, prices and sizes may come divided, as float64.
+        """
         if not isinstance(self._view, ArchivedSegment):
             return None
-        return self._stretches(start, end, names, kinds, sides)
+        return self._stretches(start, end, names, kinds, sides, floats=floats)
 
     def _stretches(
         self,
@@ -259,14 +264,26 @@ class Segment:
         names: Collection[str],
         kinds: Collection[int],
         sides: tuple[int, int],
+        *,
+        floats: bool,
     ) -> Iterator[Stretch]:
         """Yield the stretches; where the view was closed or its place is gone meanwhile, the rest as records."""
         done = 0
         view = self._view
         try:
             if isinstance(view, ArchivedSegment):
-                uniform = len(self.exponents()) <= 1
-                for stretch in view.stretches(start, end, names, kinds, sides=sides, uniform=uniform):
+                met = self.exponents()
+                price, size = next(iter(met)) if floats and len(met) == 1 else (None, None)
+                found = view.stretches(
+                    start,
+                    end,
+                    names,
+                    kinds,
+                    sides=sides,
+                    uniform=len(met) <= 1,
+                    divisors=(0.0 if price is None else 10.0**price, 0.0 if size is None else 10.0**size),
+                )
+                for stretch in found:
                     yield stretch
                     done = stretch.end
                 return

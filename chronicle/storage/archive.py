@@ -282,6 +282,7 @@ class ArchivedSegment:
         *,
         sides: tuple[int, int],
         uniform: bool = False,
+        divisors: tuple[float, float] = (0.0, 0.0),
     ) -> Iterator[Stretch]:
         """Yield the blocks that may hold records with start_ts <= ts_recv < end_ts, as columns where that is all.
 
@@ -296,6 +297,8 @@ class ArchivedSegment:
             What ``side`` says of bids and of asks.
         uniform : bool
             Whether prices and sizes have the same decimals throughout, so that redefinitions do not matter.
+        divisors : (float, float)
+            As :meth:`chronicle.storage.event_decode.EventBlock.columns` takes them.
 
         Raises
         ------
@@ -318,28 +321,13 @@ class ArchivedSegment:
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
             if index is not None and Kind.BOOK_DELTA in kinds:
-                columns = self._columns(position, names, kinds, index, sides, (start_ts, end_ts), uniform)
+                if _gives_columns(block, kinds, uniform=uniform):
+                    self.blocks_decoded += 1
+                    with naming(self.path, block):
+                        columns = self._event_block(position).columns(
+                            names, index, sides=sides, start_ts=start_ts, end_ts=end_ts, divisors=divisors
+                        )
             yield Stretch(block.raw_offset, end, columns)
-
-    def _columns(
-        self,
-        position: int,
-        names: Collection[str],
-        kinds: Collection[int],
-        index: int,
-        sides: tuple[int, int],
-        limits: tuple[int | None, int | None],
-        uniform: bool,
-    ) -> dict[str, NDArray[Any]] | None:
-        block = self.footer.blocks[position]
-        if block.method not in EVENT_METHODS or (_may_define(block) and not uniform):
-            return None
-        if Kind.BOOK_SNAPSHOT in kinds and (block.holds & _VENUE_SNAPSHOTS or not block.holds):
-            return None
-        self.blocks_decoded += 1
-        with naming(self.path, block):
-            found = self._event_block(position)
-            return found.columns(names, index, sides=sides, start_ts=limits[0], end_ts=limits[1])
 
     def _event_block(self, position: int) -> EventBlock:
         """Return a block of events whose stored bytes matched their checksum."""
@@ -393,6 +381,13 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
+
+
+def _gives_columns(block: Block, kinds: Collection[int], *, uniform: bool) -> bool:
+    """Return whether the deltas of a block are all there is of `kinds`, at decimals that are known beforehand."""
+    if block.method not in EVENT_METHODS or (_may_define(block) and not uniform):
+        return False
+    return Kind.BOOK_SNAPSHOT not in kinds or bool(block.holds and not block.holds & _VENUE_SNAPSHOTS)
 
 
 def _may_define(block: Block) -> bool:

@@ -215,6 +215,7 @@ class EventBlock:
         sides: tuple[int, int] = (Side.BID, Side.ASK),
         start_ts: int | None = None,
         end_ts: int | None = None,
+        divisors: tuple[float, float] = (0.0, 0.0),
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the block's BOOK_DELTA rows, in the order of the queue.
 
@@ -229,6 +230,9 @@ class EventBlock:
             What ``side`` says of bids and of asks.
         start_ts, end_ts : int, optional
             Only the rows from the first to the last with start_ts <= ts_recv < end_ts.
+        divisors : (float, float)
+            Where not 0.0, prices and sizes may come as float64, divided (the nearest to the quotient); who asks looks
+            at the dtype, as the compiler's absence or a mantissa of INT64_MIN leaves them int64.
 
         Returns
         -------
@@ -238,7 +242,7 @@ class EventBlock:
         try:
             limits = start_ts, end_ts
             found: dict[str, NDArray[Any]] | None = self._arrays.block_columns(
-                self.head, self._descriptor, self._data, names, base_index, sides, limits
+                self.head, self._descriptor, self._data, names, base_index, sides, limits, divisors
             )
             if found is not None:
                 return found
