@@ -76,7 +76,7 @@ class Columnar(ABC):
         """Yield the answer as columns of equal length, in order."""
 
     def _shown(self) -> Iterator[Chunk]:
-        """Yield the same for frames: where they show floats, prices and sizes may be float64 already, NaN for none."""
+        """Yield the same for frames: prices and sizes that leave as floats may be float64 already, NaN for none."""
         return self._chunks()
 
     def _shown_cuts(self, rows: int) -> Iterator[Chunk]:

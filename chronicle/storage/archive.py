@@ -320,13 +320,12 @@ class ArchivedSegment:
                 index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
-            if index is not None and Kind.BOOK_DELTA in kinds:
-                if _gives_columns(block, kinds, uniform=uniform):
-                    self.blocks_decoded += 1
-                    with naming(self.path, block):
-                        columns = self._event_block(position).columns(
-                            names, index, sides=sides, start_ts=start_ts, end_ts=end_ts, divisors=divisors
-                        )
+            if index is not None and _gives_columns(block, kinds, uniform=uniform):
+                self.blocks_decoded += 1
+                with naming(self.path, block):
+                    columns = self._event_block(position).columns(
+                        names, index, sides=sides, start_ts=start_ts, end_ts=end_ts, divisors=divisors
+                    )
             yield Stretch(block.raw_offset, end, columns)
 
     def _event_block(self, position: int) -> EventBlock:
@@ -385,7 +384,7 @@ class ArchivedSegment:
 
 def _gives_columns(block: Block, kinds: Collection[int], *, uniform: bool) -> bool:
     """Return whether the deltas of a block are all there is of `kinds`, at decimals that are known beforehand."""
-    if block.method not in EVENT_METHODS or (_may_define(block) and not uniform):
+    if Kind.BOOK_DELTA not in kinds or block.method not in EVENT_METHODS or (_may_define(block) and not uniform):
         return False
     return Kind.BOOK_SNAPSHOT not in kinds or bool(block.holds and not block.holds & _VENUE_SNAPSHOTS)
 

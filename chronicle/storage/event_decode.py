@@ -430,7 +430,7 @@ class EventBlock:
         return words, starts
 
     def _beside_words(self) -> tuple[Values, Values]:
-        """Return the other records as stored, less what their events tell, and where each starts and the last ends."""
+        """Return the other records as stored, less what their events tell; where each starts, and the last ends."""
         if not self.head.others:
             if len(self._beside):
                 raise ValueError("records that nobody counted")

@@ -171,9 +171,10 @@ def decode_rows(
     """Write all columns that are asked for, of the rows of the groups that `found` cut out, m of them.
 
     wanted int64[c + 1]: for each column the row of out int64[w, m] that takes it, -1 for none; the last entry is for
-    the records' indexes. Rows of `out`, flags, sides u8[m] and lines int32[m] (which may be empty) are written in runs. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are
-    called, index of the block's first record, whether source indexes step. state u64[3, p] and scratch (see
-    :func:`price_rows`) are working room. divisors float64[2]: where not 0, prices and sizes are written as float64 quotients. All are the
+    the records' indexes. Rows of `out`, flags, sides u8[m] and lines int32[m] (which may be empty) are written in
+    runs. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are called, index of the
+    block's first record, whether source indexes step. state u64[3, p] and scratch (see :func:`price_rows`) are
+    working room. divisors float64[2]: where not 0, prices and sizes are written as float64 quotients. All are the
     caller's, written. Returns FINE, IMPOSSIBLE, or ELSEWHERE where a quotient has no dividend (INT64_MIN).
     """
     low, high, above, stop = found[0], found[1], found[2], found[3]
@@ -186,9 +187,9 @@ def decode_rows(
             table, tokens, data, bases, widths, groups, found, price, edges, state, scratch, divisors[0], target
         )
     if wanted[SIZE] >= 0 and status != IMPOSSIBLE:
-        target = out[wanted[SIZE]]
-        whole = high == groups.shape[1]
-        status = max(status, _decode_sizes(table, tokens, above, data, bases, widths, divisors[1], target, count, whole))
+        target, whole = out[wanted[SIZE]], high == groups.shape[1]
+        of_sizes = _decode_sizes(table, tokens, above, data, bases, widths, divisors[1], target, count, whole)
+        status = max(status, of_sizes)
     if status != FINE:
         return status
     for place in (TS_RECV, TS_EVENT, SOURCE_INDEX, SEQUENCE, FIRST, PREVIOUS):

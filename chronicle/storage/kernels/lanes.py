@@ -146,9 +146,7 @@ move_run = _move_run_plain if numba.config.DISABLE_JIT else _move_run
 
 
 @intrinsic
-def _sum_run(
-    typing_context: Any, values: Any, place: Any, scale: Any, before: Any, out: Any, row: Any
-) -> Any:
+def _sum_run(typing_context: Any, values: Any, place: Any, scale: Any, before: Any, out: Any, row: Any) -> Any:
     u64, i64 = types.uint64, types.int64
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -200,8 +198,7 @@ def _divide_run(typing_context: Any, out: Any, row: Any, divisor: Any, inverse: 
             quotient = builder.call(fma, [rest, times, quotient])
         found = builder.store(builder.bitcast(quotient, _VECTOR), place)
         found.align = 8
-        lanes = builder.zext(builder.bitcast(missing, ir.IntType(LANES)), _I64)
-        return lanes
+        return builder.zext(builder.bitcast(missing, ir.IntType(LANES)), _I64)
 
     return u64(out, u64, f64, f64), generate
 

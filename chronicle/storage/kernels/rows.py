@@ -29,7 +29,7 @@ from chronicle.storage.kernels.lanes import (
     window,
 )
 
-__all__ = ["count_prices", "cut_groups", "fill", "price_rows", "skip_tokens", "spread_rows", "take_quotients", "take_values"]
+__all__ = ["cut_groups", "fill", "price_rows", "spread_rows", "take_quotients", "take_values"]
 
 DELTA, SAME, BEFORE = 1, 2, 3
 ESCAPE = 255
@@ -72,10 +72,10 @@ def take_words(
 ) -> Any:
     """Decode the words of `count` tokens from `start` on: word * unit + base to int64 out[row:] (the caller's).
 
-    The word is a zigzag where `sign` is 1. `bit` and `escape` are where bits (in bits) and escapes (in bytes) begin in
-    `data`; returns where they end. Eight words at once, but for escapes and very long ones: 0.8 ns a word.
+    The word is a zigzag where `sign` is 1. `bit` and `escape` are where bits (in bits) and escapes (in bytes) begin
+    in `data`; returns where they end. Eight words at once, but for escapes and very long ones: 0.8 ns a word.
     """
-    one, eight, zero = np.uint64(1), np.uint64(LANES), np.uint64(0)
+    one, eight = np.uint64(1), np.uint64(LANES)
     last = np.uint64(len(data) - 8)
     own = np.uint64(form) * np.uint64(256)
     k, m, sign = np.uint64(form) >> np.uint64(3), np.uint64(form) & np.uint64(7), np.uint64(sign)
@@ -132,7 +132,7 @@ def take_values(
     bits, escapes = skip_tokens(tokens, start, skipped, widths[256 * form : 256 * form + 256])
     first, begin = np.uint64(bit) + bits, np.uint64(escape) + np.uint64(8) * escapes
     sign = np.uint64(mode != 0)
-    own = np.int64(0) if mode == DELTA or mode == BEFORE else base
+    own = np.int64(0) if mode in (DELTA, BEFORE) else base
     bit_end, escape_end = take_words(
         tokens, start + skipped, count, data, first, begin, bases, widths, form, sign, unit, own, out, 0
     )
@@ -316,7 +316,9 @@ def take_quotients(
     while done < count:
         rows = min(count - done, TILE_ROWS)
         place = start + skipped + done
-        first, begin = take_words(tokens, place, rows, data, first, begin, bases, widths, form, 0, unit, base, out, done)
+        first, begin = take_words(
+            tokens, place, rows, data, first, begin, bases, widths, form, 0, unit, base, out, done
+        )
         missing |= divide_rows(out, done, rows, divisor)
         done += rows
     return first - np.uint64(bit), (begin - np.uint64(escape)) // np.uint64(8), missing
