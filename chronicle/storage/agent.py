@@ -19,7 +19,15 @@ from chronicle.core.durable import file_error
 from chronicle.core.errors import CapacityError, ChronicleError, QueueLockedError, UnavailableError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.local import LocalSource
-from chronicle.storage.catalog import Catalog, check_owner, has_parts, publish_catalog, sweep_parts
+from chronicle.storage.catalog import (
+    POINTER_VERSION,
+    Catalog,
+    Pointer,
+    owned_pointer,
+    publish_catalog,
+    sweep_parts,
+)
+from chronicle.storage.catalog_changes import publish_changes
 from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.manifest_file import MANIFEST_FOLDER
@@ -169,6 +177,8 @@ class _Agent:
         self.report = Report()
         self._entries: dict[tuple[str, int, int], Entry] = {}
         self._touched: set[str] = set()
+        self._pointers: dict[str, Pointer] = {}
+        """The pointers as this run has read or published them last."""
         self._met: set[tuple[str, str]] = set()
 
     def settle(self) -> None:
@@ -207,7 +217,10 @@ class _Agent:
         """Make the plan's moves, batch by batch."""
         for tier in sorted({move.target for move in plan.moves} - {DELETE}):
             with self._pausing(tier):
-                check_owner(self.mover.store(tier), self.manifest.home_id())
+                if tier not in self._pointers:
+                    pointer = owned_pointer(self.mover.store(tier), self.manifest.home_id())
+                    if pointer is not None:
+                        self._pointers[tier] = pointer
         self._sync_outputs(plan)
         done = 0
         with ThreadPoolExecutor(self.options.at_once, thread_name_prefix="tier") as pool:
@@ -366,30 +379,23 @@ class _Agent:
             self.report.paused[tier] = error
 
     def _publish(self, tier: str) -> None:
-        """Publish a tier's catalog."""
+        """Publish a tier's catalog: what changed, or all of it where the one that is there is not our last one."""
         encoding = self.manifest.tiers().get(tier, {}).get("encoding", "zstd")
-        store, days = self.mover.store(tier), self.manifest.dirty_days(tier)
-        part = days is not None and has_parts(store)
-        if part and days is not None:
-            entries = [entry for day in sorted(days) for entry in self.manifest.of_day(tier, day)]
+        store, home_id = self.mover.store(tier), self.manifest.home_id()
+        before = self._pointers.pop(tier, None) or owned_pointer(store, home_id)
+        state = self.manifest.catalog_state(tier)
+        now_ns, history = self.clock.now_ns(), self.manifest.history_head()
+        if before is not None and before.version == POINTER_VERSION and before.sequence == state.sequence:
+            pointer = publish_changes(store, before, state.changes, encoding=encoding, now_ns=now_ns, history=history)
         else:
-            entries = self.manifest.at_place(tier)
-        publish_catalog(
-            store,
-            Catalog(self.manifest.home_id(), tier, encoding, tuple(sorted(entries, key=lambda entry: entry.key))),
-            days=days,
-            now_ns=self.clock.now_ns(),
-            history=self.manifest.history_head(),
-            queue_entries=partial(self._published, tier) if part else None,
-        )
-        self.manifest.clear_dirty(tier)
+            state = self.manifest.catalog_state(tier, whole=True)
+            catalog = Catalog(home_id, tier, encoding, tuple(sorted(state.entries or (), key=lambda e: e.key)))
+            pointer = publish_catalog(store, catalog, now_ns=now_ns, history=history)
+        self.manifest.catalog_published(state, pointer.sequence)
+        self._pointers[tier] = pointer
         for entry in self._entries.values():
             if entry.retired and entry.place == tier:
                 self.hook("cataloged", entry)
-
-    def _published(self, tier: str, queue: str) -> list[Entry]:
-        """Return the entries of a queue that are published in a tier."""
-        return [entry for entry in self.manifest.entries(queue) if entry.place == tier]
 
     def _sync_outputs(self, plan: Plan) -> None:
         """Before raw leaves hot, make all that the ETL has written durable: what it read raw for must survive."""

@@ -103,7 +103,7 @@ class RemoteStore:
         except NotFoundError:
             return None
 
-    def replace(self, name: str, data: bytes, token: str | None) -> None:
+    def replace(self, name: str, data: bytes, token: str | None) -> str:
         """Replace a small object by a conditional put; where the store has none, by a put that is read back.
 
         Raises
@@ -115,24 +115,20 @@ class RemoteStore:
             temporary = temporary_object(name)
             self.ask(lambda: self.requests.put(temporary, data))
             self.ask(lambda: self.requests.move(temporary, name))
-            return
+            return ""
         if self._takes_conditions:
             try:
-                self.ask(lambda: self.requests.put(name, data, match=token, absent=token is None))
-                return
+                return self.ask(lambda: self.requests.put(name, data, match=token, absent=token is None))
             except ConditionFailedError as error:
-                self._mine(name, data, error)  # an answer that was lost: the first attempt had been made
-                return
+                return self._mine(name, data, error)  # an answer that was lost: the first attempt had been made
             except ConditionRefusedError:
                 self._takes_conditions = False
         found = self.fetch(name)
-        if (None if found is None else found[1]) != token:
-            self._mine(name, data, None)
-            return
-        self.ask(lambda: self.requests.put(name, data))
-        self._mine(name, data, None)
+        if (None if found is None else found[1]) == token:
+            self.ask(lambda: self.requests.put(name, data))
+        return self._mine(name, data, None)
 
-    def _mine(self, name: str, data: bytes, cause: ChronicleError | None) -> None:
+    def _mine(self, name: str, data: bytes, cause: ChronicleError | None) -> str:
         found = self.fetch(name)
         if found is None or found[0] != data:
             raise StateError(
@@ -140,6 +136,7 @@ class RemoteStore:
                 path=f"{self.location}/{name}",
                 hint="give each home a root of its own; chronicle tier rebuild takes this one over",
             ) from cause
+        return found[1]
 
     def put(self, name: str, parts: Iterable[bytes | memoryview], *, resume: bool = False) -> int:
         """Write an object, in parts when it is large; on failure nothing is left behind that will not be used.

@@ -19,7 +19,7 @@ from chronicle.core.errors import ChronicleError, UnavailableError
 from chronicle.core.layout import SEGMENT_SEALED_SUFFIX
 from chronicle.storage.agent import agent_lock, agent_name
 from chronicle.storage.archive_layout import ARCHIVE_SUFFIX
-from chronicle.storage.catalog import check_owner
+from chronicle.storage.catalog import owned_pointer
 from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import Mover
@@ -110,7 +110,7 @@ def _give_up_uploads(mover: Mover, tier: str) -> int:
         store = mover.store(tier)
         if not isinstance(store, RemoteStore):
             return 0
-        check_owner(store, mover.manifest.home_id())
+        owned_pointer(store, mover.manifest.home_id())
         for upload in list(store.uploads("")):
             if upload.name.endswith((ARCHIVE_SUFFIX, PACK_SUFFIX)):
                 store.give_up(upload.name)

@@ -78,8 +78,10 @@ class Store(Readable, Protocol):
         """Return a small object's bytes and a token of its version, None when it is not there."""
         ...
 
-    def replace(self, name: str, data: bytes, token: str | None) -> None:
+    def replace(self, name: str, data: bytes, token: str | None) -> str:
         """Replace a small object as a whole, if it is still the version that `token` names (None: absent).
+
+        Returns the token of the new version.
 
         Raises
         ------
@@ -180,12 +182,13 @@ class LocalStore:
         finally:
             reader.close()
 
-    def replace(self, name: str, data: bytes, token: str | None) -> None:
+    def replace(self, name: str, data: bytes, token: str | None) -> str:
         """Replace an object by a rename; the agent's lock keeps others out."""
         del token
         temporary = self.staging(name)
         self.put(temporary, [data])
         self.rename(temporary, name)
+        return ""
 
     def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
         """Open an object, or a part of it."""
