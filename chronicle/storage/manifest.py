@@ -238,6 +238,38 @@ class Manifest:
             found, _, rest = bytes(cursor.key()).partition(b"\0") if there else (b"", b"", b"")
             return int(_KEY.unpack(rest)[0]) if found == name else None
 
+    def ending_after(self, queue: str, generation: int, index: int) -> Iterator[Entry]:
+        """Yield the entries of a queue in order from the first one whose records end after `index`."""
+        low, high = 0, self._last_number(queue, generation) + 1
+        while low < high:
+            middle = (low + high) // 2
+            entry = self._at_or_after(queue, generation, middle)
+            if entry is None or entry.end_index > index:
+                high = middle
+            else:
+                low = entry.number + 1
+        entry = self._at_or_after(queue, generation, low)
+        while entry is not None:
+            yield entry
+            entry = self._at_or_after(queue, generation, entry.number + 1)
+
+    def _last_number(self, queue: str, generation: int) -> int:
+        """Return the highest number of a generation, -1 where it has none."""
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            there = cursor.prev() if cursor.set_range(_pack_key((queue, generation + 1, 0))) else cursor.last()
+            start = _pack_key((queue, generation, 0))[:-8]
+            return _unpack_key(bytes(cursor.key()))[2] if there and bytes(cursor.key()).startswith(start) else -1
+
+    def _at_or_after(self, queue: str, generation: int, number: int) -> Entry | None:
+        """Return the first entry of a generation from `number` on."""
+        start = _pack_key((queue, generation, number))
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            if not cursor.set_range(start) or not bytes(cursor.key()).startswith(start[:-8]):
+                return None
+            return self._unpack(bytes(cursor.value()), bytes(cursor.key()))
+
     def make_index(self) -> None:
         """Make the index where there is none, or where a program that knows none has written meanwhile."""
         with self._read() as transaction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -171,7 +172,7 @@ def test_a_publication_costs_what_it_tells(tmp_path: Path) -> None:
     assert pointer is not None
     assert 1 < len(pointer.parts) <= 4
     sizes = [part.entries for part in pointer.parts]
-    assert all(one >= 4 * two for one, two in zip(sizes, sizes[1:], strict=False))
+    assert all(one >= 4 * two for one, two in itertools.pairwise(sizes))
     assert len(pack_of(store)) < 40_000
     stored = sum(part.bytes for part in pointer.parts)
     assert written < 12 * stored  # one object a day, written anew by each of 125 publications, would be 63 times
