@@ -20,8 +20,7 @@ START = 1_700_000_000_000_000_000
 SYMBOL = "kraken:BTC-EUR"
 ROWS = 4_000_000
 ROOM = 128 << 20
-"""What a reader may take beyond the loaded libraries: a block while it is decoded, its columns, a batch, what is kept of
-blocks and seek indexes."""
+"""What a reader may take beyond the loaded libraries: a block in decoding, its columns, a batch, what it keeps."""
 ROW_BYTES = 71
 """A row's columns as they leave: four times and places, price, size, words and flags."""
 SOAK_ROWS = 100 * ROOM // ROW_BYTES // 500_000 * 500_000 + 500_000
