@@ -257,13 +257,15 @@ def lane_rows(
             if isinstance(span, dict):
                 yield span
                 continue
-            for at, base, memory in segment.windows(*span, cost):
+            for at, base, memory in segment.windows(*span, cost, to_the_end=True):
                 window = _rows_of(memory, base, wanted, start, end, scaling)
                 if not len(window.at):
                     continue
                 window.lane = lane.number
                 _scale(window, segment, at)
-                yield {name: FIELDS[name](window) for name in fields}
+                chunk = {name: FIELDS[name](window) for name in fields}
+                del window, memory  # a block of an archive is given up before the next is decoded
+                yield chunk
 
 
 _COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}

@@ -134,6 +134,16 @@ class Segment:
         cost.requests += requests_made() - asked
         return data
 
+    def _piece(self, start: int, end: int, until: int, cost: Cost) -> tuple[int, memoryview]:
+        """Return (offset, bytes) that hold [start, end): of an archive with all that is decoded around it."""
+        if not isinstance(self._view, ArchivedSegment):
+            return start, self.read(start, end, cost)
+        cost.bytes_read += end - start
+        asked = requests_made()
+        found = self._again(partial(_piece_of, start=start, end=end, until=until))
+        cost.requests += requests_made() - asked
+        return found
+
     def _again(self, look: Callable[[SegmentView], T]) -> T:
         """Look at the view; where it was closed or its place is gone, find the segment again first."""
         try:
@@ -224,17 +234,33 @@ class Segment:
         return table.offset[first], table.index[first], max(end, table.offset[first])
 
     def windows(
-        self, start: int, index: int, end: int, cost: Cost, *, window_bytes: int = WINDOW_BYTES
+        self,
+        start: int,
+        index: int,
+        end: int,
+        cost: Cost,
+        *,
+        window_bytes: int = WINDOW_BYTES,
+        to_the_end: bool = False,
     ) -> Iterator[tuple[int, int, memoryview]]:
-        """Yield (offset, base index, bytes) of whole events from `start` (an event's offset) to `end`."""
+        """Yield (offset, base index, bytes) of whole events from `start` (an event's offset) to `end`.
+
+        Who surely reads `to_the_end` spares an archived block's being decoded in part, then whole.
+        """
         table = self.seek()
+        first, held = start, memoryview(b"")
         while start < end:
             target = bisect_right(table.offset, start + window_bytes) - 1
             if target >= 0 and table.offset[target] <= start:
                 target += 1
             inside = target < len(table) and table.offset[target] < end
             stop = table.offset[target] if inside else end
-            yield start, index, self.read(start, stop, cost)
+            if stop > first + len(held):
+                held = memoryview(b"")  # given up before the next is made
+                first, held = self._piece(start, stop, end if to_the_end else stop, cost)
+            else:
+                cost.bytes_read += stop - start
+            yield start, index, held[start - first : stop - first]
             if inside:
                 index = table.index[target]
             start = stop
@@ -422,6 +448,13 @@ def _between(infos: list[SegmentInfo], start: int | None, end: int | None) -> li
     first = 0 if start is None else bisect_left(infos, start, key=lambda info: info.ts_last)
     last = len(infos) if end is None else bisect_left(infos, end, key=lambda info: info.ts_first)
     return infos[first:last]
+
+
+def _piece_of(view: SegmentView, start: int, end: int, until: int) -> tuple[int, memoryview]:
+    """Return (offset, bytes) around [start, end), whichever kind of place the segment is at by now."""
+    if isinstance(view, ArchivedSegment):
+        return view.piece(start, end, until)
+    return start, view.view(start, end)
 
 
 def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:

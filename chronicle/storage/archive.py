@@ -8,7 +8,6 @@ matches that of the raw bytes too.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +31,7 @@ from chronicle.storage.archive_layout import (
     check_header,
 )
 from chronicle.storage.decode import compare, decode_stored, naming
+from chronicle.storage.decoded import decoded_blocks
 from chronicle.storage.footers import footer_info, read_footer
 from chronicle.storage.stores import ObjectReader, Readable
 
@@ -58,8 +58,6 @@ COLUMN_NAMES: Final = (
     "index",
 )
 """What :meth:`ArchivedSegment.stretches` gives as columns."""
-CACHE_BYTES: Final = 16 * 1024 * 1024
-"""Decoded blocks kept per open segment (at least the last two)."""
 PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
 PART_AHEAD_BYTES: Final = 768 * 1024
@@ -115,6 +113,8 @@ class ArchivedSegment:
         self.path = f"{store.location}/{name}"
         self._place = place
         self._reader: ObjectReader | None = store.reader(name, offset=offset, size=length)
+        self._kept = decoded_blocks()
+        self._number = self._kept.owner()
         self.blocks_decoded = 0
         self.bytes_read = 0
         tail_bytes = TAIL_READ_BYTES
@@ -129,7 +129,6 @@ class ArchivedSegment:
             largest = max(block.object_bytes for block in self.footer.blocks)
             self._reader.ahead = min(AHEAD_BYTES_MAX, int(largest * AHEAD_SHARE))
         self._starts = [block.raw_offset for block in self.footer.blocks]
-        self._cache: OrderedDict[int, tuple[int, bytes | memoryview]] = OrderedDict()
         self._kinds: dict[int, frozenset[int]] = {}
         self._seek: list[SeekPoint] | None = None
         self._seek_columns: tuple[Sequence[int], ...] | None = None
@@ -143,6 +142,7 @@ class ArchivedSegment:
 
     def close(self) -> None:
         """Release the object; views that were handed out keep their bytes."""
+        self._kept.drop(self._number)
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -225,7 +225,9 @@ class ArchivedSegment:
         while start < end:
             block = self.footer.blocks[position]
             stop = min(end, block.raw_offset + block.raw_bytes)
-            parts.append(self._block(position, start - block.raw_offset, stop - block.raw_offset))
+            offset, raw = self._block(position, start - block.raw_offset, stop - block.raw_offset)
+            first = block.raw_offset + offset
+            parts.append(memoryview(raw)[start - first : stop - first])
             start, position = stop, position + 1
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
@@ -337,17 +339,30 @@ class ArchivedSegment:
         compare(stored, block.stored_checksum, block, self.path, "stored")
         return EventBlock(stored, block.raw_bytes)
 
-    def _block(self, position: int, start: int, end: int) -> memoryview:
-        """Return the bytes [start, end) of a block."""
-        offset, raw = self._cache.get(position, (0, b""))
-        if not offset <= start or end > offset + len(raw):
-            offset, raw = self._decoded(position, start, end, again=position in self._cache)
-            self.blocks_decoded += 1
-            self._cache[position] = offset, raw
-            while len(self._cache) > 2 and sum(len(known) for _, known in self._cache.values()) > CACHE_BYTES:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(position)
-        return memoryview(raw)[start - offset : end - offset]
+    def piece(self, start: int, end: int, until: int) -> tuple[int, memoryview]:
+        """Return (offset, bytes) of what is decoded around [start, end), for one who reads on to `until`.
+
+        Who reads a block to its end holds it meanwhile, and is not expected back: it is not kept.
+        """
+        position = bisect_right(self._starts, start) - 1
+        block = self.footer.blocks[position]
+        first, last = block.raw_offset, block.raw_offset + block.raw_bytes
+        if start < first or end > last:
+            return start, self.view(start, end)
+        stop = max(end, min(until, last))
+        offset, raw = self._block(position, start - first, stop - first, keep=stop < last)
+        return first + offset, memoryview(raw)
+
+    def _block(self, position: int, start: int, end: int, *, keep: bool = True) -> tuple[int, bytes | memoryview]:
+        """Return (offset, bytes) of a block, or of a part of it that holds [start, end) of the block."""
+        known = self._kept.get(self._number, position)
+        if known is not None and known[0] <= start and end <= known[0] + len(known[1]):
+            return known
+        piece = self._decoded(position, start, end, again=known is not None)
+        self.blocks_decoded += 1
+        if keep:
+            self._kept.put(self._number, position, piece)
+        return piece
 
     def _decoded(self, position: int, start: int, end: int, *, again: bool) -> tuple[int, bytes | memoryview]:
         """Return (offset, bytes) of a block, or of a part of it that holds [start, end).
