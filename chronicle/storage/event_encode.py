@@ -35,11 +35,11 @@ from chronicle.storage.event_layout import (
     ON_PROLOGUE,
     REFERENCES,
     REVERSED,
+    STEP_SOURCE,
     VERSION,
     Place,
     Price,
     expected_headers,
-    stepped,
 )
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
@@ -59,7 +59,7 @@ COLUMNS_FROM: Final = 64
 """Fewer other records are one zstd frame: columns would cost more time than they save bytes."""
 SAMPLE: Final = 512
 """A group column's mode is chosen on this many groups from the middle."""
-SIDE_SAMPLE: Final = 2048
+SIDE_SAMPLE: Final = 512
 TILE: Final = 1024
 UNIT_SAMPLE: Final = 1024
 """The unit of so many values is taken for all; tokens tell where it is not, and all are looked at then."""
@@ -129,7 +129,10 @@ class _Parts:
         places = [int(self.places[snapshot.number]) for snapshot in snapshots]
         forms, kept, on_prologue = snapshot_forms(snapshots, places, self.groups, self.prices, self.sizes, book)
         entries, streams = [], []
-        columns = stepped(self.groups, self.step, -1)
+        columns = list(self.groups)
+        if self.step & STEP_SOURCE:
+            rows_of = columns[Place.BIDS] + columns[Place.ASKS]
+            columns[Place.SOURCE_INDEX] = columns[Place.SOURCE_INDEX] - (np.cumsum(rows_of) - rows_of)
         for place in range(Place.SEQUENCE_PREVIOUS + 1):
             reference = REFERENCES.get(Place(place))
             entry, stream = group_column(columns[place], None if reference is None else columns[reference])
