@@ -47,7 +47,7 @@ from chronicle.storage.scratch import scratch_array
 from chronicle.storage.snapshots import Book, Stored, snapshot_list
 from chronicle.storage.tokens import CODED, DELTA, ENTRY, PLAIN, SAME, compressor, divider, tables
 
-__all__ = ["encode_events", "encode_scanned", "is_compacted"]
+__all__ = ["encode_events", "encode_scanned", "group_column", "is_compacted", "plain_column", "priced", "signed_column"]
 
 Values = NDArray[np.int64]
 
@@ -60,6 +60,7 @@ COLUMNS_FROM: Final = 64
 SAMPLE: Final = 512
 """A group column's mode is chosen on this many groups from the middle."""
 SIDE_SAMPLE: Final = 512
+TOKEN_LEVEL: Final = 1
 TILE: Final = 1024
 UNIT_SAMPLE: Final = 1024
 """The unit of so many values is taken for all; tokens tell where it is not, and all are looked at then."""
@@ -261,7 +262,7 @@ def priced(
     except _UnitError:
         unit = _price_unit(firsts, gaps)
         columns = _price_columns(unit, firsts, pieces, int(least))
-    columns.append(_sizes(sizes))
+    columns.append(plain_column(sizes))
     return _Priced(forms, unit, base, [entry for entry, _ in columns], [stream for _, stream in columns])
 
 
@@ -292,21 +293,33 @@ def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
     return forms[0], forms[1]
 
 
-def _sizes(sizes: Values) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of sizes: tokens that reach farther where many would escape."""
-    sample = sizes[:UNIT_SAMPLE]
+def plain_column(values: Values, level: int = TOKEN_LEVEL) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of values as they are: in tokens that reach farther where many would escape."""
+    if not len(values):
+        return _zeros(PLAIN, 0)
+    sample = values[:UNIT_SAMPLE]
     unit = _unit(sample)
     many = tokenizer.long_steps(sample, unit, tables(*SIZE_TOKENS).limit) * ESCAPES_SHARE > len(sample)
     form = TOKENS if many else SIZE_TOKENS
     try:
-        packed = _tokens(form, unit, sizes)
+        packed = _tokens(form, unit, values)
     except _UnitError:
-        unit = _unit(sizes)
-        packed = _tokens(form, unit, sizes)
-    if form == SIZE_TOKENS and len(packed.escapes) * ESCAPES_SHARE > len(sizes):
+        unit = _unit(values)
+        packed = _tokens(form, unit, values)
+    if form == SIZE_TOKENS and len(packed.escapes) * ESCAPES_SHARE > len(values):
         form = TOKENS
-        packed = _tokens(form, unit, sizes)
-    return _entry(PLAIN, form, 0, unit, packed)
+        packed = _tokens(form, unit, values)
+    return _entry(PLAIN, form, 0, unit, packed, level)
+
+
+def signed_column(steps: Values) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of steps of either sign, which the decoder adds to what it knows."""
+    if not len(steps):
+        return _zeros(PLAIN, 0)
+    try:
+        return _stepped(SAME, TOKENS, 0, _unit(steps[:UNIT_SAMPLE]), steps, signed=True)
+    except _UnitError:
+        return _stepped(SAME, TOKENS, 0, _unit(steps), steps, signed=True)
 
 
 def _zeros(mode: int, base: int) -> tuple[bytes, bytes]:
@@ -362,11 +375,13 @@ def _tokens(form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, s
     return _Tokens(tokens, bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
 
 
-def _entry(mode: int, form: tuple[int, int], base: int, unit: int, of: _Tokens) -> tuple[bytes, bytes]:
+def _entry(
+    mode: int, form: tuple[int, int], base: int, unit: int, of: _Tokens, level: int = TOKEN_LEVEL
+) -> tuple[bytes, bytes]:
     """Return (entry, streams) of a column's tokens."""
     if not of.any:
         return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
-    packed: Any = _compressor().compress(of.tokens.data)
+    packed: Any = _compressor(level).compress(of.tokens.data)
     if len(packed) >= len(of.tokens):
         packed = of.tokens.tobytes()
     entry = ENTRY.pack(mode, *form, len(of.tokens), base, unit, len(packed), of.used, len(of.escapes))
@@ -376,13 +391,16 @@ def _entry(mode: int, form: tuple[int, int], base: int, unit: int, of: _Tokens) 
 _local = threading.local()
 
 
-def _compressor() -> zstandard.ZstdCompressor:
+def _compressor(level: int) -> zstandard.ZstdCompressor:
     """Return this thread's compressor of tokens."""
-    known: zstandard.ZstdCompressor | None = getattr(_local, "zstd", None)
-    if known is None:
-        parameters = zstandard.ZstdCompressionParameters.from_level(1, min_match=7, write_content_size=True)
-        known = _local.zstd = zstandard.ZstdCompressor(compression_params=parameters)
-    return known
+    made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
+    if level not in made:
+        length = 7 if level == TOKEN_LEVEL else 0
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            level, min_match=length, write_content_size=True
+        )
+        made[level] = zstandard.ZstdCompressor(compression_params=parameters)
+    return made[level]
 
 
 def _wrapped(value: int) -> int:
