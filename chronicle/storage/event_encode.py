@@ -53,8 +53,10 @@ Values = NDArray[np.int64]
 
 TOKENS: Final = (6, 3)
 SIZE_TOKENS: Final = (7, 3)
+FAR_TOKENS: Final = (5, 3)
+"""For times of events that are far from one another: 32 bits."""
 ESCAPES_SHARE: Final = 1000
-"""Sizes of which more than one in so many would escape take the tokens that reach farther."""
+"""Columns of which more than one value in so many would escape take the tokens that reach farther."""
 COLUMNS_FROM: Final = 64
 """Fewer other records are one zstd frame: columns would cost more time than they save bytes."""
 SAMPLE: Final = 512
@@ -227,10 +229,13 @@ def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes
         return _zeros(DELTA, first)
     base = 0 if mode == PLAIN else _wrapped(first - int(other[0])) if mode == SAME else first
     tokenizer.residuals(values, other, mode, base, steps)
+    unit = _unit(steps[start:stop])
+    many = tokenizer.long_steps(steps, unit, tables(*TOKENS).limit - 1) * ESCAPES_SHARE > len(steps)
+    form = FAR_TOKENS if many else TOKENS
     try:
-        return _stepped(mode, TOKENS, base, _unit(steps[start:stop]), steps, signed=mode != PLAIN)
+        return _stepped(mode, form, base, unit, steps, signed=mode != PLAIN)
     except _UnitError:
-        return _stepped(mode, TOKENS, base, _unit(steps), steps, signed=mode != PLAIN)
+        return _stepped(mode, form, base, _unit(steps), steps, signed=mode != PLAIN)
 
 
 def priced(

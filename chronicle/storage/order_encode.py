@@ -43,6 +43,7 @@ Values = NDArray[np.int64]
 
 SHAPE_SLOTS: Final = 4 * SHAPES_MAX
 SHAPE_LEVEL: Final = 3
+TABLE_BITS_MIN: Final = 13
 LENGTH_MASK: Final = 0xFFFFFFFF
 
 
@@ -89,8 +90,7 @@ class _Split:
         self._others, self._places = scratch_array("others", 2 * beside, np.int64).reshape(2, beside)
         self._columns = scratch_array("values", kernel.COUNTED * capacity, np.int64).reshape(kernel.COUNTED, capacity)
         self._orders = scratch_array("orders", 5 * numbers, np.int64).reshape(5, numbers)
-        self._table = scratch_array("table", 1 << (2 * numbers).bit_length(), np.int32)
-        self._table[:] = -1
+        self._table = np.full(1 << max(TABLE_BITS_MIN, (4 * before).bit_length()), -1, dtype=np.int32)
         self._levels = scratch_array("levels", 2 * LEVEL_SLOTS, np.int64).reshape(LEVEL_SLOTS, 2)
         self._levels[:] = kernel.NO_KEY, 0
         self._shapes = np.empty((SHAPES_MAX, SHAPE_WORDS), dtype=np.int64)
@@ -133,6 +133,9 @@ class _Split:
                 self._slots,
                 state,
             )
+            if status == kernel.GROW:
+                self._grow(0)
+                continue
             if status != kernel.SNAPSHOT:
                 return bool(status == kernel.GOOD)
             at = int(state[kernel.POSITION])
@@ -146,6 +149,13 @@ class _Split:
             if form != FORM_VERBATIM:
                 self._cut.append(number)
 
+    def _grow(self, more: int) -> None:
+        """Make the table large enough for all orders that were seen, twice as many, and `more`."""
+        count = int(self._state[kernel.ORDERS])
+        if 2 * (count + more) >= len(self._table):
+            self._table = np.full(1 << (4 * (count + more)).bit_length(), -1, dtype=np.int32)
+            kernel.fill_table(self._orders, count, self._table)
+
     def _form(self, at: int, length: int) -> int:
         """Choose the form of the snapshot at a word; orders that do not follow are those to follow from then on."""
         words = self.words
@@ -158,6 +168,7 @@ class _Split:
             if bids == expected_bids and np.array_equal(rows, expected):
                 return FORM_FOLLOWS
             self._kept.append(found)
+            self._grow(len(rows))
             kernel.add_orders(rows, bids, self._orders, self._state, self._table)
             return FORM_COLUMNS
         behind = at + (length >> 3)

@@ -6,6 +6,9 @@ that only the encoder needs a table of ids. ``docs/format/archive.md`` (Order bl
 Common arguments, the caller's: state int64[STATES] goes from call to call; orders int64[5, n] are id, side (0 bid, 1
 ask), price, size and rank of each number; levels int64[LEVEL_SLOTS, 2] the last size of prices, key and size; shapes
 int64[s, 3] what rows have in common: first word, last word of an ORDER, how the rest follows.
+
+The two loops are long on purpose: an array handed to a function is counted up and down, and with a dozen arrays that
+took four fifths of the time.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["add_orders", "join_rows", "split_rows"]
+__all__ = ["add_orders", "fill_table", "join_rows", "split_rows"]
 
 ROW_WORDS = 10
 DELTA_HEAD = 80 | 32 << 32
@@ -28,7 +31,7 @@ SIDE_SHIFT = 56
 ASK = 65
 LAST_FLAG = 128 << 48
 BOOK_SNAPSHOT, ORDER_SNAPSHOT = 33, 38
-ADD, CANCEL, MODIFY, CLEAR = 65, 67, 77, 82
+ADD, CANCEL, FILL, MODIFY, CLEAR = 65, 67, 70, 77, 82
 NO_KEY = -0x8000000000000000
 LEVEL_SHIFT = 51
 
@@ -50,65 +53,24 @@ STATES = 35
 COUNTED = 7
 """Columns of values from AGES on."""
 
-GOOD, SNAPSHOT, BAD, OTHER = 0, 1, 2, 3
-"""Done; the next record is a snapshot; bytes that cannot be; more than such a block takes."""
+GOOD, SNAPSHOT, BAD, OTHER, GROW = range(5)
+"""Done; the next record is a snapshot; bytes that cannot be; more than such a block takes; a table is half full."""
 
 
 @numba.njit(cache=True, nogil=True)
-def _level(levels: Any, half: Any, price: Any) -> Any:
-    """Return the slot of a price, emptied when another price had it."""
-    key = (price << 1) ^ half
-    slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(LEVEL_SHIFT)
-    if levels[slot, 0] != key:
-        levels[slot, 0] = key
-        levels[slot, 1] = 0
-    return slot
+def _level_slot(key: Any) -> Any:
+    return (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(LEVEL_SHIFT)
 
 
 @numba.njit(cache=True, nogil=True)
-def _append(orders: Any, state: Any, order_id: Any, half: Any, price: Any, size: Any) -> Any:
-    """Give an order the next number and return it; the caller has room for it."""
-    number = state[ORDERS]
-    orders[0, number], orders[1, number] = order_id, half
-    orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
-    state[RANK] += 1
-    state[ORDERS] += 1
-    return number
+def _id_slot(order_id: Any, mask: Any) -> Any:
+    return ((np.uint64(order_id) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
 
 
 @numba.njit(cache=True, nogil=True)
-def _act(orders: Any, state: Any, action: Any, number: Any, half: Any, price: Any, size: Any) -> None:
-    """Do what an ORDER row does to the order of that number (-1: none), and remember it for the rows to come."""
-    state[CHANGE] = 0
-    if action == ADD:
-        state[CHANGE] = size
-    elif action == CANCEL or action == 70:  # noqa: PLR1714 (no tuple in a kernel)
-        state[CHANGE] = -size
-    if number >= 0:
-        if action == CANCEL:
-            rest = orders[3, number]
-            orders[3, number] = 0 if size >= rest else rest - size
-        elif action == MODIFY:
-            if price != orders[2, number] or size > orders[3, number]:
-                orders[4, number] = state[RANK]
-                state[RANK] += 1
-            orders[2, number], orders[3, number] = price, size
-    if action == CLEAR:
-        state[ALIVE] = state[ORDERS]
-    state[LAST] = number
-    state[PRICES + half] = price
-    state[ROW_PRICE] = price
-    state[ROW_SIZE] = size
-
-
-@numba.njit(cache=True, nogil=True)
-def _find(table: Any, orders: Any, order_id: Any) -> Any:
-    """Return the slot of an id in table int32[t], t a power of two, of numbers; -1 where free."""
-    mask = np.uint64(len(table) - 1)
-    slot = (np.uint64(order_id) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32) & mask
-    while table[slot] >= 0 and orders[0, table[slot]] != order_id:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
+def _shape_slot(first: Any, last: Any, how: Any, mask: Any) -> Any:
+    mixed = np.uint64(first) ^ (np.uint64(last) << np.uint64(7)) ^ (np.uint64(how) << np.uint64(40))
+    return ((mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & mask
 
 
 @numba.njit(cache=True, nogil=True)
@@ -117,138 +79,35 @@ def add_orders(rows: Any, bids: Any, orders: Any, state: Any, table: Any) -> Any
 
     `table` int32[t] finds numbers by id (see :func:`split_rows`), or has no slot. False when there is no room.
     """
-    if state[ORDERS] + len(rows) > orders.shape[1]:
+    number, rank = state[ORDERS], state[RANK]
+    if number + len(rows) > orders.shape[1] or (len(table) and 2 * (number + len(rows)) > len(table)):
         return False
-    state[ALIVE] = state[ORDERS]
+    mask = np.uint64(len(table) - 1)
+    state[ALIVE] = number
     for row in range(len(rows)):
-        number = _append(orders, state, rows[row, 0], np.int64(row >= bids), rows[row, 1], rows[row, 2])
+        order_id = rows[row, 0]
+        orders[0, number], orders[1, number] = order_id, np.int64(row >= bids)
+        orders[2, number], orders[3, number], orders[4, number] = rows[row, 1], rows[row, 2], rank
         if len(table):
-            table[_find(table, orders, rows[row, 0])] = number
+            slot = _id_slot(order_id, mask)
+            while table[slot] >= 0 and orders[0, table[slot]] != order_id:
+                slot = (slot + np.uint64(1)) & mask
+            table[slot] = np.int32(number)
+        number += 1
+        rank += 1
+    state[ORDERS], state[RANK] = number, rank
     return True
 
 
 @numba.njit(cache=True, nogil=True)
-def _group(words: Any, at: Any, is_delta: Any, groups: Any, splits: Any, state: Any) -> None:
-    """Put a row into the group that is open, or open the next one: groups int64[7, g], splits int64[r]."""
-    inside = state[IN_EVENT] != 0
-    last = state[GROUPS] - 1
-    joins = inside and (
-        words[at + 1] == groups[0, last] and words[at + 2] == groups[1, last] and words[at + 5] == groups[4, last]
-    )
-    if joins and is_delta and state[HAS_DELTA]:
-        joins = words[at + 8] == groups[5, last] and words[at + 9] == groups[6, last]
-    line, source = words[at + 4] - state[LINE], words[at + 3] - state[SOURCE]
-    if joins and state[STEP] < 0:
-        if line & HEAD_MASK == 0 and ((line >> 48) | source) >> 1 == 0:
-            state[STEP] = (line >> 48) | source << 1
-    step, number = state[STEP], state[IN_GROUP]
-    if joins and step >= 0 and line == ((step & 1) * number) << 48 and source == (step >> 1) * number:
-        state[IN_GROUP] += 1
-    else:
-        if inside:
-            splits[state[SPLITS]] = state[ROWS]
-            state[SPLITS] += 1
-        last = state[GROUPS]
-        state[GROUPS] += 1
-        for field in range(5):
-            groups[field, last] = words[at + 1 + field]
-        state[SOURCE], state[LINE], state[IN_GROUP], state[HAS_DELTA] = words[at + 3], words[at + 4], 1, 0
-        groups[5, last], groups[6, last] = state[FIRST], state[PREVIOUS]
-    if is_delta and not state[HAS_DELTA]:
-        state[HAS_DELTA] = 1
-        state[FIRST], state[PREVIOUS] = words[at + 8], words[at + 9]
-        groups[5, last], groups[6, last] = words[at + 8], words[at + 9]
-
-
-@numba.njit(cache=True, nogil=True)
-def _put(columns: Any, state: Any, column: Any, value: Any) -> None:
-    columns[column - AGES, state[column]] = value
-    state[column] += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _split_order(words: Any, at: Any, half: Any, orders: Any, table: Any, columns: Any, state: Any) -> Any:
-    """Write what does not follow of an ORDER row, and return how the rest does."""
-    order_id, price, size, action = words[at + 6], words[at + 7], words[at + 8], words[at + 9] & 0xFF
-    last, how, number = state[LAST], np.int64(NO_ID), np.int64(-1)
-    if order_id == 0:
-        how = np.int64(NO_ID)
-    elif action != ADD and last >= 0 and orders[0, last] == order_id:
-        how, number = np.int64(SAME_ID), last
-    else:
-        slot = _find(table, orders, order_id)
-        number = np.int64(table[slot])
-        if action != ADD and number >= 0:
-            how = np.int64(KNOWN_ID)
-            _put(columns, state, AGES, state[ORDERS] - 1 - number)
-        else:
-            how = np.int64(NEW_ID)
-            if action == ADD:
-                _put(columns, state, ADDED_IDS, order_id - state[LAST_ADDED])
-                state[LAST_ADDED] = order_id
-            else:
-                _put(columns, state, OTHER_IDS, order_id - state[LAST_OTHER])
-                state[LAST_OTHER] = order_id
-            number = np.int64(-1)
-            table[slot] = np.int32(state[ORDERS])
-    known = number >= 0
-    if known and orders[1, number] == half:
-        how |= SIDE_FOLLOWS
-    if known and orders[2, number] == price:
-        how |= PRICE_FOLLOWS
-    else:
-        _put(columns, state, ORDER_PRICES, price - (orders[2, number] if known else state[PRICES + half]))
-    if known and orders[3, number] == size:
-        how |= SIZE_RESTS
-    elif size == state[ROW_SIZE]:
-        how |= SIZE_REPEATS
-    else:
-        _put(columns, state, ORDER_SIZES, size)
-    if how & 3 == NEW_ID:
-        number = _append(orders, state, order_id, half, price, size)
-    _act(orders, state, action, number, half, price, size)
-    return how
-
-
-@numba.njit(cache=True, nogil=True)
-def _split_delta(words: Any, at: Any, half: Any, levels: Any, columns: Any, state: Any) -> Any:
-    """Write what does not follow of a BOOK_DELTA row, and return how the rest does."""
-    price, size, how = words[at + 6], words[at + 7], np.int64(0)
-    if price == state[ROW_PRICE]:
-        how |= PRICE_OF_ORDER
-    else:
-        _put(columns, state, LEVEL_PRICES, price - state[EDGES + half])
-        state[EDGES + half] = price
-    slot = _level(levels, half, price)
-    known = levels[slot, 1]
-    if size == known + state[CHANGE]:
-        how |= SIZE_CHANGED
-    elif size == known:
-        how |= SIZE_KNOWN
-    else:
-        _put(columns, state, LEVEL_SIZES, size)
-    levels[slot, 1] = size
-    return how
-
-
-@numba.njit(cache=True, nogil=True)
-def _shape(first: Any, last: Any, how: Any, shapes: Any, slots: Any, state: Any) -> Any:
-    """Return the number of a shape, which is new or known; -1 when there are too many. slots int32[t], -1 where free."""
-    mask = np.uint64(len(slots) - 1)
-    mixed = np.uint64(first) ^ (np.uint64(last) << np.uint64(7)) ^ (np.uint64(how) << np.uint64(40))
-    slot = (mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40) & mask
-    while slots[slot] >= 0:
-        number = np.int64(slots[slot])
-        if shapes[number, 0] == first and shapes[number, 1] == last and shapes[number, 2] == how:
-            return number
-        slot = (slot + np.uint64(1)) & mask
-    number = state[SHAPES]
-    if number == len(shapes):
-        return np.int64(-1)
-    slots[slot] = np.int32(number)
-    shapes[number, 0], shapes[number, 1], shapes[number, 2] = first, last, how
-    state[SHAPES] += 1
-    return number
+def fill_table(orders: Any, count: Any, table: Any) -> None:
+    """Put the numbers below `count` into an empty table int32[t], the latest of an id in its place."""
+    mask = np.uint64(len(table) - 1)
+    for number in range(count):
+        slot = _id_slot(orders[0, number], mask)
+        while table[slot] >= 0 and orders[0, table[slot]] != orders[0, number]:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = np.int32(number)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -267,138 +126,177 @@ def split_rows(
     slots: Any,
     state: Any,
 ) -> Any:
-    """Take records of words int64[n] apart as far as the next snapshot; return GOOD, SNAPSHOT, BAD or OTHER.
+    """Take records of words int64[n] apart as far as the next snapshot; return GOOD, SNAPSHOT, GROW, BAD or OTHER.
 
     groups int64[7, g] are ts_recv, ts_event, source_index, line, sequence, sequence_first, sequence_previous of runs
-    of rows of one event; rows int64[r] the shape of each; others and places int64[d] the word of each other record and
-    the rows before it; columns int64[7, r] what does not follow (AGES to LEVEL_SIZES). Some 25 ns a row.
+    of rows of one event, splits int64[r] the rows that open one within an event; rows int64[r] the shape of each;
+    others and places int64[d] the word of each other record and the rows before it; columns int64[7, r] what does not
+    follow (AGES to LEVEL_SIZES). table int32[t] finds numbers by id, slots int32[u] shapes (t and u powers of two, -1
+    where free). GROW: the table is half full. Some 20 ns a row.
     """
-    at = state[POSITION]
-    while at < len(words):
+    at, total = state[POSITION], len(words)
+    many, find = np.uint64(len(table) - 1), np.uint64(len(slots) - 1)
+    one, status = np.uint64(1), np.int64(GOOD)
+    while at < total:
         head = words[at]
         length = head & LENGTH_MASK
-        if length < 48 or length & 7 or at + (length >> 3) > len(words):
-            return BAD
+        if length < 48 or length & 7 or at + (length >> 3) > total:
+            status = np.int64(BAD)
+            break
         kind = head & HEAD_MASK
-        if kind == ORDER_HEAD or kind == DELTA_HEAD:  # noqa: PLR1714 (no tuple in a kernel)
-            if state[INSTRUMENT] < 0:
-                state[INSTRUMENT] = words[at + 4] & LENGTH_MASK
-            if words[at + 4] & LENGTH_MASK != state[INSTRUMENT] or state[ORDERS] >= orders.shape[1]:
-                return OTHER
-            half = np.int64((head >> SIDE_SHIFT) & 0xFF == ASK)
-            _group(words, at, kind == DELTA_HEAD, groups, splits, state)
-            if kind == ORDER_HEAD:
-                how = _split_order(words, at, half, orders, table, columns, state)
-                last = words[at + 9]
-                if how & SIDE_FOLLOWS and (head >> SIDE_SHIFT) & 0xFF == ASK + 1 - half:
-                    head &= (np.int64(1) << SIDE_SHIFT) - 1
-                else:
-                    how &= ~np.int64(SIDE_FOLLOWS)
-            else:
-                how, last = _split_delta(words, at, half, levels, columns, state), np.int64(0)
-            number = _shape(head, last, how, shapes, slots, state)
-            if number < 0:
-                return OTHER
-            rows[state[ROWS]] = number
-            state[ROWS] += 1
-            state[IN_EVENT] = np.int64(head & LAST_FLAG == 0)
-        else:
+        if kind != ORDER_HEAD and kind != DELTA_HEAD:  # noqa: PLR1714 (no tuple in a kernel)
             number = (head >> 32) & 0xFFFF
             if number == BOOK_SNAPSHOT or number == ORDER_SNAPSHOT:  # noqa: PLR1714
-                state[POSITION] = at
-                return SNAPSHOT
+                status = np.int64(SNAPSHOT)
+                break
             others[state[OTHERS]] = at
             places[state[OTHERS]] = state[ROWS]
             state[OTHERS] += 1
-        at += length >> 3
-    state[POSITION] = at
-    return GOOD
+            at += length >> 3
+            continue
+        if state[INSTRUMENT] < 0:
+            state[INSTRUMENT] = words[at + 4] & LENGTH_MASK
+        if words[at + 4] & LENGTH_MASK != state[INSTRUMENT] or state[ORDERS] >= orders.shape[1]:
+            status = np.int64(OTHER)
+            break
+        if 2 * state[ORDERS] >= len(table):
+            status = np.int64(GROW)
+            break
+        is_delta, side = kind == DELTA_HEAD, (head >> SIDE_SHIFT) & 0xFF
+        half = np.int64(side == ASK)
 
+        # The group it belongs to.
+        inside, last = state[IN_EVENT] != 0, state[GROUPS] - 1
+        joins = inside and (
+            words[at + 1] == groups[0, last] and words[at + 2] == groups[1, last] and words[at + 5] == groups[4, last]
+        )
+        if joins and is_delta and state[HAS_DELTA]:
+            joins = words[at + 8] == groups[5, last] and words[at + 9] == groups[6, last]
+        line, source = words[at + 4] - state[LINE], words[at + 3] - state[SOURCE]
+        if joins and state[STEP] < 0 and line & HEAD_MASK == 0 and ((line >> 48) | source) >> 1 == 0:
+            state[STEP] = (line >> 48) | source << 1
+        step, inner = state[STEP], state[IN_GROUP]
+        if joins and step >= 0 and line == ((step & 1) * inner) << 48 and source == (step >> 1) * inner:
+            state[IN_GROUP] = inner + 1
+        else:
+            if inside:
+                splits[state[SPLITS]] = state[ROWS]
+                state[SPLITS] += 1
+            last = state[GROUPS]
+            state[GROUPS] += 1
+            for field in range(5):
+                groups[field, last] = words[at + 1 + field]
+            state[SOURCE], state[LINE], state[IN_GROUP], state[HAS_DELTA] = words[at + 3], words[at + 4], 1, 0
+            groups[5, last], groups[6, last] = state[FIRST], state[PREVIOUS]
 
-@numba.njit(cache=True, nogil=True)
-def _join_order(
-    shape: Any, last: Any, side: Any, columns: Any, limits: Any, orders: Any, state: Any, out: Any, at: Any
-) -> Any:
-    """Write id, price and size of an ORDER row; return its side, or -1 where it refers to what is not there."""
-    action, how = last & 0xFF, shape & 3
-    number, order_id = np.int64(-1), np.int64(0)
-    if how == SAME_ID:
-        number = state[LAST]
+        how, tail = np.int64(0), np.int64(0)
+        if is_delta:
+            if not state[HAS_DELTA]:
+                state[HAS_DELTA] = 1
+                state[FIRST], state[PREVIOUS] = words[at + 8], words[at + 9]
+                groups[5, last], groups[6, last] = words[at + 8], words[at + 9]
+            price, size = words[at + 6], words[at + 7]
+            if price == state[ROW_PRICE]:
+                how |= PRICE_OF_ORDER
+            else:
+                columns[LEVEL_PRICES - AGES, state[LEVEL_PRICES]] = price - state[EDGES + half]
+                state[LEVEL_PRICES] += 1
+                state[EDGES + half] = price
+            key = (price << 1) ^ half
+            slot = _level_slot(key)
+            known = levels[slot, 1] if levels[slot, 0] == key else np.int64(0)
+            if size == known + state[CHANGE]:
+                how |= SIZE_CHANGED
+            elif size == known:
+                how |= SIZE_KNOWN
+            else:
+                columns[LEVEL_SIZES - AGES, state[LEVEL_SIZES]] = size
+                state[LEVEL_SIZES] += 1
+            levels[slot, 0], levels[slot, 1] = key, size
+        else:
+            order_id, price, size, tail = words[at + 6], words[at + 7], words[at + 8], words[at + 9]
+            action, count, number = tail & 0xFF, state[ORDERS], np.int64(-1)
+            before = state[LAST]
+            if order_id == 0:
+                how = np.int64(NO_ID)
+            elif action != ADD and before >= 0 and orders[0, before] == order_id:
+                how, number = np.int64(SAME_ID), before
+            else:
+                slot = _id_slot(order_id, many)
+                while table[slot] >= 0 and orders[0, table[slot]] != order_id:
+                    slot = (slot + one) & many
+                number = np.int64(table[slot])
+                if action != ADD and number >= 0:
+                    how = np.int64(KNOWN_ID)
+                    columns[0, state[AGES]] = count - 1 - number
+                    state[AGES] += 1
+                else:
+                    how = np.int64(NEW_ID)
+                    column = np.int64(ADDED_IDS) if action == ADD else np.int64(OTHER_IDS)
+                    base = np.int64(LAST_ADDED) if action == ADD else np.int64(LAST_OTHER)
+                    columns[column - AGES, state[column]] = order_id - state[base]
+                    state[column] += 1
+                    state[base] = order_id
+                    table[slot] = np.int32(count)
+                    number = np.int64(-1)
+            reference = state[PRICES + half]
+            if number >= 0:
+                reference = orders[2, number]
+                if orders[1, number] == half and side == ASK + 1 - half:
+                    how |= SIDE_FOLLOWS
+                    head &= (np.int64(1) << SIDE_SHIFT) - 1
+            if number >= 0 and reference == price:
+                how |= PRICE_FOLLOWS
+            else:
+                columns[ORDER_PRICES - AGES, state[ORDER_PRICES]] = price - reference
+                state[ORDER_PRICES] += 1
+            if number >= 0 and orders[3, number] == size:
+                how |= SIZE_RESTS
+            elif size == state[ROW_SIZE]:
+                how |= SIZE_REPEATS
+            else:
+                columns[ORDER_SIZES - AGES, state[ORDER_SIZES]] = size
+                state[ORDER_SIZES] += 1
+            if how & 3 == NEW_ID:
+                number = count
+                orders[0, number], orders[1, number] = order_id, half
+                orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
+                state[RANK] += 1
+                state[ORDERS] += 1
+            # What it does to its order, and what the rows to come may repeat.
+            state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
+            if number >= 0 and action == CANCEL:
+                rest = orders[3, number]
+                orders[3, number] = 0 if size >= rest else rest - size
+            elif number >= 0 and action == MODIFY:
+                if price != orders[2, number] or size > orders[3, number]:
+                    orders[4, number] = state[RANK]
+                    state[RANK] += 1
+                orders[2, number], orders[3, number] = price, size
+            elif action == CLEAR:
+                state[ALIVE] = state[ORDERS]
+            state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
+
+        # Its shape, new or known.
+        slot = _shape_slot(head, tail, how, find)
+        while True:
+            number = np.int64(slots[slot])
+            if number < 0 or (shapes[number, 0] == head and shapes[number, 1] == tail and shapes[number, 2] == how):
+                break
+            slot = (slot + one) & find
         if number < 0:
-            return np.int64(-1)
-    elif how == KNOWN_ID:
-        if state[AGES] >= limits[0]:
-            return np.int64(-1)
-        age = columns[state[AGES]]
-        state[AGES] += 1
-        if age < 0 or age >= state[ORDERS]:
-            return np.int64(-1)
-        number = state[ORDERS] - 1 - age
-    elif how == NEW_ID:
-        column = np.int64(ADDED_IDS) if action == ADD else np.int64(OTHER_IDS)
-        if state[column] >= limits[column - AGES] or state[ORDERS] >= orders.shape[1]:
-            return np.int64(-1)
-        before = np.int64(LAST_ADDED) if action == ADD else np.int64(LAST_OTHER)
-        order_id = columns[state[column]] + state[before]
-        state[column] += 1
-        state[before] = order_id
-    known = number >= 0
-    if shape & (SIDE_FOLLOWS | PRICE_FOLLOWS | SIZE_RESTS) and not known:
-        return np.int64(-1)
-    if known:
-        order_id = orders[0, number]
-    half = np.int64(side == ASK)
-    if shape & SIDE_FOLLOWS:
-        half = orders[1, number]
-        side = np.int64(ASK) + 1 - half
-    if shape & PRICE_FOLLOWS:
-        price = orders[2, number]
-    else:
-        if state[ORDER_PRICES] >= limits[ORDER_PRICES - AGES]:
-            return np.int64(-1)
-        price = columns[state[ORDER_PRICES]]
-        price += orders[2, number] if known else state[PRICES + half]
-        state[ORDER_PRICES] += 1
-    if shape & SIZE_RESTS:
-        size = orders[3, number]
-    elif shape & SIZE_REPEATS:
-        size = state[ROW_SIZE]
-    else:
-        if state[ORDER_SIZES] >= limits[ORDER_SIZES - AGES]:
-            return np.int64(-1)
-        size = columns[state[ORDER_SIZES]]
-        state[ORDER_SIZES] += 1
-    if how == NEW_ID:
-        number = _append(orders, state, order_id, half, price, size)
-    _act(orders, state, action, number, half, price, size)
-    out[at + 6], out[at + 7], out[at + 8], out[at + 9] = order_id, price, size, last
-    return side
-
-
-@numba.njit(cache=True, nogil=True)
-def _join_delta(
-    how: Any, half: Any, columns: Any, limits: Any, levels: Any, state: Any, out: Any, at: Any
-) -> Any:
-    """Write price and size of a BOOK_DELTA row; False where a column ends too early."""
-    if how & PRICE_OF_ORDER:
-        price = state[ROW_PRICE]
-    else:
-        if state[LEVEL_PRICES] >= limits[LEVEL_PRICES - AGES]:
-            return False
-        price = columns[state[LEVEL_PRICES]] + state[EDGES + half]
-        state[LEVEL_PRICES] += 1
-        state[EDGES + half] = price
-    slot = _level(levels, half, price)
-    if how & (SIZE_CHANGED | SIZE_KNOWN):
-        size = levels[slot, 1] + (state[CHANGE] if how & SIZE_CHANGED else np.int64(0))
-    else:
-        if state[LEVEL_SIZES] >= limits[LEVEL_SIZES - AGES]:
-            return False
-        size = columns[state[LEVEL_SIZES]]
-        state[LEVEL_SIZES] += 1
-    levels[slot, 1] = size
-    out[at + 6], out[at + 7] = price, size
-    return True
+            number = state[SHAPES]
+            if number == len(shapes):
+                return OTHER
+            slots[slot] = np.int32(number)
+            shapes[number, 0], shapes[number, 1], shapes[number, 2] = head, tail, how
+            state[SHAPES] += 1
+        rows[state[ROWS]] = number
+        state[ROWS] += 1
+        state[IN_EVENT] = np.int64(head & LAST_FLAG == 0)
+        at += ROW_WORDS
+    state[POSITION] = at
+    return status
 
 
 @numba.njit(cache=True, nogil=True)
@@ -426,6 +324,8 @@ def join_rows(
     side: state has where each goes on, limits int64[7] where it ends. Some 10 ns a row.
     """
     at, row, beside, total = state[POSITION], state[ROWS], state[OTHERS], len(rows)
+    in_event, in_group, group = state[IN_EVENT], state[IN_GROUP], state[GROUPS] - 1
+    ordinal_step, source_step = state[STEP] & 1, state[STEP] >> 1
     status = np.int64(GOOD)
     while True:
         if beside < len(places) and places[beside] == row:
@@ -444,34 +344,109 @@ def join_rows(
         number = rows[row]
         if number < 0 or number >= len(shapes):
             return BAD
-        head, how, last = shapes[number, 0], shapes[number, 2], shapes[number, 1]
-        splits_here = state[SPLITS] < len(splits) and splits[state[SPLITS]] == row
-        if state[IN_EVENT] == 0 or splits_here:
-            state[SPLITS] += np.int64(splits_here)
-            state[GROUPS] += 1
-            state[IN_GROUP] = 0
-            if state[GROUPS] > groups.shape[1]:
+        head, tail, how = shapes[number, 0], shapes[number, 1], shapes[number, 2]
+        split = state[SPLITS] < len(splits) and splits[state[SPLITS]] == row
+        if in_event == 0 or split:
+            state[SPLITS] += np.int64(split)
+            group += 1
+            in_group = np.int64(0)
+            if group >= groups.shape[1]:
                 return BAD
-        group, step = state[GROUPS] - 1, state[IN_GROUP]
         side = (head >> SIDE_SHIFT) & 0xFF
+        half = np.int64(side == ASK)
         if head & HEAD_MASK == ORDER_HEAD:
-            side = _join_order(how, last, side, columns, limits, orders, state, out, at)
-            if side < 0:
+            action, refers = tail & 0xFF, how & 3
+            number, order_id = np.int64(-1), np.int64(0)
+            if refers == SAME_ID:
+                number = state[LAST]
+            elif refers == KNOWN_ID:
+                if state[AGES] >= limits[0]:
+                    return BAD
+                number = state[ORDERS] - 1 - columns[state[AGES]]
+                state[AGES] += 1
+                if number < 0 or number >= state[ORDERS]:
+                    return BAD
+            elif refers == NEW_ID:
+                column = np.int64(ADDED_IDS) if action == ADD else np.int64(OTHER_IDS)
+                base = np.int64(LAST_ADDED) if action == ADD else np.int64(LAST_OTHER)
+                if state[column] >= limits[column - AGES] or state[ORDERS] >= orders.shape[1]:
+                    return BAD
+                order_id = columns[state[column]] + state[base]
+                state[column] += 1
+                state[base] = order_id
+            if number < 0 and (how & (SIDE_FOLLOWS | PRICE_FOLLOWS | SIZE_RESTS) or refers == SAME_ID):
                 return BAD
-            head = (head & ((np.int64(1) << SIDE_SHIFT) - 1)) | side << SIDE_SHIFT
+            if how & SIDE_FOLLOWS:
+                half = orders[1, number]
+                head |= (np.int64(ASK) + 1 - half) << SIDE_SHIFT
+            price = state[PRICES + half]
+            if number >= 0:
+                order_id, price = orders[0, number], orders[2, number]
+            if not how & PRICE_FOLLOWS:
+                if state[ORDER_PRICES] >= limits[ORDER_PRICES - AGES]:
+                    return BAD
+                price += columns[state[ORDER_PRICES]]
+                state[ORDER_PRICES] += 1
+            if how & SIZE_RESTS:
+                size = orders[3, number]
+            elif how & SIZE_REPEATS:
+                size = state[ROW_SIZE]
+            else:
+                if state[ORDER_SIZES] >= limits[ORDER_SIZES - AGES]:
+                    return BAD
+                size = columns[state[ORDER_SIZES]]
+                state[ORDER_SIZES] += 1
+            out[at + 6], out[at + 7], out[at + 8], out[at + 9] = order_id, price, size, tail
+            if refers == NEW_ID:
+                number = state[ORDERS]
+                orders[0, number], orders[1, number] = order_id, half
+                orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
+                state[RANK] += 1
+                state[ORDERS] += 1
+            # As in split_rows.
+            state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
+            if number >= 0 and action == CANCEL:
+                rest = orders[3, number]
+                orders[3, number] = 0 if size >= rest else rest - size
+            elif number >= 0 and action == MODIFY:
+                if price != orders[2, number] or size > orders[3, number]:
+                    orders[4, number] = state[RANK]
+                    state[RANK] += 1
+                orders[2, number], orders[3, number] = price, size
+            elif action == CLEAR:
+                state[ALIVE] = state[ORDERS]
+            state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
         else:
-            half = np.int64(side == ASK)
-            if head & HEAD_MASK != DELTA_HEAD or not _join_delta(how, half, columns, limits, levels, state, out, at):
+            if head & HEAD_MASK != DELTA_HEAD:
                 return BAD
-            out[at + 8], out[at + 9] = groups[5, group], groups[6, group]
+            price = state[ROW_PRICE]
+            if not how & PRICE_OF_ORDER:
+                if state[LEVEL_PRICES] >= limits[LEVEL_PRICES - AGES]:
+                    return BAD
+                price = columns[state[LEVEL_PRICES]] + state[EDGES + half]
+                state[LEVEL_PRICES] += 1
+                state[EDGES + half] = price
+            key = (price << 1) ^ half
+            slot = _level_slot(key)
+            size = levels[slot, 1] if levels[slot, 0] == key else np.int64(0)
+            if how & SIZE_CHANGED:
+                size += state[CHANGE]
+            elif not how & SIZE_KNOWN:
+                if state[LEVEL_SIZES] >= limits[LEVEL_SIZES - AGES]:
+                    return BAD
+                size = columns[state[LEVEL_SIZES]]
+                state[LEVEL_SIZES] += 1
+            levels[slot, 0], levels[slot, 1] = key, size
+            out[at + 6], out[at + 7], out[at + 8], out[at + 9] = price, size, groups[5, group], groups[6, group]
         out[at] = head
         out[at + 1], out[at + 2] = groups[0, group], groups[1, group]
-        out[at + 3] = groups[2, group] + (state[STEP] >> 1) * row
-        out[at + 4] = groups[3, group] + (((state[STEP] & 1) * step) << 48)
+        out[at + 3] = groups[2, group] + source_step * row
+        out[at + 4] = groups[3, group] + ((ordinal_step * in_group) << 48)
         out[at + 5] = groups[4, group]
-        state[IN_GROUP] += 1
-        state[IN_EVENT] = np.int64(head & LAST_FLAG == 0)
+        in_group += 1
+        in_event = np.int64(head & LAST_FLAG == 0)
         at += ROW_WORDS
         row += 1
     state[POSITION], state[ROWS], state[OTHERS] = at, row, beside
+    state[IN_EVENT], state[IN_GROUP], state[GROUPS] = in_event, in_group, group + 1
     return status

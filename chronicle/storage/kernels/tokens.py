@@ -175,10 +175,11 @@ def put_steps(
 
 @numba.njit(cache=True, nogil=True)
 def long_steps(steps: Any, unit: Any, limit: Any) -> Any:
-    """Return how many of steps int64[n] over their unit have more than `limit` bits."""
+    """Return about how many of steps int64[n] over their unit have more than `limit` bits, signs aside."""
     count = np.int64(0)
     for position in range(len(steps)):
-        count += np.int64(bit_length(np.uint64(steps[position])) - bit_length(np.uint64(unit)) > limit)
+        length = bit_length(np.uint64(steps[position] ^ (steps[position] >> 63)))
+        count += np.int64(length - bit_length(np.uint64(unit)) >= limit)
     return count
 
 
