@@ -24,6 +24,9 @@ from chronicle.storage.archive_layout import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from chronicle.storage.archive import ArchivedSegment
     from chronicle.storage.event_groups import GroupScan
     from chronicle.storage.snapshots import Book
@@ -278,6 +281,12 @@ class _Coder:
             book = self._book() if start == header.data_offset else None
             packed, holds = encode_scanned(scan, level, book, compact=self._options.compact) or (None, 0)
             yield packed, Method.COMPACTED if packed and is_compacted(packed) else Method.EVENTS, holds
+            if scan.has_orders:
+                from chronicle.storage.order_encode import encode_orders
+
+                orders = prologue_orders(self._segment) if start == header.data_offset else None
+                packed, holds = encode_orders(raw, level, orders) or (None, 0)
+                yield packed, Method.ORDERS, holds
             yield encode_block(raw, level), Method.COLUMNS, 0
         elif self._options.columns and start == 0 and self._book_place is not None:
             from chronicle.storage.small_blocks import encode_prologue
@@ -297,6 +306,22 @@ class _Coder:
         from chronicle.storage.small_blocks import book_in
 
         return book_in(self._reading.view(0, self._segment.header.data_offset), *self._book_place)
+
+
+def prologue_orders(segment: SegmentView) -> tuple[NDArray[np.int64], int] | None:
+    """Return the orders that the prologue has (int64[n, 3], as one ORDER_SNAPSHOT), and how many are bids, or None."""
+    records = segment.prologue().get("orders")
+    if not isinstance(records, list) or len(records) != 1:
+        return None
+    from chronicle.storage.order_layout import orders_at
+
+    import numpy as np
+
+    record = records[0]
+    if not isinstance(record, bytes) or len(record) % 8 or len(record) < layout.HEADER_BYTES:
+        return None
+    words = np.frombuffer(record, dtype=np.int64)
+    return orders_at(words, 0, len(record))
 
 
 def book_place(segment: SegmentView) -> tuple[int, int] | None:

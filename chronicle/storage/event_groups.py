@@ -66,6 +66,11 @@ class GroupScan:
         return rows > 0 and rows >= beside and not several and not orders
 
     @property
+    def has_orders(self) -> bool:
+        """Whether ORDER records are among the others."""
+        return self._good and int(self._state[6]) > 0
+
+    @property
     def step(self) -> int:
         """STEP_ORDINAL and STEP_SOURCE of the block."""
         return max(0, int(self._state[kernel.STEP]))

@@ -33,6 +33,7 @@ from chronicle.storage.order_layout import (
     Column,
     expected_levels,
     live_orders,
+    orders_at,
 )
 from chronicle.storage.scratch import scratch_array
 from chronicle.storage.tokens import compressor
@@ -160,7 +161,7 @@ class _Split:
         """Choose the form of the snapshot at a word; orders that do not follow are those to follow from then on."""
         words = self.words
         if (int(words[at]) >> 32) & 0xFFFF == Kind.ORDER_SNAPSHOT:
-            found = _orders_at(words, at, length)
+            found = orders_at(words, at, length)
             if found is None:
                 return FORM_VERBATIM
             rows, bids = found
@@ -276,13 +277,3 @@ class _Split:
             if not long or int(self.words[at + 7]) & 0xFF == Origin.VENUE:
                 holds |= Holds.VENUE_SNAPSHOTS
         return int(holds)
-
-
-def _orders_at(words: Values, at: int, length: int) -> tuple[Values, int] | None:
-    """Return (orders, bids) of an ORDER_SNAPSHOT record whose counts fit its length, else None."""
-    counts = int(words[at + 6]) if length >= ORDERS_BYTES else 0
-    bids, asks = counts & LENGTH_MASK, (counts >> 32) & LENGTH_MASK
-    if length != ORDERS_BYTES + 24 * (bids + asks):
-        return None
-    start = at + ORDERS_BYTES // 8
-    return words[start : at + (length >> 3)].reshape(-1, 3), bids

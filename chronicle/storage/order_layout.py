@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chronicle.core.layout import HEADER_BYTES, ORDER_BYTES, Kind
 from chronicle.core.layout import ORDER_SNAPSHOT_BODY as SNAPSHOT_BODY
 
-__all__ = ["HEAD", "Column", "expected_levels", "live_orders"]
+__all__ = ["HEAD", "Column", "expected_levels", "live_orders", "orders_at"]
 
 Values = NDArray[np.int64]
 
@@ -106,3 +106,13 @@ def expected_levels(rows: Values, bids: int) -> tuple[Values, int]:
     starts = np.flatnonzero(opens)
     levels = np.stack((rows[starts, 1], np.add.reduceat(rows[:, 2], starts)), axis=1)
     return levels, int(np.count_nonzero(starts < bids))
+
+
+def orders_at(words: Values, at: int, length: int) -> tuple[Values, int] | None:
+    """Return (orders, bids) of an ORDER_SNAPSHOT record whose counts fit its length, else None."""
+    counts = int(words[at + 6]) if length >= ORDERS_BYTES else 0
+    bids, asks = counts & 0xFFFFFFFF, (counts >> 32) & 0xFFFFFFFF
+    if length != ORDERS_BYTES + 24 * (bids + asks):
+        return None
+    start = at + ORDERS_BYTES // 8
+    return words[start : at + (length >> 3)].reshape(-1, 3), bids
