@@ -231,7 +231,7 @@ def test_a_market_takes_fewer_bytes_than_its_columns_and_its_snapshots_none() ->
     assert decoded(block, len(data)) == data
     columns = encode_block(data, 3)
     assert columns is not None
-    assert len(block) < 0.6 * len(columns)
+    assert len(block) < 0.7 * len(columns)
     assert HEAD.unpack_from(block)[6:8] == (20, 0)  # ten times two snapshots, no order of them kept
     assert holds == Holds.KNOWN | Holds.ORDERS | Holds.SNAPSHOTS | Holds.OTHERS
 
