@@ -24,6 +24,9 @@ from chronicle.core.source import SeekPoint, SegmentInfo
 
 __all__ = ["LocalSegment"]
 
+_BLOCK_BYTES = 512
+"""What stat(2) counts in, whatever the file system's blocks are."""
+
 
 class LocalSegment:
     """A segment on this host, mapped read-only. Implements :class:`chronicle.core.source.SegmentView`."""
@@ -49,6 +52,7 @@ class LocalSegment:
             self.header = SegmentHeader.unpack(page, path)
             check_size(self.header, size, path)
             self._size = size
+            self._stored = min(size, status.st_blocks * _BLOCK_BYTES)
             self._map: MemoryMap | None = map_file(descriptor, size, writable=False)
         finally:
             os.close(descriptor)
@@ -121,7 +125,7 @@ class LocalSegment:
             ts_last=ts_last,
             state=header.state,
             data_bytes=end - header.data_offset,
-            size_bytes=self._size,
+            size_bytes=self._size if self.is_sealed else self._stored,
             place=self._place,
             location=str(self.path),
         )

@@ -60,7 +60,7 @@ class Method(IntEnum):
 
 
 class Holds(IntFlag):
-    """What an event or order block's records are besides deltas, so that a reader need not look; others do not say."""
+    """What an event or order block's records are besides deltas, so that a reader need not look."""
 
     KNOWN = 1
     INSTRUMENTS = 2

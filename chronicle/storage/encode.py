@@ -309,13 +309,13 @@ class _Coder:
 
 
 def prologue_orders(segment: SegmentView) -> tuple[NDArray[np.int64], int] | None:
-    """Return the orders that the prologue has (int64[n, 3], as one ORDER_SNAPSHOT), and how many are bids, or None."""
+    """Return the orders in the prologue (int64[n, 3], as one ORDER_SNAPSHOT), and how many are bids, or None."""
     records = segment.prologue().get("orders")
     if not isinstance(records, list) or len(records) != 1:
         return None
-    from chronicle.storage.order_layout import orders_at
-
     import numpy as np
+
+    from chronicle.storage.order_layout import orders_at
 
     record = records[0]
     if not isinstance(record, bytes) or len(record) % 8 or len(record) < layout.HEADER_BYTES:

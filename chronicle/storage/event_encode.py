@@ -47,7 +47,15 @@ from chronicle.storage.scratch import scratch_array
 from chronicle.storage.snapshots import Book, Stored, snapshot_list
 from chronicle.storage.tokens import CODED, DELTA, ENTRY, PLAIN, SAME, compressor, divider, tables
 
-__all__ = ["encode_events", "encode_scanned", "group_column", "is_compacted", "plain_column", "priced", "signed_column"]
+__all__ = [
+    "encode_events",
+    "encode_scanned",
+    "group_column",
+    "is_compacted",
+    "plain_column",
+    "priced",
+    "signed_column",
+]
 
 Values = NDArray[np.int64]
 
@@ -401,9 +409,7 @@ def _compressor(level: int) -> zstandard.ZstdCompressor:
     made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
     if level not in made:
         length = 7 if level == TOKEN_LEVEL else 0
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            level, min_match=length, write_content_size=True
-        )
+        parameters = zstandard.ZstdCompressionParameters.from_level(level, min_match=length, write_content_size=True)
         made[level] = zstandard.ZstdCompressor(compression_params=parameters)
     return made[level]
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.storage.event_layout import LEVELS_COLUMNS, LEVELS_REPLAYED, LEVELS_VERBATIM, Place
-from chronicle.storage.scratch import scratch_array
 from chronicle.storage.kernels.levels import NO_PRICE, apply_groups, fill_book, follows, is_proper
+from chronicle.storage.scratch import scratch_array
 from chronicle.storage.snapshots import PRICE_MAX, Book, Replay, Stored
 from chronicle.storage.tokens import divider
 
@@ -134,5 +134,3 @@ class _Following:
         replay = Replay.of_groups(self._groups, self._prices, self._sizes, compiled=True)
         replay.remember(book.instrument, place, book.bids, book.levels)
         return replay
-
-

@@ -205,9 +205,7 @@ class _Join:
 
     def _kept(self) -> Values:
         """Return the orders of all snapshots that have them as columns: int64[n, 3]."""
-        ids, prices = (
-            np.cumsum(self._column(column, self.kept)) for column in (Column.KNOWN_ID, Column.KNOWN_PRICE)
-        )
+        ids, prices = (np.cumsum(self._column(column, self.kept)) for column in (Column.KNOWN_ID, Column.KNOWN_PRICE))
         return np.stack((ids, prices, self._column(Column.KNOWN_SIZE, self.kept)), axis=1)
 
     def _others(self) -> tuple[Values, Values, Values]:
@@ -258,4 +256,3 @@ class _Join:
         if kept != self.kept:
             raise ValueError("the orders of snapshots do not add up")
         return tails
-

@@ -203,15 +203,17 @@ class _Split:
         splits = self._splits[: int(state[kernel.SPLITS])]
         columns.append(group_column(splits, None))
         columns.append(group_column(self._places[: self.others_count], None))
-        values = [
-            self._columns[number, : int(state[kernel.AGES + number])] for number in range(kernel.COUNTED)
-        ]
+        values = [self._columns[number, : int(state[kernel.AGES + number])] for number in range(kernel.COUNTED)]
         ages, added, other_ids, prices, sizes, level_prices, level_sizes = values
         columns += [plain_column(ages), signed_column(added), signed_column(other_ids), signed_column(prices)]
         columns += [plain_column(sizes), signed_column(level_prices), plain_column(level_sizes)]
         kept = np.concatenate([rows for rows, _ in self._kept]) if self._kept else np.zeros((0, 3), dtype=np.int64)
         steps = np.diff(kept[:, :2], axis=0, prepend=np.zeros((1, 2), dtype=np.int64))
-        columns += [signed_column(steps[:, 0].copy()), signed_column(steps[:, 1].copy()), plain_column(kept[:, 2].copy())]
+        columns += [
+            signed_column(steps[:, 0].copy()),
+            signed_column(steps[:, 1].copy()),
+            plain_column(kept[:, 2].copy()),
+        ]
         shapes = self._shapes[: int(state[kernel.SHAPES])]
         entries = b"".join(entry for entry, _ in columns)
         descriptor = compressor(3).compress(entries + shapes.tobytes() + bytes(self._forms))

@@ -70,9 +70,11 @@ class Memory:
 
     def act(self, action: int, order: Known | None, half: int, price: int, size: int) -> None:
         """Do what an ORDER row does."""
-        self.change = {Action.ADD: size, Action.CANCEL: -size, Action.FILL: -size}.get(Action(action), 0) if (
-            action in Action.__members__.values()
-        ) else 0
+        self.change = (
+            {Action.ADD: size, Action.CANCEL: -size, Action.FILL: -size}.get(Action(action), 0)
+            if (action in Action.__members__.values())
+            else 0
+        )
         self.change = wrapped(self.change)
         if order is not None and action == Action.CANCEL:
             order.size = 0 if size >= order.size else wrapped(order.size - size)
@@ -96,9 +98,7 @@ def naive_split(records: list[list[int]]) -> Rows:
     return rows
 
 
-def _split_order(
-    words: list[int], head: int, side: int, half: int, rows: Rows, memory: Memory
-) -> tuple[int, int]:
+def _split_order(words: list[int], head: int, side: int, half: int, rows: Rows, memory: Memory) -> tuple[int, int]:
     order_id, price, size, action = words[6], words[7], words[8], words[9] & 0xFF
     columns, order, number = rows.columns, None, memory.number(order_id)
     is_add = action == Action.ADD

@@ -11,10 +11,22 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["as_pointer", "copy_bytes", "futex", "peek", "poke", "poke_u16", "poke_u32", "wake_flag", "zero_bytes"]
+__all__ = [
+    "advise",
+    "as_pointer",
+    "copy_bytes",
+    "futex",
+    "peek",
+    "poke",
+    "poke_u16",
+    "poke_u32",
+    "wake_flag",
+    "zero_bytes",
+]
 
 copy_bytes = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.intp))
 zero_bytes = types.ExternalFunction("memset", types.intp(types.intp, types.intc, types.intp))
+advise = types.ExternalFunction("madvise", types.intc(types.intp, types.intp, types.intc))
 futex = types.ExternalFunction(
     "syscall",
     types.intp(types.intp, types.intp, types.intp, types.intp, types.intp, types.intp, types.intp),

@@ -83,7 +83,12 @@ def scan_groups(
     rows), several instruments, ORDER records. The group that is open stays in registers until it ends (the last one
     is written at the end of each call). Some 3 ns a row whose words are in the cache.
     """
-    position, count, rows, beside = (np.uint64(state[0]), np.uint64(state[1]), np.uint64(state[2]), np.uint64(state[3]))
+    position, count, rows, beside = (
+        np.uint64(state[0]),
+        np.uint64(state[1]),
+        np.uint64(state[2]),
+        np.uint64(state[3]),
+    )
     step, several, orders, instrument = state[4:8]
     ahead = np.uint64(AHEAD_WORDS)
     one, stop, total = np.uint64(1), np.uint64(end), np.uint64(len(words))
@@ -102,7 +107,7 @@ def scan_groups(
         ask_for(words, position + ahead)
         ask_for(words, position + ahead + np.uint64(8))
         flags, side = (head >> 48) & 0xFF, (head >> 56) & 0xFF
-        if head & HEAD_MASK == DELTA_HEAD and (side == BID or side == ASK):  # noqa: PLR1714 (no tuple in a kernel)
+        if head & HEAD_MASK == DELTA_HEAD and side in (BID, ASK):
             mine, origin = words[position + np.uint64(4)], words[position + np.uint64(3)]
             joins = (
                 size > 0
@@ -130,7 +135,11 @@ def scan_groups(
                     groups[ASKS, count - one] = asks
                     groups[MARKS, count - one] = inner | final << 8 | (EVENT_LAST if final & LAST else 0)
                 size, line, source, bids, asks = np.int64(1), mine, origin, np.int64(0), np.int64(0)
-                ts_recv, ts_event, sequence = words[position + np.uint64(1)], words[position + np.uint64(2)], words[position + np.uint64(5)]
+                ts_recv, ts_event, sequence = (
+                    words[position + np.uint64(1)],
+                    words[position + np.uint64(2)],
+                    words[position + np.uint64(5)],
+                )
                 first, previous = words[position + np.uint64(8)], words[position + np.uint64(9)]
                 groups[TS_RECV, count] = ts_recv
                 groups[TS_EVENT, count] = ts_event

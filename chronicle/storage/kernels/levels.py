@@ -116,7 +116,7 @@ def _slot(books: Any, half: Any, price: Any, shift: Any, inverse: Any) -> Any:
     at = ((at << np.uint64(3)) | (tick & np.uint64(7))) & mask
     while True:
         known = books[half, at, 0]
-        if known == price or known == NO_PRICE:  # noqa: PLR1714 (no tuple in a kernel)
+        if known in (price, NO_PRICE):
             return at
         at = (at + np.uint64(9)) & mask
 

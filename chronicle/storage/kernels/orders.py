@@ -144,9 +144,9 @@ def split_rows(
             status = np.int64(BAD)
             break
         kind = head & HEAD_MASK
-        if kind != ORDER_HEAD and kind != DELTA_HEAD:  # noqa: PLR1714 (no tuple in a kernel)
+        if kind not in (ORDER_HEAD, DELTA_HEAD):
             number = (head >> 32) & 0xFFFF
-            if number == BOOK_SNAPSHOT or number == ORDER_SNAPSHOT:  # noqa: PLR1714
+            if number in (BOOK_SNAPSHOT, ORDER_SNAPSHOT):
                 status = np.int64(SNAPSHOT)
                 break
             others[state[OTHERS]] = at
@@ -331,7 +331,7 @@ def join_rows(
         if beside < len(places) and places[beside] == row:
             start, count = starts[beside], lengths[beside]
             kind = (words[start] >> 32) & 0xFFFF
-            if kind == BOOK_SNAPSHOT or kind == ORDER_SNAPSHOT:  # noqa: PLR1714
+            if kind in (BOOK_SNAPSHOT, ORDER_SNAPSHOT):
                 status = np.int64(SNAPSHOT)
                 break
             for offset in range(count):

@@ -91,7 +91,7 @@ def _split_words(
     lows: Any,
     rests: Any,
 ) -> Any:
-    """Write each step's token, how many low bits it has, and those (of an escape: the word). No branch: in vectors."""
+    """Write each step's token, how many low bits it has, and those (of an escape: the word). No branch: vectors."""
     zero, one, longest, bits = np.uint64(0), np.uint64(1), np.uint64(limit), np.uint64(1 + m)
     span = bound + bound + np.uint64(bound == np.uint64(0x7FFFFFFFFFFFFFFF))
     low_ones = (np.int64(1) << shift) - 1
@@ -286,7 +286,7 @@ def choose_mode(values: Any, reference: Any, start: Any, stop: Any, k: Any, step
     low, high = part[0], part[0]
     for value in part:
         low, high = min(low, value), max(high, value)
-    if low >= 0 and high < np.int64(1) << k:  # counts: their own distribution is the better one
-        if len(part) * bit_length(np.uint64(high)) // 2 < cost:
-            best = np.int64(PLAIN)
+    small = low >= 0 and high < np.int64(1) << k  # counts: their own distribution is the better one
+    if small and len(part) * bit_length(np.uint64(high)) // 2 < cost:
+        best = np.int64(PLAIN)
     return best

@@ -79,7 +79,7 @@ def delta(
 
 
 def put_words(words: Any, form: tuple[int, int]) -> tuple[Any, list[int], list[int], int]:
-    """Return (tokens, bits in whole words, escapes, all tokens ORed together) by the kernel, three words at a time."""
+    """Return (tokens, bits in whole words, escapes, all tokens ORed together) by the kernel, in pieces of three."""
     tokens, bits = np.empty(len(words), dtype=np.uint8), np.zeros(8 * len(words) + 24, dtype=np.uint8)
     escapes, room = np.empty(len(words), dtype=np.uint64), np.empty((2, 3), dtype=np.uint64)
     limit, bound = tables(*form).limit, np.uint64(INT64_MAX)

@@ -67,7 +67,11 @@ def restated(book: OrderBook, **header: int) -> list[bytes]:
     counts = ORDER_SNAPSHOT_BODY.pack(len(rows[0]), len(rows[1]))
     header = {"ts_recv": 1, "instrument": 1, **header}
     return [
-        pack_record(Kind.BOOK_SNAPSHOT, SnapshotFields([*map(tuple, bids)], [*map(tuple, asks)], Origin.ETL, 1, 2).pack(), **header),
+        pack_record(
+            Kind.BOOK_SNAPSHOT,
+            SnapshotFields([*map(tuple, bids)], [*map(tuple, asks)], Origin.ETL, 1, 2).pack(),
+            **header,
+        ),
         pack_record(Kind.ORDER_SNAPSHOT, counts + data, **header),
     ]
 
