@@ -6,7 +6,8 @@ docs/format/queue.md). What is not plain stops that stream alone, before anythin
 streams do not see one another, so the others go on, and Python takes the one event and calls again.
 
 Plain for a stream without a book is every event that fits its segment. For a book it is what ``follows`` says, and a
-snapshot that is due before it is written here too. The twin is ``BookStream.take``.
+snapshot that is due before it is written here too. The twin is ``BookStream.take``. Books of orders are
+:func:`chronicle.etl.kernels.order_sweep.take_orders`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from chronicle.core.kernels.atomics import store_release
 from chronicle.core.kernels.committing import (
     ADDRESS,
     CYCLE_END,
@@ -24,12 +24,9 @@ from chronicle.core.kernels.committing import (
     LAST_ENTRY,
     LAST_TS,
     LIMIT,
-    NEXT_INDEX,
     POSITION,
-    add_entry,
     extend,
     is_due,
-    wake,
 )
 from chronicle.core.kernels.memory import peek, poke, prefetch
 from chronicle.core.layout import SEEK_INTERVAL_BYTES
@@ -44,6 +41,7 @@ from chronicle.etl.kernels.events import (
     VERDICT_PASSED,
 )
 from chronicle.etl.kernels.merging import apart
+from chronicle.etl.kernels.order_sweep import take_orders
 from chronicle.etl.kernels.plain import (
     apply_event,
     follows,
@@ -52,6 +50,7 @@ from chronicle.etl.kernels.plain import (
     origin_of,
     wants_care,
 )
+from chronicle.etl.kernels.publishing import publish
 from chronicle.etl.kernels.restate import FIXED_WORDS, level_count, restate
 from chronicle.etl.kernels.row import (
     BLOCKED,
@@ -64,6 +63,7 @@ from chronicle.etl.kernels.row import (
     LIMITS,
     META,
     NOT_READY,
+    ORDERS_KIND,
     REARM,
     RECORDS_TAKEN,
     REGISTERS,
@@ -93,6 +93,7 @@ def sweep(
     first: int,
     end: int,
     raw_base: int,
+    scratch: Any,
 ) -> int:
     """Take the plain events of groups [first, end); return how many of the groups left a code.
 
@@ -100,6 +101,7 @@ def sweep(
     group; reached and stops int64[groups]: in `chosen`, how far each group is taken (in and out) and where it ends.
     rows int64[groups]: addresses of the groups' rows, 0: none. codes int64[groups]: out, why it was not taken whole.
     raw_base: raw index of the first record; negative where each carries its position (chronicle.etl.clean.lineage).
+    scratch int64[>= CHUNK_RECORDS + 1]: the kernel's own, for books of orders.
     Some 50 to 150 ns a record, much of it faults of pages that are written for the first time.
     """
     left = 0
@@ -111,6 +113,13 @@ def sweep(
         if place + 1 < end:
             _fetch_behind(rows[place + 1])
         if row != 0 and peek(row) != 0:
+            if peek(row + 8 * KIND) == ORDERS_KIND:
+                at, code = take_orders(
+                    words, starts, events, chosen, reached[place], stops[place], row, raw_base, scratch
+                )
+                reached[place], codes[place] = at, code
+                left += code != DONE
+                continue
             at, code = _take(
                 words.ctypes.data,
                 starts.ctypes.data,
@@ -147,7 +156,7 @@ def _take(
     while at < stop:
         if write >= run_stop:
             if records:
-                _publish(state, run, write, head, records, ts_first, early, kind)
+                publish(state, run, write, head, records, ts_first, early, kind)
                 total += records
             run, records = write, 0
             if has_book and wants_care(row):
@@ -179,12 +188,12 @@ def _take(
                     break
                 limit = peek(state + LIMIT)
             if records:
-                _publish(state, run, write, head, records, ts_first, early, kind)
+                publish(state, run, write, head, records, ts_first, early, kind)
                 total += records
             origin = origin_of(words, starts, peek(chosen + 8 * at), raw_base)
             head, size_of_it = restate(row, base + write, ts, peek(opening + 16), origin)
             run, records, early = write + size_of_it, 0, ts
-            _publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
+            publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
             note_snapshot(row, ts)
             write, ordinal, total = run, 1, total + 1
         if has_book and deltas > 0:
@@ -202,7 +211,7 @@ def _take(
         write += size
         early, at = ts, end
     if records:
-        _publish(state, run, write, head, records, ts_first, early, kind)
+        publish(state, run, write, head, records, ts_first, early, kind)
         total += records
     poke(row + 8 * WORDS_LEFT, (own_limit - write) >> 3)
     poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + ((write - began) >> 3))
@@ -310,19 +319,3 @@ def _copy(
             poke(there + 48, peek(here + 48) & 0xFF | VERDICT_PASSED << 8)
             poke(there + 64, computed)
         there += size
-
-
-@numba.njit(cache=True, nogil=True)
-def _publish(
-    state: Any, position: Any, end: Any, head: Any, records: Any, ts_first: Any, ts_last: Any, kind: Any
-) -> None:
-    """Show a run of whole events whose bytes stand at `position`, all but the first word; as every batch append."""
-    index = peek(state + NEXT_INDEX)
-    due = is_due(state, position, kind)
-    store_release(peek(state + ADDRESS) + position, head)
-    poke(state + POSITION, end)
-    poke(state + NEXT_INDEX, index + records)
-    poke(state + LAST_TS, ts_last)
-    if due:
-        add_entry(state, index, position, ts_first, kind)
-    wake(state)
