@@ -372,7 +372,7 @@ class ArchivedSegment:
         block = self.footer.blocks[position]
         ahead = end + PART_AHEAD_BYTES
         if block.method not in EVENT_METHODS or again or ahead > block.raw_bytes * PART_SHARE:
-            return 0, decode_stored(self._stored(block), block, self.path, self._book)
+            return 0, decode_stored(self._stored(block), block, self.path, self._book, self._orders)
         with naming(self.path, block):
             return self._event_block(position).part(start, ahead, self._book)
 
@@ -386,6 +386,15 @@ class ArchivedSegment:
         if book is None:
             raise CorruptionError("a block begins with the prologue's book, and there is none", path=self.path)
         return book
+
+    def _orders(self) -> tuple[NDArray[Any], int]:
+        """Return the orders in the prologue, with which the segment's first block of records may begin."""
+        from chronicle.storage.encode import prologue_orders
+
+        found = prologue_orders(self)
+        if found is None:
+            raise CorruptionError("a block begins with the prologue's orders, and there are none", path=self.path)
+        return found
 
     def _stored(self, block: Block) -> bytes:
         offset = block.object_offset - self._tail_offset
@@ -431,7 +440,7 @@ def check_archived(store: Readable, name: str, *, offset: int = 0, length: int |
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
         for block in footer.blocks:
-            whole.update(decode_stored(segment._stored(block), block, segment.path, segment._book))
+            whole.update(decode_stored(segment._stored(block), block, segment.path, segment._book, segment._orders))
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",
