@@ -140,7 +140,7 @@ class Window:
         """Return a size in the answer's form; of a snapshot's row, its level's."""
         return self.scaling.sizes(self._at(offset, 1), self.size_exponent)
 
-    def _at(self, offset: int, level_offset: int) -> NDArray[np.int64]:
+    def _at(self, offset: Any, level_offset: int) -> NDArray[np.int64]:
         if self.level is None:
             return self.words[self.at + offset] if isinstance(offset, np.ndarray) else self.word(offset)
         return self.words[np.where(self.level >= 0, self.level + level_offset, self.at + offset)]
