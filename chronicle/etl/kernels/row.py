@@ -34,7 +34,9 @@ VERIFIED_BY = 18
 """What stands behind the book, but for what the registers have counted since."""
 FLOOR = 19
 CEILING = 20
-ROW = 21
+RECORDS_LEFT = 21
+"""Records that may still be made, but for a snapshot before the last event: behind them the stream needs a look."""
+ROW = 22
 
 # Of a stream of candles, in the same words:
 BARS = 9
