@@ -2,8 +2,8 @@
 
 Each death is a forked child's, which runs the shard as ``chronicle etl run --drain`` does. Half of them fall on a
 counted call of Python's (start, recovery, checkpoint, seal, a write to a clean queue), half on a moment, at whatever
-instruction, kernels included. The parent has everything compiled and loaded, so that a death costs a tenth of a second;
-``make soak`` brings about 10,000 of them.
+instruction, kernels included. The parent has everything compiled and loaded, so that a death costs a tenth of a
+second; ``make soak`` brings about 10,000 of them.
 """
 
 from __future__ import annotations
