@@ -24,14 +24,14 @@ from chronicle.etl.pipeline.row import Row
 __all__ = ["SIZES", "Chunk", "Outlet", "Sink", "Tail"]
 
 DAY_NS = 86_400_000_000_000
-LEFT_TO_COMPARE = 2
-"""Of the records that a queue has already so many are not the sweep's: before an event it may write a snapshot, which
-it does not count beforehand, and the last record is compared with the stored one."""
+LEFT_TO_COMPARE = 3
+"""Of the records that a queue has already so many are not the sweep's: before an event it may write a snapshot (of
+orders: two records), which it does not count beforehand, and the last record is compared with the stored one."""
 SIZES = QueueSettings(
     name="",
     queue_id="",
-    segment_bytes=64 * 1024,
-    segment_growth=4,
+    segment_bytes=1024 * 1024,
+    segment_growth=16,
     segment_bytes_max=16 * 1024 * 1024,
     segment_adapts=True,
     cycle_ns=DAY_NS,

@@ -39,7 +39,8 @@ class ScratchWriter(WriterState):
         if not kind._memory.size:
             kind._memory = np.zeros(BYTES, dtype=np.uint8)
         self._address = address_of(kind._memory)
-        self._limit, self._gate = BYTES, GATE
+        self._limit = self._limit_max = BYTES
+        self._gate = GATE
         self._cycle_end, self.last_ts_recv = INT64_MAX, INT64_MIN
 
     @property
