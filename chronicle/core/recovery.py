@@ -17,12 +17,8 @@ from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.queue_folder import QueueFolder, segment_info
-<<<<<<< HEAD
-from chronicle.core.scan import walk_far
-=======
 from chronicle.core.reserving import data_ranges
-from chronicle.core.scan import walk
->>>>>>> lead
+from chronicle.core.scan import walk_far
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment

@@ -14,20 +14,12 @@ import numpy as np
 import chronicle.core.kernels.walking  # noqa: F401 - sealing and recovery walk segments by kernel once it is loaded
 from chronicle.core.appender import Appender
 from chronicle.core.kernels.mixed import append_mixed
-<<<<<<< HEAD
+from chronicle.core.layout import WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
+from chronicle.etl.clean.block import Words
 from chronicle.etl.clean.outlet import SIZES, Chunk, Tail
 from chronicle.etl.clean.tails import stored_tail
-=======
-from chronicle.core.layout import INT64_MAX, NONE, WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag, SegmentState
-from chronicle.core.local import LocalSource
-from chronicle.core.queue import SETTINGS_NAME, Queue
-from chronicle.core.records import Record
-from chronicle.etl.clean.block import Words
-from chronicle.etl.clean.lineage import position_of
-from chronicle.etl.clean.outlet import DAY_NS, SIZES, Chunk, Tail
->>>>>>> lead
 from chronicle.etl.kernels.merging import split_positions
 from chronicle.etl.pipeline.row import Row
 
