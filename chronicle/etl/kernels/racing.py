@@ -1,4 +1,4 @@
-"""Kernels of the race between lines: what each event of a batch is about, and which trades a line brought last."""
+"""Kernels of the race between lines: where a second one begins, and what each event of a batch is about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numba
 
-__all__ = ["event_heads", "note_trades", "second_line", "stamp_positions"]
+__all__ = ["event_heads", "second_line", "stamp_positions"]
 
 LENGTH_MASK = 0xFFFFFFFF
 CONNECTION_MASK = (1 << 12) - 1
@@ -79,24 +79,3 @@ def event_heads(words: Any, table: Any, heads: Any) -> None:
                 simple = 0
             position += (words[position] & LENGTH_MASK) >> 3
         heads[event, CHANNEL], heads[event, SIMPLE] = channel, simple
-
-
-@numba.njit(cache=True, nogil=True)
-def note_trades(words: Any, table: Any, heads: Any, first: int, end: int, slots: Any, rings: Any) -> None:
-    """Note the ids of the trades in events [first, end).
-
-    slots int64[m]: row of an instrument's number in rings, negative: none. rings int64[r, 1 + k]: how many ids were
-    noted, and the last k of them in turn. O(records).
-    """
-    size = rings.shape[1] - 1
-    for event in range(first, end):
-        if heads[event, CHANNEL] != TRADE:
-            continue
-        position, last = table[event, 0], table[event, 0] + table[event, 1]
-        while position < last:
-            number = words[position + 4] & LENGTH_MASK
-            if words[position] >> 32 & 0xFFFF == KIND_TRADE and number < len(slots) and slots[number] >= 0:
-                row = slots[number]
-                rings[row, 1 + rings[row, 0] % size] = words[position + TRADE_ID]
-                rings[row, 0] += 1
-            position += (words[position] & LENGTH_MASK) >> 3
