@@ -34,7 +34,9 @@ from tests.support.etl_streams import MemorySink, RawStream, instrument, pipelin
 from tests.support.naive_orders import ASK
 
 many = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-fresh = st.tuples(st.just("A"), st.integers(10, 200), st.sampled_from([BID, ASK]), st.integers(1, 90), st.integers(1, 9))
+fresh = st.tuples(
+    st.just("A"), st.integers(10, 200), st.sampled_from([BID, ASK]), st.integers(1, 90), st.integers(1, 9)
+)
 """Additions that seldom contradict the book."""
 plain = st.tuples(st.just("orders"), st.lists(fresh, min_size=1, max_size=3), st.just(0), st.just(1))
 busy = st.lists(st.one_of(plain, plain, plain, plain, steps), min_size=10, max_size=60).map(

@@ -22,7 +22,9 @@ from chronicle.core.kernels.committing import (
     GATE,
     LAST_ENTRY,
     LIMIT,
+    LIMIT_MAX,
     POSITION,
+    extend,
     is_due,
 )
 from chronicle.core.kernels.committing import LAST_TS as STATE_LAST_TS
@@ -116,7 +118,6 @@ def take_orders(
     state, registers, meta = peek(row + 8 * STATE), peek(row + 8 * REGISTERS), peek(row + 8 * ORDER_META)
     base, began = peek(state + ADDRESS), peek(state + POSITION)
     own_limit = began + 8 * peek(row + 8 * WORDS_LEFT)
-    limit = min(own_limit, peek(state + LIMIT))
     late, early = min(peek(row + 8 * DAY_END), peek(state + CYCLE_END)), peek(state + STATE_LAST_TS)
     flat = carray(as_pointer(words.ctypes.data), (len(words),), np.int64)
     orders = carray(as_pointer(peek(row + 8 * ORDERS)), (peek(row + 8 * ORDER_CAPACITY), 4), np.int64)
@@ -145,6 +146,7 @@ def take_orders(
         due = ordinal == 0 and _is_due(row, registers, ts)
         entry = write if is_due(state, write, KIND_ORDER) else peek(state + LAST_ENTRY)
         chunk_bytes = np.int64(0) if due else entry + SEEK_INTERVAL_BYTES - write
+        limit = _room(state, write, np.int64(2 * SEEK_INTERVAL_BYTES), own_limit)
         planned, size, needed = _plan(
             flat, starts, events, chosen, at, stop, row, limit - write, chunk_bytes, early, late, due, scratch
         )
@@ -154,6 +156,7 @@ def take_orders(
             break
         if due:
             bytes_max = size + 8 * (DECISION_WORDS + orders_words(row))
+            limit = _room(state, write, bytes_max, own_limit)
             if peek(meta + 8 * ORDERS_HELD) > SNAPSHOT_ORDERS_MAX or write + bytes_max > limit:
                 code = BLOCKED
                 break
@@ -195,6 +198,15 @@ def take_orders(
     if write >= peek(state + GATE):
         code |= TENDED
     return at, code
+
+
+@numba.njit(cache=True, nogil=True)
+def _room(state: Any, write: Any, wanted: Any, own_limit: Any) -> Any:
+    """Return up to where may be written, `wanted` bytes reserved behind `write` where the segment may have them."""
+    limit, end = peek(state + LIMIT), min(write + wanted, own_limit, peek(state + LIMIT_MAX))
+    if end > limit and extend(state, end):
+        limit = peek(state + LIMIT)
+    return min(own_limit, limit)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -278,7 +290,7 @@ def _plan(
                 if counts_on and last != NONE and not last <= sequence <= last + 1:
                     return end, size, 0
                 last = sequence
-            if action == ADD or action == MODIFY:
+            if action in (ADD, MODIFY):
                 added += 1
             scratch[number - at] = here
             size += head & LENGTH_MASK

@@ -24,28 +24,22 @@ CHANNEL, INSTRUMENT, CONNECTION, SIMPLE = 0, 1, 2, 3
 
 
 @numba.njit(cache=True, nogil=True)
-def second_line(words: Any, found: Any) -> int:
-    """Return the word offset of the first event of a second line, or the number of words where there is none.
+def second_line(heads: Any, events: Any, count: int, found: Any) -> int:
+    """Return the number of the first record of the first event of a second line, or `count` where there is none.
 
-    found int64[2]: the first line that was seen (negative: none yet; kept), and out the records before the offset.
-    Connection 0 of a raw queue is no line. O(records).
+    heads, events int64[>= count] as index_records fills them. found int64[1]: the first line that was seen (negative:
+    none yet; kept). Connection 0 of a raw queue is no line. O(records).
     """
-    position, event, records, whole = 0, 0, 0, 0
-    while position < len(words):
-        head = words[position]
-        line = words[position + 4] >> 32 & 0xFFFF
-        if line & CONNECTION_MASK:
+    for record in range(count):
+        line = heads[record] >> 32 & 0xFFFF
+        if line != found[0] and line & CONNECTION_MASK:
             if found[0] < 0:
                 found[0] = line
-            elif found[0] != line:
-                found[1] = whole
-                return event
-        position += (head & LENGTH_MASK) >> 3
-        records += 1
-        if head & FLAG_LAST_WORD:
-            event, whole = position, records
-    found[1] = records
-    return len(words)
+                continue
+            while record > 0 and events[record - 1] == events[record]:
+                record -= 1
+            return record
+    return count
 
 
 @numba.njit(cache=True, nogil=True)
