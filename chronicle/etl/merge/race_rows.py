@@ -115,9 +115,6 @@ class LineRow:
         """Return the ring's entries of `size` words each, the oldest first."""
         entries = self.words[kernel.FIXED :].reshape(-1, size)
         count = self.get(kernel.COUNT)
-        if count <= len(entries):
-            found = entries[:count]
-        else:
-            found = np.roll(entries, -(count % len(entries)), axis=0)
-        rows: list[Any] = found.tolist()
+        first = count % len(entries) if count > len(entries) else 0
+        rows: list[Any] = np.roll(entries, -first, axis=0)[: min(count, len(entries))].tolist()
         return rows
