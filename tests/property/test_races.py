@@ -17,7 +17,8 @@ from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.etl import EtlConfig, run_shard
 from chronicle.etl.kernels import races
-from chronicle.etl.merge.race_rows import RaceRows, widened
+from chronicle.etl.merge.number_table import widened
+from chronicle.etl.merge.race_rows import RaceRows
 from chronicle.etl.merge.racing import Racing
 from tests.support.etl_streams import RawStream, instrument
 from tests.support.race_runs import BOOK, TRADES, RaceRun

@@ -81,9 +81,10 @@ def run_races(
     """Take events [position, end), none of which changes definitions or lines; return the first that is Python's.
 
     words int64[n], table int64[events, 4] and heads int64[events, 4]: a batch. known int64[m]: canonical number of an
-    instrument, negative: not ours. holders int64[>= m, 2]: who delivers books and trades. slots int64[>= m], rings:
-    as ``_note_event`` has them. tally int64[lines, 2]: the lines of the lane, and the messages each had first (in
-    and out). out int64[>= n]: the words that go on. reached int64[2]: words in `out` (in and out), copies left out (out).
+    words int64[n], table int64[events, 4] and heads int64[events, 4]: a batch. known int64[m]: canonical numbers of
+    instruments, none above 0: not ours. holders int64[>= m, 2]: who delivers books and trades. slots int64[>= m], rings:
+    (in and out). out int64[>= n]: the words that go on. reached int64[2]: words in `out` (in and out), copies left
+    out (out).
     O(records), and a walk back through the ring for a copy.
     """
     duplicates, to, place = 0, reached[0], NONE
@@ -92,7 +93,7 @@ def run_races(
         what, line = heads[position, CHANNEL], heads[position, CONNECTION]
         instrument = heads[position, INSTRUMENT]
         ours = known[instrument] if instrument < len(known) else NONE
-        holder = holders[ours, min(what, TRADE)] if what <= TRADE and ours >= 0 else APART
+        holder = holders[ours, min(what, TRADE)] if what <= TRADE and ours > 0 else APART
         of_line = line & CONNECTION_MASK != 0 or holder <= RACES
         if holder == APART or holder == line + 1 or not of_line:
             if what == TRADE:
