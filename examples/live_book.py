@@ -21,7 +21,7 @@ from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields
 from chronicle.core.sequencing import BUFFERING_RULES, Step, accepts_snapshot, judge
 from chronicle.etl import Book
-from chronicle.etl.diff_buffer import Diff, DiffBuffer
+from chronicle.etl.streams.diff_buffer import Diff, DiffBuffer
 
 Delta = tuple[int, int, int]
 """(side, price, size) as a BOOK_DELTA carries them."""

@@ -16,7 +16,7 @@ from chronicle.access.lanes import Lane, lanes_of
 from chronicle.access.segments import Shelf
 from chronicle.core.layout import Kind, Origin
 from chronicle.core.records import Record
-from chronicle.etl.book import Book
+from chronicle.etl.books.book import Book
 
 __all__ = ["Audit", "AuditDifference", "audit_of"]
 

@@ -6,7 +6,7 @@ from chronicle.access.audit_report import DIFFERENCES_MAX, Audit, AuditDifferenc
 from chronicle.access.lanes import Lane
 from chronicle.core.layout import Action, Kind
 from chronicle.core.records import Record, snapshot_orders
-from chronicle.etl.order_book import OrderBook
+from chronicle.etl.books.order_book import OrderBook
 
 __all__ = ["RebuiltOrders"]
 

@@ -13,8 +13,8 @@ from chronicle.core.layout import NONE
 from chronicle.core.times import format_ns
 
 if TYPE_CHECKING:
-    from chronicle.etl.array_orders import ArrayOrderBook
-    from chronicle.etl.order_book import Order, OrderBook
+    from chronicle.etl.books.array_orders import ArrayOrderBook
+    from chronicle.etl.books.order_book import Order, OrderBook
 
 __all__ = ["Book", "BookOrder"]
 

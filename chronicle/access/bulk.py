@@ -18,9 +18,9 @@ from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.kernels.scan import record_offsets
 from chronicle.core.layout import INT64_MAX, INT64_MIN, NONE, BookStatus, Flag, GapState, Kind
 from chronicle.core.records import InstrumentFields, Record, snapshot_order_bytes
-from chronicle.etl.array_book import ArrayBook
-from chronicle.etl.array_orders import ArrayOrderBook
-from chronicle.etl.status import BookTrust
+from chronicle.etl.books.array_book import ArrayBook
+from chronicle.etl.books.array_orders import ArrayOrderBook
+from chronicle.etl.books.status import BookTrust
 
 __all__ = ["BulkBook", "Rows", "record_at"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.access.kernels import moments as kernel
-from chronicle.etl.array_book import ArrayBook
+from chronicle.etl.books.array_book import ArrayBook
 
 __all__ = ["Changes"]
 

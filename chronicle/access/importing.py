@@ -15,8 +15,8 @@ from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import PAGE_BYTES
 from chronicle.core.paths import clean_queue, lane_of, symbol_of
 from chronicle.core.queue import SETTINGS_NAME, Queue
-from chronicle.etl.clean_writer import queue_identity
-from chronicle.etl.outlet import DAY_NS
+from chronicle.etl.clean.clean_writer import queue_identity
+from chronicle.etl.clean.outlet import DAY_NS
 
 __all__ = ["Imported", "files_of", "import_records"]
 

@@ -14,13 +14,13 @@ from chronicle.core import layout
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, NONE, Action, BookStatus, Flag, Kind, Origin
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields, snapshot_orders
-from chronicle.etl.book import Book as Levels
-from chronicle.etl.order_book import OrderBook
-from chronicle.etl.status import BookTrust
+from chronicle.etl.books.book import Book as Levels
+from chronicle.etl.books.order_book import OrderBook
+from chronicle.etl.books.status import BookTrust
 
 if TYPE_CHECKING:
-    from chronicle.etl.array_book import ArrayBook
-    from chronicle.etl.array_orders import ArrayOrderBook
+    from chronicle.etl.books.array_book import ArrayBook
+    from chronicle.etl.books.array_orders import ArrayOrderBook
 
 __all__ = ["Ladder", "drives"]
 
@@ -70,7 +70,7 @@ class Ladder:
     ----------
     definition : InstrumentFields
         Exponents and rules in force.
-    levels : chronicle.etl.book.Book or chronicle.etl.array_book.ArrayBook
+    levels : chronicle.etl.books.book.Book or chronicle.etl.books.array_book.ArrayBook
         The levels, as mantissas of the definition's exponents. Where ORDER drives the book, `orders`.
     orders : chronicle.etl.OrderBook, chronicle.etl.ArrayOrderBook or None
         The same object, where ORDER drives the book.

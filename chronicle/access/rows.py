@@ -247,7 +247,7 @@ def lane_rows(
     wanted[list(kinds)] = 1
     for info in shelf.segments_in(lane.queue, start, end):
         segment = shelf.open(info, cost)
-        stretches = _stretches(segment, start, end, fields, kinds)
+        stretches = _stretches(segment, start, end, fields, kinds, floats=scaling.form == "float")
         if stretches is None:
             offset, index, stop = segment.span(start, end)
             spans: Iterator[tuple[int, int, int] | Chunk] = iter([(offset, index, stop)])
@@ -257,13 +257,15 @@ def lane_rows(
             if isinstance(span, dict):
                 yield span
                 continue
-            for at, base, memory in segment.windows(*span, cost):
+            for at, base, memory in segment.windows(*span, cost, to_the_end=True):
                 window = _rows_of(memory, base, wanted, start, end, scaling)
                 if not len(window.at):
                     continue
                 window.lane = lane.number
                 _scale(window, segment, at)
-                yield {name: FIELDS[name](window) for name in fields}
+                chunk = {name: FIELDS[name](window) for name in fields}
+                del window, memory  # a block of an archive is given up before the next is decoded
+                yield chunk
 
 
 _COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}
@@ -271,13 +273,20 @@ _COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}
 
 
 def _stretches(
-    segment: Segment, start: int | None, end: int | None, fields: tuple[str, ...], kinds: frozenset[int]
+    segment: Segment,
+    start: int | None,
+    end: int | None,
+    fields: tuple[str, ...],
+    kinds: frozenset[int],
+    *,
+    floats: bool,
 ) -> Iterator[Stretch] | None:
     """Return the blocks of an archived segment, where they can give all `fields`."""
     if not set(fields) <= _COLUMN_FIELDS:
         return None
     names = [name for name in fields if name in COLUMN_NAMES]
-    return segment.stretches(start, end, names, kinds, (SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")))
+    sides = SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")
+    return segment.stretches(start, end, names, kinds, sides, floats=floats)
 
 
 def _counted(stretches: Iterator[Stretch], cost: Cost) -> Iterator[Stretch]:

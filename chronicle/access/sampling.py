@@ -23,7 +23,7 @@ from chronicle.core.source import SegmentInfo
 __all__ = ["by_order_in", "exponents_in", "exponents_met", "sample"]
 
 ROWS_MAX = 65_536
-ROWS_BYTES_MAX = 16 << 20
+ROWS_BYTES_MAX = 4 << 20
 """A batch of rows holds at most this many."""
 ROWS_MIN = 256
 
@@ -134,13 +134,15 @@ class _Run:
                 offset, index = segment.data_offset, info.base_index
                 if infos[number - 1].end_index != info.base_index:
                     yield from self._across_hole(book, segment, infos[number - 1].ts_last)
-            for at, base, window in segment.windows(offset, index, segment.data_end(), self._cost):
+            whole, data_end = info.ts_last < self._end, segment.data_end()
+            for at, base, window in segment.windows(offset, index, data_end, self._cost, to_the_end=whole):
                 words = np.frombuffer(window, dtype=np.int64)
                 why, place = kernel.FULL, 0
                 while why == kernel.FULL:
                     why, place = book.replay(words, place)
                     if why == kernel.FULL:
                         yield self._full(book, infos, number, at + place * 8, base, window, place)
+                del words, window  # a block of an archive is given up before the next is decoded
                 stopped = why == kernel.STOP
                 if stopped:
                     break

@@ -28,7 +28,7 @@ rebuild finds it. When the feed comes back and writes on, its queue joins again 
 def command(raw_queue: str, home: Path, as_json: bool) -> None:
     """Let the merge go on without RAW (raw/NAME.q)."""
     from chronicle.core.clock import SystemClock
-    from chronicle.etl.members import leave
+    from chronicle.etl.merge.members import leave
 
     home = need_home(home)
     name = raw_queue if raw_queue.startswith("raw/") else f"raw/{raw_queue}"

@@ -41,7 +41,7 @@ def command(ctx: click.Context, drain: bool, shard: str | None, home: Path, as_j
     name = shard_name(settings, shard)
     config = etl_config(settings, name)
     with stopping() as stopper, live_line(f"shard {name}") as progress:
-        from chronicle.etl.shard import run_shard
+        from chronicle.etl.shards.shard import run_shard
 
         report = run_shard(
             home,

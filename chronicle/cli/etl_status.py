@@ -101,8 +101,8 @@ def shard_rows(home: Path) -> list[dict[str, Any]]:
     from chronicle.core.local import LocalSource
     from chronicle.core.membership import DecisionLog
     from chronicle.core.paths import read_by
-    from chronicle.etl.live_file import read_latency
-    from chronicle.etl.members import standings
+    from chronicle.etl.merge.members import standings
+    from chronicle.etl.shards.live_file import read_latency
 
     source = LocalSource(home)
     log = DecisionLog(home)

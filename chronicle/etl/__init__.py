@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from chronicle.etl.array_book import ArrayBook
-    from chronicle.etl.array_orders import ArrayOrderBook
-    from chronicle.etl.book import Book
+    from chronicle.etl.books.array_book import ArrayBook
+    from chronicle.etl.books.array_orders import ArrayOrderBook
+    from chronicle.etl.books.book import Book
+    from chronicle.etl.books.order_book import Order, OrderBook, Problem
+    from chronicle.etl.books.status import BookTrust
     from chronicle.etl.config import EtlConfig
-    from chronicle.etl.order_book import Order, OrderBook, Problem
     from chronicle.etl.rebuilding import rebuild
-    from chronicle.etl.shard import EtlReport, run_shard
-    from chronicle.etl.status import BookTrust
+    from chronicle.etl.shards.shard import EtlReport, run_shard
 
 __all__ = [
     "ArrayBook",
@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ArrayBook": "array_book",
-    "ArrayOrderBook": "array_orders",
-    "Book": "book",
-    "BookTrust": "status",
+    "ArrayBook": "books.array_book",
+    "ArrayOrderBook": "books.array_orders",
+    "Book": "books.book",
+    "BookTrust": "books.status",
     "EtlConfig": "config",
-    "EtlReport": "shard",
-    "Order": "order_book",
-    "OrderBook": "order_book",
-    "Problem": "order_book",
+    "EtlReport": "shards.shard",
+    "Order": "books.order_book",
+    "OrderBook": "books.order_book",
+    "Problem": "books.order_book",
     "rebuild": "rebuilding",
-    "run_shard": "shard",
+    "run_shard": "shards.shard",
 }
 
 __getattr__ = lazy_names(__name__, _HOMES)

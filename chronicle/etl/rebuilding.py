@@ -15,7 +15,7 @@ from chronicle.core.errors import ConfigError
 from chronicle.core.selection import Selection
 from chronicle.core.source import SegmentSource
 from chronicle.etl.config import EtlConfig
-from chronicle.etl.shard import EtlReport, run_shard
+from chronicle.etl.shards.shard import EtlReport, run_shard
 
 __all__ = ["rebuild"]
 

@@ -15,8 +15,9 @@ from chronicle.core.compare import compare_queue
 from chronicle.core.layout import Kind, SequenceRule, Side, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
-from chronicle.etl import EtlConfig, lane, rebuild, run_shard, shard
-from chronicle.etl.racing import Racing
+from chronicle.etl import EtlConfig, rebuild, run_shard
+from chronicle.etl.merge.racing import Racing
+from chronicle.etl.shards import lane, shard
 from tests.support.etl_streams import RawStream, instrument, queue_records, statuses
 from tests.support.race_runs import BOOK, TRADES, RaceRun
 

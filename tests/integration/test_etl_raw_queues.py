@@ -17,8 +17,8 @@ from chronicle.core.membership import Decision, DecisionLog
 from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields, pack_details
 from chronicle.etl import EtlConfig, rebuild, run_shard
-from chronicle.etl.members import Ending, leave, plan_joins
-from chronicle.etl.units import Units
+from chronicle.etl.merge.members import Ending, leave, plan_joins
+from chronicle.etl.merge.units import Units
 from chronicle.storage.state import frontiers
 from tests.support.etl_streams import RawStream, final, instrument, queue_records, random_levels, statuses
 

@@ -20,9 +20,10 @@ from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.core.retention import RetentionPolicy
 from chronicle.core.selection import Selection
-from chronicle.etl import EtlConfig, lane, run_shard
-from chronicle.etl.claims import Claims
-from chronicle.etl.owners import Owners
+from chronicle.etl import EtlConfig, run_shard
+from chronicle.etl.merge.owners import Owners
+from chronicle.etl.shards import lane
+from chronicle.etl.shards.claims import Claims
 from tests.support.etl_streams import RawStream, binance, instrument, queue_records, random_levels
 
 SYMBOLS = (
@@ -106,7 +107,7 @@ def test_any_resharding_with_crashes_equals_one_shard(
 ) -> None:
     monkeypatch.setattr(lane, "CHECKPOINT_RECORDS_MIN", 60)
     monkeypatch.setattr(lane, "PROGRESS_RECORDS", 40)
-    monkeypatch.setattr("chronicle.etl.shard.PROGRESS_INTERVAL_NS", 0)
+    monkeypatch.setattr("chronicle.etl.shards.shard.PROGRESS_INTERVAL_NS", 0)
     stream = _stream()
     once, home = _whole(tmp_path / "once", stream), tmp_path / "home"
     chance = random.Random(seed)
@@ -133,7 +134,8 @@ def test_any_resharding_with_crashes_equals_one_shard(
 CHILD = """
 import sys
 from pathlib import Path
-from chronicle.etl import EtlConfig, lane, run_shard, shard
+from chronicle.etl import EtlConfig, run_shard
+from chronicle.etl.shards import lane, shard
 shard.PROGRESS_INTERVAL_NS = 0
 lane.CHECKPOINT_RECORDS_MIN = 100
 lane.PROGRESS_RECORDS = 50

@@ -19,9 +19,11 @@ from chronicle.core.layout import Kind, SegmentState, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
-from chronicle.etl import EtlConfig, clean_writer, lane, rebuild, run_shard
-from chronicle.etl.claims import Claims
-from chronicle.etl.owners import Owners
+from chronicle.etl import EtlConfig, rebuild, run_shard
+from chronicle.etl.clean import clean_writer
+from chronicle.etl.merge.owners import Owners
+from chronicle.etl.shards import lane
+from chronicle.etl.shards.claims import Claims
 from tests.support.etl_streams import (
     BID,
     RawStream,
@@ -122,7 +124,8 @@ def test_a_rebuild_is_equal_and_a_difference_is_named(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from chronicle.etl import EtlConfig, lane, run_shard, shard
+from chronicle.etl import EtlConfig, run_shard
+from chronicle.etl.shards import lane, shard
 shard.PROGRESS_INTERVAL_NS = 0
 lane.CHECKPOINT_RECORDS_MIN = 200
 lane.PROGRESS_RECORDS = 50
@@ -209,7 +212,7 @@ def test_lanes_go_to_clean_lanes(tmp_path: Path) -> None:
 
 
 def test_segments_explain_themselves_and_the_book_goes_on_from_a_prologue(tmp_path: Path) -> None:
-    stream = _stream(6000)
+    stream = _stream(16_000)
     _write(tmp_path, stream)
     run_shard(tmp_path, drain=True)
     source = LocalSource(tmp_path)

@@ -13,7 +13,7 @@ from chronicle.core.compare import compare_queue
 from chronicle.core.layout import SegmentState
 from chronicle.core.local import LocalSource
 from chronicle.etl import rebuild, run_shard
-from chronicle.etl.report import EtlReport
+from chronicle.etl.shards.report import EtlReport
 from chronicle.feed.replay import replay_capture
 from chronicle.storage.agent import run_once
 from chronicle.storage.policy import default_policy

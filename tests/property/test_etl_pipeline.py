@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from chronicle.core.layout import CheckRule, SequenceRule, StatusCode
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import InstrumentFields
-from chronicle.etl import ladder
-from chronicle.etl.checkpoint import capture_state, restore_state
-from chronicle.etl.checks import checksum
+from chronicle.etl.books import ladder
+from chronicle.etl.books.checks import checksum
 from chronicle.etl.config import EtlConfig
+from chronicle.etl.shards.checkpoint import capture_state, restore_state
 from tests.support.etl_streams import ASK, BID, MemorySink, RawStream, follow, instrument, pipeline, split
 from tests.support.naive_etl import NaiveBook, NaiveEtl, summary
 

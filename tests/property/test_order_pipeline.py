@@ -14,8 +14,8 @@ from chronicle.access.ladder import Ladder
 from chronicle.core.layout import NONE, Action, Flag, GapState, Kind, SequenceRule, StatusCode
 from chronicle.core.queue_settings import QueueSettings
 from chronicle.core.records import InstrumentFields, Record, snapshot_orders
-from chronicle.etl.checkpoint import capture_state, restore_state
 from chronicle.etl.config import EtlConfig
+from chronicle.etl.shards.checkpoint import capture_state, restore_state
 from tests.support.etl_streams import MemorySink, RawStream, instrument, pipeline, split
 from tests.support.naive_orders import ASK, BID, NaiveOrders
 

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from chronicle.core.layout import NONE, Kind, SequenceRule
 from chronicle.core.local import LocalSource
-from chronicle.etl import ladder
-from chronicle.etl.book_stream import BookStream
-from chronicle.etl.candles import CandleStream
-from chronicle.etl.checkpoint import capture_state, restore_state
-from chronicle.etl.clean_writer import QueueSink
+from chronicle.etl.books import ladder
+from chronicle.etl.clean.clean_writer import QueueSink
+from chronicle.etl.clean.lineage import position_of, split_position
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels import plain as kernel
 from chronicle.etl.kernels.racing import stamp_positions
-from chronicle.etl.lineage import position_of, split_position
-from chronicle.etl.pipeline import Pipeline
-from chronicle.etl.stream import PlainStream
+from chronicle.etl.pipeline.pipeline import Pipeline
+from chronicle.etl.shards.checkpoint import capture_state, restore_state
+from chronicle.etl.streams.book_stream import BookStream
+from chronicle.etl.streams.candles import CandleStream
+from chronicle.etl.streams.stream import PlainStream
 from tests.property.test_etl_pipeline import CONFIG, _play, levels, numbers, scripts, steps
 from tests.support.etl_streams import MemorySink, RawStream, binance, instrument, pipeline, queue_records, split
 

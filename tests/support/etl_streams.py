@@ -13,12 +13,12 @@ from chronicle.core.events import EventBuilder
 from chronicle.core.layout import NONE, BookStatus, CheckRule, Flag, Kind, Origin, SequenceRule, Side
 from chronicle.core.local import LocalSource
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields
-from chronicle.etl.book import Book
+from chronicle.etl.books.book import Book
+from chronicle.etl.books.status import BookTrust
+from chronicle.etl.clean.outlet import DAY_NS, Chunk, Tail
 from chronicle.etl.config import EtlConfig
-from chronicle.etl.outlet import DAY_NS, Chunk, Tail
-from chronicle.etl.pipeline import Pipeline
-from chronicle.etl.row import Row
-from chronicle.etl.status import BookTrust
+from chronicle.etl.pipeline.pipeline import Pipeline
+from chronicle.etl.pipeline.row import Row
 
 BID, ASK = Side.BID, Side.ASK
 

@@ -13,7 +13,7 @@ from chronicle.core.layout import GapState, Kind, Origin, StatusCode
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
 from chronicle.etl import run_shard
-from chronicle.etl.book import Book
+from chronicle.etl.books.book import Book
 from chronicle.feed.connection import ConnectionSettings
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession, LiveReport

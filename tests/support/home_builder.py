@@ -10,8 +10,8 @@ from chronicle.core.layout import NONE, Cause, CheckRule, GapState, Kind, Origin
 from chronicle.core.paths import clean_queue, raw_queue
 from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields, pack_record
-from chronicle.etl.book import Book
-from chronicle.etl.status import BookTrust
+from chronicle.etl.books.book import Book
+from chronicle.etl.books.status import BookTrust
 
 SIDES = {"bid": Side.BID, "ask": Side.ASK, "": Side.NONE}
 

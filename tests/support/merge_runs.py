@@ -15,9 +15,10 @@ from chronicle.core.layout import Side, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.membership import Decision, DecisionLog
 from chronicle.core.queue import Queue
-from chronicle.etl import EtlConfig, lane, rebuild, run_shard, shard
-from chronicle.etl.clean_writer import QueueSink
-from chronicle.etl.outlet import Chunk
+from chronicle.etl import EtlConfig, rebuild, run_shard
+from chronicle.etl.clean.clean_writer import QueueSink
+from chronicle.etl.clean.outlet import Chunk
+from chronicle.etl.shards import lane, shard
 from tests.support.etl_streams import RawStream, instrument, queue_records, random_levels
 from tests.support.naive_merge import compared, merged_events, naive_run
 

@@ -23,8 +23,8 @@ from chronicle.core.layout import (
 )
 from chronicle.core.paths import clean_queue
 from chronicle.core.records import InstrumentFields, Record, SnapshotFields
-from chronicle.etl.book import Book
-from chronicle.etl.checks import checksum
+from chronicle.etl.books.book import Book
+from chronicle.etl.books.checks import checksum
 from tests.support.naive_candles import NaiveCandles
 
 CHANNEL = {

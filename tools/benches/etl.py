@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from chronicle.etl import run_shard
-from chronicle.etl.array_book import ArrayBook
+from chronicle.etl.books.array_book import ArrayBook
 from tools.benches import candles, latency, orders, peers, scale
 from tools.benches.books import book_data, start_levels
 from tools.benches.figure import Figure, best_ns

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import ORDER_BYTES, Action, Flag, Kind, Side, WireForm
-from chronicle.etl.array_orders import ArrayOrderBook
+from chronicle.etl.books.array_orders import ArrayOrderBook
 from chronicle.etl.kernels.events import index_records
 from chronicle.feed.adapter import Frame
 from chronicle.feed.instruments import InstrumentRegistry

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.events import EventBuilder
 from chronicle.core.layout import ORDER_BYTES, Action, Kind, Side
-from chronicle.etl.array_orders import ArrayOrderBook
+from chronicle.etl.books.array_orders import ArrayOrderBook
 from chronicle.feed.captures import open_capture
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.venues import adapter_for
@@ -27,6 +27,7 @@ Words = NDArray[np.int64]
 
 WORDS = ORDER_BYTES >> 3
 REPEATS = 7
+PEERS = ("order-book-l3", "nautilus-l3", "hftbacktest-l3-vector", "hftbacktest-l3-hash")
 FLOW = 300_000
 LIVE = 20_000
 CAPTURES = {
@@ -58,7 +59,7 @@ def _measure(label: str, rows: Words) -> Iterator[Figure]:
     value = best_ns(ours, REPEATS) / len(rows)
     path = work_folder() / f"{label}.npy"
     np.save(path, np.column_stack(((rows[:, 0] >> 56) & 0xFF, rows[:, 6:9], rows[:, 9] & 0xFF)))
-    for name in ("order-book-l3", "nautilus-l3"):
+    for name in PEERS:
         answer = peers.ask(name, path)
         yield Figure(label, value, "ns", len(rows), *((name, answer["value"]) if answer else (None, None)))
 

@@ -1,4 +1,4 @@
-"""Book checksums by kernel: the twins of :mod:`chronicle.etl.checks`, digit by digit, no text in between.
+"""Book checksums by kernel: the twins of :mod:`chronicle.etl.books.checks`, digit by digit, no text in between.
 
 CRC-32 (IEEE 802.3, reflected, polynomial 0xEDB88320) by a table of 256 entries, as ``zlib.crc32``.
 """

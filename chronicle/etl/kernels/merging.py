@@ -114,7 +114,7 @@ def copy_events(words: Any, table: Any, offsets: Any, first_index: int, number: 
     """Copy events of raw queue `number` to their places in `out`; return -1 where a number does not fit, else 0.
 
     table int64[n, 4] and offsets int64[n] are those of the events, `first_index` the first one's raw index. Records
-    get their position in word 3 (:mod:`chronicle.etl.lineage`), their instrument and connection the queue's own
+    get their position in word 3 (:mod:`chronicle.etl.clean.lineage`), their instrument and connection the queue's own
     range. O(words).
     """
     index = first_index

@@ -1,6 +1,6 @@
 """Kernels over one L3 book: every resting order by its id, in the queue of its price.
 
-Arrays, all owned by the caller (:class:`chronicle.etl.array_orders.ArrayOrderBook`):
+Arrays, all owned by the caller (:class:`chronicle.etl.books.array_orders.ArrayOrderBook`):
 
 - ``orders`` int64[rows, 4] and ``links`` int32[rows, 8], a view of the same bytes: words 0 id, 1 size, 2 queue;
   halves 6 and 7 the rows of the order before and after it at its price (-1: none). A free row's half 7 is the next
@@ -102,8 +102,8 @@ def apply_orders(
 ) -> int:
     """Apply the ORDER records [first, end) of a block; return the number of the record it stopped at, `end` if none.
 
-    words int64[n] and starts int64[records + 1] are those of :class:`chronicle.etl.block.Block`; other kinds are
-    passed over. meta[WHY] says why it stopped: ROOM (nothing of that record was done), or, with `halt`, a problem
+    words int64[n] and starts int64[records + 1] are those of a :class:`~chronicle.etl.clean.block.Block`; other kinds
+    are passed over. meta[WHY] says why it stopped: ROOM (nothing of that record was done), or, with `halt`, a problem
     (the record changed nothing and is counted; go on behind it). O(1) a record but for levels that come and go.
     """
     slots, bits, lmeta, inverses = ladder

@@ -47,7 +47,7 @@ __all__ = ["apply_event", "follows", "is_snapshot_due", "note_snapshot", "origin
 
 RECENTRE_UPDATES = 4096
 OVERFLOW_SHARE = 8
-"""As chronicle.etl.ladder has them; a test compares the two."""
+"""As chronicle.etl.books.ladder has them; a test compares the two."""
 
 
 @numba.njit(cache=True, nogil=True)

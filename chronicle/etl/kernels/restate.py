@@ -1,7 +1,7 @@
 """A book in good standing as a BOOK_SNAPSHOT record, written straight to its place in the segment.
 
-The twin is :func:`chronicle.etl.snapshots.snapshot_record`. Levels come from the tick ladder and the sorted arrays as
-they are: best first, the two merged, nothing moved.
+The twin is :func:`chronicle.etl.streams.snapshots.snapshot_record`. Levels come from the tick ladder and the sorted
+arrays as they are: best first, the two merged, nothing moved.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def level_count(row: Any) -> Any:
 def restate(row: Any, to: Any, ts_recv: Any, ts_event: Any, position: Any) -> tuple[int, int]:
     """Write the record at address `to`, all but its first word; return (that word, bytes). About 3 ns a level.
 
-    `position` is that of the raw record it stands before (:mod:`chronicle.etl.lineage`).
+    `position` is that of the raw record it stands before (:mod:`chronicle.etl.clean.lineage`).
     """
     source, raw_index = apart(position)
     registers = peek(row + 8 * REGISTERS)

@@ -13,7 +13,7 @@ from chronicle.access.hftbacktest import BUY, DEPTH_CLEAR, SELL, events_of
 from chronicle.access.hftbacktest_orders import ADD_ORDER, CANCEL_ORDER, MODIFY_ORDER
 from chronicle.core.layout import Action, Flag, Kind, Side
 from chronicle.etl import ArrayOrderBook
-from chronicle.etl.snapshots import order_records, snapshot_record
+from chronicle.etl.streams.snapshots import order_records, snapshot_record
 from tests.support.home_builder import CleanQueue, definition
 
 pa = pytest.importorskip("pyarrow")

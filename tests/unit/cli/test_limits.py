@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from chronicle.etl import clean_writer
+from chronicle.etl.clean import clean_writer
 
 SCRIPT = """
 import resource

@@ -144,8 +144,8 @@ def test_array_book_refuses_what_is_no_snapshot() -> None:
 
 def test_the_plain_book_loads_neither_numpy_nor_numba() -> None:
     code = (
-        "import sys; from chronicle.etl import Book; from chronicle.etl.checks import checksum;"
-        "from chronicle.etl.status import BookTrust; Book();"
+        "import sys; from chronicle.etl import Book; from chronicle.etl.books.checks import checksum;"
+        "from chronicle.etl.books.status import BookTrust; Book();"
         "sys.exit(any(name in sys.modules for name in ('numpy', 'numba')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,8 +12,8 @@ import pytest
 
 from chronicle.core.layout import NONE, CheckRule, SequenceRule, VerifiedBy
 from chronicle.core.sequencing import Step, judge
-from chronicle.etl.array_book import ArrayBook
-from chronicle.etl.checks import checksum
+from chronicle.etl.books.array_book import ArrayBook
+from chronicle.etl.books.checks import checksum
 from chronicle.etl.kernels import events as kernel
 from chronicle.etl.kernels.checks import book_checksum
 from chronicle.etl.kernels.levels import set_level

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronicle.core.layout import INT64_MAX, INT64_MIN, Side
-from chronicle.etl import ArrayBook, Book, array_book, ladder
+from chronicle.etl import ArrayBook, Book
+from chronicle.etl.books import array_book, ladder
 
 SMALL = {"LEVELS_MIN": 0, "SLOTS": 64, "RECENTRE_UPDATES": 5, "OVERFLOW_SHARE": 8}
 prices = st.one_of(

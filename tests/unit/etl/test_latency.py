@@ -12,9 +12,9 @@ import pytest
 from chronicle.core.control import Control
 from chronicle.core.queue import Queue
 from chronicle.etl import run_shard
-from chronicle.etl.latency import Latency
-from chronicle.etl.live_file import LIVE_NAME, read_latency
-from chronicle.etl.waiting import RawWaiter
+from chronicle.etl.shards.latency import Latency
+from chronicle.etl.shards.live_file import LIVE_NAME, read_latency
+from chronicle.etl.shards.waiting import RawWaiter
 from tests.support.etl_streams import BID, RawStream, instrument
 
 

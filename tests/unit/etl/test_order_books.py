@@ -16,7 +16,7 @@ from chronicle.core.errors import DecodeError, RecordError
 from chronicle.core.layout import INT64_MAX, ORDER_BYTES, Action, Kind
 from chronicle.core.records import pack_record
 from chronicle.etl import ArrayOrderBook, OrderBook, Problem
-from chronicle.etl import order_book as plain
+from chronicle.etl.books import order_book as plain
 from tests.support.naive_orders import ASK, BID, NaiveOrders, Row
 
 IN_CHILD = "CHRONICLE_ORDERS_WITHOUT_JIT"

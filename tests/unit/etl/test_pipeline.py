@@ -7,8 +7,8 @@ import pytest
 from chronicle.core.errors import CorruptionError, RecordError
 from chronicle.core.layout import NONE, Cause, CheckRule, Flag, GapState, Kind, Origin, StatusCode, Verdict
 from chronicle.core.records import Record
-from chronicle.etl.book import Book
-from chronicle.etl.checks import checksum
+from chronicle.etl.books.book import Book
+from chronicle.etl.books.checks import checksum
 from chronicle.etl.config import EtlConfig
 from tests.support.etl_streams import (
     ASK,

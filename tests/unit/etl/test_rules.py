@@ -19,13 +19,13 @@ from chronicle.core.layout import (
     VerifiedBy,
 )
 from chronicle.core.sequencing import Step, accepts_snapshot, judge, proves_continuity
-from chronicle.etl.book import Book
-from chronicle.etl.checks import checksum, verdict_of
+from chronicle.etl.books.book import Book
+from chronicle.etl.books.checks import checksum, verdict_of
+from chronicle.etl.books.status import BookTrust
 from chronicle.etl.config import EtlConfig
-from chronicle.etl.diff_buffer import EVENTS_MAX, Diff, DiffBuffer
-from chronicle.etl.gaps import Gap, missing_range
-from chronicle.etl.lines import Lines
-from chronicle.etl.status import BookTrust
+from chronicle.etl.merge.lines import Lines
+from chronicle.etl.streams.diff_buffer import EVENTS_MAX, Diff, DiffBuffer
+from chronicle.etl.streams.gaps import Gap, missing_range
 from tests.support.etl_streams import instrument
 
 BINANCE, OKX, COUNT = SequenceRule.BINANCE_SPOT, SequenceRule.OKX_V5, SequenceRule.COUNT

@@ -10,9 +10,9 @@ import pytest
 
 from chronicle.core.layout import StatusCode
 from chronicle.etl import EtlConfig
-from chronicle.etl.pipeline import Pipeline
-from chronicle.etl.stream import PlainStream
-from chronicle.etl.sweep import Sweep
+from chronicle.etl.pipeline.pipeline import Pipeline
+from chronicle.etl.pipeline.sweep import Sweep
+from chronicle.etl.streams.stream import PlainStream
 from tests.support.etl_streams import BID, MemorySink, RawStream, instrument, pipeline
 
 OURS, OTHERS = "kraken:BTC-EUR", "okx:BTC-USDT"

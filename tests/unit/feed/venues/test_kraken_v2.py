@@ -10,8 +10,8 @@ import pytest
 from chronicle.core.errors import DecodeError
 from chronicle.core.layout import CheckRule, Kind, Side, StatusCode
 from chronicle.core.records import InstrumentFields, SnapshotFields
-from chronicle.etl.book import Book
-from chronicle.etl.checks import checksum
+from chronicle.etl.books.book import Book
+from chronicle.etl.books.checks import checksum
 from chronicle.feed.instruments import InstrumentRegistry
 from chronicle.feed.venues.kraken import KrakenAdapter
 from tests.support.frames import decoded

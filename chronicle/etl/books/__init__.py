@@ -1,0 +1,1 @@
+"""Books by price and by order, in plain Python and over arrays; how far they are trusted; venues' checksums."""

@@ -1,0 +1,1 @@
+"""Shards at work: lanes, claims, checkpoints, hand-overs, progress, waiting."""

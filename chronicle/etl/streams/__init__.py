@@ -1,0 +1,1 @@
+"""One instrument's streams: raw book events, orders and trades in, clean events out."""
