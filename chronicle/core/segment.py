@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,7 @@ class LocalSegment:
 
 
 def _seek_points(data: memoryview, start: int, limit: int, path: object) -> list[SeekPoint]:
-    points = [SeekPoint(*values) for values in layout.SEEK_ENTRY.iter_unpack(data)]
+    points = list(starmap(SeekPoint, layout.SEEK_ENTRY.iter_unpack(data)))
     for point in points:
         if not start <= point.offset < limit or point.offset & 7:
             raise CorruptionError(

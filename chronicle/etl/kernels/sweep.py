@@ -28,7 +28,7 @@ from chronicle.core.kernels.committing import (
     extend,
     is_due,
 )
-from chronicle.core.kernels.memory import peek, poke
+from chronicle.core.kernels.memory import peek, poke, prefetch
 from chronicle.core.layout import SEEK_INTERVAL_BYTES
 from chronicle.etl.kernels.events import (
     FLAG_LAST_WORD,
@@ -54,14 +54,20 @@ from chronicle.etl.kernels.publishing import publish
 from chronicle.etl.kernels.restate import FIXED_WORDS, level_count, restate
 from chronicle.etl.kernels.row import (
     BLOCKED,
+    COUNTS,
     DAY_END,
     DONE,
+    INVERSE,
     KIND,
     LEVELS_KIND,
+    LIMITS,
+    META,
     NOT_READY,
     ORDERS_KIND,
     REARM,
     RECORDS_TAKEN,
+    REGISTERS,
+    ROW,
     STATE,
     TENDED,
     WORDS_LEFT,
@@ -69,6 +75,9 @@ from chronicle.etl.kernels.row import (
 )
 
 __all__ = ["sweep"]
+
+AHEAD = 6
+"""So many records before its turn a record is fetched: a stream's lie some kilobytes apart."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -99,6 +108,10 @@ def sweep(
     for place in range(first, end):
         row = rows[place]
         code = NOT_READY
+        if place + 2 < end:
+            _fetch_row(rows[place + 2])
+        if place + 1 < end:
+            _fetch_behind(rows[place + 1])
         if row != 0 and peek(row) != 0:
             if peek(row + 8 * KIND) == ORDERS_KIND:
                 at, code = take_orders(
@@ -209,6 +222,30 @@ def _take(
 
 
 @numba.njit(cache=True, nogil=True)
+def _fetch_row(row: Any) -> None:
+    """Have a row loaded ahead (0: there is none, which a prefetch may be given too)."""
+    for offset in range(0, 8 * ROW, 64):
+        prefetch(row + offset)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fetch_behind(row: Any) -> None:
+    """Have what a row points to loaded ahead: with some hundred streams none of it is in the first caches."""
+    if row == 0:
+        return
+    state = peek(row + 8 * STATE)
+    prefetch(state)
+    prefetch(state + 64)
+    prefetch(state + 128)
+    for pointer in (REGISTERS, LIMITS, META):
+        at = peek(row + 8 * pointer)
+        prefetch(at)
+        prefetch(at + 64)
+    prefetch(peek(row + 8 * COUNTS))
+    prefetch(peek(row + 8 * INVERSE))
+
+
+@numba.njit(cache=True, nogil=True)
 def _look(
     words: Any, starts: Any, events: Any, chosen: Any, at: Any, stop: Any
 ) -> tuple[int, int, int, int, int, bool]:
@@ -221,6 +258,10 @@ def _look(
     size, deltas, delta, check = 0, 0, 0, 0
     plain = True
     while True:
+        if at + AHEAD < stop:
+            later = words + 8 * peek(starts + 8 * peek(chosen + 8 * (at + AHEAD)))
+            prefetch(later)
+            prefetch(later + 64)
         here = words + 8 * peek(starts + 8 * peek(chosen + 8 * at))
         head = peek(here)
         kind = (head >> 32) & 0xFFFF

@@ -3,7 +3,7 @@
 A stream that is armed has handed its row to the kernel (:mod:`chronicle.etl.kernels.sweep`), which applies and writes
 its plain events without coming back. What needs a decision comes back as the stream's code and how far it got; its
 next event goes the long way, through :class:`Block` and the stream's ``take``, and the kernel is called again for the
-rest. A stream that cannot be armed (a book in doubt, a queue that holds records already) goes the long way whole. Both
+rest. A stream that cannot be armed (a book in doubt, a queue that has records) goes the long way whole. Both
 ways write the same records: the long way is the twin that tests compare with.
 """
 
