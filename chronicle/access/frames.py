@@ -75,6 +75,14 @@ class Columnar(ABC):
     def _chunks(self) -> Iterator[Chunk]:
         """Yield the answer as columns of equal length, in order."""
 
+    def _shown(self) -> Iterator[Chunk]:
+        """Yield the same for frames: prices and sizes that leave as floats may be float64 already, NaN for none."""
+        return self._chunks()
+
+    def _shown_cuts(self, rows: int) -> Iterator[Chunk]:
+        """Yield that in chunks of at most `rows` rows."""
+        return self._cuts(rows)
+
     def _cuts(self, rows: int) -> Iterator[Chunk]:
         """Yield chunks of at most `rows` rows."""
         for chunk in self._chunks():
@@ -91,7 +99,7 @@ class Columnar(ABC):
             As :meth:`to_numpy`.
         """
         _check_rows(rows)
-        for chunk in self._cuts(rows):
+        for chunk in self._shown_cuts(rows):
             yield {column.name: self._numpy(column, chunk[column.name]) for column in self.columns}
 
     def chunks(self, rows: int = ROWS_PER_BATCH) -> Iterator[Chunk]:
@@ -118,7 +126,7 @@ class Columnar(ABC):
             When pyarrow is not installed.
         """
         _check_rows(rows)
-        yield from self._record_batches(self._cuts(rows))
+        yield from self._record_batches(self._shown_cuts(rows))
 
     def _record_batches(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
         arrow = library("pyarrow")
@@ -142,7 +150,7 @@ class Columnar(ABC):
             When pyarrow is not installed.
         """
         arrow = library("pyarrow")
-        return arrow.Table.from_batches(list(self._record_batches(self._chunks())), schema=self.arrow_schema())
+        return arrow.Table.from_batches(list(self._record_batches(self._shown())), schema=self.arrow_schema())
 
     def to_pandas(self) -> Any:
         """Return a pandas.DataFrame; a column of levels becomes one column a level (``bid_price_0`` ...).
@@ -187,7 +195,7 @@ class Columnar(ABC):
         return reader.__arrow_c_stream__(requested_schema)
 
     def _whole(self) -> Chunk:
-        chunks = list(self._chunks())
+        chunks = list(self._shown())
         if not chunks:
             return {column.name: column.empty() for column in self.columns}
         return {column.name: np.concatenate([chunk[column.name] for chunk in chunks]) for column in self.columns}
@@ -204,7 +212,7 @@ class Columnar(ABC):
             return values
         exponent = self._exponent(column)
         if self.decimals == "float":
-            return floats(values, exponent)
+            return values if values.dtype == np.float64 else floats(values, exponent)
         exact = [None if value == INT64_MIN else to_decimal(value, exponent) for value in values.ravel().tolist()]
         out = np.empty(len(exact), dtype=object)
         out[:] = exact
@@ -219,20 +227,21 @@ class Columnar(ABC):
         if column.role == "time":
             return _over(arrow, _time_type(), values)
         if column.role == "word":
-            codes = fresh_array(len(values), np.int32)
-            codes[:] = values
-            codes = _over(arrow, arrow.int32(), codes)
+            codes = values.view(np.int8) if values.dtype == np.uint8 else values.astype(np.int32, copy=False)
+            codes = _over(arrow, _key_type(arrow, column), codes)
             return arrow.DictionaryArray.from_arrays(
                 codes, _dictionary(column.words), safe=False
             )  # the codes are ours
         if column.role in WIDE:
             return self._wide_arrow(arrow, column, values)
         if column.role == "float":
-            return arrow.array(values, mask=np.isnan(values))
+            return _float_array(arrow, values)
         if column.role not in ("price", "size"):
-            return arrow.array(values)
+            return _over(arrow, arrow.from_numpy_dtype(values.dtype), values)
         exponent = self._exponent(column)
         if self.decimals == "float":
+            if values.dtype == np.float64:
+                return _float_array(arrow, values)
             out, count = divided(values, exponent, ours=ours)
             if not count:
                 return _over(arrow, arrow.float64(), out)
@@ -272,7 +281,7 @@ def _arrow_type(arrow: Any, column: Column, exponent: int, decimals: Decimals) -
     if column.role == "time":
         return _time_type()
     if column.role == "word":
-        return arrow.dictionary(arrow.int32(), arrow.string())
+        return arrow.dictionary(_key_type(arrow, column), arrow.string())
     if column.role not in ("price", "size", *WIDE):
         return arrow.from_numpy_dtype(np.dtype(column.dtype))
     if decimals == "float":
@@ -346,6 +355,18 @@ def _wide_numpy(values: NDArray[np.int64], exponent: int, decimals: Decimals) ->
     out[:] = sums if decimals == "int" else [to_decimal(value, exponent) for value in sums]
     out[values[:, 0] == INT64_MIN] = None  # no sum comes near
     return out
+
+
+def _key_type(arrow: Any, column: Column) -> Any:
+    """Return the type of a column's codes: a byte where they are one, so that they leave as they are."""
+    return arrow.int8() if column.dtype == "u1" else arrow.int32()
+
+
+def _float_array(arrow: Any, values: NDArray[np.float64]) -> Any:
+    """Return float64 values as an Arrow array, null where one is NaN."""
+    if not len(values) or np.isnan(values.min()):
+        return arrow.array(values, mask=np.isnan(values))
+    return _over(arrow, arrow.float64(), values)
 
 
 def _over(arrow: Any, kind: Any, values: NDArray[Any]) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chronicle.access.frames import Chunk
 from chronicle.core.layout import INT64_MAX, Flag
@@ -75,27 +77,67 @@ def merge_by_time(streams: list[Iterator[Chunk]]) -> Iterator[Chunk]:
 
 
 def cut_at_events(chunks: Iterator[Chunk], rows: int) -> Iterator[Chunk]:
-    """Yield batches of at most `rows` rows that end where an event ends; only a longer event makes a longer batch."""
+    """Yield batches of at most `rows` rows that end where an event ends; only a longer event makes a longer batch.
+
+    Batches are parts of a chunk wherever that can be, not copies: what is left of one leaves by itself when it has
+    WORTH_ROWS, and else is filled up with the next chunk's first events.
+    """
     held: list[Chunk] = []
     count = 0
     for chunk in chunks:
-        held.append(chunk)
-        count += len(chunk["ts_recv"])
-        if count < rows:
-            continue
-        whole, start = joined(held), 0
-        ends = np.flatnonzero(whole["flags"] & Flag.LAST) + 1
-        while count - start >= rows:
-            place = int(np.searchsorted(ends, start + rows, side="right")) - 1
-            if place < 0 or ends[place] <= start:
-                place += 1
-            stop = int(ends[place])
-            yield {name: values[start:stop] for name, values in whole.items()}
+        if held and count + len(chunk["flags"]) >= rows:
+            stop, room = 0, min(rows, WORTH_ROWS) - count
+            if room > 0 or not held[-1]["flags"][-1] & Flag.LAST:
+                stop = _last_end(chunk["flags"], 0, room) or _last_end(chunk["flags"], 0, rows - count)
+                if not stop:  # an event goes on, too long for what is left: it may be cut off before
+                    chunk, held, count = joined([*held, chunk]), [], 0
+            if held:
+                yield joined([*held, _part(chunk, 0, stop)] if stop else held)
+                chunk, held, count = _part(chunk, stop, None), [], 0
+        flags, start = chunk["flags"], 0
+        while len(flags) - start >= rows:
+            stop = _last_end(flags, start, start + rows) or _first_end(flags, start + rows)
+            if not stop:
+                break
+            yield _part(chunk, start, stop)
             start = stop
-        held = [{name: values[start:] for name, values in whole.items()}] if start < count else []
-        count -= start
+        if start < len(flags):
+            held.append(_part(chunk, start, None))
+            count += len(flags) - start
     if held:
         yield joined(held)
+
+
+WORTH_ROWS = 8192
+"""So many rows make a batch, also where more were asked for: to fill it up would be to copy."""
+_LOOK_ROWS = 1024
+
+
+def _part(chunk: Chunk, start: int, stop: int | None) -> Chunk:
+    if start == 0 and stop is None:
+        return chunk
+    return {name: values[start:stop] for name, values in chunk.items()}
+
+
+def _last_end(flags: NDArray[Any], start: int, stop: int) -> int:
+    """Return the row behind the last event that ends in rows [start, stop), 0 where none does."""
+    high = min(stop, len(flags))
+    while high > start:
+        low = max(start, high - _LOOK_ROWS)
+        ends = np.flatnonzero(flags[low:high] & Flag.LAST)
+        if len(ends):
+            return low + int(ends[-1]) + 1
+        high = low
+    return 0
+
+
+def _first_end(flags: NDArray[Any], start: int) -> int:
+    """Return the row behind the first event that ends in row `start` or later, 0 where none does."""
+    for low in range(start, len(flags), _LOOK_ROWS):
+        ends = np.flatnonzero(flags[low : low + _LOOK_ROWS] & Flag.LAST)
+        if len(ends):
+            return low + int(ends[0]) + 1
+    return 0
 
 
 def joined(parts: list[Chunk]) -> Chunk:

@@ -247,7 +247,7 @@ def lane_rows(
     wanted[list(kinds)] = 1
     for info in shelf.segments_in(lane.queue, start, end):
         segment = shelf.open(info, cost)
-        stretches = _stretches(segment, start, end, fields, kinds)
+        stretches = _stretches(segment, start, end, fields, kinds, floats=scaling.form == "float")
         if stretches is None:
             offset, index, stop = segment.span(start, end)
             spans: Iterator[tuple[int, int, int] | Chunk] = iter([(offset, index, stop)])
@@ -273,13 +273,20 @@ _COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}
 
 
 def _stretches(
-    segment: Segment, start: int | None, end: int | None, fields: tuple[str, ...], kinds: frozenset[int]
+    segment: Segment,
+    start: int | None,
+    end: int | None,
+    fields: tuple[str, ...],
+    kinds: frozenset[int],
+    *,
+    floats: bool,
 ) -> Iterator[Stretch] | None:
     """Return the blocks of an archived segment, where they can give all `fields`."""
     if not set(fields) <= _COLUMN_FIELDS:
         return None
     names = [name for name in fields if name in COLUMN_NAMES]
-    return segment.stretches(start, end, names, kinds, (SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")))
+    sides = SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")
+    return segment.stretches(start, end, names, kinds, sides, floats=floats)
 
 
 def _counted(stretches: Iterator[Stretch], cost: Cost) -> Iterator[Stretch]:

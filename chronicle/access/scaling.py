@@ -48,11 +48,15 @@ class Scaling:
         """Return size mantissas of `exponent` in the answer's form."""
         return self._bring(values, exponent, self.size)
 
-    def _bring(self, values: NDArray[np.int64], exponent: Any, target: int) -> NDArray[Any]:
+    def _bring(self, values: NDArray[Any], exponent: Any, target: int) -> NDArray[Any]:
         if self.form == "float":
+            if values.dtype == np.float64:
+                return values  # decoded as such
             out: NDArray[np.float64] = values / np.power(10.0, exponent)
             out[values == INT64_MIN] = np.nan
             return out
+        if self.form == "mantissa" and type(exponent) is int and exponent >= target:
+            return values
         shift = np.maximum(0, target - np.asarray(exponent))
         if self.form == "wide":
             return widened(values, shift)

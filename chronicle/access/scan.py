@@ -153,9 +153,18 @@ class Scan(Columnar):
         self.cost.requests = requests_made() - asked
 
     def _chunks(self) -> Iterator[Chunk]:
-        return self._merged(set())
+        return self._merged(set(), self._scaling)
 
-    def _merged(self, beside: set[str]) -> Iterator[Chunk]:
+    def _shown(self) -> Iterator[Chunk]:
+        return self._merged(set(), self._showing())
+
+    def _showing(self) -> Scaling:
+        """Return the scaling of rows that leave: quotients at once, where that is the form they leave in."""
+        if self.decimals != "float" or self._scaling.form != "mantissa":
+            return self._scaling
+        return Scaling(self.price_exponent, self.size_exponent, "float")
+
+    def _merged(self, beside: set[str], scaling: Scaling) -> Iterator[Chunk]:
         """Yield the columns, and those of `beside`, in order of time."""
         chosen = [
             (number, lane)
@@ -173,7 +182,7 @@ class Scan(Columnar):
                 self.end,
                 fields=tuple(sorted(wanted - {"symbol"})),
                 kinds=self._kinds_of(self.symbols[number]),
-                scaling=self._scaling,
+                scaling=scaling,
                 cost=self.cost,
             )
             streams.append(_named(rows, number) if "symbol" in wanted else rows)
@@ -185,7 +194,10 @@ class Scan(Columnar):
         return frozenset(KIND_OF_WORD[kind] for kind in kinds)
 
     def _cuts(self, rows: int) -> Iterator[Chunk]:
-        yield from cut_at_events(self._merged({"flags"}), rows)
+        yield from cut_at_events(self._merged({"flags"}, self._scaling), rows)
+
+    def _shown_cuts(self, rows: int) -> Iterator[Chunk]:
+        yield from cut_at_events(self._merged({"flags"}, self._showing()), rows)
 
 
 def _form(decimals: Decimals, spread: int) -> Form:

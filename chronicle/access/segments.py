@@ -67,13 +67,14 @@ class SeekTable:
 
 
 class Definitions:
-    """What is known of a segment's instrument, and how far it was looked for."""
+    """What is known of a segment's instrument, and how far it was looked for; `told`: it is all that there is."""
 
-    __slots__ = ("found", "looked", "walked")
+    __slots__ = ("found", "looked", "told", "walked")
 
     def __init__(self) -> None:
         self.found: list[tuple[int, InstrumentFields]] = []
         self.looked = 0
+        self.told = False
         self.walked = 0
 
 
@@ -158,8 +159,10 @@ class Segment:
         In a book queue a redefinition comes with a snapshot, so only events with one are looked at; other
         channels are walked once.
         """
+        known = self._definitions
+        if known.told:
+            return known.found
         with self._lock:
-            known = self._definitions
             if not known.found:
                 opening = self.prologue_record("instrument")
                 if opening is not None:
@@ -173,7 +176,14 @@ class Segment:
     def _define_at_snapshots(self, known: Definitions) -> None:
         nothing_more: bool = self._again(_defines_nothing)
         if known.found and nothing_more:
+            known.told = True
             return  # an archive's block table says so: not even its seek index is needed
+        told: list[tuple[int, bytes]] | None = self._again(_instruments)
+        if told is not None:  # an archive's blocks tell them without their rows
+            for offset, body in told:
+                _add(known, offset, InstrumentFields.unpack(body))
+            known.told = True
+            return
         table = self.seek()
         positions = [0, *table.snapshots] if len(table) and table.snapshots[:1] != [0] else table.snapshots
         for position in positions[known.looked :]:
@@ -197,9 +207,11 @@ class Segment:
 
     def _define(self, known: Definitions, offset: int, length: int) -> None:
         record = Record(self.read(offset, offset + length, Cost()))
-        fields = InstrumentFields.unpack(record.body)
-        if not known.found or known.found[-1][1] != fields:
-            known.found.append((offset, fields))
+        _add(known, offset, InstrumentFields.unpack(record.body))
+
+    def exponents(self) -> set[tuple[int, int]]:
+        """Return the exponents of prices and sizes of all its definitions."""
+        return {(fields.price_exponent, fields.size_exponent) for _, fields in self.definitions()}
 
     def definition_at(self, offset: int) -> InstrumentFields | None:
         """Return the definition that holds for records at `offset`."""
@@ -260,11 +272,16 @@ class Segment:
         names: Collection[str],
         kinds: Collection[int],
         sides: tuple[int, int],
+        *,
+        floats: bool = False,
     ) -> Iterator[Stretch] | None:
-        """Return the blocks of an archived segment as columns, or None where records must be read."""
+        """Return the blocks of an archived segment as columns, or None where records must be read.
+
+        With `floats`, prices and sizes may come divided, as float64.
+        """
         if not isinstance(self._view, ArchivedSegment):
             return None
-        return self._stretches(start, end, names, kinds, sides)
+        return self._stretches(start, end, names, kinds, sides, floats=floats)
 
     def _stretches(
         self,
@@ -273,13 +290,26 @@ class Segment:
         names: Collection[str],
         kinds: Collection[int],
         sides: tuple[int, int],
+        *,
+        floats: bool,
     ) -> Iterator[Stretch]:
         """Yield the stretches; where the view was closed or its place is gone meanwhile, the rest as records."""
         done = 0
         view = self._view
         try:
             if isinstance(view, ArchivedSegment):
-                for stretch in view.stretches(start, end, names, kinds, sides=sides):
+                met = self.exponents()
+                price, size = next(iter(met)) if floats and len(met) == 1 else (None, None)
+                found = view.stretches(
+                    start,
+                    end,
+                    names,
+                    kinds,
+                    sides=sides,
+                    uniform=len(met) <= 1,
+                    divisors=(0.0 if price is None else 10.0**price, 0.0 if size is None else 10.0**size),
+                )
+                for stretch in found:
                     yield stretch
                     done = stretch.end
                 return
@@ -436,6 +466,17 @@ def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
 def _defines_nothing(view: SegmentView) -> bool:
     """Return whether a sealed segment is known to have no definition but the prologue's."""
     return isinstance(view, ArchivedSegment) and not view.may_hold_anywhere(Kind.INSTRUMENT)
+
+
+def _instruments(view: SegmentView) -> list[tuple[int, bytes]] | None:
+    """Return (offset, body) of an archived segment's INSTRUMENT records, None where they must be looked for."""
+    return view.instruments() if isinstance(view, ArchivedSegment) else None
+
+
+def _add(known: Definitions, offset: int, fields: InstrumentFields) -> None:
+    """Note a definition that holds from `offset` on, unless it says nothing new."""
+    if not known.found or known.found[-1][1] != fields:
+        known.found.append((offset, fields))
 
 
 def instrument_offsets(data: memoryview) -> list[int]:

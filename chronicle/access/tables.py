@@ -38,6 +38,7 @@ ABSENT = ("sequence", "trade_id", "trade_id_last", "source_index")
 """Columns where -1 stands for "there is none"."""
 _ORDER = KIND_WORDS.index("order")
 _WORD = pa.dictionary(pa.int32(), pa.string())
+_CODE = pa.dictionary(pa.int8(), pa.string())
 
 
 class Failure:
@@ -182,7 +183,7 @@ class ChannelTable(_Ranged):
         if column.role == "time":
             return [pa.field(column.name, STAMP), pa.field(f"{column.name}_ns", pa.int64())]
         if column.role == "word":
-            return [pa.field(column.name, _WORD)]
+            return [pa.field(column.name, _CODE if column.dtype == "u1" else _WORD)]
         if column.role in ("price", "size", "volume", "notional"):
             if self._scales is None or column.role == "notional":
                 return [pa.field(column.name, pa.float64())]

@@ -273,7 +273,9 @@ class AgentSettings:
         True, "A raw segment stays hot until every ETL shard that reads it is past it.", switch
     )
     keep: tuple[str, ...] = setting(("etl/*", "control/*"), "Queues that never move, as patterns.", globs)
-    at_once: int = setting(2, "How many moves are made at once.", number(1, 64))
+    at_once: int = setting(
+        4, "How many moves are made at once: one encodes while others wait for their stores.", number(1, 64)
+    )
     scrub_ns: int = setting(
         0,
         "Read and prove every object below hot once in this time, a little at each look; 0s: never.",

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chronicle.core import layout
+from chronicle.core.durable import file_error
 from chronicle.core.errors import ChronicleError
 from chronicle.core.layout import NONE
 from chronicle.core.queue_folder import QueueFolder
+from chronicle.core.reserving import data_ranges
 from chronicle.core.scan import walk
 from chronicle.core.segment import LocalSegment
 
@@ -109,12 +111,19 @@ def _check_records(segment: LocalSegment, path: Path, state: str) -> SegmentChec
 def _nonzero_bytes(segment: LocalSegment, start: int, end: int) -> int:
     """Return how far non-zero bytes reach behind `start`: what a torn event left."""
     memory, last = segment.mapping.memory, start
-    for position in range(start, end, _CHUNK_BYTES):
-        chunk = bytes(memory[position : min(position + _CHUNK_BYTES, end)])
-        used = len(chunk.rstrip(b"\0"))
-        if not used:
-            break
-        last = position + used
+    try:
+        ranges = list(data_ranges(segment.path, start, end))  # (a look at a hole's map would ask for memory)
+    except FileNotFoundError:
+        return 0  # sealed meanwhile: nothing was torn
+    except OSError as error:
+        raise file_error(error, "read a segment", segment.path) from error
+    for first, stop in ranges:
+        for position in range(first, stop, _CHUNK_BYTES):
+            chunk = bytes(memory[position : min(position + _CHUNK_BYTES, stop)])
+            used = len(chunk.rstrip(b"\0"))
+            if not used:
+                break
+            last = position + used
     return last - start
 
 

@@ -14,12 +14,13 @@ from typing import Final
 
 from chronicle.core.errors import StoreError
 
-__all__ = ["MemoryMap", "map_file", "populate"]
+__all__ = ["MADV_DONTNEED", "MADV_POPULATE_WRITE", "MemoryMap", "map_file", "populate"]
 
 _PROT_READ: Final = 1
 _PROT_WRITE: Final = 2
 _MAP_SHARED: Final = 1
-_MADV_POPULATE_WRITE: Final = 23
+MADV_DONTNEED: Final = 4
+MADV_POPULATE_WRITE: Final = 23
 _MS_SYNC: Final = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -88,6 +89,8 @@ def map_file(descriptor: int, length: int, *, writable: bool) -> MemoryMap:
     return MemoryMap(address, length, writable=writable)
 
 
-def populate(mapping: MemoryMap) -> bool:
-    """Fault all pages in for writing now (MADV_POPULATE_WRITE, Linux 5.14); return whether the kernel did."""
-    return bool(_libc.madvise(mapping.address, mapping.length, _MADV_POPULATE_WRITE) == 0)
+def populate(mapping: MemoryMap, start: int = 0, end: int | None = None) -> bool:
+    """Fault the pages of [start, end) in for writing now (MADV_POPULATE_WRITE, Linux 5.14); return whether the kernel
+    did. `start` begins a page."""
+    length = (mapping.length if end is None else end) - start
+    return bool(_libc.madvise(mapping.address + start, length, MADV_POPULATE_WRITE) == 0)

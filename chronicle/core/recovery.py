@@ -17,6 +17,7 @@ from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.queue_folder import QueueFolder, segment_info
+from chronicle.core.reserving import data_ranges
 from chronicle.core.scan import walk
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
@@ -129,7 +130,9 @@ def map_tail(path: Path) -> tuple[SegmentHeader, MemoryMap, int, int, list[SeekP
             found="no commit word here",
             hint="chronicle queue check shows the extent; chronicle queue repair cuts the segment here",
         )
-    _zero(mapping, end, header.data_limit)
+    with file_errors("read a segment", path):
+        for first, last in data_ranges(path, end, header.data_limit):
+            _zero(mapping, first, last)
     points = seek_index(mapping.words, header.data_offset, end, header.base_index)[: header.seek_capacity]
     _write_points(header, mapping, points, published)
     return header, mapping, end, end_index, points

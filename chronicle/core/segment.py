@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from chronicle.core.segment_header import SegmentHeader, check_size
 from chronicle.core.source import SeekPoint, SegmentInfo
 
 __all__ = ["LocalSegment"]
+
+_BLOCK_BYTES = 512
+"""What stat(2) counts in, whatever the file system's blocks are."""
 
 
 class LocalSegment:
@@ -49,6 +53,7 @@ class LocalSegment:
             self.header = SegmentHeader.unpack(page, path)
             check_size(self.header, size, path)
             self._size = size
+            self._stored = min(size, status.st_blocks * _BLOCK_BYTES)
             self._map: MemoryMap | None = map_file(descriptor, size, writable=False)
         finally:
             os.close(descriptor)
@@ -121,7 +126,7 @@ class LocalSegment:
             ts_last=ts_last,
             state=header.state,
             data_bytes=end - header.data_offset,
-            size_bytes=self._size,
+            size_bytes=self._size if self.is_sealed else self._stored,
             place=self._place,
             location=str(self.path),
         )
@@ -288,7 +293,7 @@ class LocalSegment:
 
 
 def _seek_points(data: memoryview, start: int, limit: int, path: object) -> list[SeekPoint]:
-    points = [SeekPoint(*values) for values in layout.SEEK_ENTRY.iter_unpack(data)]
+    points = list(starmap(SeekPoint, layout.SEEK_ENTRY.iter_unpack(data)))
     for point in points:
         if not start <= point.offset < limit or point.offset & 7:
             raise CorruptionError(

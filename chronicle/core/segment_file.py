@@ -13,7 +13,8 @@ from chronicle.core import layout
 from chronicle.core.durable import file_error, sync_folder, temporary_name
 from chronicle.core.errors import StoreError
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY_BYTES, SEGMENT_HEADER_BYTES, SegmentState
-from chronicle.core.mapping import MemoryMap, map_file
+from chronicle.core.mapping import MemoryMap, map_file, populate
+from chronicle.core.reserving import step_end
 from chronicle.core.segment_header import SegmentHeader
 
 __all__ = ["create_segment", "segment_size"]
@@ -32,12 +33,15 @@ def create_segment(
     cycle_start_ns: int,
     base_ts_recv: int,
     take_blank: Callable[[int], tuple[Path, MemoryMap] | None] | None = None,
+    first_bytes: int | None = None,
+    in_memory: bool = False,
     is_durable: bool = True,
 ) -> tuple[SegmentHeader, MemoryMap]:
     """Create an open segment at `path`, whole or not at all; return its header and its map, for writing.
 
     Its space is reserved on the disk first (``posix_fallocate``), so that a full disk is an error here and never a
-    SIGBUS later. `take_blank` may offer a file of the right size that was reserved and mapped ahead.
+    SIGBUS later; with `first_bytes` only for so many bytes of records and a step (:mod:`chronicle.core.reserving`).
+    `take_blank` may offer a file of the right size that was reserved and mapped ahead.
     The header is on the device before the file has its name, and the name before this returns, unless the queue
     claims nothing about power (`is_durable`).
 
@@ -50,7 +54,7 @@ def create_segment(
     """
     data_offset = _page_aligned(SEGMENT_HEADER_BYTES + len(prologue))
     data_capacity = _page_aligned(data_capacity)
-    seek_capacity = _seek_capacity(data_capacity)
+    seek_offset, seek_capacity = data_offset + data_capacity, _seek_capacity(data_capacity)
     header = SegmentHeader(
         queue_id=queue_id,
         generation=generation,
@@ -60,19 +64,23 @@ def create_segment(
         data_capacity=data_capacity,
         prologue_bytes=len(prologue),
         prologue_checksum=xxhash.xxh3_64_intdigest(prologue),
-        seek_offset=data_offset + data_capacity,
+        seek_offset=seek_offset,
         seek_capacity=seek_capacity,
         cycle_ns=cycle_ns,
         cycle_start_ns=cycle_start_ns,
         base_ts_recv=base_ts_recv,
         state=SegmentState.OPEN,
     )
-    size = header.seek_offset + seek_capacity * SEEK_ENTRY_BYTES
+    size = seek_offset + seek_capacity * SEEK_ENTRY_BYTES
     blank = take_blank(size) if take_blank is not None else None
     temporary = temporary_name(path) if blank is None else blank[0]
     try:
         if blank is None:
-            mapping = _write_file(temporary, size, header.pack() + prologue)
+            reserved = seek_offset
+            if first_bytes is not None:
+                reserved = step_end(data_offset, data_offset + first_bytes, seek_offset)
+            hole = (reserved, seek_offset)
+            mapping = _write_file(temporary, size, header.pack() + prologue, hole, in_memory, is_durable)
         else:
             mapping = blank[1]
             mapping.memory[: SEGMENT_HEADER_BYTES + len(prologue)] = header.pack() + prologue
@@ -93,15 +101,23 @@ def create_segment(
     return header, mapping
 
 
-def _write_file(path: Path, size: int, head: bytes) -> MemoryMap:
-    """Reserve a file of `size` bytes, write its head, sync it, and return its map."""
+def _write_file(
+    path: Path, size: int, head: bytes, hole: tuple[int, int], in_memory: bool, is_durable: bool
+) -> MemoryMap:
+    """Reserve a file of `size` bytes but for its `hole`, write its head, sync it, and return its map."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         os.ftruncate(descriptor, 0)
-        os.posix_fallocate(descriptor, 0, size)
+        os.ftruncate(descriptor, size)
+        mapping = map_file(descriptor, size, writable=True)
+        parts = [(0, size)] if hole[0] == hole[1] else [(0, hole[0]), (hole[1], size)]
+        for first, last in parts:
+            if len(parts) == 1 or not in_memory or not populate(mapping, first, last):
+                os.posix_fallocate(descriptor, first, last - first)
         _write_whole(descriptor, head)
-        os.fsync(descriptor)
-        return map_file(descriptor, size, writable=True)
+        if is_durable:
+            os.fsync(descriptor)
+        return mapping
     finally:
         os.close(descriptor)
 

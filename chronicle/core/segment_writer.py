@@ -23,6 +23,7 @@ from chronicle.core.layout import (
     CONTROL_EPOCH_OFFSET,
     CONTROL_SEGMENT_OFFSET,
     CONTROL_SYNCED_OFFSET,
+    PAGE_BYTES,
     ROLL_BYTES,
     SEEK_ENTRY,
     SEEK_ENTRY_BYTES,
@@ -33,8 +34,10 @@ from chronicle.core.layout import (
     SegmentState,
 )
 from chronicle.core.mapping import MemoryMap, populate
+from chronicle.core.media import is_memory
 from chronicle.core.records import pack_details, pack_record
 from chronicle.core.recovery import map_tail, recover
+from chronicle.core.reserving import reserve, step_end
 from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import Ended, seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
@@ -56,8 +59,8 @@ class SegmentWriter(WriterState):
     __slots__ = (
         "__weakref__",
         "_control",
-        "_data_offset",
         "_durability",
+        "_in_memory",
         "_keeper",
         "_lock",
         "_map",
@@ -109,7 +112,9 @@ class SegmentWriter(WriterState):
             self._map: MemoryMap | None = None
             self._memory = self._words = memoryview(b"")
             self._release = None if LOADS_ARE_ACQUIRE else _kernel_release()
-            self._data_offset = self._position = self._limit = self._address = 0
+            self._data_offset = self._position = self._limit = self._limit_max = self._address = 0
+            self._let_go = self._steps = 0
+            self._in_memory = is_memory(queue.path)
             self._reach = self._gate = -1
             self._reserved = False
             self._reservation: weakref.ref[object] | None = None
@@ -180,7 +185,26 @@ class SegmentWriter(WriterState):
 
     def prefault(self) -> bool:
         """Fault the open segment's pages in now, so that no append pays for it; return whether the kernel could."""
-        return self._map is not None and populate(self._map)
+        if self._map is None:
+            return False
+        return populate(self._map, 0, None if self._limit == self._limit_max else self._limit + ROLL_BYTES)
+
+    def begin_segment(self, size: int, ts_recv: int) -> None:
+        """End the open segment and begin the next with room for an event of `size` bytes, received at `ts_recv`.
+
+        One that has no records is replaced.
+
+        Raises
+        ------
+        StateError
+            While a reservation is open.
+        CapacityError
+            When the next segment finds no space; all stands as before.
+        """
+        self._check_unreserved()
+        if self._lock is None:
+            raise _closed(self.queue.path)
+        self._roll(size, max(ts_recv, self.last_ts_recv))
 
     def sync(self) -> int:
         """Make everything appended so far survive a power cut; return the synced index.
@@ -275,9 +299,27 @@ class SegmentWriter(WriterState):
             )
 
     def _make_room(self, size: int, ts_recv: int) -> None:
-        """Open the next segment when there is none, the present one is full, or its cycle has ended."""
+        """Make room for `size` bytes: reserve more of the present segment, or open the next one.
+
+        That is due when there is no segment, the present one is full, or its cycle has ended.
+        """
         if self._lock is None:
             raise _closed(self.queue.path)
+        if self._map is not None and ts_recv < self._cycle_end and self._position + size <= self._limit_max:
+            self._reserve(self._map, self._position + size)
+        else:
+            self._roll(size, ts_recv)
+
+    def _reserve(self, mapping: MemoryMap, end: int) -> None:
+        """Reserve the open segment so that its records may reach `end`."""
+        start = (self._limit + ROLL_BYTES) & -PAGE_BYTES
+        stop = step_end(self._data_offset, end, self._limit_max + ROLL_BYTES)
+        reserve(self._path(SegmentState.OPEN), mapping, start, stop, in_memory=self._in_memory)
+        self._limit = stop - ROLL_BYTES
+        self._set_reach()
+
+    def _roll(self, size: int, ts_recv: int) -> None:
+        """Open the next segment, with room for `size` bytes, and end the present one where it has records."""
         settings = self.queue.settings
         old = None
         if self._map is not None and self._position > self._data_offset:
@@ -294,13 +336,14 @@ class SegmentWriter(WriterState):
         try:
             capacity = max(settings.capacity(number, previous_bytes), max(size, self.room_bytes) + ROLL_BYTES)
             self.room_bytes = 0
-            fresh = self._create(number, capacity, cycle_start, prologue)
+            first_bytes = size if settings.segment_adapts else None
+            fresh = self._create(number, capacity, cycle_start, prologue, first_bytes)
             ended, old_map = None, self._map
             if old is not None:
                 ended = self._ended()
                 self._write_roll()
             self._number, self._previous_bytes = number, previous_bytes
-            self._attach(fresh)
+            self._attach(fresh, first_bytes)
         except CapacityError:
             raise  # nothing was created: all stands as before
         except BaseException:
@@ -330,7 +373,7 @@ class SegmentWriter(WriterState):
         return Ended(self._position, self.next_index, self.last_ts_recv, self._seek_count)
 
     def _create(
-        self, number: int, data_capacity: int, cycle_start: int, prologue: bytes
+        self, number: int, data_capacity: int, cycle_start: int, prologue: bytes, first_bytes: int | None
     ) -> tuple[SegmentHeader, MemoryMap]:
         settings = self.queue.settings
         return create_segment(
@@ -345,10 +388,12 @@ class SegmentWriter(WriterState):
             cycle_start_ns=cycle_start,
             base_ts_recv=self.last_ts_recv,
             take_blank=None if self._keeper is None else self._keeper.take_blank,
+            first_bytes=first_bytes,
+            in_memory=self._in_memory,
             is_durable=self._durability.can_sync,
         )
 
-    def _attach(self, fresh: tuple[SegmentHeader, MemoryMap] | None = None) -> None:
+    def _attach(self, fresh: tuple[SegmentHeader, MemoryMap] | None = None, first_bytes: int | None = None) -> None:
         path = self._path(SegmentState.OPEN)
         if fresh is None:
             header, mapping, end, end_index, points = map_tail(path)
@@ -368,19 +413,28 @@ class SegmentWriter(WriterState):
         self._address = mapping.address
         self._data_offset = header.data_offset
         self._position = end
-        self._limit = header.data_limit - ROLL_BYTES
+        self._limit = self._limit_max = header.data_limit - ROLL_BYTES
+        self._let_go = header.data_offset
+        adapts = self.queue.settings.segment_adapts
+        self._steps = int(adapts and self._in_memory)
+        if adapts:
+            first = end if first_bytes is None else end + first_bytes
+            reserved = step_end(header.data_offset, first, header.data_limit)
+            if first_bytes is None:  # how much its last writer reserved is not known; what is reserved stays so
+                reserve(path, mapping, end & -PAGE_BYTES, reserved, in_memory=self._in_memory)
+            self._limit = reserved - ROLL_BYTES
         self._cycle_end = header.cycle_start_ns + header.cycle_ns if header.cycle_ns else layout.INT64_MAX
         self._seek_offset, self._seek_capacity = header.seek_offset, header.seek_capacity
         self._seek_count = len(points)
         self._last_entry = points[-1].offset if points else header.data_offset - SEEK_INTERVAL_BYTES
-        self._prepare_at = header.data_offset + header.data_capacity // 8
+        self._prepare_at = layout.INT64_MAX if adapts else header.data_offset + header.data_capacity // 8
         if self._keeper is None and header.data_capacity >= BACKGROUND_BYTES_MIN:
             self._keeper = Housekeeper(self.queue.path, self.queue.name)
         self._set_reach()
 
     def _detach(self) -> None:
         self._reach = -1  # first: the address below it is about to go
-        self._limit = self._address = 0
+        self._limit = self._limit_max = self._address = 0
         self._map = None
         self._memory = self._words = memoryview(b"")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from chronicle.core.layout import SegmentState
 
@@ -43,11 +43,13 @@ class SegmentInfo:
         return self.base_index + self.record_count
 
 
-@dataclass(frozen=True, slots=True)
-class SeekPoint:
-    """One entry of a seek index: an event starts at `offset`; `kind` is that of its first record."""
+class SeekPoint(NamedTuple):
+    """One entry of a seek index: an event starts at `offset`; `kind` is that of its first record.
 
-    index: int
+    (A tuple, because a large segment has ten thousands of them, made when it is opened.)
+    """
+
+    index: int  # type: ignore[assignment]  # (a tuple's method of that name is not missed)
     offset: int
     ts_recv: int
     kind: int

@@ -36,7 +36,11 @@ class WriterState(ctypes.Structure):
     _fields_ = (
         ("_position", ctypes.c_int64),  # offset of the next record
         ("_reach", ctypes.c_int64),  # up to where compiled code may append; -1: Python must be asked first
-        ("_limit", ctypes.c_int64),  # no record may reach past it
+        ("_limit", ctypes.c_int64),  # no record may reach past it: space is reserved so far, and for a ROLL behind it
+        ("_limit_max", ctypes.c_int64),  # how far the limit may come in this segment
+        ("_data_offset", ctypes.c_int64),  # of the segment's first record
+        ("_steps", ctypes.c_int64),  # whether compiled code may reserve more of the segment (core.reserving)
+        ("_let_go", ctypes.c_int64),  # offset below which the segment's pages were let go
         ("next_index", ctypes.c_int64),
         ("last_ts_recv", ctypes.c_int64),
         ("_cycle_end", ctypes.c_int64),
@@ -56,6 +60,10 @@ class WriterState(ctypes.Structure):
         _position: int
         _reach: int
         _limit: int
+        _limit_max: int
+        _data_offset: int
+        _steps: int
+        _let_go: int
         next_index: int
         last_ts_recv: int
         _cycle_end: int

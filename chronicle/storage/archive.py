@@ -38,6 +38,7 @@ from chronicle.storage.stores import ObjectReader, Readable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from chronicle.storage.event_decode import EventBlock
     from chronicle.storage.snapshots import Book
 
 __all__ = ["COLUMN_NAMES", "ArchivedSegment", "Stretch", "check_archived"]
@@ -66,6 +67,10 @@ AHEAD_SHARE: Final = 1.25
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
 EVENT_METHODS: Final = (Method.EVENTS, Method.COMPACTED)
+_KNOWN: Final = int(Holds.KNOWN)
+_INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
+_VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
+"""As plain numbers: operators of flags take microseconds, and scans ask every block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +233,8 @@ class ArchivedSegment:
 
     def may_hold_anywhere(self, kind: int) -> bool:
         """Return whether some block holds a record of `kind`, as far as the block table tells (True: unknown)."""
-        bit = HOLDS_OF_KIND.get(kind, Holds.OTHERS)
-        return any(not block.holds & Holds.KNOWN or block.holds & bit for _, block in self._record_blocks())
+        bit = int(HOLDS_OF_KIND.get(kind, Holds.OTHERS))
+        return any(not block.holds & _KNOWN or block.holds & bit for _, block in self._record_blocks())
 
     def _record_blocks(self) -> Iterator[tuple[int, Block]]:
         """Yield (position, block) of the blocks of records."""
@@ -237,12 +242,29 @@ class ArchivedSegment:
             if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
                 yield position, block
 
+    def instruments(self) -> list[tuple[int, bytes]] | None:
+        """Return (offset, body) of the segment's INSTRUMENT records; None where only its records can tell.
+
+        Raises
+        ------
+        CorruptionError
+            When a block is not what was stored.
+        """
+        holding = [(position, block) for position, block in self._record_blocks() if _may_define(block)]
+        if any(block.method not in EVENT_METHODS for _, block in holding):
+            return None
+        found = []
+        for position, block in holding:
+            with naming(self.path, block):
+                found += [(block.raw_offset + at, body) for at, body in self._event_block(position).instruments()]
+        return found
+
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
         position = bisect_right(self._starts, offset) - 1
         block = self.footer.blocks[position]
-        if block.holds & Holds.KNOWN:
-            return bool(block.holds & HOLDS_OF_KIND.get(kind, Holds.OTHERS))
+        if block.holds & _KNOWN:
+            return bool(block.holds & int(HOLDS_OF_KIND.get(kind, Holds.OTHERS)))
         if block.method != Method.COLUMNS:
             return True
         if position not in self._kinds:
@@ -261,6 +283,8 @@ class ArchivedSegment:
         kinds: Collection[int],
         *,
         sides: tuple[int, int],
+        uniform: bool = False,
+        divisors: tuple[float, float] = (0.0, 0.0),
     ) -> Iterator[Stretch]:
         """Yield the blocks that may hold records with start_ts <= ts_recv < end_ts, as columns where that is all.
 
@@ -273,6 +297,10 @@ class ArchivedSegment:
             of them and its instrument is not redefined in it; no record of it is built then.
         sides : (int, int)
             What ``side`` says of bids and of asks.
+        uniform : bool
+            Whether prices and sizes have the same decimals throughout, so that redefinitions do not matter.
+        divisors : (float, float)
+            As :meth:`chronicle.storage.event_decode.EventBlock.columns` takes them.
 
         Raises
         ------
@@ -294,32 +322,22 @@ class ArchivedSegment:
                 index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
-            if index is not None and Kind.BOOK_DELTA in kinds:
-                columns = self._columns(position, names, kinds, index, sides, start_ts, end_ts)
+            if index is not None and _gives_columns(block, kinds, uniform=uniform):
+                self.blocks_decoded += 1
+                with naming(self.path, block):
+                    columns = self._event_block(position).columns(
+                        names, index, sides=sides, start_ts=start_ts, end_ts=end_ts, divisors=divisors
+                    )
             yield Stretch(block.raw_offset, end, columns)
 
-    def _columns(
-        self,
-        position: int,
-        names: Collection[str],
-        kinds: Collection[int],
-        index: int,
-        sides: tuple[int, int],
-        start_ts: int | None,
-        end_ts: int | None,
-    ) -> dict[str, NDArray[Any]] | None:
-        block = self.footer.blocks[position]
-        redefined = block.method not in EVENT_METHODS or block.holds & Holds.INSTRUMENTS or not block.holds
-        if redefined or (Kind.BOOK_SNAPSHOT in kinds and block.holds & Holds.VENUE_SNAPSHOTS):
-            return None
+    def _event_block(self, position: int) -> EventBlock:
+        """Return a block of events whose stored bytes matched their checksum."""
         from chronicle.storage.event_decode import EventBlock
 
-        self.blocks_decoded += 1
+        block = self.footer.blocks[position]
         stored = self._stored(block)
         compare(stored, block.stored_checksum, block, self.path, "stored")
-        with naming(self.path, block):
-            found = EventBlock(stored, block.raw_bytes)
-            return found.columns(names, index, sides=sides, start_ts=start_ts, end_ts=end_ts)
+        return EventBlock(stored, block.raw_bytes)
 
     def piece(self, start: int, end: int, until: int) -> tuple[int, memoryview]:
         """Return (offset, bytes) of what is decoded around [start, end), for one who reads on to `until`.
@@ -352,15 +370,11 @@ class ArchivedSegment:
         A lookup needs a part; who comes back for more of the same block reads on, and gets it all.
         """
         block = self.footer.blocks[position]
-        stored = self._stored(block)
         ahead = end + PART_AHEAD_BYTES
         if block.method not in EVENT_METHODS or again or ahead > block.raw_bytes * PART_SHARE:
-            return 0, decode_stored(stored, block, self.path, self._book)
-        from chronicle.storage.event_decode import EventBlock
-
-        compare(stored, block.stored_checksum, block, self.path, "stored")
+            return 0, decode_stored(self._stored(block), block, self.path, self._book, self._orders)
         with naming(self.path, block):
-            return EventBlock(stored, block.raw_bytes).part(start, ahead, self._book)
+            return self._event_block(position).part(start, ahead, self._book)
 
     def _book(self) -> Book:
         """Return the book in the prologue, with which the segment's first block of records may begin."""
@@ -373,6 +387,15 @@ class ArchivedSegment:
             raise CorruptionError("a block begins with the prologue's book, and there is none", path=self.path)
         return book
 
+    def _orders(self) -> tuple[NDArray[Any], int]:
+        """Return the orders in the prologue, with which the segment's first block of records may begin."""
+        from chronicle.storage.encode import prologue_orders
+
+        found = prologue_orders(self)
+        if found is None:
+            raise CorruptionError("a block begins with the prologue's orders, and there are none", path=self.path)
+        return found
+
     def _stored(self, block: Block) -> bytes:
         offset = block.object_offset - self._tail_offset
         if offset >= 0:
@@ -381,6 +404,18 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
+
+
+def _gives_columns(block: Block, kinds: Collection[int], *, uniform: bool) -> bool:
+    """Return whether the deltas of a block are all there is of `kinds`, at decimals that are known beforehand."""
+    if Kind.BOOK_DELTA not in kinds or block.method not in EVENT_METHODS or (_may_define(block) and not uniform):
+        return False
+    return Kind.BOOK_SNAPSHOT not in kinds or bool(block.holds and not block.holds & _VENUE_SNAPSHOTS)
+
+
+def _may_define(block: Block) -> bool:
+    """Return whether a block may hold an INSTRUMENT record."""
+    return bool(block.holds & _INSTRUMENTS) or not block.holds & _KNOWN
 
 
 def _at(offsets: Sequence[int], offset: int) -> int | None:
@@ -405,7 +440,7 @@ def check_archived(store: Readable, name: str, *, offset: int = 0, length: int |
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
         for block in footer.blocks:
-            whole.update(decode_stored(segment._stored(block), block, segment.path, segment._book))
+            whole.update(decode_stored(segment._stored(block), block, segment.path, segment._book, segment._orders))
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",

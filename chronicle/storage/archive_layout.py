@@ -56,10 +56,11 @@ class Method(IntEnum):
     SEEK = 5
     COMPACTED = 6
     """Events, with prices and sizes as one arithmetic code."""
+    ORDERS = 7
 
 
 class Holds(IntFlag):
-    """What an event block's records are besides deltas, so that a reader need not look; other methods do not say."""
+    """What an event or order block's records are besides deltas, so that a reader need not look."""
 
     KNOWN = 1
     INSTRUMENTS = 2
@@ -70,12 +71,14 @@ class Holds(IntFlag):
     CHECKS = 64
     ROLL = 128
     OTHERS = 256
+    ORDERS = 512
 
 
-HOLDS_MAX: Final = 511
+HOLDS_MAX: Final = 1023
+TELLING_METHODS: Final = (Method.EVENTS, Method.COMPACTED, Method.ORDERS)
 HOLDS_OF_KIND: Final[dict[int, Holds]] = {
     Kind.BOOK_DELTA: Holds.KNOWN,
-    Kind.ORDER: Holds(0),
+    Kind.ORDER: Holds.ORDERS,
     Kind.INSTRUMENT: Holds.INSTRUMENTS,
     Kind.BOOK_SNAPSHOT: Holds.SNAPSHOTS,
     Kind.STATUS: Holds.STATUS,
@@ -174,7 +177,7 @@ class ArchiveFooter:
         if block_count > BLOCKS_MAX or end + name_bytes != len(data):
             raise CorruptionError("an archive's footer has another length than its table", path=path, found=len(data))
         rows = list(BLOCK.iter_unpack(data[FOOTER.size : end]))
-        if any(row[7] > (HOLDS_MAX if row[6] in (Method.EVENTS, Method.COMPACTED) else 0) for row in rows):
+        if any(row[7] > (HOLDS_MAX if row[6] in TELLING_METHODS else 0) for row in rows):
             raise CorruptionError("reserved bytes of an archive's block table are not zero", path=path)
         blocks = tuple(Block(*row) for row in rows)
         try:

@@ -1,53 +1,56 @@
 """The catalog: what a tier's root holds, published beside the data, so that a reader needs only the address.
 
-A pointer object, replaced as a whole, names immutable part objects, one for each UTC day of the segments' first
-ts_recv. A publication writes the parts of the days that changed and then the pointer; what it no longer names is
+A pointer object, replaced as a whole, names immutable part objects (:mod:`chronicle.storage.catalog_parts`), those of
+a UTC day of the segments' first ts_recv beside one another, and carries what changed last itself. A publication
+(:mod:`chronicle.storage.catalog_changes`) writes what changed and then the pointer; what it no longer names is
 removed an hour later, for readers that still hold the former pointer. All of it can be made again from the archive
 objects alone (:mod:`chronicle.storage.scanning`). ``docs/format/manifest.md`` has the bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgpack
 
-from chronicle.core.errors import ChronicleError, CorruptionError, NotFoundError, StateError
-from chronicle.storage.catalog_layout import PART_MAGIC, POINTER_MAGIC, pack_object, unpack_object
-from chronicle.storage.manifest import Entry
+from chronicle.core.errors import ChronicleError, StateError
+from chronicle.storage.catalog_layout import POINTER_MAGIC, pack_object, unpack_object
+from chronicle.storage.catalog_parts import (
+    PARTS_FOLDER,
+    Part,
+    PartRows,
+    damaged,
+    put_part,
+    read_part,
+    row_of,
+    unpack_rows,
+)
+from chronicle.storage.entry import Entry
 from chronicle.storage.stores import Store
 
-__all__ = ["CATALOG_NAME", "PARTS_FOLDER", "Catalog", "Part", "Pointer", "publish_catalog", "read_catalog"]
+__all__ = [
+    "CATALOG_NAME",
+    "PARTS_FOLDER",
+    "Catalog",
+    "Part",
+    "Pointer",
+    "Span",
+    "publish_catalog",
+    "read_catalog",
+    "read_pointer",
+]
 
 CATALOG_NAME: Final = "chronicle-catalog.msgpack.zst"
-PARTS_FOLDER: Final = "chronicle-catalog/"
+POINTER_VERSION: Final = 3
 KEPT_NS: Final = 3600 * 10**9
 """A part stays so long after the pointer ceased to name it."""
-PART_FIELDS: Final = (
-    "generation",
-    "number",
-    "queue_id",
-    "base_index",
-    "record_count",
-    "ts_first",
-    "ts_last",
-    "data_bytes",
-    "file_bytes",
-    "checksum",
-    "sealed_seen_ns",
-    "encoding",
-    "object",
-    "offset",
-    "length",
-)
-"""What a part has of each entry; its queue is the key, its place the catalog's tier."""
-PLACE: Final = PART_FIELDS.index("encoding")
-"""Where the place belongs among them, in the order of :class:`Entry`."""
 
-
-Span = tuple[int, int, int]
+Span = tuple[int, int, int, int]
+"""First and last ts_recv of a queue's newest generation, that generation, how many entries there are of the queue."""
+Gone = tuple[str, int, int, str]
+"""(queue, generation, number, day) of an entry that the parts of that day have, and that is there no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +64,13 @@ class Catalog:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part object: the entries of one day, and the ts_recv that they cover."""
-
-    partition: str
-    object: str
-    bytes: int
-    entries: int
-    ts_first: int
-    ts_last: int
-
-
-@dataclass(frozen=True, slots=True)
 class Pointer:
-    """What the pointer says. `queues` maps each queue to (first ts_recv, last, generation) of its newest generation.
+    """What the pointer says. `queues` maps each queue to its span; spans of version 2 have no count (-1).
 
-    `inline` holds the entries of a catalog of version 1, which had no parts. `token` names the pointer's version
-    in its store. `history` is the (length, hash) of the home's history of moves when it was published.
+    `parts` are in the order of their days, those of a day oldest first. `fresh` ({queue: packed rows}) and `gone` are
+    what changed since the parts were written. `inline` holds the entries of a catalog of version 1, which had no
+    parts. `token` names the pointer's version in its store. `history` is the (length, hash) of the home's history of
+    moves when it was published.
     """
 
     home_id: str
@@ -88,31 +81,28 @@ class Pointer:
     queues: Mapping[str, Span]
     retired: tuple[tuple[str, int], ...] = ()
     history: tuple[int, str] = (0, "")
+    fresh: Mapping[str, bytes] = field(default_factory=dict)
+    gone: tuple[Gone, ...] = ()
     inline: tuple[Entry, ...] = ()
+    version: int = POINTER_VERSION
     token: str | None = field(default=None, compare=False)
+
+    def fresh_entries(self, queue: str) -> Iterator[Entry]:
+        """Yield the entries of a queue that the pointer carries itself."""
+        rows = self.fresh.get(queue)
+        if rows is not None:
+            yield from unpack_rows((queue, rows), self.tier)
 
 
 def publish_catalog(
-    store: Store,
-    catalog: Catalog,
-    *,
-    days: Collection[str] | None = None,
-    now_ns: int = 0,
-    history: tuple[int, str] = (0, ""),
-    queue_entries: Callable[[str], list[Entry]] | None = None,
+    store: Store, catalog: Catalog, *, now_ns: int = 0, history: tuple[int, str] = (0, "")
 ) -> Pointer:
-    """Publish what a root holds.
+    """Publish all that a root holds; parts of days that did not change are kept.
 
     Parameters
     ----------
     catalog : Catalog
-        The root's entries: all of them, or those of `days` and with `queue_entries`.
-    days : collection of str, optional
-        The partitions that changed since the last publication; default all.
-    queue_entries : callable, optional
-        Gives all entries that the root has of a queue. With it, `catalog` need not hold more than those of `days`:
-        parts and spans that did not change are kept as they were, which is possible only where there is a pointer
-        already.
+        All of the root's entries.
     now_ns : int
         The clock; parts that are no longer named are removed an hour later.
     history : (int, str)
@@ -123,61 +113,67 @@ def publish_catalog(
     StateError
         When another home archives into this root, or another agent published meanwhile.
     """
-    before = _former(store, catalog.home_id)
-    kept = {} if before is None or days is None else {part.partition: part for part in before.parts}
-    grouped: dict[str, list[Entry]] = {}
+    before = owned_pointer(store, catalog.home_id)
+    named = {part.object for part in before.parts} if before is not None else set()
+    days: dict[str, list[Entry]] = {}
     for entry in catalog.entries:
-        grouped.setdefault(entry.partition, []).append(entry)
-    spans = dict(before.queues) if before is not None and queue_entries is not None else None
-    if spans is not None and days is not None:
-        touched = {entry.queue for entry in catalog.entries}
-        touched |= {queue for day in days if day in kept for queue in read_part(store, kept[day])}
-        for queue in touched:
-            spans.pop(queue, None)
-            spans |= _spans(queue_entries(queue) if queue_entries is not None else ())
-        grouped = {day: grouped[day] for day in grouped if day in days} | {day: [] for day in kept if day not in days}
-    parts = []
-    for partition in sorted(grouped):
-        same = kept.get(partition)
-        if spans is not None and same is not None and days is not None and partition not in days:
-            parts.append(same)
-            continue
-        if same is None or days is None or partition in days or same.entries != len(grouped[partition]):
-            same = _put_part(store, partition, grouped[partition], same)
-        parts.append(same)
-    named = {part.object for part in parts}
+        days.setdefault(entry.partition, []).append(entry)
+    parts = [
+        put_part(store, day, {entry.key: row_of(entry) for entry in days[day]}, named=named) for day in sorted(days)
+    ]
+    pointer = Pointer(
+        catalog.home_id, catalog.tier, catalog.encoding, 0, tuple(parts), spans_of(catalog.entries), (), history
+    )
+    return put_pointer(store, pointer, before, now_ns)
+
+
+def put_pointer(store: Store, pointer: Pointer, before: Pointer | None, now_ns: int) -> Pointer:
+    """Replace the pointer `before`; parts that it named and the new one does not are kept for an hour.
+
+    Returns the pointer as it was published, its sequence and what it keeps filled in.
+    """
+    named = {part.object for part in pointer.parts}
     leaving = dict(before.retired) if before else {}
     for part in before.parts if before else ():
         leaving.setdefault(part.object, now_ns + KEPT_NS)
     due = [name for name, when in leaving.items() if name not in named and when <= now_ns]
     retired = tuple((name, when) for name, when in leaving.items() if name not in named and when > now_ns)
     sequence = 1 if before is None else before.sequence + 1
-    if spans is None:
-        spans = _spans(catalog.entries)
-    pointer = Pointer(
-        catalog.home_id, catalog.tier, catalog.encoding, sequence, tuple(parts), spans, retired, history
-    )
-    store.replace(CATALOG_NAME, _pack_pointer(pointer), before.token if before else None)
+    published = replace(pointer, sequence=sequence, retired=retired, token=None)
+    token = store.replace(CATALOG_NAME, pack_pointer(published), before.token if before else None)
     for name in due:
         store.delete(name)
-    return pointer
+    return replace(published, token=token)
 
 
-def _spans(entries: Iterable[Entry]) -> dict[str, Span]:
+def spans_of(entries: Iterable[Entry]) -> dict[str, Span]:
     """Return what of each queue the pointer says."""
     spans: dict[str, Span] = {}
     for entry in entries:
-        first, last, generation = spans.get(entry.queue, (entry.ts_first, entry.ts_last, entry.generation))
-        if entry.generation > generation or last < first:
-            first, last, generation = entry.ts_first, entry.ts_last, entry.generation
-        elif entry.generation == generation and entry.record_count:
-            first, last = min(first, entry.ts_first), max(last, entry.ts_last)
-        spans[entry.queue] = first, last, generation
+        spans[entry.queue] = widened(spans.get(entry.queue), entry)
     return spans
 
 
-def _former(store: Store, home_id: str) -> Pointer | None:
-    """Return the pointer that is to be replaced, after a look at whose it is."""
+def widened(span: Span | None, entry: Entry, more: int = 1) -> Span:
+    """Return a queue's span with an entry taken in, which is one `more` or replaces itself."""
+    if span is None:
+        return entry.ts_first, entry.ts_last, entry.generation, more
+    first, last, generation, count = span
+    if entry.generation > generation or last < first:
+        first, last, generation = entry.ts_first, entry.ts_last, entry.generation
+    elif entry.generation == generation and entry.record_count:
+        first, last = min(first, entry.ts_first), max(last, entry.ts_last)
+    return first, last, generation, count + more
+
+
+def owned_pointer(store: Store, home_id: str) -> Pointer | None:
+    """Return a root's pointer, after a look at whose it is.
+
+    Raises
+    ------
+    StateError
+        When another home archives into it.
+    """
     pointer = read_pointer(store)
     if pointer is not None and pointer.home_id != home_id:
         raise StateError(
@@ -188,17 +184,6 @@ def _former(store: Store, home_id: str) -> Pointer | None:
             hint="give each home its own root, or chronicle tier rebuild to take this one over",
         )
     return pointer
-
-
-def check_owner(store: Store, home_id: str) -> None:
-    """Check that a root belongs to this home or to none yet.
-
-    Raises
-    ------
-    StateError
-        When another home archives into it.
-    """
-    _former(store, home_id)
 
 
 def read_pointer(store: Store) -> Pointer | None:
@@ -213,26 +198,33 @@ def read_pointer(store: Store) -> Pointer | None:
     if found is None:
         return None
     path = f"{store.location}/{CATALOG_NAME}"
-    version, payload = unpack_object(found[0], POINTER_MAGIC, (1, 2), path)
+    version, payload = unpack_object(found[0], POINTER_MAGIC, (1, 2, 3), path)
     try:
         values = msgpack.unpackb(payload)
+        names = str(values["home_id"]), str(values["tier"]), str(values["encoding"])
         if version == 1:
             entries = tuple(Entry.from_dict(item) for item in values["entries"])
-            names = str(values["home_id"]), str(values["tier"]), str(values["encoding"])
-            return Pointer(*names, 0, (), _spans(entries), inline=entries, token=found[1])
+            return Pointer(*names, 0, (), spans_of(entries), inline=entries, version=1, token=found[1])
+        if (version == POINTER_VERSION) != ("fresh" in values):
+            raise ValueError("what its version has is not there")  # noqa: TRY301
         return Pointer(
-            str(values["home_id"]),
-            str(values["tier"]),
-            str(values["encoding"]),
+            *names,
             int(values["sequence"]),
             tuple(Part(*row[:6]) for row in values["parts"]),
-            {str(name): (int(span[0]), int(span[1]), int(span[2])) for name, span in values["queues"].items()},
+            {str(name): _span(row) for name, row in values["queues"].items()},
             tuple((str(name), int(due)) for name, due in values["retired"]),
             (int(values["history"][0]), str(values["history"][1])),
+            {str(name): bytes(rows) for name, rows in values.get("fresh", {}).items()},
+            tuple((str(row[0]), int(row[1]), int(row[2]), str(row[3])) for row in values.get("gone", ())),
+            version=version,
             token=found[1],
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, msgpack.exceptions.UnpackException) as error:
         raise damaged(str(error), path) from error
+
+
+def _span(row: list[int]) -> Span:
+    return int(row[0]), int(row[1]), int(row[2]), int(row[3]) if len(row) > 3 else -1
 
 
 def read_catalog(store: Store) -> Catalog | None:
@@ -247,70 +239,40 @@ def read_catalog(store: Store) -> Catalog | None:
     if pointer is None:
         return None
     entries = list(pointer.inline)
-    for part in pointer.parts:
-        for rows in read_part(store, part).values():
-            entries += unpack_rows(rows, pointer.tier)
+    rows = [(part, read_part(store, part)) for part in pointer.parts]
+    queues = {name for _, part in rows for name in part.rows} | set(pointer.fresh)
+    for queue in queues:
+        entries += entries_of(pointer, queue, rows)
     return Catalog(
         pointer.home_id, pointer.tier, pointer.encoding, tuple(sorted(entries, key=lambda entry: entry.key))
     )
 
 
-def read_part(store: Store, part: Part) -> dict[str, tuple[str, bytes]]:
-    """Return {queue: (queue, packed rows)} of a part; :func:`unpack_rows` makes entries of them.
+def entries_of(
+    pointer: Pointer, queue: str, parts: Iterable[tuple[Part, PartRows]], *, days: Collection[str] | None = None
+) -> list[Entry]:
+    """Return what parts, in the pointer's order, and the pointer itself say of a queue.
 
-    Raises
-    ------
-    NotFoundError
-        When it is gone: a newer pointer is there.
+    `days` bounds what the pointer itself adds: those of which `parts` has every part; default all.
     """
-    path = f"{store.location}/{part.object}"
-    found = store.fetch(part.object)
-    if found is None:
-        raise NotFoundError("a part of the catalog is not there", path=path, hint="chronicle tier rebuild")
-    _, payload = unpack_object(found[0], PART_MAGIC, (1,), path)
-    try:
-        values = msgpack.unpackb(payload)
-        if values["fields"][: len(PART_FIELDS)] != list(PART_FIELDS):
-            raise ValueError("other fields")  # noqa: TRY301
-        return {str(name): (str(name), bytes(rows)) for name, rows in values["queues"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, msgpack.exceptions.UnpackException) as error:
-        raise damaged(str(error), path) from error
+    found: dict[tuple[str, int, int], Entry] = {}
+    for part, held in parts:
+        for key in held.gone.get(queue, ()):
+            found.pop((part.partition, *key), None)
+        if queue in held.rows:
+            for entry in unpack_rows(held.rows[queue], pointer.tier):
+                found[part.partition, entry.generation, entry.number] = entry
+    for name, generation, number, day in pointer.gone:
+        if name == queue:
+            found.pop((day, generation, number), None)
+    for entry in pointer.fresh_entries(queue):
+        if days is None or entry.partition in days:
+            found[entry.partition, entry.generation, entry.number] = entry
+    return list(found.values())
 
 
-def unpack_rows(rows: tuple[str, bytes], tier: str) -> Iterator[Entry]:
-    """Yield the entries of one queue in a part.
-
-    Raises
-    ------
-    CorruptionError
-        When they are none.
-    """
-    queue, data = rows
-    try:
-        for row in msgpack.unpackb(data):
-            values: list[Any] = [queue, *row[:PLACE], tier, *row[PLACE : len(PART_FIELDS)]]
-            yield Entry(*values)
-    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException) as error:
-        raise damaged(f"its entries of {queue}: {error}", CATALOG_NAME) from error
-
-
-def _put_part(store: Store, partition: str, entries: list[Entry], same: Part | None) -> Part:
-    """Write a part under a name made of its bytes; nothing is written where it is there already."""
-    queues: dict[str, list[list[Any]]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.key):
-        queues.setdefault(entry.queue, []).append([getattr(entry, name) for name in PART_FIELDS])
-    values = {"fields": PART_FIELDS, "queues": {name: msgpack.packb(rows) for name, rows in queues.items()}}
-    data, digest = pack_object(PART_MAGIC, 1, msgpack.packb(values))
-    name = f"{PARTS_FOLDER}{partition}.{digest}.msgpack.zst"
-    if same is None or same.object != name:
-        staged = store.staging(name)
-        store.put(staged, [data])
-        store.rename(staged, name)
-    first, last = min(entry.ts_first for entry in entries), max(entry.ts_last for entry in entries)
-    return Part(partition, name, len(data), len(entries), first, last)
-
-
-def _pack_pointer(pointer: Pointer) -> bytes:
+def pack_pointer(pointer: Pointer) -> bytes:
+    """Return the bytes of a pointer."""
     values: dict[str, Any] = {
         "home_id": pointer.home_id,
         "tier": pointer.tier,
@@ -323,15 +285,10 @@ def _pack_pointer(pointer: Pointer) -> bytes:
         "queues": pointer.queues,
         "retired": pointer.retired,
         "history": pointer.history,
+        "fresh": pointer.fresh,
+        "gone": pointer.gone,
     }
-    return pack_object(POINTER_MAGIC, 2, msgpack.packb(values))[0]
-
-
-def damaged(message: str, path: str) -> CorruptionError:
-    """Return the error for a catalog whose content makes no sense."""
-    return CorruptionError(
-        f"a catalog is damaged: {message}", path=path, hint="make it again: chronicle tier rebuild"
-    )
+    return pack_object(POINTER_MAGIC, POINTER_VERSION, msgpack.packb(values))[0]
 
 
 def catalog_of(home_id: str, tier: str, encoding: str, entries: Iterable[Entry]) -> Catalog:
@@ -359,15 +316,6 @@ def sweep_parts(store: Store) -> int:
     for name in orphans:
         store.delete(name)
     return len(orphans)
-
-
-def has_parts(store: Store) -> bool:
-    """Return whether a root has a pointer to parts, of which some can be replaced."""
-    try:
-        pointer = read_pointer(store)
-    except ChronicleError:
-        return False
-    return pointer is not None and not pointer.inline
 
 
 def part_names(store: Store) -> set[str]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMN", "Column", "Events", "decode_column", "encode_column"]
+__all__ = ["COLUMN", "Column", "Events", "decode_column", "encode_column", "store_column"]
 
 Values = NDArray[np.int64]
 
@@ -109,7 +109,7 @@ def encode_column(values: Values, events: Events, reference: Values | None = Non
             cost = _cost(rows, sample, mode)
             if cost < best_cost:
                 best_mode, best_cost = mode, cost
-    return _store(values, events, reference, best_mode)
+    return store_column(values, events, reference, best_mode)
 
 
 def decode_column(column: Column, events: Events, reference: Values | None = None) -> Values:
@@ -226,7 +226,8 @@ def _cost(values: Values, events: Events, mode: int) -> float:
     return float(np.log2(words.astype(np.float64) + 1.0).sum())
 
 
-def _store(values: Values, events: Events, reference: Values | None, mode: int) -> Column:
+def store_column(values: Values, events: Events, reference: Values | None, mode: int) -> Column:
+    """Return `values` in a mode that fits them: see :func:`encode_column`, which finds the cheapest."""
     if mode & MINUS_REFERENCE and reference is not None:
         values = values - reference
     if mode & PER_EVENT:

@@ -12,6 +12,9 @@ from chronicle.core.errors import CorruptionError
 from chronicle.storage.archive_layout import Block, Method
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from chronicle.storage.snapshots import Book
 
 __all__ = ["compare", "decode_stored", "naming"]
@@ -24,6 +27,7 @@ def decode_stored(
     block: Block,
     path: object,
     book: Callable[[], Book] | None = None,
+    orders: Callable[[], tuple[NDArray[np.int64], int]] | None = None,
 ) -> bytes | memoryview:
     """Return a block's raw bytes, checked before and after decoding.
 
@@ -31,6 +35,9 @@ def decode_stored(
     ----------
     book : callable, optional
         Gives the book in the segment's prologue to a block that begins with it.
+    orders : callable, optional
+        The same of the orders behind it: int64[n, 3], and how many are bids.
+
     Raises
     ------
     CorruptionError
@@ -46,6 +53,11 @@ def decode_stored(
     elif block.method in (Method.COLUMNS, Method.EVENTS, Method.COMPACTED, Method.PROLOGUE, Method.SEEK):
         with naming(path, block):
             raw = _decode_columns(stored, block, book)
+    elif block.method == Method.ORDERS:
+        from chronicle.storage.order_decode import decode_orders
+
+        with naming(path, block):
+            raw = decode_orders(stored, block.raw_bytes, orders)
     else:
         raise CorruptionError(
             "a block has an unknown method", path=path, offset=block.object_offset, found=block.method

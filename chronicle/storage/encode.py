@@ -24,12 +24,18 @@ from chronicle.storage.archive_layout import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from chronicle.storage.archive import ArchivedSegment
+    from chronicle.storage.event_groups import GroupScan
     from chronicle.storage.snapshots import Book
 
 __all__ = ["BLOCK_BYTES", "COMPACTED", "EncodeOptions", "book_place", "encode_segment"]
 
 
+PIECE_BYTES: Final = 256 * 1024
+"""What is hashed and cut into groups before the next piece is fetched: it stays in a core's cache meanwhile."""
 COMPACTED: Final = "compacted"
 COMPACT_BLOCK_BYTES: Final = 16 << 20
 """Fewer books, and models that know more; who looks into a block decodes all of it."""
@@ -63,7 +69,8 @@ def encode_segment(segment: LocalSegment | ArchivedSegment, options: EncodeOptio
     Parameters
     ----------
     segment : LocalSegment or ArchivedSegment
-        Sealed. Its checksums are checked as it is read: damage does not travel into the archive. An archived one is
+        Sealed. Its checksums are checked as it is read, before the last part is given: damage does not travel into
+        the archive. An archived one is
         encoded anew, block by block; the new object carries the hash of the sealed file that the old one carried, and
         who reads it back proves that nothing changed.
     options : EncodeOptions, optional
@@ -74,14 +81,9 @@ def encode_segment(segment: LocalSegment | ArchivedSegment, options: EncodeOptio
         When the segment is not sealed or its bytes are not those that were sealed.
     """
     options = options or EncodeOptions()
-    header = segment.header
-    if isinstance(segment, LocalSegment):
-        if not segment.is_sealed:
-            raise CorruptionError("only sealed segments are archived", path=segment.path)
-        whole, file_checksum = check_sealed(segment), _file_checksum(segment)
-    else:
-        whole, file_checksum = segment.footer.whole_checksum, segment.footer.file_checksum
-    info = segment.info
+    header, info = segment.header, segment.info
+    if isinstance(segment, LocalSegment) and not segment.is_sealed:
+        raise CorruptionError("only sealed segments are archived", path=segment.path)
     yield pack_header(header.queue_id, header.generation, header.number)
     blocks: list[Block] = []
     position = HEADER_BYTES
@@ -91,6 +93,7 @@ def encode_segment(segment: LocalSegment | ArchivedSegment, options: EncodeOptio
         blocks.append(block)
         position += block.object_bytes
         yield stored
+    whole, file_checksum = coder.proven()
     footer = ArchiveFooter(
         queue=info.queue,
         number=info.number,
@@ -110,14 +113,57 @@ def encode_segment(segment: LocalSegment | ArchivedSegment, options: EncodeOptio
     yield footer + pack_trailer(footer, position)
 
 
-def check_sealed(segment: LocalSegment) -> int:
-    """Check every byte of a sealed segment's file and return xxh3_64 of all of it.
+class _Reading:
+    """The bytes of a segment for its encoder: of a sealed file each is fetched from memory once, and hashed then."""
 
-    Raises
-    ------
-    CorruptionError
-        With what does not match.
-    """
+    def __init__(self, segment: LocalSegment | ArchivedSegment) -> None:
+        self._segment = segment
+        self._whole = xxhash.xxh3_64()
+        self._sealed = isinstance(segment, LocalSegment)
+        if isinstance(segment, LocalSegment):
+            check_size(segment)
+            self._memory = segment.mapping.memory
+            self._whole.update(self._memory[: segment.data_offset])
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Return a range, of an archived segment decoded."""
+        return self._memory[start:end] if self._sealed else self._segment.view(start, end)
+
+    def through(self, raw: memoryview, start: int, scan: GroupScan | None) -> int:
+        """Go through a block of records that begins at `start`, for all who need its bytes; return its checksum."""
+        header, digest = self._segment.header, xxhash.xxh3_64()
+        in_file = self._sealed and header.data_offset <= start < header.footer_offset
+        for begin in range(0, len(raw), PIECE_BYTES):
+            piece = raw[begin : begin + PIECE_BYTES]
+            digest.update(piece)
+            if in_file:
+                self._whole.update(piece)
+            if scan is not None:
+                scan.go(begin + len(piece))
+        return digest.intdigest()
+
+    def proven(self) -> tuple[int, int]:
+        """Return (xxh3_64 of the whole sealed file, its file checksum); all records went :meth:`through`.
+
+        Raises
+        ------
+        CorruptionError
+            When the bytes are not those that were sealed.
+        """
+        if not isinstance(self._segment, LocalSegment):
+            footer = self._segment.footer
+            return footer.whole_checksum, footer.file_checksum
+        header = self._segment.header
+        trailer = header.file_bytes - layout.FOOTER_TRAILER_BYTES
+        self._whole.update(self._memory[header.footer_offset : trailer])
+        if self._whole.intdigest() != _file_checksum(self._segment):
+            check_sealed(self._segment)
+        self._whole.update(self._memory[trailer:])
+        return self._whole.intdigest(), _file_checksum(self._segment)
+
+
+def check_size(segment: LocalSegment) -> None:
+    """Check what is not under a sealed segment's file checksum: that its file ends where it says."""
     header, memory = segment.header, segment.mapping.memory
     if len(memory) != header.file_bytes:
         raise CorruptionError(
@@ -127,9 +173,26 @@ def check_sealed(segment: LocalSegment) -> int:
             expected=header.file_bytes,
             found=len(memory),
         )
+    reserved = header.file_bytes - layout.FOOTER_TRAILER_BYTES + 56
+    if any(memory[reserved : header.file_bytes]):
+        raise CorruptionError("reserved bytes are not zero", path=segment.path, offset=reserved)
+
+
+def check_sealed(segment: LocalSegment) -> int:
+    """Check every byte of a sealed segment's file and return xxh3_64 of all of it.
+
+    Raises
+    ------
+    CorruptionError
+        With what does not match.
+    """
+    check_size(segment)
+    header, memory = segment.header, segment.mapping.memory
     trailer = header.file_bytes - layout.FOOTER_TRAILER_BYTES
-    segment.view(0, header.footer_offset)
-    digest = xxhash.xxh3_64(memory[:trailer])
+    digest = xxhash.xxh3_64()
+    for start in range(0, header.footer_offset, PIECE_BYTES):
+        digest.update(segment.view(start, min(start + PIECE_BYTES, header.footer_offset)))
+    digest.update(memory[header.footer_offset : trailer])
     if digest.intdigest() != _file_checksum(segment):
         raise CorruptionError(
             "a sealed segment does not match its file checksum",
@@ -137,8 +200,6 @@ def check_sealed(segment: LocalSegment) -> int:
             expected=hex(_file_checksum(segment)),
             found=hex(digest.intdigest()),
         )
-    if any(memory[trailer + 56 : header.file_bytes]):
-        raise CorruptionError("reserved bytes are not zero", path=segment.path, offset=trailer + 56)
     digest.update(memory[trailer:])
     return digest.intdigest()
 
@@ -170,14 +231,26 @@ class _Coder:
     def __init__(self, segment: LocalSegment | ArchivedSegment, options: EncodeOptions) -> None:
         self._segment = segment
         self._options = options
+        self._reading = _Reading(segment)
         self._book_place = book_place(segment) if options.columns else None
+
+    def proven(self) -> tuple[int, int]:
+        """Return (xxh3_64 of the whole sealed file, its file checksum), when all blocks were encoded."""
+        return self._reading.proven()
 
     def encode(self, start: int, end: int, position: int) -> tuple[bytes, Block]:
         """Return the stored bytes of [start, end) and their entry in the block table."""
-        raw = self._segment.view(start, end)
+        raw = self._reading.view(start, end)
+        header = self._segment.header
+        scan = None
+        if self._options.columns and header.data_offset <= start < header.footer_offset:
+            from chronicle.storage.event_groups import GroupScan
+
+            scan = GroupScan(raw)
+        raw_checksum = self._reading.through(raw, start, scan)
         stored, method = b"", Method.STORED
         holds = 0
-        for packed, its_method, its_holds in self._candidates(raw, start):
+        for packed, its_method, its_holds in self._candidates(raw, start, scan):
             if packed is not None and len(packed) < len(raw):
                 stored, method, holds = packed, its_method, its_holds
                 break
@@ -189,23 +262,31 @@ class _Coder:
             object_offset=position,
             object_bytes=len(stored),
             stored_checksum=xxhash.xxh3_64_intdigest(stored),
-            raw_checksum=xxhash.xxh3_64_intdigest(raw),
+            raw_checksum=raw_checksum,
             method=method,
             holds=holds,
         )
         return stored, block
 
-    def _candidates(self, raw: memoryview, start: int) -> Iterator[tuple[bytes | None, Method, int]]:
+    def _candidates(
+        self, raw: memoryview, start: int, scan: GroupScan | None
+    ) -> Iterator[tuple[bytes | None, Method, int]]:
         """Yield (packed, method, what it holds), best first: the first that is smaller than `raw` counts."""
         header, level = self._segment.header, self._options.level
         is_records = header.data_offset <= start < header.footer_offset
-        if is_records and self._options.columns:
+        if scan is not None:
             from chronicle.storage.blocks import encode_block
-            from chronicle.storage.event_encode import encode_events, is_compacted
+            from chronicle.storage.event_encode import encode_scanned, is_compacted
 
             book = self._book() if start == header.data_offset else None
-            packed, holds = encode_events(raw, level, book, compact=self._options.compact) or (None, 0)
+            packed, holds = encode_scanned(scan, level, book, compact=self._options.compact) or (None, 0)
             yield packed, Method.COMPACTED if packed and is_compacted(packed) else Method.EVENTS, holds
+            if scan.has_orders:
+                from chronicle.storage.order_encode import encode_orders
+
+                orders = prologue_orders(self._segment) if start == header.data_offset else None
+                packed, holds = encode_orders(raw, level, orders) or (None, 0)
+                yield packed, Method.ORDERS, holds
             yield encode_block(raw, level), Method.COLUMNS, 0
         elif self._options.columns and start == 0 and self._book_place is not None:
             from chronicle.storage.small_blocks import encode_prologue
@@ -224,7 +305,23 @@ class _Coder:
             return None
         from chronicle.storage.small_blocks import book_in
 
-        return book_in(self._segment.view(0, self._segment.header.data_offset), *self._book_place)
+        return book_in(self._reading.view(0, self._segment.header.data_offset), *self._book_place)
+
+
+def prologue_orders(segment: SegmentView) -> tuple[NDArray[np.int64], int] | None:
+    """Return the orders in the prologue (int64[n, 3], as one ORDER_SNAPSHOT), and how many are bids, or None."""
+    records = segment.prologue().get("orders")
+    if not isinstance(records, list) or len(records) != 1:
+        return None
+    import numpy as np
+
+    from chronicle.storage.order_layout import orders_at
+
+    record = records[0]
+    if not isinstance(record, bytes) or len(record) % 8 or len(record) < layout.HEADER_BYTES:
+        return None
+    words = np.frombuffer(record, dtype=np.int64)
+    return orders_at(words, 0, len(record))
 
 
 def book_place(segment: SegmentView) -> tuple[int, int] | None:

@@ -88,9 +88,7 @@ class Entry:
     @property
     def partition(self) -> str:
         """The UTC day of the first ts_recv, by which catalogs are parted; NO_DAY without records."""
-        if not self.record_count or not 0 <= self.ts_first < YEAR_9999_NS:
-            return NO_DAY
-        return _day(self.ts_first // DAY_NS)
+        return day_of(self.ts_first) if self.record_count and 0 <= self.ts_first < YEAR_9999_NS else NO_DAY
 
     @property
     def state(self) -> str:
@@ -133,6 +131,11 @@ class Entry:
             plain["intent"] = Intent(**plain["intent"])
         plain["retired"] = tuple(Retired(**item) for item in plain.get("retired", ()))
         return cls(**plain)
+
+
+def day_of(ts: int) -> str:
+    """Return the UTC day of a moment, the first or last that a catalog has for one outside them."""
+    return _day(min(max(0, ts), YEAR_9999_NS - 1) // DAY_NS)
 
 
 @lru_cache(maxsize=8192)

@@ -6,8 +6,9 @@ takes the few forms that these loops do not, and works without a compiler.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import cache
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +20,12 @@ from chronicle.core.layout import INT64_MAX, INT64_MIN
 from chronicle.storage import tokens
 from chronicle.storage.event_layout import COLUMNS, GAP_EDGES, REFERENCES, SIGNED, STEP_SOURCE, Place
 from chronicle.storage.kernels import columns as kernel
+from chronicle.storage.kernels.lanes import SLACK_ROWS
+from chronicle.storage.kernels.rows import SCRATCH_ROWS
+from chronicle.storage.scratch import scratch_array
 from chronicle.storage.tokens import PLAIN, Values, Words, decompressor, tables
 
-__all__ = ["block_columns"]
+__all__ = ["all_forms", "block_columns", "price_scratch"]
 
 WORDS: Final = 5
 """int64 words of a column's descriptor."""
@@ -43,9 +47,9 @@ GROUP_PLACES: Final = {
     "index": (Place.OTHERS,),
     "side": (),
 }
+NARROW: Final = {"flags": np.uint8, "side": np.uint8, "source": np.int32}
+_NONE: Final = {name: np.empty(0, dtype=kind) for name, kind in NARROW.items()}
 _EDGES: Final = np.array(GAP_EDGES, dtype=np.int64)
-_NO_FLAGS: Final = np.empty(0, dtype=np.uint8)
-_NO_LINES: Final = np.empty(0, dtype=np.int32)
 
 
 def block_columns(
@@ -56,6 +60,7 @@ def block_columns(
     base_index: int,
     sides: tuple[int, int],
     limits: tuple[int | None, int | None],
+    divisors: tuple[float, float] = (0.0, 0.0),
 ) -> dict[str, NDArray[Any]] | None:
     """Return columns of a block's rows as :meth:`EventBlock.columns` does, None for a block of rarer form.
 
@@ -68,41 +73,42 @@ def block_columns(
         The columns' streams.
     limits : (int or None, int or None)
         Rows from the first to the last group with start <= ts_recv < end.
+    divisors : (float, float)
+        Where not 0.0, prices and sizes come as float64, divided; as mantissas if one of them is INT64_MIN.
 
     Raises
     ------
     ValueError, zstandard.ZstdError
         When the block does not hold what it says.
     """
+    start, end = limits
+    plan = _plan(tuple(names), start is not None or end is not None)
     entries = np.frombuffer(descriptor, dtype=np.int64, count=WORDS * COLUMNS).reshape(COLUMNS, WORDS)
     table = np.empty((COLUMNS, FIELDS), dtype=np.int64)
-    longest, bases, widths = _all_forms()
+    longest, bases, widths = all_forms()
     rows_max = max(head.rows, head.levels, head.others)
     status = kernel.lay_out(entries, len(data), rows_max, longest, tokens.NARROW_BITS, table)
     if status == kernel.IMPOSSIBLE:
         raise ValueError("the columns' streams do not add up")
     facts = table.tolist()
-    signed = {facts[place][kernel.MODE] != PLAIN for place in PRICES[1:]}
-    if status != kernel.FINE or facts[Place.SIZE][kernel.MODE] != PLAIN or len(signed) != 1 or len(data) < 8:
+    signed = facts[PRICES[1]][kernel.MODE] != PLAIN
+    odd = any((facts[place][kernel.MODE] != PLAIN) != signed for place in PRICES[2:])
+    if status != kernel.FINE or facts[Place.SIZE][kernel.MODE] != PLAIN or odd or len(data) < 8:
         return None
     streams = np.frombuffer(data, dtype=np.uint8)
     groups = np.empty((len(GROUP_ROWS), head.groups), dtype=np.int64)
-    places = np.empty(head.others if "index" in names else 0, dtype=np.int64)
+    places = np.empty(head.others if plan.indexed else 0, dtype=np.int64)
     found = np.empty(4 + 2 * (len(GAP_EDGES) + 1), dtype=np.int64)
-    start, end = limits
-    timed = start is not None or end is not None
-    asked = _group_places(names, timed)
-    counts = [head.others if place == Place.OTHERS else head.groups for place in asked]
-    unpacked = _unpack(asked, counts, facts, table, data)
+    counts = [head.others if place == Place.OTHERS else head.groups for place in plan.groups]
     sound = kernel.decode_groups(
         table,
-        unpacked,
+        _unpack(plan.groups, counts, facts, table, data),
         streams,
         bases,
         widths,
         INT64_MIN if start is None else start,
         INT64_MAX if end is None else end,
-        timed,
+        plan.timed,
         head.rows,
         _EDGES,
         groups,
@@ -112,60 +118,63 @@ def block_columns(
     if not sound:
         raise ValueError("the groups do not make the block's rows, or their columns hold other bits than they say")
     parts = found.tolist()
-    forms = [form | SIGNED if True in signed else form for form in head.forms]
     first_counts = parts[5 + len(GAP_EDGES) :]
-    row_places = [*(PRICES if "price" in names else ()), *((Place.SIZE,) if "size" in names else ())]
-    row_counts = [head.rows if place == Place.SIZE else first_counts[place - PRICES[0]] for place in row_places]
-    unpacked = _unpack(row_places, row_counts, facts, table, data)
+    counts = [head.rows if place == Place.SIZE else first_counts[place - PRICES[0]] for place in plan.rows]
     rows = parts[3] - parts[2]
-    wide = [name for name in names if name in OF_NAME or name == "index"]
-    out = fresh_array(max(1, len(wide)) * _padded(rows), np.int64).reshape(max(1, len(wide)), _padded(rows))
-    wanted = np.full(COLUMNS + 1, -1, dtype=np.int64)
-    for number, name in enumerate(wide):
-        wanted[OF_NAME.get(name, COLUMNS)] = number
-    narrow = {
-        "flags": fresh_array(rows, np.uint8) if "flags" in names else _NO_FLAGS,
-        "side": fresh_array(rows, np.uint8) if "side" in names else _NO_FLAGS,
-        "source": fresh_array(rows, np.int32) if "source" in names else _NO_LINES,
-    }
+    room = (rows + SLACK_ROWS + 7) // 8 * 8  # each column begins on 64 bytes
+    out = fresh_array(max(1, len(plan.wide)) * room, np.int64).reshape(-1, room)
+    narrow = {name: fresh_array(room, kind) if name in names else _NONE[name] for name, kind in NARROW.items()}
+    forms = [form | SIGNED if signed else form for form in head.forms]
     steps = 1 if head.steps & STEP_SOURCE else 0
-    price = np.array((head.price_base, head.price_unit, *forms, *sides, base_index, steps), dtype=np.int64)
-    state = np.empty((3, len(PRICES)), dtype=np.uint64)
-    if not kernel.decode_rows(
+    status = kernel.decode_rows(
         table,
-        unpacked,
+        _unpack(plan.rows, counts, facts, table, data),
         streams,
         bases,
         widths,
         groups,
         places,
         found,
-        wanted,
-        price,
+        plan.wanted,
+        np.array((head.price_base, head.price_unit, *forms, *sides, base_index, steps), dtype=np.int64),
         _EDGES,
-        state,
+        np.empty((3, len(PRICES)), dtype=np.uint64),
+        price_scratch(head.rows if "price" in names else 0),
+        np.array(divisors),
         out,
         narrow["flags"],
         narrow["side"],
         narrow["source"],
-    ):
+    )
+    if status == kernel.IMPOSSIBLE:
         raise ValueError("a column holds other bits than its tokens ask for")
-    return {name: narrow[name] if name in narrow else out[wide.index(name), :rows] for name in names}
+    if status != kernel.FINE:  # a price or size that is none has no quotient
+        return block_columns(head, descriptor, data, names, base_index, sides, limits)
+    columns = {name: out[number, :rows] for number, name in enumerate(plan.wide)}
+    for name, divisor in zip(("price", "size"), divisors, strict=True):
+        if divisor and name in columns:
+            columns[name] = columns[name].view(np.float64)
+    return {name: narrow[name][:rows] if name in narrow else columns[name] for name in names}
 
 
 GROUP_ROWS: Final = range(Place.SEQUENCE_PREVIOUS + 1)
 
 
-def _padded(rows: int) -> int:
-    """Rows of a column in a common buffer: each begins on 64 bytes."""
-    return (rows + 7) // 8 * 8
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What must be decoded for some columns: group columns (references included), row columns, and where they go."""
+
+    timed: bool
+    indexed: bool
+    groups: tuple[int, ...]
+    rows: tuple[int, ...]
+    wide: tuple[str, ...]
+    wanted: Values
 
 
-def _group_places(names: Collection[str], timed: bool) -> list[int]:
-    """Return the group columns that are needed for `names`, references included."""
-    asked = {Place.BIDS, Place.ASKS}
-    if timed:
-        asked.add(Place.TS_RECV)
+@lru_cache(maxsize=256)
+def _plan(names: tuple[str, ...], timed: bool) -> _Plan:
+    asked = {Place.BIDS, Place.ASKS} | ({Place.TS_RECV} if timed else set())
     for name in names:
         place = OF_NAME.get(name)
         if place is None:
@@ -174,36 +183,49 @@ def _group_places(names: Collection[str], timed: bool) -> list[int]:
             asked.add(place)
             if place in REFERENCES:
                 asked.add(REFERENCES[place])
-    return sorted(asked)
+    rows = (*(PRICES if "price" in names else ()), *((Place.SIZE,) if "size" in names else ()))
+    wide = tuple(name for name in names if name not in NARROW)
+    wanted = np.full(COLUMNS + 1, -1, dtype=np.int64)
+    for number, name in enumerate(wide):
+        wanted[OF_NAME.get(name, COLUMNS)] = number
+    return _Plan(timed, "index" in names, tuple(sorted(map(int, asked))), tuple(map(int, rows)), wide, wanted)
 
 
-def _unpack(asked: list[int], counts: list[int], facts: list[list[int]], table: Values, data: memoryview) -> Any:
+def price_scratch(rows: int) -> Values:
+    """Return working room for the prices of a block of so many rows."""
+    count = rows + SCRATCH_ROWS
+    return scratch_array("prices", 3 * count, np.int64).reshape(3, count)
+
+
+def _unpack(
+    asked: Sequence[int], counts: list[int], facts: list[list[int]], table: Values, data: memoryview
+) -> NDArray[np.uint8]:
     """Return the tokens of columns side by side, and write where each column's begin into the table."""
     parts: list[bytes | memoryview] = []
-    begin = 0
+    begin, zstd = 0, decompressor()
     for place, rows in zip(asked, counts, strict=True):
         fields = facts[place]
         count, stored = fields[kernel.COUNT], fields[kernel.STORED]
-        if count not in (0, rows):
-            raise ValueError(f"column {place} has {count} rows where there are {rows}")
-        if not count and (stored or fields[kernel.BITS] or fields[kernel.ESCAPES]):
-            raise ValueError(f"column {place} has streams and no rows")
         table[place, kernel.TOKENS] = begin
         begin += rows
-        start = fields[kernel.BIT] // 8 - stored
+        start = (fields[kernel.BIT] >> 3) - stored
         part: bytes | memoryview = data[start : start + stored]
-        if stored != count:
+        if count != rows:
+            if count:
+                raise ValueError(f"column {place} has {count} rows where there are {rows}")
+            if stored or fields[kernel.BITS] or fields[kernel.ESCAPES]:
+                raise ValueError(f"column {place} has streams and no rows")
+            part = bytes(rows)
+        elif stored != count:
             if zstandard.frame_content_size(part) != count:
                 raise ValueError("a stream has another length than its entry says")
-            part = decompressor().decompress(part, max_output_size=count)
-        elif not count:
-            part = bytes(rows)
+            part = zstd.decompress(part, max_output_size=count)
         parts.append(part)
     return np.frombuffer(b"".join(parts) or b"\0", dtype=np.uint8)
 
 
 @cache
-def _all_forms() -> tuple[Values, Words, NDArray[np.uint8]]:
+def all_forms() -> tuple[Values, Words, NDArray[np.uint8]]:
     """Return, by form k * 8 + m of tokens: longest word (0: no form), bases and widths of 256 tokens."""
     longest = np.zeros(64, dtype=np.int64)
     bases, widths = np.zeros(64 * 256, dtype=np.uint64), np.zeros(64 * 256, dtype=np.uint8)

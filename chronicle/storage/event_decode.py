@@ -215,6 +215,7 @@ class EventBlock:
         sides: tuple[int, int] = (Side.BID, Side.ASK),
         start_ts: int | None = None,
         end_ts: int | None = None,
+        divisors: tuple[float, float] = (0.0, 0.0),
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the block's BOOK_DELTA rows, in the order of the queue.
 
@@ -229,6 +230,9 @@ class EventBlock:
             What ``side`` says of bids and of asks.
         start_ts, end_ts : int, optional
             Only the rows from the first to the last with start_ts <= ts_recv < end_ts.
+        divisors : (float, float)
+            Where not 0.0, prices and sizes may come as float64, divided (the nearest to the quotient); who asks looks
+            at the dtype, as the compiler's absence or a mantissa of INT64_MIN leaves them int64.
 
         Returns
         -------
@@ -238,7 +242,7 @@ class EventBlock:
         try:
             limits = start_ts, end_ts
             found: dict[str, NDArray[Any]] | None = self._arrays.block_columns(
-                self.head, self._descriptor, self._data, names, base_index, sides, limits
+                self.head, self._descriptor, self._data, names, base_index, sides, limits, divisors
             )
             if found is not None:
                 return found
@@ -355,10 +359,7 @@ class EventBlock:
         groups = stepped(np.stack(columns), head.steps, 1)
         words, starts = self._other_words(groups)
         found = self._snapshots(words, starts)
-        lengths = np.diff(starts)
-        for snapshot, form in zip(found, self._forms, strict=True):
-            if form != LEVELS_VERBATIM:
-                lengths[snapshot.number] += 2 * (snapshot.bids + snapshot.asks)
+        lengths = self._lengths(starts, found)
         if BOOK_DELTA_BYTES * head.rows + 8 * int(lengths.sum()) != self._raw_bytes:
             raise ValueError("the records do not add up")
         places = self._places
@@ -388,8 +389,48 @@ class EventBlock:
             self._levels(out, at, found, replay, book)
         return offset, out.view(np.uint8).data.toreadonly()
 
+    def _lengths(self, starts: Values, found: list[Stored]) -> Values:
+        """Return the words that each other record takes as sealed."""
+        lengths = np.diff(starts)
+        for snapshot, form in zip(found, self._forms, strict=True):
+            if form != LEVELS_VERBATIM:
+                lengths[snapshot.number] += 2 * (snapshot.bids + snapshot.asks)
+        return lengths
+
+    def instruments(self) -> list[tuple[int, bytes]]:
+        """Return (offset in the sealed block, body) of its INSTRUMENT records; no row is decoded."""
+        try:
+            words, starts = self._beside_words()
+            lengths = self._lengths(starts, self._snapshots(words, starts))
+            places = self._places
+            bids, asks = self._counts
+            if self._whole.stop != self.head.rows:
+                raise ValueError("the groups do not make the block's rows")
+            above = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(bids + asks)))[places]
+            offsets = BOOK_DELTA_BYTES * above + 8 * (np.cumsum(lengths) - lengths)
+            kinds = (words[starts[:-1]] >> 32) & 0xFFFF
+            return [
+                (int(offsets[number]), words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:])
+                for number in np.flatnonzero(kinds == Kind.INSTRUMENT).tolist()
+            ]
+        except _DAMAGE as error:
+            raise _corrupt(error) from error
+
     def _other_words(self, groups: Values) -> tuple[Values, Values]:
         """Return the other records as sealed (but for levels left out), and where each starts and the last ends."""
+        words, starts = self._beside_words()
+        if not self.head.others:
+            return words, starts
+        firsts = starts[:-1]
+        expected = expected_headers(words[firsts], self._places, groups, self.head.steps)
+        for offset in range(1, 6):
+            words[firsts + offset] += expected[offset - 1]
+        checks = firsts[(words[firsts] & HEAD_MASK) == CHECK_HEAD]
+        words[checks + 8] += words[checks + 7]
+        return words, starts
+
+    def _beside_words(self) -> tuple[Values, Values]:
+        """Return the other records as stored, less what their events tell; where each starts, and the last ends."""
         if not self.head.others:
             if len(self._beside):
                 raise ValueError("records that nobody counted")
@@ -410,13 +451,7 @@ class EventBlock:
         if offsets is None or len(offsets) != self.head.others:
             raise ValueError("the other records are none")
         words = np.frombuffer(raw, dtype=np.int64).copy()
-        starts = offsets >> 3
-        expected = expected_headers(words[starts], self._places, groups, self.head.steps)
-        for offset in range(1, 6):
-            words[starts + offset] += expected[offset - 1]
-        checks = starts[(words[starts] & HEAD_MASK) == CHECK_HEAD]
-        words[checks + 8] += words[checks + 7]
-        return words, np.append(starts, len(words))
+        return words, np.append(offsets >> 3, len(words))
 
     def _snapshots(self, words: Values, starts: Values) -> list[Stored]:
         """Return the snapshots among the other records, with the counts of those whose levels were left out."""

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import threading
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, Origin
+from chronicle.core.layout import INT64_MAX, Origin
 from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
 from chronicle.storage.event_coded import code_of
+from chronicle.storage.event_follow import snapshot_forms
+from chronicle.storage.event_groups import GroupScan
 from chronicle.storage.event_layout import (
     BESIDE_COLUMNS,
     BESIDE_STORED,
@@ -28,38 +31,49 @@ from chronicle.storage.event_layout import (
     HEAD,
     LEVEL_EDGES,
     LEVEL_FORMS,
-    LEVELS_COLUMNS,
-    LEVELS_REPLAYED,
     LEVELS_VERBATIM,
     ON_PROLOGUE,
     REFERENCES,
     REVERSED,
+    STEP_SOURCE,
     VERSION,
     Place,
     Price,
     expected_headers,
-    gap_counts,
-    stepped,
 )
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
 from chronicle.storage.scratch import scratch_array
-from chronicle.storage.snapshots import Book, Replay, Stored, snapshot_list
-from chronicle.storage.tokens import BEFORE, CODED, DELTA, ENTRY, PLAIN, SAME, compressor, tables
+from chronicle.storage.snapshots import Book, Stored, snapshot_list
+from chronicle.storage.tokens import CODED, DELTA, ENTRY, PLAIN, SAME, compressor, divider, tables
 
-__all__ = ["encode_events", "is_compacted"]
+__all__ = [
+    "encode_events",
+    "encode_scanned",
+    "group_column",
+    "is_compacted",
+    "plain_column",
+    "priced",
+    "signed_column",
+]
 
 Values = NDArray[np.int64]
 
 TOKENS: Final = (6, 3)
 SIZE_TOKENS: Final = (7, 3)
+FAR_TOKENS: Final = (5, 3)
+"""For times of events that are far from one another: 32 bits."""
 ESCAPES_SHARE: Final = 1000
-"""Sizes of which more than one in so many would escape take the tokens that reach farther."""
+"""Columns of which more than one value in so many would escape take the tokens that reach farther."""
 COLUMNS_FROM: Final = 64
 """Fewer other records are one zstd frame: columns would cost more time than they save bytes."""
 SAMPLE: Final = 512
 """A group column's mode is chosen on this many groups from the middle."""
-SIDE_SAMPLE: Final = 2048
+SIDE_SAMPLE: Final = 512
+TOKEN_LEVEL: Final = 1
+TILE: Final = 1024
+UNIT_SAMPLE: Final = 1024
+"""The unit of so many values is taken for all; tokens tell where it is not, and all are looked at then."""
 
 
 def encode_events(
@@ -85,24 +99,16 @@ def encode_events(
         of several instruments, ORDER records (whose headers say more than groups do), or fewer deltas than other
         records.
     """
-    if len(data) % 8:
+    return encode_scanned(GroupScan(data), level, book, compact=compact)
+
+
+def encode_scanned(
+    scan: GroupScan, level: int, book: Book | None = None, *, compact: bool = False
+) -> tuple[bytes, int] | None:
+    """Return the event block of records whose groups were found: see :func:`encode_events`."""
+    if not scan.done() or not scan.is_of_deltas:
         return None
-    words = np.frombuffer(data, dtype=np.int64)
-    capacity = len(data) // BOOK_DELTA_BYTES + 1
-    groups = scratch_array("groups", 10 * capacity, np.int64).reshape(10, capacity)
-    prices, sizes = scratch_array("rows", 2 * capacity, np.int64).reshape(2, capacity)
-    others, places = scratch_array("others", 2 * (len(data) // HEADER_BYTES + 1), np.int64).reshape(2, -1)
-    found = np.zeros(6, dtype=np.int64)
-    if not kernel.scan_groups(words, groups, prices, sizes, others, places, found):
-        return None
-    count, rows, beside, step, several, orders = found.tolist()
-    if not rows:
-        return None
-    if several or orders or rows < beside:
-        return None
-    parts = _Parts(words, groups[:, :count].copy(), prices[:rows], sizes[:rows], others[:beside], places[:beside])
-    parts.step = max(0, step)
-    return parts.encode(level, book, compact=compact)
+    return _Parts(scan).encode(level, book, compact=compact)
 
 
 def is_compacted(block: bytes) -> bool:
@@ -124,18 +130,20 @@ class _Priced:
 class _Parts:
     """The parts of one block."""
 
-    def __init__(
-        self, words: Values, groups: Values, prices: Values, sizes: Values, others: Values, places: Values
-    ) -> None:
-        self.words, self.groups, self.prices, self.sizes = words, groups, prices, sizes
-        self.others, self.places = others, places
-        self.step = 0
+    def __init__(self, scan: GroupScan) -> None:
+        self.words, self.groups, self.step = scan.words, scan.groups, scan.step
+        self.prices, self.sizes = scan.prices, scan.sizes
+        self.others, self.places = scan.others, scan.places
 
     def encode(self, level: int, book: Book | None, *, compact: bool) -> tuple[bytes, int]:
         snapshots = snapshot_list(self.words, self.others)
-        forms, kept, on_prologue = self._forms(snapshots, book)
+        places = [int(self.places[snapshot.number]) for snapshot in snapshots]
+        forms, kept, on_prologue = snapshot_forms(snapshots, places, self.groups, self.prices, self.sizes, book)
         entries, streams = [], []
-        columns = stepped(self.groups, self.step, -1)
+        columns = list(self.groups)
+        if self.step & STEP_SOURCE:
+            rows_of = columns[Place.BIDS] + columns[Place.ASKS]
+            columns[Place.SOURCE_INDEX] = columns[Place.SOURCE_INDEX] - (np.cumsum(rows_of) - rows_of)
         for place in range(Place.SEQUENCE_PREVIOUS + 1):
             reference = REFERENCES.get(Place(place))
             entry, stream = group_column(columns[place], None if reference is None else columns[reference])
@@ -196,31 +204,6 @@ class _Parts:
             holds |= Holds.VENUE_SNAPSHOTS
         return int(holds)
 
-    def _forms(self, snapshots: list[Stored], book: Book | None) -> tuple[list[int], list[Stored], bool]:
-        """Choose each snapshot's form; return (forms, those whose levels become columns, whether `book` was used)."""
-        if not snapshots:
-            return [], [], False
-        replay = Replay.of_groups(self.groups, self.prices, self.sizes, compiled=True)
-        if book is not None:
-            replay.start(book)
-        forms: list[int] = []
-        kept: list[Stored] = []
-        on_prologue = False
-        for snapshot in snapshots:
-            if not snapshot.whole:
-                forms.append(LEVELS_VERBATIM)
-                continue
-            place = int(self.places[snapshot.number])
-            follows = replay.follows(snapshot, place)
-            if follows:
-                on_prologue |= not kept and book is not None
-                forms.append(LEVELS_REPLAYED)
-            else:
-                forms.append(LEVELS_COLUMNS)
-                kept.append(snapshot)
-            replay.remember(snapshot.instrument, place, snapshot.bids, snapshot.levels, replayed=follows)
-        return forms, kept, on_prologue
-
     def _beside(self, snapshots: list[Stored], forms: list[int], level: int) -> bytes:
         """Return the other records, without the levels that are columns or follow, in the form of method 2."""
         if not len(self.others):
@@ -246,34 +229,21 @@ def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes
     if not len(values):
         return _zeros(PLAIN, 0)
     other = values[:0] if reference is None else reference
-    first = int(values[0])
-    if bool((values == values[0]).all()):
-        return _zeros(DELTA, first)
-    start = max(0, (len(values) - SAMPLE) // 2)
-    part = slice(start, start + SAMPLE)
-    modes = (DELTA,) if reference is None else (DELTA, SAME, BEFORE)
-    costs = {mode: _cost(values[part], other[part], mode) for mode in modes}
-    low, high = int(values[part].min()), int(values[part].max())
-    if low >= 0 and high < 1 << TOKENS[0]:
-        costs[PLAIN] = len(values[part]) * high.bit_length() // 2  # counts: their own distribution is the better one
-    best = min(costs, key=costs.__getitem__)
-    base = _base(first, other, best)
+    first, start = int(values[0]), max(0, (len(values) - SAMPLE) // 2)
     steps = scratch_array("residuals", len(values), np.int64)
-    tokenizer.residuals(values, other, best, base, steps)
-    return _stepped(best, TOKENS, base, max(1, int(tokenizer.common_divisor(steps, 0))), steps, signed=best != PLAIN)
-
-
-def _base(first: int, reference: Values, mode: int) -> int:
-    if mode == PLAIN:
-        return 0
-    return _wrapped(first - int(reference[0])) if mode == SAME else first
-
-
-def _cost(values: Values, reference: Values, mode: int) -> int:
-    """Return about how many bits a sample takes in `mode`."""
-    steps = np.empty(len(values), dtype=np.int64)
-    tokenizer.residuals(values, reference, mode, _base(int(values[0]), reference, mode), steps)
-    return int(tokenizer.step_bits(steps, max(1, int(tokenizer.common_divisor(steps, 0)))))
+    stop = min(len(values), start + SAMPLE)
+    mode = int(tokenizer.choose_mode(values, other, start, stop, TOKENS[0], steps[: stop - start]))
+    if mode < 0:
+        return _zeros(DELTA, first)
+    base = 0 if mode == PLAIN else _wrapped(first - int(other[0])) if mode == SAME else first
+    tokenizer.residuals(values, other, mode, base, steps)
+    unit = _unit(steps[start:stop])
+    many = tokenizer.long_steps(steps, unit, tables(*TOKENS).limit - 1) * ESCAPES_SHARE > len(steps)
+    form = FAR_TOKENS if many else TOKENS
+    try:
+        return _stepped(mode, form, base, unit, steps, signed=mode != PLAIN)
+    except _UnitError:
+        return _stepped(mode, form, base, _unit(steps), steps, signed=mode != PLAIN)
 
 
 def priced(
@@ -292,25 +262,34 @@ def priced(
     forms = forms or _side_forms(prices, bids, asks)
     base = int(prices[0])
     firsts, gaps = scratch_array("steps", 2 * len(prices), np.int64).reshape(2, -1)
-    counts = gap_counts(bids, asks, edges)
-    ends = np.cumsum(counts)
-    places = ends - counts
     walk, parts = np.array(forms, dtype=np.int64), np.array(edges, dtype=np.int64)
-    first_count = kernel.price_steps(prices, bids, asks, walk, base, parts, firsts, gaps, places)
-    firsts, gaps = firsts[:first_count], gaps[: int(ends[-1])]
-    unit = max(1, int(tokenizer.common_divisor(gaps, tokenizer.common_divisor(firsts, 0))))
-    size_unit = max(1, int(tokenizer.common_divisor(sizes, 0)))
-    signed = bool(len(gaps)) and int(gaps.min()) < unit
-    mode = DELTA if signed else PLAIN
-    columns = [
-        _stepped(DELTA, TOKENS, 0, unit, firsts, signed=True),
-        *(
-            _stepped(mode, TOKENS, 0, unit, gaps[end - count : end], less=1, signed=signed)
-            for count, end in zip(counts, ends, strict=True)
-        ),
-        _sizes(size_unit, sizes),
-    ]
+    places = np.empty(len(edges) + 1, dtype=np.int64)
+    kernel.gap_places(bids, asks, parts, places)
+    cuts = places.tolist()
+    first_count, least = kernel.price_steps(prices, bids, asks, walk, base, parts, firsts, gaps, places)
+    firsts, gaps = firsts[:first_count], gaps[: cuts[-1]]
+    pieces = [gaps[start:end] for start, end in itertools.pairwise(cuts)]
+    try:
+        unit = _price_unit(firsts[:UNIT_SAMPLE], gaps[:UNIT_SAMPLE])
+        columns = _price_columns(unit, firsts, pieces, int(least))
+    except _UnitError:
+        unit = _price_unit(firsts, gaps)
+        columns = _price_columns(unit, firsts, pieces, int(least))
+    columns.append(plain_column(sizes))
     return _Priced(forms, unit, base, [entry for entry, _ in columns], [stream for _, stream in columns])
+
+
+def _price_unit(firsts: Values, gaps: Values) -> int:
+    return max(1, int(tokenizer.common_divisor(gaps, tokenizer.common_divisor(firsts, 0))))
+
+
+def _price_columns(unit: int, firsts: Values, pieces: list[Values], least: int) -> list[tuple[bytes, bytes]]:
+    """Return (entry, streams) of first prices and of each part of the gaps, the least of which is `least`."""
+    signed = least < unit
+    mode = DELTA if signed else PLAIN
+    found = [_stepped(DELTA, TOKENS, 0, unit, firsts, signed=True)]
+    found += [_stepped(mode, TOKENS, 0, unit, piece, less=1, signed=signed) for piece in pieces]
+    return found
 
 
 def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
@@ -327,13 +306,33 @@ def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
     return forms[0], forms[1]
 
 
-def _sizes(unit: int, sizes: Values) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of sizes: tokens that reach farther where many would escape."""
-    for form in (SIZE_TOKENS, TOKENS):
-        packed = _tokens(form, unit, sizes)
-        if len(packed[2]) * ESCAPES_SHARE <= len(sizes):
-            break
-    return _entry(PLAIN, form, 0, unit, *packed)
+def plain_column(values: Values, level: int = TOKEN_LEVEL) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of values as they are: in tokens that reach farther where many would escape."""
+    if not len(values):
+        return _zeros(PLAIN, 0)
+    sample = values[:UNIT_SAMPLE]
+    unit = _unit(sample)
+    many = tokenizer.long_steps(sample, unit, tables(*SIZE_TOKENS).limit) * ESCAPES_SHARE > len(sample)
+    form = TOKENS if many else SIZE_TOKENS
+    try:
+        packed = _tokens(form, unit, values)
+    except _UnitError:
+        unit = _unit(values)
+        packed = _tokens(form, unit, values)
+    if form == SIZE_TOKENS and len(packed.escapes) * ESCAPES_SHARE > len(values):
+        form = TOKENS
+        packed = _tokens(form, unit, values)
+    return _entry(PLAIN, form, 0, unit, packed, level)
+
+
+def signed_column(steps: Values) -> tuple[bytes, bytes]:
+    """Return (entry, streams) of steps of either sign, which the decoder adds to what it knows."""
+    if not len(steps):
+        return _zeros(PLAIN, 0)
+    try:
+        return _stepped(SAME, TOKENS, 0, _unit(steps[:UNIT_SAMPLE]), steps, signed=True)
+    except _UnitError:
+        return _stepped(SAME, TOKENS, 0, _unit(steps), steps, signed=True)
 
 
 def _zeros(mode: int, base: int) -> tuple[bytes, bytes]:
@@ -341,57 +340,78 @@ def _zeros(mode: int, base: int) -> tuple[bytes, bytes]:
     return ENTRY.pack(mode, *TOKENS, 0, base, 1, 0, 0, 0), b""
 
 
+class _Tokens(NamedTuple):
+    """Tokens, bits in whole words, escapes, all in scratch arrays; bits used; whether a token is not 0."""
+
+    tokens: Any
+    bits: Any
+    escapes: Any
+    used: int
+    any: bool
+
+
+class _UnitError(Exception):
+    """A unit that was found on a sample does not divide all steps."""
+
+
+def _unit(steps: Values) -> int:
+    """Return the greatest common divisor of steps, 1 where there is none."""
+    return max(1, int(tokenizer.common_divisor(steps, 0)))
+
+
 def _stepped(
-    mode: int,
-    form: tuple[int, int],
-    base: int,
-    unit: int,
-    steps: Values,
-    *,
-    less: int = 0,
-    signed: bool = False,
+    mode: int, form: tuple[int, int], base: int, unit: int, steps: Values, *, less: int = 0, signed: bool = False
 ) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of the words of steps over `unit`, minus `less`; a column of zeros has no streams."""
-    packed = _tokens(form, unit, steps, less=less, signed=signed)
-    return _entry(mode, form, base, unit, *packed)
+    """Return (entry, streams) of the words of steps over `unit`, minus `less`; a column of zeros has no streams.
+
+    Raises
+    ------
+    _UnitError
+        When the unit does not divide a step.
+    """
+    return _entry(mode, form, base, unit, _tokens(form, unit, steps, less=less, signed=signed))
 
 
-def _tokens(
-    form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, signed: bool = False
-) -> tuple[Any, Any, Any, int]:
-    """Return (tokens, bits in whole words, escapes, bits used) of steps over `unit`, in scratch arrays."""
-    shift = (unit & -unit).bit_length() - 1
-    inverse = np.uint64(pow(unit >> shift, -1, 1 << 64))
+def _tokens(form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, signed: bool = False) -> _Tokens:
+    """Return the tokens of steps over `unit`; raises :class:`_UnitError`."""
+    shift, inverse = divider(unit)
     tokens = scratch_array("tokens", len(steps), np.uint8)
-    bits, escapes = (scratch_array(name, len(steps) + 2, np.uint64) for name in ("bits", "escapes"))
-    limit = tables(*form).limit
-    used, escaped = tokenizer.put_steps(steps, less, signed, shift, inverse, *form, limit, tokens, bits, escapes)
-    return tokens, bits[: (used + 63) // 64], escapes[:escaped], int(used)
+    bits = scratch_array("bits", 8 * len(steps) + 24, np.uint8)
+    escapes = scratch_array("escapes", len(steps) + 1, np.uint64)
+    room = scratch_array("words", 2 * TILE, np.uint64).reshape(2, TILE)
+    limit, bound = tables(*form).limit, np.uint64(INT64_MAX // (unit >> shift))
+    used, escaped, seen = tokenizer.put_steps(
+        steps, less, signed, shift, inverse, bound, *form, limit, tokens, bits, escapes, room
+    )
+    if used < 0:
+        raise _UnitError
+    return _Tokens(tokens, bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
 
 
 def _entry(
-    mode: int, form: tuple[int, int], base: int, unit: int, tokens: Any, bits: Any, escapes: Any, used: int
+    mode: int, form: tuple[int, int], base: int, unit: int, of: _Tokens, level: int = TOKEN_LEVEL
 ) -> tuple[bytes, bytes]:
     """Return (entry, streams) of a column's tokens."""
-    if not tokens.any():
+    if not of.any:
         return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
-    packed: Any = _compressor().compress(tokens.data)
-    if len(packed) >= len(tokens):
-        packed = tokens.tobytes()
-    entry = ENTRY.pack(mode, *form, len(tokens), base, unit, len(packed), used, len(escapes))
-    return entry, b"".join((packed, bits.data, escapes.data))
+    packed: Any = _compressor(level).compress(of.tokens.data)
+    if len(packed) >= len(of.tokens):
+        packed = of.tokens.tobytes()
+    entry = ENTRY.pack(mode, *form, len(of.tokens), base, unit, len(packed), of.used, len(of.escapes))
+    return entry, b"".join((packed, of.bits.data, of.escapes.data))
 
 
 _local = threading.local()
 
 
-def _compressor() -> zstandard.ZstdCompressor:
+def _compressor(level: int) -> zstandard.ZstdCompressor:
     """Return this thread's compressor of tokens."""
-    known: zstandard.ZstdCompressor | None = getattr(_local, "zstd", None)
-    if known is None:
-        parameters = zstandard.ZstdCompressionParameters.from_level(1, min_match=7, write_content_size=True)
-        known = _local.zstd = zstandard.ZstdCompressor(compression_params=parameters)
-    return known
+    made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
+    if level not in made:
+        length = 7 if level == TOKEN_LEVEL else 0
+        parameters = zstandard.ZstdCompressionParameters.from_level(level, min_match=length, write_content_size=True)
+        made[level] = zstandard.ZstdCompressor(compression_params=parameters)
+    return made[level]
 
 
 def _wrapped(value: int) -> int:

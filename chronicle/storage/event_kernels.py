@@ -14,11 +14,12 @@ import numpy as np
 
 from chronicle.core.fresh import fresh_array
 from chronicle.storage import event_arrays
-from chronicle.storage.event_columns import block_columns
+from chronicle.storage.event_columns import all_forms, block_columns, price_scratch
 from chronicle.storage.event_layout import Cut, Price
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import rows as row_kernel
-from chronicle.storage.tokens import Columns, Stream, Values, tables
+from chronicle.storage.kernels.lanes import SLACK_ROWS
+from chronicle.storage.tokens import Columns, Stream, Values
 
 __all__ = ["assemble", "block_columns", "cut", "flags", "prices", "sides", "spread", "values"]
 
@@ -37,20 +38,23 @@ def values(
         return event_arrays.values(columns, number, rows, reference, part)
     begin, end = part or (0, rows)
     out = fresh_array(end - begin, np.int64)
-    form = tables(*stream.form)
+    _, bases, widths = all_forms()
     used = row_kernel.take_values(
         stream.tokens,
+        0,
         begin,
         columns.streams,
         stream.bit,
         stream.escape,
-        form.bases,
-        form.widths,
+        bases,
+        widths,
+        _form(stream),
         stream.mode,
         stream.base,
         stream.unit,
         _NO_VALUES if reference is None else reference,
         out,
+        len(out),
     )
     if end == rows:
         _check(used, stream)
@@ -93,15 +97,15 @@ def prices(
         state[:, number] = place, stream.bit, stream.escape
         place = end
     before = state.copy()
-    bases, widths = _stacked(tuple(stream.form for stream in streams))
-    out = fresh_array(of.stop - of.above, np.int64)
+    _, bases, widths = all_forms()
+    out = fresh_array(of.stop - of.above + SLACK_ROWS, np.int64)
     row_kernel.price_rows(
         tokens,
         state,
         columns.streams,
         bases,
         widths,
-        _tables_at(len(streams)),
+        np.array([_form(stream) for stream in streams]),
         bids,
         asks,
         np.array((of.low, of.high)),
@@ -110,13 +114,21 @@ def prices(
         price.base,
         price.unit,
         _edges(edges),
+        price_scratch(int(bids.sum() + asks.sum())),
+        0.0,
         out,
     )
     if of.high == len(bids):
         used = (state - before)[1:].T.tolist()
         for (bits, escape_bytes), stream in zip(used, streams, strict=True):
             _check((bits, escape_bytes // 8), stream)
-    return out
+    return out[: of.stop - of.above]
+
+
+def _form(stream: Stream) -> int:
+    """Return the place of a stream's form of tokens among all."""
+    k, m = stream.form
+    return 8 * k + m
 
 
 def _check(used: tuple[int, int], stream: Stream) -> None:
@@ -137,30 +149,18 @@ def _edges(edges: tuple[int, ...]) -> Values:
     return np.array(edges, dtype=np.int64)
 
 
-@cache
-def _tables_at(count: int) -> Values:
-    return 256 * np.arange(count)
-
-
-@cache
-def _stacked(forms: tuple[tuple[int, int], ...]) -> tuple[Any, Any]:
-    """Return the tables of several columns, one after the other."""
-    found = [tables(*form) for form in forms]
-    return np.concatenate([form.bases for form in found]), np.concatenate([form.widths for form in found])
-
-
 def spread(found: Values, bids: Values, asks: Values, rows: int) -> Values:
     """Return each group's value at all its rows."""
-    out = fresh_array(rows, np.int64)
+    out = fresh_array(rows + SLACK_ROWS, np.int64)
     row_kernel.spread_rows(found, bids, asks, 0, 0, out, _NO_SIDES)
-    return out
+    return out[:rows]
 
 
 def sides(bids: Values, asks: Values, bid: int, ask: int, rows: int) -> Any:
     """Return `bid` or `ask` for every row, uint8."""
-    out = fresh_array(rows, np.uint8)
+    out = fresh_array(rows + SLACK_ROWS, np.uint8)
     row_kernel.spread_rows(_NO_VALUES, bids, asks, bid, ask, _NO_VALUES, out)
-    return out
+    return out[:rows]
 
 
 def flags(marks: Values, bids: Values, asks: Values, rows: int) -> Any:

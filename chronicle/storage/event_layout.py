@@ -167,7 +167,8 @@ def expected_headers(heads: Values, places: Values, groups: Values, steps: int) 
     after = closed & (places < count)
     group = np.where(after, places, places - 1)
     rows = np.where(after, 0, groups[Place.BIDS, group] + groups[Place.ASKS, group])
-    out = groups[[Place.TS_RECV, Place.TS_EVENT, Place.SOURCE_INDEX, Place.LINE, Place.SEQUENCE]][:, group]
+    headers = [Place.TS_RECV, Place.TS_EVENT, Place.SOURCE_INDEX, Place.LINE, Place.SEQUENCE]
+    out = groups[np.array(headers)[:, None], group]
     out[2] += rows * (steps >> 1)
     out[3] += (rows * (steps & STEP_ORDINAL)) << 48
     out[:, group < 0] = 0

@@ -18,8 +18,10 @@ import msgpack
 import xxhash
 
 from chronicle.core.errors import CorruptionError, NotFoundError, VersionError
+from chronicle.storage.catalog_changes import Change
 from chronicle.storage.entry import Entry, Intent, Retired
 from chronicle.storage.history import Event, append_events, read_events
+from chronicle.storage.manifest_changes import CHANGES, CatalogState, Changes, prefix_of
 from chronicle.storage.manifest_file import (
     MANIFEST_FOLDER,
     MANIFEST_VERSION,
@@ -55,7 +57,9 @@ class Manifest:
         self._environment = environment
         self._segments = environment.open_db(b"segments", create=False)
         self._meta = environment.open_db(b"meta", create=False)
-        self._index = environment.open_db(DATABASE, create=False) if DATABASE in databases_of(environment) else None
+        there = databases_of(environment)
+        self._index = environment.open_db(DATABASE, create=False) if DATABASE in there else None
+        self._changes = environment.open_db(CHANGES, create=False) if CHANGES in there else None
         version = self._get_meta("version")
         if version != MANIFEST_VERSION:
             raise VersionError(
@@ -129,9 +133,9 @@ class Manifest:
         """
         tiers, marks = set(dirty), set()
         try:
-            with self._writing() as (transaction, index):
+            with self._writing() as (transaction, index, changes):
                 for entry in entries:
-                    self._store(transaction, index, entry)
+                    self._store(transaction, index, changes, entry)
                     marks |= {f"{tier}\0{entry.partition}" for tier in tiers}
                 if marks:
                     packed = transaction.get(b"dirty", db=self._meta)
@@ -160,10 +164,12 @@ class Manifest:
     def remove(self, keys: Iterable[tuple[str, int, int]]) -> None:
         """Remove entries in one durable transaction."""
         try:
-            with self._writing() as (transaction, index):
+            with self._writing() as (transaction, index, changes):
                 for key in keys:
                     packed = _pack_key(key)
-                    index.change(packed, self._held(transaction, packed), None)
+                    before = self._held(transaction, packed)
+                    index.change(packed, before, None)
+                    changes.note(packed, before, None)
                     transaction.delete(packed, db=self._segments)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
@@ -178,11 +184,13 @@ class Manifest:
     ) -> None:
         """Replace everything in one transaction; readers see all of the old or all of the new."""
         try:
-            with self._writing(anew=True) as (transaction, index):
+            with self._writing(anew=True) as (transaction, index, changes):
                 transaction.drop(self._segments, delete=False)
                 for entry in entries:
-                    self._store(transaction, index, entry)
-                values = {"tiers": tiers, "home_id": home_id, "dirty": [], "version": MANIFEST_VERSION}
+                    self._store(transaction, index, changes, entry)
+                changes.clear()  # its catalogs are made again as a whole
+                values = {"tiers": tiers, "home_id": home_id, "version": MANIFEST_VERSION}
+                values |= {"dirty": [], "published": {}}
                 for key, value in values.items():
                     transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
                 append_events(self._environment, transaction, events)
@@ -230,6 +238,38 @@ class Manifest:
             found, _, rest = bytes(cursor.key()).partition(b"\0") if there else (b"", b"", b"")
             return int(_KEY.unpack(rest)[0]) if found == name else None
 
+    def ending_after(self, queue: str, generation: int, index: int) -> Iterator[Entry]:
+        """Yield the entries of a queue in order from the first one whose records end after `index`."""
+        low, high = 0, self._last_number(queue, generation) + 1
+        while low < high:
+            middle = (low + high) // 2
+            entry = self._at_or_after(queue, generation, middle)
+            if entry is None or entry.end_index > index:
+                high = middle
+            else:
+                low = entry.number + 1
+        entry = self._at_or_after(queue, generation, low)
+        while entry is not None:
+            yield entry
+            entry = self._at_or_after(queue, generation, entry.number + 1)
+
+    def _last_number(self, queue: str, generation: int) -> int:
+        """Return the highest number of a generation, -1 where it has none."""
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            there = cursor.prev() if cursor.set_range(_pack_key((queue, generation + 1, 0))) else cursor.last()
+            start = _pack_key((queue, generation, 0))[:-8]
+            return _unpack_key(bytes(cursor.key()))[2] if there and bytes(cursor.key()).startswith(start) else -1
+
+    def _at_or_after(self, queue: str, generation: int, number: int) -> Entry | None:
+        """Return the first entry of a generation from `number` on."""
+        start = _pack_key((queue, generation, number))
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            if not cursor.set_range(start) or not bytes(cursor.key()).startswith(start[:-8]):
+                return None
+            return self._unpack(bytes(cursor.value()), bytes(cursor.key()))
+
     def make_index(self) -> None:
         """Make the index where there is none, or where a program that knows none has written meanwhile."""
         with self._read() as transaction:
@@ -237,7 +277,7 @@ class Manifest:
                 return
         entries = self.entries()
         try:
-            with self._writing(anew=True) as (_, index):
+            with self._writing(anew=True) as (_, index, _changes):
                 for entry in entries:
                     index.change(_pack_key(entry.key), None, entry)
         except lmdb.Error as error:
@@ -246,11 +286,15 @@ class Manifest:
     def _chosen(self, span: Span) -> list[Entry]:
         """Return the entries of a span of the index, from one consistent view; without an index, by reading all."""
         with self._read() as transaction:
-            index = self._current_index(transaction)
-            if index is not None:
-                found = [self._held(transaction, key) for key in index.keys(span)]
-                return [entry for entry in found if entry is not None]
-        marks = ((mark, entry) for entry in self.entries() for mark in marks_of(entry, _pack_key(entry.key)))
+            return self._in_span(transaction, span)
+
+    def _in_span(self, transaction: Any, span: Span) -> list[Entry]:
+        index = self._current_index(transaction)
+        if index is not None:
+            found = [self._held(transaction, key) for key in index.keys(span)]
+            return [entry for entry in found if entry is not None]
+        everything = (self._unpack(bytes(value), bytes(key)) for key, value in transaction.cursor(db=self._segments))
+        marks = ((mark, entry) for entry in everything for mark in marks_of(entry, _pack_key(entry.key)))
         return [entry for mark, entry in sorted(marks, key=lambda each: each[0]) if span.start <= mark < span.end]
 
     def _current_index(self, transaction: Any) -> Index | None:
@@ -261,22 +305,26 @@ class Manifest:
         return index if index.written == transaction.id() else None
 
     @contextmanager
-    def _writing(self, *, anew: bool = False) -> Iterator[tuple[Any, Index]]:
-        """Begin a durable transaction over entries and their index; `anew`: the index begins empty."""
+    def _writing(self, *, anew: bool = False) -> Iterator[tuple[Any, Index, Changes]]:
+        """Begin a durable transaction over entries, their index and changes; `anew`: the index begins empty."""
         with self._environment.begin(write=True) as transaction:
             if self._index is None:
                 self._index = self._environment.open_db(DATABASE, txn=transaction)
+            if self._changes is None:
+                self._changes = self._environment.open_db(CHANGES, txn=transaction)
             index = Index(transaction, self._index, self._meta)
             current = anew or index.written == transaction.id() - 1
             if anew:
                 index.clear()
-            yield transaction, index
+            yield transaction, index, Changes(transaction, self._changes)
             if current:
                 index.close()
 
-    def _store(self, transaction: Any, index: Index, entry: Entry) -> None:
+    def _store(self, transaction: Any, index: Index, changes: Changes, entry: Entry) -> None:
         packed = _pack_key(entry.key)
-        index.change(packed, self._held(transaction, packed), entry)
+        before = self._held(transaction, packed)
+        index.change(packed, before, entry)
+        changes.note(packed, before, entry)
         transaction.put(packed, _pack_entry(entry), db=self._segments)
 
     def _held(self, transaction: Any, packed: bytes) -> Entry | None:
@@ -342,16 +390,41 @@ class Manifest:
         """Return the tiers whose catalog is behind."""
         return sorted({mark.partition("\0")[0] for mark in self._get_meta("dirty") or []})
 
-    def dirty_days(self, tier: str) -> set[str] | None:
-        """Return the days for which a tier's catalog is behind, None for all of them."""
-        marks = [mark.partition("\0") for mark in self._get_meta("dirty") or []]
-        days = {day if separator else None for name, separator, day in marks if name == tier}
-        return None if None in days else {day for day in days if day is not None}
+    def catalog_state(self, tier: str, *, whole: bool = False) -> CatalogState:
+        """Return what a tier's catalog is to be made from; `whole`: with all entries that are published there."""
+        with self._read() as transaction:
+            marks = {} if self._changes is None else dict(Changes(transaction, self._changes).of(tier))
+            changes = []
+            for mark, value in marks.items():
+                key = mark[len(prefix_of(tier)) :]
+                entry = self._held(transaction, key)
+                here = entry if entry is not None and entry.place == tier else None
+                changes.append(Change(_unpack_key(key), str(msgpack.unpackb(value)[1]), here))
+            entries = tuple(self._in_span(transaction, place_span(tier))) if whole else None
+            packed = transaction.get(b"published", db=self._meta)
+        sequence = 0 if packed is None else int(msgpack.unpackb(packed).get(tier, 0))
+        here_only = None if entries is None else tuple(entry for entry in entries if entry.place == tier)
+        return CatalogState(tier, sequence, tuple(changes), here_only, marks)
 
-    def clear_dirty(self, tier: str) -> None:
-        """Note that a tier's catalog was published."""
-        marks = self._get_meta("dirty") or []
-        self._set_meta("dirty", [mark for mark in marks if mark.partition("\0")[0] != tier])
+    def catalog_published(self, state: CatalogState, sequence: int) -> None:
+        """Note that a tier's catalog was published from `state`; what changed since then stays marked."""
+        listed = [change.entry for change in state.changes] if state.entries is None else state.entries
+        days = {_pack_key(entry.key): entry.partition for entry in listed if entry is not None}
+        try:
+            with self._writing() as (transaction, _, changes):
+                left = changes.settle(state.tier, state.marks, days)
+                packed = transaction.get(b"published", db=self._meta)
+                published = (msgpack.unpackb(packed) if packed else {}) | {state.tier: sequence}
+                transaction.put(b"published", msgpack.packb(published), db=self._meta)
+                packed = transaction.get(b"dirty", db=self._meta)
+                dirty = [
+                    mark
+                    for mark in (msgpack.unpackb(packed) if packed else [])
+                    if left or mark.partition("\0")[0] != state.tier
+                ]
+                transaction.put(b"dirty", msgpack.packb(dirty), db=self._meta)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
 
     def root(self, tier: str) -> str | None:
         """Return the address of a tier, a path or a URL; None for one that is not known."""
@@ -405,7 +478,7 @@ class Manifest:
 
     def _set_meta(self, key: str, value: Any) -> None:
         try:
-            with self._writing() as (transaction, _):
+            with self._writing() as (transaction, _, _changes):
                 transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
@@ -414,6 +487,12 @@ class Manifest:
 def _pack_key(key: tuple[str, int, int]) -> bytes:
     queue, generation, number = key
     return queue.encode("utf-8") + b"\0" + _KEY.pack(generation, number)
+
+
+def _unpack_key(packed: bytes) -> tuple[str, int, int]:
+    queue, rest = packed[: -_KEY.size - 1], packed[-_KEY.size :]
+    generation, number = _KEY.unpack(rest)
+    return queue.decode("utf-8"), int(generation), int(number)
 
 
 def _pack_entry(entry: Entry) -> bytes:

@@ -6,7 +6,8 @@ the transaction that publishes it, the source is deleted only after that transac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -14,24 +15,23 @@ from typing import Final
 from chronicle.core.clock import SystemClock
 from chronicle.core.errors import (
     ChronicleError,
-    ConfigError,
     CorruptionError,
-    NotFoundError,
     StateError,
     UnavailableError,
 )
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.archive import ArchivedSegment, check_archived
-from chronicle.storage.encode import EncodeOptions, check_sealed, encode_segment
+from chronicle.storage.archive import ArchivedSegment
+from chronicle.storage.encode import EncodeOptions, encode_segment
 from chronicle.storage.entry import PACKS_FOLDER, Entry, Intent, Retired
 from chronicle.storage.history import Event
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.opening import open_store
 from chronicle.storage.packs import Packed, PackWriter, pack_name, read_pack_table
 from chronicle.storage.policy import DELETE, HOT, Policy
+from chronicle.storage.proving import prove, prove_readable, read_back, sealed_file
 from chronicle.storage.requests import UploadGoneError
 from chronicle.storage.scanning import archived_entry, object_name, sealed_entry
-from chronicle.storage.stores import LocalStore, MemoryStore, Readable, Store
+from chronicle.storage.stores import LocalStore, MemoryStore, Store
 from chronicle.storage.throttle import Throttle
 
 __all__ = ["STEPS", "Mover"]
@@ -40,7 +40,6 @@ STEPS: Final = ("intent", "written", "verified", "renamed", "published", "catalo
 """The steps of a move in order; a hook is called after each."""
 
 COPY_BYTES: Final = 4 << 20
-PIECE_BYTES: Final = 8 << 20
 UPLOADS_MAX: Final = 3
 """How often an upload is begun in one move, when the store forgets it half-way."""
 Hook = Callable[[str, Entry], None]
@@ -61,19 +60,21 @@ class Mover:
     agent: str = ""
     throttle: Throttle = field(default_factory=lambda: Throttle(0, SystemClock()))
     stores: dict[str, Store] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def store(self, tier: str) -> Store:
         """Return the store of a tier: the policy's, else where the manifest remembers it."""
-        found = self.stores.get(tier)
-        if found is None:
-            if tier == HOT:
-                found = LocalStore(self.home)
-            elif tier in self.policy.names:
-                found = open_store(self.policy.tier(tier).root, self.policy.tier(tier).options)
-            else:
-                found = self.manifest.store(tier)
-            self.stores[tier] = found
-        return found
+        with self._lock:  # one store has one breaker, whoever asks
+            found = self.stores.get(tier)
+            if found is None:
+                if tier == HOT:
+                    found = LocalStore(self.home)
+                elif tier in self.policy.names:
+                    found = open_store(self.policy.tier(tier).root, self.policy.tier(tier).options)
+                else:
+                    found = self.manifest.store(tier)
+                self.stores[tier] = found
+            return found
 
     def move(self, entry: Entry, target: str, now_ns: int, reason: str = "") -> Entry:
         """Move a segment and publish it, with its reason in the history; the source is left as a retired copy.
@@ -89,22 +90,23 @@ class Mover:
         name = object_name(entry, encoding)
         store = self.store(target)
         temporary = store.staging(name)
-        if self._occupied(store, name, entry, encoding):
-            return self._publish(entry, target, encoding, name, store, now_ns, reason)
+        occupied = self._occupied(store, name, entry, encoding)
+        if occupied is not None:
+            return self._publish(entry, target, encoding, name, occupied, now_ns, reason)
         begun = replace(entry, intent=Intent(target, name, temporary, "write", now_ns))
         self.manifest.put([begun])
         self.hook("intent", begun)
         try:
-            self._write(entry, store, temporary, encoding, target)
+            length = self._write(entry, store, temporary, encoding, target)
             self.hook("written", begun)
-            self._verify(store, temporary, entry, encoding)
+            self._verify(store, temporary, entry, encoding, length)
             self.hook("verified", begun)
             store.rename(temporary, name)
             self.hook("renamed", begun)
         except Exception as error:
             self._undo([begun], store, error)
             raise
-        return self._publish(begun, target, encoding, name, store, now_ns, reason)
+        return self._publish(begun, target, encoding, name, length, now_ns, reason)
 
     def _undo(self, begun: list[Entry], store: Store, error: Exception) -> None:
         """Remove the half-made target; where its store does not answer the intent stays, and is settled later.
@@ -116,21 +118,23 @@ class Mover:
         if store.is_remote and isinstance(error, UnavailableError):
             return
         try:
-            store.discard(intent.temporary)
+            if isinstance(error, StateError):
+                store.give_up(intent.temporary)  # what stands under the name is another's
+            else:
+                store.discard(intent.temporary)
         except ChronicleError:
             return
         self.manifest.put([replace(entry, intent=None) for entry in begun])
 
-    def _put(self, store: Store, name: str, make: Callable[[], Iterable[bytes | memoryview]]) -> None:
-        """Put an object; one whose upload was gone half-way is begun anew, a few times."""
+    def _put(self, store: Store, name: str, make: Callable[[], Iterable[bytes | memoryview]]) -> int:
+        """Put an object and return its bytes; one whose upload was gone half-way is begun anew, a few times."""
         for attempt in range(UPLOADS_MAX):
             try:
-                store.put(name, self._slowly(make()), resume=True)
+                return store.put(name, make(), resume=True, pace=self.throttle.take)
             except UploadGoneError:
                 if attempt + 1 == UPLOADS_MAX:
                     raise
-            else:
-                return
+        raise AssertionError("uploads are at least one")
 
     def move_together(self, entries: list[Entry], target: str, now_ns: int, reason: str = "") -> list[Entry]:
         """Move segments into one object of a tier, and publish all of them in one transaction.
@@ -153,10 +157,10 @@ class Mover:
             return writers[-1]
 
         try:
-            self._put(store, temporary, packed)
+            length = self._put(store, temporary, packed)
             writer = writers[-1]
             self.hook("written", begun[0])
-            self._verify_pack(store, temporary, entries, writer.rows)
+            self._verify_pack(store, temporary, entries, writer.rows, length)
             self.hook("verified", begun[0])
             store.rename(temporary, name)
             self.hook("renamed", begun[0])
@@ -182,21 +186,22 @@ class Mover:
         self.hook("published", published[0])
         return published
 
-    def _verify_pack(self, store: Store, name: str, entries: list[Entry], rows: list[Packed]) -> None:
+    def _verify_pack(self, store: Store, name: str, entries: list[Entry], rows: list[Packed], size: int) -> None:
         """Read a pack back whole, in few requests, and prove each segment in it."""
-        size = store.size(name)
-        if size is None or [(row.queue, row.generation, row.number) for row in rows] != [e.key for e in entries]:
-            raise CorruptionError("a pack is not what was written", path=f"{store.location}/{name}", found=size)
-        reader = store.reader(name, size=size)
-        try:
-            whole = b"".join(reader.read(at, min(PIECE_BYTES, size - at)) for at in range(0, size, PIECE_BYTES))
-        finally:
-            reader.close()
-        fetched = MemoryStore(store.location, {name: whole})
+        path = f"{store.location}/{name}"
+        if [(row.queue, row.generation, row.number) for row in rows] != [entry.key for entry in entries]:
+            raise CorruptionError("a pack is not what was written", path=path, found=size)
+        fetched = MemoryStore(store.location, {name: read_back(store, name, size, self.throttle.take)})
         for entry, row in zip(entries, rows, strict=True):
-            self.prove(fetched, replace(entry, object=name, encoding="zstd", offset=row.offset, length=row.length))
+            prove_readable(
+                fetched, replace(entry, object=name, encoding="zstd", offset=row.offset, length=row.length)
+            )
         if read_pack_table(fetched, name, size) != rows:
-            raise CorruptionError("a pack's table is not what was written", path=f"{store.location}/{name}")
+            raise CorruptionError("a pack's table is not what was written", path=path)
+
+    def _verify(self, store: Store, name: str, entry: Entry, encoding: str, length: int) -> None:
+        """Read a new object back whole and compare it with what was sealed."""
+        prove(store, replace(entry, object=name, encoding=encoding, offset=0, length=length), self.throttle)
 
     def expire(self, entry: Entry, now_ns: int, reason: str) -> Entry:
         """Take a segment out of every answer; its object is a retired copy, removed when the catalogs say so too.
@@ -238,39 +243,60 @@ class Mover:
             self.manifest.put([settled])
             return settled, "undone"
         encoding = self.policy.tier(intent.tier).encoding if intent.tier in self.policy.names else "zstd"
-        if target.size(intent.object) is None or intent.object.startswith(PACKS_FOLDER):
+        length = target.size(intent.object)
+        if length is None or intent.object.startswith(PACKS_FOLDER):
             return entry, "broken"
-        self._verify(target, intent.object, entry, encoding)
-        return self._publish(entry, intent.tier, encoding, intent.object, target, now_ns, "interrupted"), "finished"
+        self._verify(target, intent.object, entry, encoding, length)
+        return self._publish(entry, intent.tier, encoding, intent.object, length, now_ns, "interrupted"), "finished"
 
-    def discard(self, entry: Entry, now_ns: int, in_use: Callable[[str, str], bool] = lambda *_: False) -> Entry:
-        """Delete the retired copies that are due, then forget them.
+    def discard(self, entries: Sequence[Entry], now_ns: int) -> list[Entry]:
+        """Delete the retired copies of segments that are due, then forget them; return the entries that changed.
 
-        `in_use` says of (tier, object) whether another segment is still in that pack: then it stays.
+        A copy in a pack stays while the pack holds another segment.
         """
-        due = [copy for copy in entry.retired if copy.due_ns <= now_ns]
-        if not due:
-            return entry
-        for copy in due:
-            published = (copy.tier, copy.object) == (entry.place, entry.object)
-            if not published and not (copy.object.startswith(PACKS_FOLDER) and in_use(copy.tier, copy.object)):
-                self.store(copy.tier).delete(copy.object)
-        self.hook("deleted", entry)
-        left = tuple(copy for copy in entry.retired if copy not in due)
-        settled = replace(entry, retired=left)
-        told = [
-            self.event("deleted", entry, f"{copy.tier}/{copy.object}", entry.place, now_ns, "its copy is published")
-            for copy in due
-        ]
-        self.manifest.put([settled], events=told)
-        self.hook("settled", settled)
+        due = {entry.key: {copy for copy in entry.retired if copy.due_ns <= now_ns} for entry in entries}
+        chosen = [entry for entry in entries if due[entry.key]]
+        if not chosen:
+            return []
+        objects: dict[tuple[str, str], set[tuple[str, int, int]]] = {}
+        for entry in chosen:
+            for copy in due[entry.key]:
+                if (copy.tier, copy.object) != (entry.place, entry.object):
+                    objects.setdefault((copy.tier, copy.object), set()).add(entry.key)
+        names: dict[str, list[str]] = {}
+        for (tier, name), keys in objects.items():
+            if not name.startswith(PACKS_FOLDER) or not self._held_by_others(tier, name, keys):
+                names.setdefault(tier, []).append(name)
+        for tier in sorted(names):
+            self.store(tier).delete_many(names[tier])
+        settled, told = [], []
+        for entry in chosen:
+            self.hook("deleted", entry)
+            settled.append(replace(entry, retired=tuple(c for c in entry.retired if c not in due[entry.key])))
+            for copy in entry.retired:
+                if copy in due[entry.key]:
+                    source = f"{copy.tier}/{copy.object}"
+                    told.append(self.event("deleted", entry, source, entry.place, now_ns, "its copy is published"))
+        self.manifest.put(settled, events=told)
+        for entry in settled:
+            self.hook("settled", entry)
         return settled
 
-    def _occupied(self, store: Store, name: str, entry: Entry, encoding: str) -> bool:
-        """Return whether the target holds this very segment already (a manifest was rebuilt); refuse any other."""
+    def _held_by_others(self, tier: str, name: str, keys: set[tuple[str, int, int]]) -> bool:
+        """Return whether a pack holds other segments, published there or kept, or has one of these published."""
+        return any(
+            entry.key not in keys or (entry.place, entry.object) == (tier, name)
+            for entry in self.manifest.in_pack(tier, name)
+        )
+
+    def _occupied(self, store: Store, name: str, entry: Entry, encoding: str) -> int | None:
+        """Return the bytes of the target where it is this very segment already (a manifest was rebuilt).
+
+        Any other segment there is refused.
+        """
         size = store.size(name)
         if size is None:
-            return False
+            return None
         if encoding != "none":
             found = archived_entry(store, name, "", 0)
         else:
@@ -283,15 +309,12 @@ class Mover:
                 found=f"queue id {found.queue_id}, checksum {found.checksum:#x}",
                 hint="a queue was removed and made again with the same name; move its old archive away",
             )
-        self._verify(store, name, entry, encoding)
-        return True
+        self._verify(store, name, entry, encoding, size)
+        return size
 
     def _publish(
-        self, entry: Entry, tier: str, encoding: str, name: str, store: Store, now_ns: int, reason: str
+        self, entry: Entry, tier: str, encoding: str, name: str, length: int, now_ns: int, reason: str
     ) -> Entry:
-        length = store.size(name)
-        if length is None:
-            raise NotFoundError("the object vanished before it was published", path=f"{store.location}/{name}")
         retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
         published = replace(
             entry,
@@ -326,8 +349,8 @@ class Mover:
             agent=self.agent,
         )
 
-    def _write(self, entry: Entry, store: Store, temporary: str, encoding: str, target: str) -> None:
-        """Put the segment under its temporary name, in the target's encoding."""
+    def _write(self, entry: Entry, store: Store, temporary: str, encoding: str, target: str) -> int:
+        """Put the segment under its temporary name, in the target's encoding; return the bytes there."""
         source = self.store(entry.place)
         linked = (
             entry.encoding == encoding
@@ -337,8 +360,9 @@ class Mover:
             and source.size(entry.object) == entry.length
             and store.link(source.path(entry.object), temporary)
         )
-        if not linked:
-            self._put(store, temporary, lambda: self._parts(entry, encoding, self.policy.tier(target).level))
+        if linked:
+            return entry.length
+        return self._put(store, temporary, lambda: self._parts(entry, encoding, self.policy.tier(target).level))
 
     def _parts(self, entry: Entry, encoding: str, level: int) -> Iterator[bytes | memoryview]:
         """Yield the bytes of a segment in an encoding."""
@@ -346,7 +370,7 @@ class Mover:
         if entry.encoding == encoding:
             yield from _copied(source, entry)
         elif entry.encoding == "none":
-            with LocalSegment(_file(source, entry), queue=entry.queue, place=entry.place) as segment:
+            with LocalSegment(sealed_file(source, entry), queue=entry.queue, place=entry.place) as segment:
                 yield from encode_segment(segment, EncodeOptions.of(encoding, level))
         else:
             with ArchivedSegment(
@@ -356,57 +380,6 @@ class Mover:
                     yield from _decoded(archived)
                 else:
                     yield from encode_segment(archived, EncodeOptions.of(encoding, level))
-
-    def _slowly(self, parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-        """Yield the parts no faster than the bandwidth allows; reading them back counts as well."""
-        for part in parts:
-            self.throttle.take(2 * len(part))
-            yield part
-
-    def _verify(self, store: Store, name: str, entry: Entry, encoding: str) -> None:
-        """Read a new object back whole and compare it with what was sealed."""
-        self.prove(store, replace(entry, object=name, encoding=encoding, offset=0, length=0))
-
-    def prove(self, store: Readable, entry: Entry) -> None:
-        """Read the object of an entry whole and compare it with what was sealed.
-
-        A length of 0 stands for the whole object.
-
-        Raises
-        ------
-        CorruptionError and the other errors of a damaged, foreign, cut or missing object
-        """
-        if entry.encoding != "none":
-            footer = check_archived(store, entry.object, offset=entry.offset, length=entry.length or None)
-            found = footer.file_checksum, footer.file_bytes
-        else:
-            with LocalSegment(_file(store, entry), queue=entry.queue) as segment:
-                check_sealed(segment)
-                found = segment_checksum(segment), segment.header.file_bytes
-        if found != (entry.checksum, entry.file_bytes):
-            raise CorruptionError(
-                "what was read back is not the segment that was sealed",
-                path=f"{store.location}/{entry.object}",
-                expected=(hex(entry.checksum), entry.file_bytes),
-                found=(hex(found[0]), found[1]),
-            )
-
-
-def segment_checksum(segment: LocalSegment) -> int:
-    """Return the file checksum in a sealed segment's trailer."""
-    from chronicle.core.layout import FOOTER_TRAILER, FOOTER_TRAILER_BYTES
-
-    start = segment.header.file_bytes - FOOTER_TRAILER_BYTES
-    return int(FOOTER_TRAILER.unpack_from(segment.mapping.memory, start)[5])
-
-
-def _file(store: Readable, entry: Entry) -> Path:
-    """Return the file of a segment that is kept as it was sealed."""
-    if not isinstance(store, LocalStore):
-        raise ConfigError(
-            "segments are kept as sealed in folders only", path=store.location, hint='set its encoding to "zstd"'
-        )
-    return store.path(entry.object)
 
 
 def _copied(source: Store, entry: Entry) -> Iterator[bytes]:

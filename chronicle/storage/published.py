@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import NotFoundError
-from chronicle.storage.catalog import Part, Pointer, read_part, read_pointer, unpack_rows
-from chronicle.storage.entry import NO_DAY, Entry
+from chronicle.storage.catalog import Part, Pointer, entries_of, read_pointer
+from chronicle.storage.catalog_parts import PartRows, read_part
+from chronicle.storage.entry import NO_DAY, Entry, day_of
 from chronicle.storage.scanning import scan_root
 from chronicle.storage.stores import Store
 
@@ -39,7 +40,7 @@ class PublishedCatalog:
         self._store = store
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
-        self._parts: OrderedDict[str, dict[str, tuple[str, bytes]]] = OrderedDict()
+        self._parts: OrderedDict[str, PartRows] = OrderedDict()
         self._pointer: Pointer | None = None
         self._lists: dict[str, list[Entry]] = {}
         self._looked_ns = 0
@@ -89,14 +90,17 @@ class PublishedCatalog:
             parts = self._overlapping(queue)
             if len(parts) <= 2 or all(part.object in self._parts for part in parts):
                 return self.entries(queue)
-            days = [part for part in parts if part.partition != NO_DAY and part.ts_first <= ts + DAY_NS]
-            chosen: list[Part] = []
+            assert self._pointer is not None
+            latest = day_of(ts + DAY_NS)
+            days = {part.partition for part in parts if part.partition != NO_DAY}
+            days |= {entry.partition for entry in self._pointer.fresh_entries(queue)}
+            chosen: list[str] = []
             found: list[Entry] = []
             # An entry's day is that of its first record: going back by days, the first that begins at or before
             # the moment is the last one that does.
-            for part in sorted(days, key=lambda part: part.partition, reverse=True):
-                chosen.append(part)
-                found = self._collect(queue, chosen)
+            for day in sorted((day for day in days if day <= latest), reverse=True):
+                chosen.append(day)
+                found = self._collect(queue, [part for part in parts if part.partition in chosen], chosen)
                 if found and found[0].ts_first <= ts:
                     break
             return found
@@ -105,8 +109,14 @@ class PublishedCatalog:
         """Return one entry, from what is known if it is there."""
         with self._lock:
             if queue not in self._lists:
-                known = [part for part in self._overlapping(queue) if part.object in self._parts]
-                for entry in self._collect(queue, known):
+                parts = self._overlapping(queue)
+                unknown = {part.partition for part in parts if part.object not in self._parts}
+                days = {part.partition for part in parts}
+                if self._pointer is not None:
+                    days |= {entry.partition for entry in self._pointer.fresh_entries(queue)}
+                days -= unknown
+                known = [part for part in parts if part.partition in days]
+                for entry in self._collect(queue, known, days):
                     if entry.number == number:
                         return entry
             return next((entry for entry in self.entries(queue) if entry.number == number), None)
@@ -116,28 +126,27 @@ class PublishedCatalog:
         pointer = self._pointer
         if pointer is None or queue not in pointer.queues:
             return []
-        first, last, _ = pointer.queues[queue]
+        first, last = pointer.queues[queue][:2]
         return [
             part
             for part in pointer.parts
             if part.partition == NO_DAY or (part.ts_first <= last and part.ts_last >= first)
         ]
 
-    def _collect(self, queue: str, parts: Iterable[Part]) -> list[Entry]:
-        assert self._pointer is not None or not list(parts)
-        found: list[Entry] = []
-        for part in parts:
-            try:
-                rows = self._rows(part).get(queue)
-            except NotFoundError:
-                self.load()  # it was replaced an hour ago or more
-                return self.entries(queue)
-            if rows is not None and self._pointer is not None:
-                found += unpack_rows(rows, self._pointer.tier)
-        generation = self._pointer.queues[queue][2] if self._pointer and queue in self._pointer.queues else 0
-        return _newest(entry for entry in found if entry.generation >= generation)
+    def _collect(self, queue: str, parts: Iterable[Part], days: Collection[str] | None = None) -> list[Entry]:
+        """Return the newest entries of a queue in parts, and of `days` (None: all) in the pointer."""
+        pointer = self._pointer
+        if pointer is None or queue not in pointer.queues:
+            return []
+        try:
+            held = [(part, self._rows(part)) for part in parts]
+        except NotFoundError:
+            self.load()  # it was replaced an hour ago or more
+            return self.entries(queue)
+        found = entries_of(pointer, queue, held, days=days)
+        return _newest(entry for entry in found if entry.generation >= pointer.queues[queue][2])
 
-    def _rows(self, part: Part) -> dict[str, tuple[str, bytes]]:
+    def _rows(self, part: Part) -> PartRows:
         known = self._parts.get(part.object)
         if known is None:
             known = read_part(self._store, part)

@@ -10,7 +10,7 @@ from pathlib import Path
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, CorruptionError, StoreError, VersionError
-from chronicle.storage.agent import agent_lock, agent_name, tier_places
+from chronicle.storage.agent_lock import agent_lock, agent_name
 from chronicle.storage.catalog import catalog_of, forget_catalog, publish_catalog, read_catalog
 from chronicle.storage.entry import Entry, Retired
 from chronicle.storage.history import Event
@@ -18,6 +18,7 @@ from chronicle.storage.manifest import Manifest
 from chronicle.storage.manifest_file import set_aside
 from chronicle.storage.opening import open_store
 from chronicle.storage.policy import DELETE, Policy
+from chronicle.storage.run import tier_places
 from chronicle.storage.scanning import scan_root
 from chronicle.storage.state import hot_entries, same_segment
 from chronicle.storage.stores import LocalStore, Store

@@ -7,7 +7,9 @@ store in which half-written objects are seen (``staged``, as SFTP) gets temporar
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
@@ -27,6 +29,8 @@ from chronicle.storage.stores import name_parts, temporary_object
 __all__ = ["PART_BYTES", "RemoteReader", "RemoteStore"]
 
 T = TypeVar("T")
+PARTS_AT_ONCE: Final = 4
+DELETES_AT_ONCE: Final = 8
 PART_BYTES: Final = 8 * 1024 * 1024
 """Objects up to this size are one put, larger ones parts of it (S3 takes 10,000 parts of 5 MiB or more)."""
 
@@ -103,7 +107,7 @@ class RemoteStore:
         except NotFoundError:
             return None
 
-    def replace(self, name: str, data: bytes, token: str | None) -> None:
+    def replace(self, name: str, data: bytes, token: str | None) -> str:
         """Replace a small object by a conditional put; where the store has none, by a put that is read back.
 
         Raises
@@ -115,24 +119,20 @@ class RemoteStore:
             temporary = temporary_object(name)
             self.ask(lambda: self.requests.put(temporary, data))
             self.ask(lambda: self.requests.move(temporary, name))
-            return
+            return ""
         if self._takes_conditions:
             try:
-                self.ask(lambda: self.requests.put(name, data, match=token, absent=token is None))
-                return
+                return self.ask(lambda: self.requests.put(name, data, match=token, absent=token is None))
             except ConditionFailedError as error:
-                self._mine(name, data, error)  # an answer that was lost: the first attempt had been made
-                return
+                return self._mine(name, data, error)  # an answer that was lost: the first attempt had been made
             except ConditionRefusedError:
                 self._takes_conditions = False
         found = self.fetch(name)
-        if (None if found is None else found[1]) != token:
-            self._mine(name, data, None)
-            return
-        self.ask(lambda: self.requests.put(name, data))
-        self._mine(name, data, None)
+        if (None if found is None else found[1]) == token:
+            self.ask(lambda: self.requests.put(name, data))
+        return self._mine(name, data, None)
 
-    def _mine(self, name: str, data: bytes, cause: ChronicleError | None) -> None:
+    def _mine(self, name: str, data: bytes, cause: ChronicleError | None) -> str:
         found = self.fetch(name)
         if found is None or found[0] != data:
             raise StateError(
@@ -140,11 +140,20 @@ class RemoteStore:
                 path=f"{self.location}/{name}",
                 hint="give each home a root of its own; chronicle tier rebuild takes this one over",
             ) from cause
+        return found[1]
 
-    def put(self, name: str, parts: Iterable[bytes | memoryview], *, resume: bool = False) -> int:
+    def put(
+        self,
+        name: str,
+        parts: Iterable[bytes | memoryview],
+        *,
+        resume: bool = False,
+        pace: Callable[[int], None] | None = None,
+    ) -> int:
         """Write an object, in parts when it is large; on failure nothing is left behind that will not be used.
 
-        With `resume` parts that the store holds are not sent again, and stay when it does not answer any more.
+        Parts are sent while the next ones are made. With `resume` parts that the store holds are not sent again, and
+        stay when it does not answer any more.
 
         Raises
         ------
@@ -158,11 +167,13 @@ class RemoteStore:
         first = next(pieces, b"")
         second = next(pieces, None)
         if second is None:
+            if pace is not None:
+                pace(len(first))
             self.ask(lambda: self.requests.put(name, first))
             return len(first)
         keep = resume and not self.requests.staged
         try:
-            written = self._put_parts(name, _chain(first, second, pieces), keep)
+            written = self._put_parts(name, _chain(first, second, pieces), keep, pace or (lambda _: None))
         except BaseException as error:
             if not keep or (isinstance(error, Exception) and not isinstance(error, UnavailableError)):
                 with contextlib.suppress(ChronicleError):
@@ -171,20 +182,39 @@ class RemoteStore:
         self.give_up(name)  # an upload whose beginning was not answered was begun a second time
         return written
 
-    def _put_parts(self, name: str, pieces: Iterator[bytes], keep: bool) -> int:
-        """Write an object in parts, those excepted that an upload of an earlier attempt holds; return its bytes."""
+    def _put_parts(self, name: str, pieces: Iterator[bytes], keep: bool, pace: Callable[[int], None]) -> int:
+        """Write an object in parts, those excepted that an upload of an earlier attempt holds; return its bytes.
+
+        So many parts as are sent at once are in memory, and the one that is being made.
+        """
         upload, held = self._begun(name) if keep else ("", {})
         if not upload:
             upload = self.ask(lambda: self.requests.begin(name))
-        done: list[Part] = []
+        done: dict[int, Part] = {}
         written = 0
-        for number, piece in enumerate(pieces, 1):
-            part = held.get(number)
-            if part is None or not self.requests.holds(part, piece):
-                part = self._part(name, upload, number, piece)
-            done.append(part)
-            written += len(piece)
-        self._complete(name, upload, done, written, absent=keep)
+        at_once = 1 if self.requests.staged else PARTS_AT_ONCE
+        with ThreadPoolExecutor(at_once, thread_name_prefix="part") as pool:
+            sent: deque[Future[Part]] = deque()
+            try:
+                for number, piece in enumerate(pieces, 1):
+                    written += len(piece)
+                    part = held.get(number)
+                    if part is not None and self.requests.holds(part, piece):
+                        done[number] = part
+                        continue
+                    if len(sent) == at_once:
+                        part = sent.popleft().result()
+                        done[part.number] = part
+                    pace(len(piece))
+                    sent.append(pool.submit(self._part, name, upload, number, piece))
+                while sent:
+                    part = sent.popleft().result()
+                    done[part.number] = part
+            except BaseException:
+                for future in sent:
+                    future.cancel()
+                raise
+        self._complete(name, upload, [done[number] for number in sorted(done)], written, absent=keep)
         return written
 
     def _begun(self, name: str) -> tuple[str, dict[int, Part]]:
@@ -285,6 +315,16 @@ class RemoteStore:
         """Remove an object."""
         name_parts(name, self.location)
         self.ask(lambda: self.requests.delete(name))
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Remove objects, some at once."""
+        if len(names) < 2 or self.requests.staged:
+            for name in names:
+                self.delete(name)
+            return
+        with ThreadPoolExecutor(min(DELETES_AT_ONCE, len(names)), thread_name_prefix="delete") as pool:
+            for _ in pool.map(self.delete, names):
+                pass
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object, None when it is not there."""

@@ -17,14 +17,15 @@ from typing import Any, Final
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import ChronicleError, UnavailableError
 from chronicle.core.layout import SEGMENT_SEALED_SUFFIX
-from chronicle.storage.agent import agent_lock, agent_name
+from chronicle.storage.agent_lock import agent_lock, agent_name
 from chronicle.storage.archive_layout import ARCHIVE_SUFFIX
-from chronicle.storage.catalog import check_owner
+from chronicle.storage.catalog import owned_pointer
 from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.moves import Mover
 from chronicle.storage.packs import PACK_SUFFIX
 from chronicle.storage.policy import DELETE, HOT, Policy
+from chronicle.storage.proving import prove
 from chronicle.storage.remote import RemoteStore
 from chronicle.storage.scanning import object_name
 from chronicle.storage.stores import Store
@@ -110,7 +111,7 @@ def _give_up_uploads(mover: Mover, tier: str) -> int:
         store = mover.store(tier)
         if not isinstance(store, RemoteStore):
             return 0
-        check_owner(store, mover.manifest.home_id())
+        owned_pointer(store, mover.manifest.home_id())
         for upload in list(store.uploads("")):
             if upload.name.endswith((ARCHIVE_SUFFIX, PACK_SUFFIX)):
                 store.give_up(upload.name)
@@ -200,7 +201,7 @@ def _check(
 def _error(mover: Mover, entry: Entry, store: Store) -> ChronicleError | None:
     """Return what is wrong with the object of an entry, None when it proves whole."""
     try:
-        mover.prove(store, entry)
+        prove(store, entry)
     except ChronicleError as error:
         return error
     return None
@@ -243,7 +244,7 @@ def _copies(mover: Mover, entry: Entry) -> Iterator[Entry]:
             if size is None:
                 continue
             copy = replace(entry, place=tier, object=name, encoding=encoding, offset=0, length=size, intent=None)
-            mover.prove(store, copy)
+            prove(store, copy)
         except ChronicleError:
             continue
         yield copy

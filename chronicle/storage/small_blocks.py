@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SEEK_ENTRY_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
 from chronicle.storage import engine
-from chronicle.storage.columns import COLUMN, Column, Events, decode_column, encode_column
+from chronicle.storage.columns import (
+    COLUMN,
+    DELTA,
+    MINUS_REFERENCE,
+    Column,
+    Events,
+    decode_column,
+    store_column,
+)
 from chronicle.storage.event_layout import LEVEL_EDGES, LEVEL_FORMS, SIGNED, Price
 from chronicle.storage.snapshots import Book, Stored, stored
 from chronicle.storage.tokens import ENTRY, PLAIN, Columns, compressor, decompressor
@@ -87,9 +95,12 @@ def encode_seek(raw: bytes, entries: int) -> bytes | None:
         return None
     rows = np.frombuffer(raw, dtype=np.int64, count=entries * SEEK_WORDS).reshape(-1, SEEK_WORDS)
     events, index = _one_event(entries), rows[:, 0]
-    found = [encode_column(np.ascontiguousarray(rows[:, 0]), events)]
-    found.append(encode_column(np.ascontiguousarray(rows[:, 1]), events, index * BOOK_DELTA_BYTES))
-    found += [encode_column(np.ascontiguousarray(rows[:, word]), events) for word in (2, 3)]
+    references = (None, index * BOOK_DELTA_BYTES, None, None)
+    modes = (DELTA, DELTA | MINUS_REFERENCE, DELTA, 0)
+    found = [
+        store_column(np.ascontiguousarray(rows[:, word]), events, reference, mode)
+        for word, (reference, mode) in enumerate(zip(references, modes, strict=True))
+    ]
     columns = _pack(found)
     rest = compressor(9).compress(raw[entries * SEEK_ENTRY_BYTES :])
     return SEEK_HEAD.pack(entries, len(columns)) + columns + rest

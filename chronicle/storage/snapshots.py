@@ -18,9 +18,6 @@ Values = NDArray[np.int64]
 KEY_BITS: Final = 62
 """Prices within so many bits of one another, less those of their rows' numbers, sort as one word with them."""
 PRICE_MAX: Final = 1 << 61
-NO_PRICE: Final = -(1 << 63)
-SLOT_BITS_MIN: Final = 13
-"""A followed book has room for thrice its first levels at least; where prices wander off farther, it begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,6 @@ class Replay:
         self._prices, self._sizes, self._sides = prices, sizes, sides
         self._compiled = compiled
         self._before: tuple[int, int, Values] | None = None
-        self._followed: _Followed | None = None
 
     @classmethod
     def of_groups(cls, groups: Values, prices: Values, sizes: Values, *, compiled: bool) -> Replay:
@@ -120,21 +116,7 @@ class Replay:
         return is_proper_side(levels[:bids], -1) and is_proper_side(levels[bids:], 1)
 
     def follows(self, snapshot: Stored, place: int) -> bool:
-        """Return whether a snapshot before group `place` has exactly the levels that it must have.
-
-        A book in hash tables tells it in a third of the time where the snapshot is the whole book.
-        """
-        if self._before is None or snapshot.instrument != self._instrument:
-            return False
-        since, _, base = self._before
-        if self._compiled and self._is_proper(snapshot.bids, snapshot.levels):
-            if self._followed is None or self._followed.levels is not base:
-                self._followed = _Followed.of(base, self._before[1])
-            start, stop = int(self._starts[since]), int(self._starts[place])
-            rows = self._prices, self._sides, self._sizes
-            if self._followed.reaches(*rows, start, stop, snapshot):
-                return True
-        self._followed = None
+        """Return whether a snapshot before group `place` has exactly the levels that it must have."""
         expected = self.levels(snapshot, place)
         return expected is not None and np.array_equal(expected, snapshot.levels)
 
@@ -181,42 +163,6 @@ class Replay:
         out = np.empty((limit, 2), dtype=np.int64)
         count = merge_changes(base, keys, self._sizes, sign, start, low, shift, out)
         return out[:count]
-
-
-class _Followed:
-    """A book in hash tables, for the encoder; `levels` is the snapshot that it is equal to."""
-
-    def __init__(self, slots: int) -> None:
-        self.levels: Values | None = None
-        self._keys = np.full((2, slots), NO_PRICE, dtype=np.int64)
-        self._held = np.zeros((2, slots), dtype=np.int64)
-        self._state = np.zeros(4, dtype=np.int64)
-
-    @classmethod
-    def of(cls, levels: Values, bids: int) -> _Followed:
-        """Return the book of proper levels, bids first."""
-        found = cls(1 << max(SLOT_BITS_MIN, (2 * len(levels)).bit_length() + 1))
-        sides = np.full(len(levels), Side.ASK, dtype=np.uint8)
-        sides[:bids] = Side.BID
-        prices, sizes = np.ascontiguousarray(levels.T)
-        found.levels = levels if found._apply(prices, sides, sizes, 0, len(levels)) else None
-        return found
-
-    def _apply(self, prices: Values, sides: Any, sizes: Values, start: int, stop: int) -> bool:
-        from chronicle.storage.kernels.levels import apply_changes
-
-        return bool(apply_changes(prices, sides, sizes, start, stop, PRICE_MAX, self._keys, self._held, self._state))
-
-    def reaches(self, prices: Values, sides: Any, sizes: Values, start: int, stop: int, snapshot: Stored) -> bool:
-        """Apply the rows [start, stop); return whether the book is then that of `snapshot`, as far as is known."""
-        from chronicle.storage.kernels.levels import follows
-
-        if self.levels is None or not self._apply(prices, sides, sizes, start, stop):
-            self.levels = None
-            return False
-        same = bool(follows(snapshot.levels, snapshot.bids, self._keys, self._held, self._state))
-        self.levels = snapshot.levels if same else None
-        return same
 
 
 def _row_bits(rows: int) -> int:

@@ -82,11 +82,14 @@ class TieredSource:
         so a segment that is gone from the list is in the manifest.
         """
         found = {info.number: info for info in self._local.segments(queue)}
+        locations: dict[str, str] = {}
         for number, entry in self._recorded(queue).items():
             if entry.place == DELETE:
                 found.pop(number, None)  # its file in the home, if one stands there still, is to be deleted
-            else:
-                found[number] = entry.info(self._store(entry.place).location)
+                continue
+            if entry.place not in locations:
+                locations[entry.place] = self._store(entry.place).location
+            found[number] = entry.info(locations[entry.place])
         return [found[number] for number in sorted(found)]
 
     def sealed_end(self, queue: str) -> int:

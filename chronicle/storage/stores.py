@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -78,8 +78,10 @@ class Store(Readable, Protocol):
         """Return a small object's bytes and a token of its version, None when it is not there."""
         ...
 
-    def replace(self, name: str, data: bytes, token: str | None) -> None:
+    def replace(self, name: str, data: bytes, token: str | None) -> str:
         """Replace a small object as a whole, if it is still the version that `token` names (None: absent).
+
+        Returns the token of the new version.
 
         Raises
         ------
@@ -88,9 +90,17 @@ class Store(Readable, Protocol):
         """
         ...
 
-    def put(self, name: str, parts: Iterable[bytes | memoryview], *, resume: bool = False) -> int:
+    def put(
+        self,
+        name: str,
+        parts: Iterable[bytes | memoryview],
+        *,
+        resume: bool = False,
+        pace: Callable[[int], None] | None = None,
+    ) -> int:
         """Write an object under exactly this name, durably, and return its bytes.
 
+        `pace` is called with a number of bytes before so many are written or sent.
         `resume`: the object is new, and the same bytes may be put again after a failure. Where the store takes
         parts, those that an earlier attempt left are not sent again, and those of this one stay when the store
         does not answer any more; see :meth:`unfinished` and :meth:`give_up`.
@@ -111,6 +121,10 @@ class Store(Readable, Protocol):
 
     def delete(self, name: str) -> None:
         """Remove an object if it is there, durably."""
+        ...
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Remove objects, those that are there, durably."""
         ...
 
     def discard(self, name: str) -> None:
@@ -180,12 +194,13 @@ class LocalStore:
         finally:
             reader.close()
 
-    def replace(self, name: str, data: bytes, token: str | None) -> None:
+    def replace(self, name: str, data: bytes, token: str | None) -> str:
         """Replace an object by a rename; the agent's lock keeps others out."""
         del token
         temporary = self.staging(name)
         self.put(temporary, [data])
         self.rename(temporary, name)
+        return ""
 
     def reader(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
         """Open an object, or a part of it."""
@@ -199,7 +214,14 @@ class LocalStore:
         except OSError as error:
             raise file_error(error, "open an object", path) from error
 
-    def put(self, name: str, parts: Iterable[bytes | memoryview], *, resume: bool = False) -> int:
+    def put(
+        self,
+        name: str,
+        parts: Iterable[bytes | memoryview],
+        *,
+        resume: bool = False,
+        pace: Callable[[int], None] | None = None,
+    ) -> int:
         """Write and sync an object; on failure nothing is left behind."""
         del resume
         path, written = self.path(name), 0
@@ -208,6 +230,8 @@ class LocalStore:
             with open(path, "wb", buffering=0) as file:
                 for part in parts:
                     view = memoryview(part)
+                    if pace is not None:
+                        pace(len(view))
                     while len(view):
                         count = file.write(view)
                         written += count
@@ -246,14 +270,26 @@ class LocalStore:
 
     def delete(self, name: str) -> None:
         """Remove an object, durably."""
-        path = self.path(name)
-        try:
-            path.unlink()
-            sync_folder(path.parent)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise file_error(error, "remove an object", path) from error
+        self.delete_many([name])
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Remove objects, durably: a folder is synced once for all of its files."""
+        folders: dict[Path, None] = {}
+        for path in map(self.path, names):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise file_error(error, "remove an object", path) from error
+            folders[path.parent] = None
+        for folder in folders:
+            try:
+                sync_folder(folder)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise file_error(error, "remove objects of", folder) from error
 
     def discard(self, name: str) -> None:
         """Remove an object."""

@@ -26,6 +26,7 @@ __all__ = [
     "Words",
     "compressor",
     "decompressor",
+    "divider",
     "needs_of",
     "tables",
     "words_to_values",
@@ -86,6 +87,13 @@ def tables(k: int, m: int) -> Tables:
         token += 1 << m
         limit += 1
     return Tables(np.array(bases, dtype=np.uint64), np.array(widths, dtype=np.uint8), limit)
+
+
+@cache
+def divider(unit: int) -> tuple[int, np.uint64]:
+    """Return (shift, inverse): a multiple of `unit` >> shift, times inverse modulo 2**64, is the quotient."""
+    shift = (unit & -unit).bit_length() - 1
+    return shift, np.uint64(pow(unit >> shift, -1, 1 << 64))
 
 
 @dataclass(frozen=True, slots=True)

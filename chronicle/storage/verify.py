@@ -28,10 +28,10 @@ from chronicle.storage.catalog import CATALOG_NAME, PARTS_FOLDER, part_names, re
 from chronicle.storage.encode import check_sealed
 from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.manifest import Manifest
-from chronicle.storage.moves import segment_checksum
 from chronicle.storage.opening import open_store
 from chronicle.storage.packs import PACK_SUFFIX
 from chronicle.storage.policy import DELETE, HOT
+from chronicle.storage.proving import segment_checksum
 from chronicle.storage.scanning import scan_root
 from chronicle.storage.source import TieredSource
 from chronicle.storage.state import visible

@@ -74,10 +74,12 @@ def test_creating_a_queue_on_a_full_disk(disk: Path, free: int) -> None:
         assert_goes_on(queue, queue.appender(), [])
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("free", [0, 4096, 64 * 1024, SEGMENT, SEGMENT + 16 * 1024, 2 * SEGMENT])
-def test_rolling_and_sealing_on_a_full_disk(disk: Path, free: int) -> None:
-    """The next segment finds no room, or it does and the sealed form of the last one does not."""
-    queue = Queue.create(disk / "q.q", segment_bytes=SEGMENT)
+def test_rolling_and_sealing_on_a_full_disk(disk: Path, free: int, adapts: bool) -> None:
+    """The next segment (or step of one) finds no room, or it does and the sealed form of the last one does not."""
+    growth = {"segment_growth": 2, "segment_adapts": True} if adapts else {}
+    queue = Queue.create(disk / "q.q", segment_bytes=SEGMENT, **growth)  # type: ignore[arg-type]
     appender = queue.appender()
     appender.append(Kind.STATUS, ts_recv=0)
     ballast = leave(disk, free)

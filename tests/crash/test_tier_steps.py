@@ -73,6 +73,24 @@ def test_a_kill_at_any_step_is_settled_by_the_next_run(tmp_path: Path, encodings
     assert places.keys() == {0, 1, 2}
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_with_several_moves_under_way_is_settled(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHRONICLE_TEST_MOVES", "4")
+    home = tmp_path / "home"
+    book_home(home, 9, per_segment=40)
+    truth = source_records(TieredSource(home))
+    policy = three_tiers(home)
+    process = start(home, ("zstd", "zstd"), step, 4)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, errors.decode()
+    assert_readable_once(home, truth)
+    report = apply_all_to(home, policy, "warm")
+    assert (report.failures, report.broken) == ([], [])
+    assert_settled(home, truth, "warm", policy)
+
+
 def apply_all_to(home: Path, policy, hop: str):
     """Settle, then move what is not at `hop` yet (a segment that is there must not go farther)."""
     from dataclasses import replace

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from chronicle.core.errors import StateError
+from chronicle.storage import remote
 from chronicle.storage.catalog import Catalog, publish_catalog
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.patience import Breaker, Patience
@@ -36,8 +37,13 @@ QUICK = Patience(first_ns=1_000_000, longest_ns=10_000_000, attempts=3)
 
 @pytest.fixture(autouse=True)
 def service(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The killed agent has its store's address from the environment, as what it wrote into the manifest says."""
+    """The killed agent has its store's address from the environment, as what it wrote into the manifest says.
+
+    Parts are sent one after the other, so that it is known which ones an end in the middle leaves.
+    """
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("CHRONICLE_TEST_PARTS", "1")
+    monkeypatch.setattr(remote, "PARTS_AT_ONCE", 1)
 
 
 def cold_policy(home: Path, root: S3, address: str) -> Policy:
@@ -100,6 +106,27 @@ def test_a_killed_upload_goes_on_from_the_parts_that_were_taken(tmp_path: Path, 
         total += sent(proxy)
         assert not [path for method, path in proxy.requests if method == "POST" and path.endswith("?uploads")]
         assert total == dict.fromkeys(range(1, PARTS + 1), 1)
+        assert_whole(home, s3_root, truth)
+
+
+@pytest.mark.parametrize("part", [1, 3])
+def test_of_parts_sent_at_once_none_that_was_taken_is_sent_again(
+    tmp_path: Path, s3_root: S3, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    home, truth = warm_home(tmp_path / "home")
+    monkeypatch.setenv("CHRONICLE_TEST_PARTS", "4")
+    monkeypatch.setattr(remote, "PARTS_AT_ONCE", 4)
+    killed_after(home, s3_root, s3_root[1]["endpoint_url"], part)
+    (upload,) = uploads(s3_root)
+    listed = client(s3_root[1]["endpoint_url"]).list_parts(
+        Bucket=BUCKET, Key=upload["Key"], UploadId=upload["UploadId"]
+    )
+    taken = {row["PartNumber"] for row in listed["Parts"]}
+    assert len(taken) >= part
+    with FaultyProxy(s3_root[1]["endpoint_url"], share=0) as proxy:
+        for _ in range(2):
+            apply_all(home, cold_policy(home, s3_root, proxy.address)).raise_for_failures()
+        assert sent(proxy) == dict.fromkeys(set(range(1, PARTS + 1)) - taken, 1)
         assert_whole(home, s3_root, truth)
 
 

@@ -3,7 +3,8 @@
 ``HOME WARM_ENCODING COLD STEP COUNT``: at the COUNT-th time that it reaches STEP. COLD is an encoding, or the URL of
 a root (then $AWS_ENDPOINT_URL says where its store is). The step ``before`` is the moment before the COUNT-th
 request to a store is sent, ``after`` the one when it was answered, ``part`` the one when the COUNT-th part of an
-upload was taken. $CHRONICLE_TEST_PART is the size of parts.
+upload was taken. $CHRONICLE_TEST_PART is the size of parts, $CHRONICLE_TEST_PARTS how many are sent at once,
+$CHRONICLE_TEST_MOVES how many moves are made at once.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
+from chronicle.storage import remote
+from chronicle.storage.agent import AgentOptions
 from chronicle.storage.entry import Entry
 from chronicle.storage.patience import Patience
 from chronicle.storage.s3 import S3Requests
@@ -23,13 +27,15 @@ from tests.support.tiers import apply_all, three_tiers
 def main() -> None:
     """Each step reached is a line on stdout."""
     home, warm, cold, wanted, count = Path(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])
-    reached = 0
+    reached, lock = 0, threading.Lock()
+    remote.PARTS_AT_ONCE = int(os.environ.get("CHRONICLE_TEST_PARTS", "4"))  # type: ignore[misc]
 
     def step_reached(step: str) -> None:
         nonlocal reached
-        reached += step == wanted
-        if step == wanted and reached == count:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with lock:
+            reached += step == wanted
+            if step == wanted and reached == count:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def hook(step: str, entry: Entry) -> None:
         os.write(1, f"{step} {entry.number}\n".encode())
@@ -56,9 +62,10 @@ def main() -> None:
     pack_bytes = int(os.environ.get("CHRONICLE_TEST_PACK", "0"))
     policy = three_tiers(home, warm=warm, cold=encoding, cold_root=root, pack_bytes=pack_bytes)
     if part_bytes := int(os.environ.get("CHRONICLE_TEST_PART", "0")):
-        options = {"part_bytes": part_bytes}
-        policy = replace(policy, tiers=(*policy.tiers[:-1], replace(policy.tiers[-1], options=options)))
-    apply_all(home, policy, hook=hook).raise_for_failures()
+        parts = {"part_bytes": part_bytes}
+        policy = replace(policy, tiers=(*policy.tiers[:-1], replace(policy.tiers[-1], options=parts)))
+    options = AgentOptions(at_once=int(os.environ.get("CHRONICLE_TEST_MOVES", "1")))
+    apply_all(home, policy, hook=hook, options=options).raise_for_failures()
     os.write(1, f"requests {reached}\n".encode())
 
 

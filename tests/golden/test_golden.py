@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from chronicle.core import EventBuilder, Kind, Queue, Side
@@ -14,7 +15,8 @@ from chronicle.core.records import InstrumentFields, SnapshotFields
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import Method
-from chronicle.storage.catalog import CATALOG_NAME, Catalog, publish_catalog, read_catalog
+from chronicle.storage.catalog import CATALOG_NAME, Catalog, Pointer, publish_catalog, read_catalog
+from chronicle.storage.catalog_changes import Change, publish_changes
 from chronicle.storage.encode import encode_segment
 from chronicle.storage.entry import Entry
 from chronicle.storage.stores import LocalStore
@@ -173,12 +175,34 @@ def test_a_catalog_of_version_1_is_read_for_ever(tmp_path: Path) -> None:
     assert read_catalog(LocalStore(tmp_path)) == expected
 
 
-def test_a_catalog_of_version_2_is_read_for_ever_and_made_the_same(tmp_path: Path) -> None:
+def test_a_catalog_of_version_2_is_read_for_ever() -> None:
     expected = Catalog("home-of-the-golden-file", "warm", "zstd", catalog_entries())
     assert read_catalog(LocalStore(FOLDER / "catalog-v2")) == expected
-    publish_catalog(LocalStore(tmp_path), expected, now_ns=7, history=(2, "ab" * 32))
-    for path in sorted((FOLDER / "catalog-v2").rglob("*.zst")):
-        assert (tmp_path / path.relative_to(FOLDER / "catalog-v2")).read_bytes() == path.read_bytes()
+
+
+def build_catalog(root: Path) -> Catalog:
+    """Publish a catalog whose parts and pointer have everything they can: rows, and what is gone; return it."""
+    store, entries = LocalStore(root), [*catalog_entries()]
+    day = entries[0].partition
+    many = [replace(entries[0], number=number, object=f"{NAME}/{number:010d}.czst") for number in range(10, 2_000)]
+    first = Catalog("home-of-the-golden-file", "warm", "zstd", (*entries, *many))
+    pointer: Pointer = publish_catalog(store, first, now_ns=7, history=(2, "ab" * 32))
+    told = [(many[:300], day), (entries[1:2], entries[1].partition)]
+    for gone, was_day in told:  # the first is much, and becomes a part; the second stays in the pointer
+        changes = [Change(entry.key, was_day, None) for entry in gone]
+        changes += [Change(entries[0].key, day, replace(entries[0], length=len(gone)))]
+        pointer = publish_changes(store, pointer, changes, encoding="zstd", now_ns=8, history=(3, "cd" * 32))
+    return replace(first, entries=(replace(entries[0], length=1), entries[2], *many[300:]))
+
+
+def test_a_catalog_of_version_3_is_read_for_ever_and_made_the_same(tmp_path: Path) -> None:
+    expected = build_catalog(tmp_path)
+    assert read_catalog(LocalStore(FOLDER / "catalog-v3")) == expected
+    assert read_catalog(LocalStore(tmp_path)) == expected
+    golden = sorted((FOLDER / "catalog-v3").rglob("*.zst"))
+    assert len(golden) == 5
+    for path in golden:
+        assert (tmp_path / path.relative_to(FOLDER / "catalog-v3")).read_bytes() == path.read_bytes()
 
 
 if __name__ == "__main__":
@@ -188,3 +212,4 @@ if __name__ == "__main__":
         ARCHIVE.write_bytes(b"".join(encode_segment(sealed)))
     with tempfile.TemporaryDirectory() as scratch:
         EVENTS.write_bytes(build_events(Path(scratch)))
+    build_catalog(FOLDER / "catalog-v3")

@@ -212,7 +212,7 @@ def test_lanes_go_to_clean_lanes(tmp_path: Path) -> None:
 
 
 def test_segments_explain_themselves_and_the_book_goes_on_from_a_prologue(tmp_path: Path) -> None:
-    stream = _stream(6000)
+    stream = _stream(16_000)
     _write(tmp_path, stream)
     run_shard(tmp_path, drain=True)
     source = LocalSource(tmp_path)

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import chronicle
+from chronicle.core.clock import SystemClock
 from chronicle.storage.agent import run_once
 from chronicle.storage.catalog import Catalog, publish_catalog, read_catalog
+from chronicle.storage.catalogs import Catalogs
 from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.policy import default_policy
@@ -27,6 +29,7 @@ QUEUES = 1_000
 DAYS = 730
 DAY_NS = 86_400 * 10**9
 REPEATS = 5
+BATCH = 64
 
 
 def figures(of: Market) -> Iterator[Figure]:
@@ -52,20 +55,21 @@ def figures(of: Market) -> Iterator[Figure]:
                 archive.book(data.symbol, at=at, depth=10)
 
         yield Figure(f"archive.open_and_book_ms_{count}{end}", best_ns(book, REPEATS) / 1e6, "ms", len(entries))
-        day = {entries[-1].partition}
-        of_day = Catalog(
-            real.home_id, real.tier, real.encoding, tuple(each for each in entries if each.partition in day)
-        )
         manifest = Manifest.open(home)
         assert manifest is not None
         manifest.put(entries[len(real.entries) :])
-        spent = best_ns(
-            lambda store=store, of_day=of_day, day=day, manifest=manifest: publish_catalog(
-                store, of_day, days=day, queue_entries=manifest.entries
-            ),
-            REPEATS,
-        )
-        yield Figure(f"archive.publish_day_ms_{count}{end}", spent / 1e6, "ms", len(entries))
+        catalogs = Catalogs(manifest, lambda _, store=store: store, SystemClock())
+        catalogs.publish("warm")
+        told = iter(range(REPEATS * BATCH))
+
+        def publish(manifest: Manifest = manifest, catalogs: Catalogs = catalogs, told: Iterator[int] = told) -> None:
+            """Publish what a batch of moves changes: all of them in the last day."""
+            last = entries[-1]
+            manifest.put([replace(last, number=10**6 + next(told), object=f"{n}.czst") for n in range(BATCH)])
+            catalogs.publish("warm")
+
+        spent = best_ns(publish, REPEATS)
+        yield Figure(f"archive.publish_batch_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         name = entries[0].queue
         spent = best_ns(lambda home=home, name=name: Manifest.open(home).entries(name), REPEATS)  # type: ignore[union-attr]
         yield Figure(f"archive.manifest_queue_ms_{count}{end}", spent / 1e6, "ms", len(entries))

@@ -27,6 +27,7 @@ Words = NDArray[np.int64]
 
 WORDS = ORDER_BYTES >> 3
 REPEATS = 7
+PEERS = ("order-book-l3", "nautilus-l3", "hftbacktest-l3-vector", "hftbacktest-l3-hash")
 FLOW = 300_000
 LIVE = 20_000
 CAPTURES = {
@@ -58,7 +59,7 @@ def _measure(label: str, rows: Words) -> Iterator[Figure]:
     value = best_ns(ours, REPEATS) / len(rows)
     path = work_folder() / f"{label}.npy"
     np.save(path, np.column_stack(((rows[:, 0] >> 56) & 0xFF, rows[:, 6:9], rows[:, 9] & 0xFF)))
-    for name in ("order-book-l3", "nautilus-l3"):
+    for name in PEERS:
         answer = peers.ask(name, path)
         yield Figure(label, value, "ns", len(rows), *((name, answer["value"]) if answer else (None, None)))
 

@@ -16,6 +16,8 @@ from typing import Any
 
 REPEATS = 3
 TIMEOUT_SECONDS = 120
+HFTBACKTEST_TICKS_MAX = 5_000_000
+"""Ticks that its ROIVectorMarketDepth is asked to hold."""
 
 
 def ask(name: str, source: Path, script: str = __file__) -> dict[str, float]:
@@ -170,6 +172,99 @@ def nautilus_l3(source: str) -> dict[str, float]:
     return {"value": _best(run) / len(rows)}
 
 
+def _hftbacktest_events(source: str) -> tuple[Any, float, int]:
+    """Return (events for hftbacktest's local side alone, tick, ORDER records among them).
+
+    It knows additions, deletions and changes: what takes a part away is a change to what is left, as in its own
+    converter of Databento's files.
+    """
+    import numpy as np
+    from hftbacktest.types import (
+        ADD_ORDER_EVENT,
+        BUY_EVENT,
+        CANCEL_ORDER_EVENT,
+        DEPTH_CLEAR_EVENT,
+        LOCAL_EVENT,
+        MODIFY_ORDER_EVENT,
+        SELL_EVENT,
+        event_dtype,
+    )
+
+    rows = np.load(source)
+    prices = np.unique(rows[np.isin(rows[:, 4], (65, 77)), 2])
+    tick = float(np.gcd.reduce(prices))
+    sides, held, out = {66: BUY_EVENT, 65: SELL_EVENT}, {}, []
+    for side, order_id, price, size, action in rows.tolist():
+        kind, size_left = 0, float(size)
+        if action == 82:
+            kind, side, held = DEPTH_CLEAR_EVENT, 0, {}
+        elif action in (65, 77):
+            kind = ADD_ORDER_EVENT if action == 65 else MODIFY_ORDER_EVENT
+            held[order_id] = (price, size)
+        elif action == 67:
+            price, left = held[order_id][0], held[order_id][1] - size
+            kind, size_left = (MODIFY_ORDER_EVENT, float(left)) if left > 0 else (CANCEL_ORDER_EVENT, 0.0)
+            held[order_id] = (price, left)
+        if kind:
+            out.append((kind | LOCAL_EVENT | sides.get(side, 0), 0, 0, float(price), size_left, order_id, 0, 0.0))
+    events = np.array(out, dtype=event_dtype)
+    events["exch_ts"] = events["local_ts"] = 1 + np.arange(len(events))
+    return events, tick, len(rows)
+
+
+def _hftbacktest_l3(source: str, *, vector: bool) -> dict[str, float]:
+    """Update time of hftbacktest's L3 depth, ns an event.
+
+    Its Python package gives that depth to no one by itself: the events go through its backtester, whose exchange side
+    has nothing to do with them. What it reads and dispatches is in the figure, and stated apart as ``dispatch``: the
+    same events as a kind that it passes over.
+    """
+    from hftbacktest import BacktestAsset, HashMapMarketDepthBacktest, ROIVectorMarketDepthBacktest
+
+    events, tick, records = _hftbacktest_events(source)
+    low, high = float(events["px"][events["px"] != 0].min()), float(events["px"].max())
+    if vector and (high - low) / tick > HFTBACKTEST_TICKS_MAX:
+        return {}
+
+    def replay(data: Any) -> float:
+        asset = (
+            BacktestAsset()
+            .data(data)
+            .linear_asset(1.0)
+            .constant_order_latency(0, 0)
+            .l3_fifo_queue_model()
+            .no_partial_fill_exchange()
+            .trading_value_fee_model(0.0, 0.0)
+            .tick_size(tick)
+            .lot_size(1.0)
+        )
+        if vector:
+            backtest = ROIVectorMarketDepthBacktest([asset.roi_lb(low - tick).roi_ub(high + tick)])
+        else:
+            backtest = HashMapMarketDepthBacktest([asset])
+        start = time.perf_counter_ns()
+        backtest.elapse(10 * len(data))
+        spent = time.perf_counter_ns() - start
+        backtest.close()
+        return float(spent)
+
+    passed = events.copy()
+    passed["ev"] = passed["ev"] >> 8 << 8 | 100
+    replay(events)
+    whole, dispatch = (min(replay(data) for _ in range(REPEATS)) for data in (events, passed))
+    return {"value": whole / records, "dispatch": dispatch / records}
+
+
+def hftbacktest_l3_vector(source: str) -> dict[str, float]:
+    """hftbacktest's ROIVectorMarketDepth, by order; absent where prices span too many ticks for it."""
+    return _hftbacktest_l3(source, vector=True)
+
+
+def hftbacktest_l3_hash(source: str) -> dict[str, float]:
+    """hftbacktest's HashMapMarketDepth, by order."""
+    return _hftbacktest_l3(source, vector=False)
+
+
 def orjson(source: str) -> dict[str, float]:
     """Generic decode of JSON lines, ns a line."""
     import orjson as library
@@ -228,6 +323,8 @@ PEERS = {
     "order-book": order_book,
     "order-book-l3": order_book_l3,
     "nautilus-l3": nautilus_l3,
+    "hftbacktest-l3-vector": hftbacktest_l3_vector,
+    "hftbacktest-l3-hash": hftbacktest_l3_hash,
     "SortedDict": sorted_dict,
     "orjson": orjson,
     "duckdb": duckdb,

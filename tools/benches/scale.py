@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from chronicle.core.layout import Kind, Side
+from chronicle.core.layout import Action, Kind, Side
 from chronicle.core.queue import Queue
 from tools.benches.figure import Figure
 from tools.benches.market import ROOT, note, work_folder
@@ -47,8 +47,8 @@ def run() -> Iterator[Figure]:
 
 def _figures(channel: str, mark: str, count: int) -> Iterator[Figure]:
     home, opening, records = _home(channel, count)
-    measured = _measure(home, opening, 3 if count <= 500 and not mark else 1)
-    peer = _plain_python(home) if count == 500 and channel == BOOK else None
+    measured = _measure(home, opening, 3 if count <= 500 else 1)
+    peer = _plain_python(home) if count <= 500 else None
     shutil.rmtree(home)
     if not measured:
         return
@@ -112,6 +112,7 @@ def _plain_python(home: Path) -> tuple[float, float]:
         data = bytes(segment.view(segment.data_offset, min(segment.data_end(), segment.data_offset + (24 << 20))))
     head, level = struct.Struct("<IHBBqqqIHHq"), struct.Struct("<qq")
     books: dict[int, list[dict[int, int]]] = defaultdict(lambda: [{}, {}])
+    change, resting = struct.Struct("<QqqB"), defaultdict[int, dict[int, list[int]]](dict)
     queues: dict[int, bytearray] = defaultdict(bytearray)
     position = count = 0
     started, spent = time.perf_counter(), time.process_time()
@@ -124,10 +125,40 @@ def _plain_python(home: Path) -> tuple[float, float]:
                 book[price] = size
             else:
                 book.pop(price, None)
+        elif kind == Kind.ORDER:
+            _plain_order(books[instrument], resting[instrument], side, *change.unpack_from(data, position + 48))
         queues[instrument] += data[position : position + length]
         position += length
         count += 1
     return count / (time.perf_counter() - started), count / (time.process_time() - spent)
+
+
+def _plain_order(
+    book: list[dict[int, int]],
+    orders: dict[int, list[int]],
+    side: int,
+    order_id: int,
+    price: int,
+    size: int,
+    action: int,
+) -> None:
+    """Take one ORDER record into dicts: orders by id (first come first, as dicts are), and the levels' totals."""
+    if action == Action.ADD:
+        half = int(side != Side.BID)
+        orders[order_id] = [half, price, size]
+        book[half][price] = book[half].get(price, 0) + size
+    elif action == Action.CANCEL:
+        order = orders[order_id]
+        half, at, rest = order
+        gone = min(size, rest)
+        order[2] = rest - gone
+        if gone == rest:
+            del orders[order_id]
+        left = book[half][at] - gone
+        if left:
+            book[half][at] = left
+        else:
+            del book[half][at]
 
 
 def _child(home: Path, target: Path, opening: int, staged: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from chronicle.core.kernels.committing import (
     NEXT_INDEX,
     POSITION,
     add_entry,
+    extend,
     is_due,
     wake,
 )
@@ -154,8 +155,12 @@ def append_events(words: Any, first: Any, state: Any, width: Any, plain: bool) -
         if late:
             ts = last_ts
         size = (stop - word) * 8
-        if position + size > limit or ts >= cycle_end:
+        if ts >= cycle_end:
             break
+        if position + size > limit:
+            if not extend(state, position + size):
+                break
+            limit = peek(state + LIMIT)
         due = is_due(state, position, kind)
         run_ts = ts
         if not late:

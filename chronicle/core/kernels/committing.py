@@ -8,24 +8,32 @@ from numba import njit
 
 import chronicle.core.kernels  # noqa: F401 - points numba's cache at the folder of these sources, before numba loads
 from chronicle.core.kernels.atomics import store_release
-from chronicle.core.kernels.memory import futex, peek, poke, poke_u32, wake_flag
+from chronicle.core.kernels.memory import advise, futex, peek, poke, poke_u32, wake_flag
 from chronicle.core.layout import (
     CONTROL_FUTEX_OFFSET,
     CONTROL_WAITERS_OFFSET,
+    PAGE_BYTES,
+    ROLL_BYTES,
     SEEK_ENTRY_BYTES,
     SEEK_INTERVAL_BYTES,
     SEGMENT_SEEK_COUNT_OFFSET,
     Kind,
 )
+from chronicle.core.mapping import MADV_DONTNEED, MADV_POPULATE_WRITE
+from chronicle.core.reserving import KEPT_BYTES, STEP_BYTES_MAX, STEP_BYTES_MIN
 from chronicle.core.writer_state import offset_of
 
-__all__ = ["NO_ROOM", "add_entry", "commit_event", "is_due", "room", "wake"]
+__all__ = ["NO_ROOM", "add_entry", "commit_event", "extend", "is_due", "room", "wake"]
 
 NO_ROOM = -1
 
 POSITION = offset_of("_position")
 REACH = offset_of("_reach")
 LIMIT = offset_of("_limit")
+LIMIT_MAX = offset_of("_limit_max")
+DATA_OFFSET = offset_of("_data_offset")
+STEPS = offset_of("_steps")
+LET_GO = offset_of("_let_go")
 NEXT_INDEX = offset_of("next_index")
 LAST_TS = offset_of("last_ts_recv")
 CYCLE_END = offset_of("_cycle_end")
@@ -90,6 +98,33 @@ def wake(state: Any) -> None:
         address = control + CONTROL_FUTEX_OFFSET
         poke_u32(address, wake_flag(address) + 1)
         futex(peek(state + FUTEX_CALL), address, _FUTEX_WAKE, _ALL, 0, 0, 0)
+
+
+@njit(cache=True, nogil=True)
+def extend(state: Any, end: Any) -> bool:
+    """Reserve the open segment so that its records may reach `end`, where compiled code may; return whether it did.
+
+    The twin of ``SegmentWriter._reserve`` for segments in memory (:mod:`chronicle.core.reserving`). Pages far behind
+    the writer are let go from its map: they are the file's alone then. About a microsecond a page.
+    """
+    limit_max = peek(state + LIMIT_MAX)
+    if peek(state + STEPS) == 0 or end > limit_max:
+        return False
+    base, offset = peek(state + ADDRESS), peek(state + DATA_OFFSET)
+    step = min(max((end - offset) >> 1, STEP_BYTES_MIN), STEP_BYTES_MAX)
+    start = (peek(state + LIMIT) + ROLL_BYTES) & -PAGE_BYTES
+    stop = min((end + ROLL_BYTES + step + PAGE_BYTES - 1) & -PAGE_BYTES, limit_max + ROLL_BYTES)
+    if advise(base + start, stop - start, MADV_POPULATE_WRITE) != 0:
+        return False  # no memory: Python says so
+    poke(state + LIMIT, stop - ROLL_BYTES)
+    if peek(state + REACH) >= 0:
+        poke(state + REACH, stop - ROLL_BYTES)
+    behind = (peek(state + POSITION) - KEPT_BYTES) & -PAGE_BYTES
+    let_go = peek(state + LET_GO)
+    if behind > let_go:
+        advise(base + let_go, behind - let_go, MADV_DONTNEED)
+        poke(state + LET_GO, behind)
+    return True
 
 
 @njit(cache=True, nogil=True)

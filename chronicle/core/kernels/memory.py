@@ -9,12 +9,26 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["as_pointer", "copy_bytes", "futex", "peek", "poke", "poke_u16", "poke_u32", "wake_flag", "zero_bytes"]
+__all__ = [
+    "advise",
+    "as_pointer",
+    "copy_bytes",
+    "futex",
+    "peek",
+    "poke",
+    "poke_u16",
+    "poke_u32",
+    "prefetch",
+    "wake_flag",
+    "zero_bytes",
+]
 
 copy_bytes = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.intp))
 zero_bytes = types.ExternalFunction("memset", types.intp(types.intp, types.intc, types.intp))
+advise = types.ExternalFunction("madvise", types.intc(types.intp, types.intp, types.intc))
 futex = types.ExternalFunction(
     "syscall",
     types.intp(types.intp, types.intp, types.intp, types.intp, types.intp, types.intp, types.intp),
@@ -31,6 +45,21 @@ def peek(typingctx: Any, address: Any) -> Any:
         return builder.load(pointer, align=1)
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Have the line at `address` loaded ahead; any address will do, none faults."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, near, data = (ir.Constant(word, number) for number in (0, 3, 1))
+        builder.call(function, [builder.inttoptr(arguments[0], byte), read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 @intrinsic

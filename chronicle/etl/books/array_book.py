@@ -29,7 +29,7 @@ from chronicle.etl.kernels.levels import apply_levels, load_levels, set_level, t
 
 __all__ = ["ArrayBook"]
 
-_CAPACITY_MIN = 64
+_CAPACITY_MIN = 256
 _BULK = 2048
 """Updates in one call from which a ladder pays for itself."""
 
@@ -239,7 +239,10 @@ class ArrayBook:
         return self._top(0, 1, count), self._top(1, -1, count)
 
     def arrays(self, count: int = INT64_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return copies of the best `count` levels: bids and asks as int64[n, 2] (price, size), best first."""
+        """Return copies of the best `count` levels: bids and asks as int64[n, 2] (price, size), best first.
+
+        The book stays as it is, also while a kernel has it.
+        """
         return self._array(0, 1, count), self._array(1, -1, count)
 
     def size_at(self, side: int | str, price: int) -> int:
@@ -321,11 +324,9 @@ class ArrayBook:
         return [(sign * key, size) for key, size in zip(keys, sizes, strict=True)]
 
     def _array(self, half: int, sign: int, count: int) -> NDArray[np.int64]:
-        end = int(self.counts[half])
-        start = max(0, end - count)
-        out = np.empty((end - start, 2), dtype=np.int64)
-        out[:, 0] = sign * self.levels[2 * half, start:end][::-1]
-        out[:, 1] = self.levels[2 * half + 1, start:end][::-1]
+        out = np.empty((min(self.count()[half], count), 2), dtype=np.int64)
+        ladder = NO_LADDER if self._ladder is None else self._ladder.parts
+        kernel.copy_side(self._levels, self._counts, ladder, half, sign, out)
         return out
 
 

@@ -16,7 +16,7 @@ from chronicle.core.records import Record
 from chronicle.etl.books.array_book import ArrayBook
 from chronicle.etl.books.book import Level
 from chronicle.etl.books.ladder import NO_LADDER
-from chronicle.etl.books.order_book import Order, OrderLevel, Problem
+from chronicle.etl.books.order_book import ORDERS_MAX, Order, OrderLevel, Problem
 from chronicle.etl.kernels import orders as kernel
 
 __all__ = ["ArrayOrderBook"]
@@ -151,6 +151,15 @@ class ArrayOrderBook:
         held = (self._orders, self._links, self._queues, self._ends, self._table)
         return *held, levels, counts, NO_LADDER, self._meta
 
+    def reserve(self, records: int) -> None:
+        """Make room for so many additions, up to ``ORDERS_MAX`` orders, so that no kernel stops in between."""
+        meta = self._meta
+        while len(self._orders) < min(int(meta[kernel.ORDERS]) + records, ORDERS_MAX):
+            self._grow_orders()
+        while len(self._queues) < meta[kernel.QUEUES] + records:
+            self._grow_queues()
+        self._index.reserve(max(self._index.count()) + records)
+
     def make_room(self) -> None:
         """Grow what a kernel found full (it stopped with ROOM)."""
         self._grow()
@@ -162,16 +171,22 @@ class ArrayOrderBook:
         """Double what is full."""
         meta = self._meta
         if meta[kernel.ORDERS] >= len(self._orders):
-            self._orders = _doubled(self._orders)
-            self._links = self._orders.view(np.int32)
-            meta[kernel.BITS] += 1
-            table: Words = np.zeros(1 << int(meta[kernel.BITS]), dtype=np.int64)
-            kernel.rehash(self._table, table, int(meta[kernel.BITS]))
-            self._table = table
+            self._grow_orders()
         if meta[kernel.QUEUES] >= len(self._queues):
-            self._queues = _doubled(self._queues)
-            self._ends = self._queues.view(np.int32)
+            self._grow_queues()
         self._index.reserve(max(self._index.count()) + 1)
+
+    def _grow_orders(self) -> None:
+        self._orders = _doubled(self._orders)
+        self._links = self._orders.view(np.int32)
+        bits = int(self._meta[kernel.BITS]) + 1
+        table: Words = np.zeros(1 << bits, dtype=np.int64)
+        kernel.rehash(self._table, table, bits)
+        self._meta[kernel.BITS], self._table = bits, table
+
+    def _grow_queues(self) -> None:
+        self._queues = _doubled(self._queues)
+        self._ends = self._queues.view(np.int32)
 
     def apply(self, record: Record) -> Problem:
         """Apply one ORDER record (any other kind changes nothing); return why it was refused."""

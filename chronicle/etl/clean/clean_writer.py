@@ -14,10 +14,11 @@ import numpy as np
 import chronicle.core.kernels.walking  # noqa: F401 - sealing and recovery walk segments by kernel once it is loaded
 from chronicle.core.appender import Appender
 from chronicle.core.kernels.mixed import append_mixed
-from chronicle.core.layout import INT64_MAX, NONE, SegmentState
+from chronicle.core.layout import INT64_MAX, NONE, WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag, SegmentState
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
 from chronicle.core.records import Record
+from chronicle.etl.clean.block import Words
 from chronicle.etl.clean.lineage import position_of
 from chronicle.etl.clean.outlet import DAY_NS, SIZES, Chunk, Tail
 from chronicle.etl.kernels.merging import split_positions
@@ -176,9 +177,9 @@ class QueueSink:
         held = self._appender(queue)
         for chunk in chunks:
             if chunk.prologue is not None:
-                held.appender.seal()
                 held.pending = chunk.prologue
                 held.appender.room_bytes = chunk.room << 3
+                held.appender.begin_segment(_first_event_bytes(chunk.words), int(chunk.words[1]))
             if self.numbers:
                 split_positions(chunk.words)
             append_mixed(held.appender, chunk.words.view(np.uint64))
@@ -238,3 +239,13 @@ class QueueSink:
             name, held = next(iter(self._open.items()))
         del self._open[name]
         self._written_before += held.close()
+
+
+def _first_event_bytes(words: Words) -> int:
+    """Return the size of the event that `words` begin with."""
+    at = 0
+    while True:
+        head = int(words[at])
+        at += (head & WORD_LENGTH_MASK) >> 3
+        if head >> WORD_FLAGS_SHIFT & Flag.LAST:
+            return at << 3

@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray
 
 from chronicle.core.kernels.batch import append_events
-from chronicle.core.kernels.committing import CYCLE_END, GATE, LAST_TS, LIMIT, POSITION
+from chronicle.core.kernels.committing import CYCLE_END, GATE, LAST_TS, LIMIT, POSITION, extend
 from chronicle.core.kernels.memory import as_pointer, peek, poke
 from chronicle.etl.kernels.candles import CANDLE_WORDS, EVENTS, FIELDS, HISTORY, RECORDS, take_trades
 from chronicle.etl.kernels.candles import REGISTERS as CANDLE_REGISTERS
@@ -110,6 +110,8 @@ def _take(
     code = DONE
     while at < stop:
         left = peek(row + 8 * WORDS_LEFT)
+        if peek(state + POSITION) + 8 * OUT_RECORDS * CANDLE_WORDS > peek(state + LIMIT):
+            extend(state, peek(state + POSITION) + 8 * OUT_RECORDS * CANDLE_WORDS)
         room = min(left, (peek(state + LIMIT) - peek(state + POSITION)) >> 3)
         count = min(TRADES_MAX, OUT_RECORDS // levels, room // (levels * CANDLE_WORDS))
         end, taken = _gather(

@@ -21,7 +21,7 @@ import numpy as np
 
 from chronicle.etl.kernels.levels import ASK, BID, set_level
 
-__all__ = ["apply_ladder", "apply_records", "best_key", "lift", "settle"]
+__all__ = ["apply_ladder", "apply_records", "best_key", "copy_side", "lift", "settle"]
 
 KIND_BOOK_DELTA = 32
 
@@ -280,3 +280,35 @@ def best_key(levels: Any, counts: Any, ladder: Any, half: int, out: Any) -> bool
     if not found or key > out[0]:
         out[0], out[1] = key, sizes[half, slot]
     return True
+
+
+@numba.njit(cache=True, nogil=True)
+def copy_side(levels: Any, counts: Any, ladder: Any, half: int, sign: int, out: Any) -> None:
+    """Write the best levels of a side, (sign * key, size), best first into out int64[n, 2]; it has that many.
+
+    The arrays and the ladder are merged; nothing is moved. O(n + empty words).
+    """
+    slots, bits, meta, _ = ladder
+    keys, held = levels[2 * half], levels[2 * half + 1]
+    over, used = counts[half] - 1, meta[USED + half] if meta[ON] != 0 else 0
+    word = meta[TOP + half]
+    left = bits[half, word] if used else np.uint64(0)
+    place, written, wanted = 63, 0, out.shape[0]
+    while written < wanted:
+        slot, key = 0, 0
+        if used:
+            while not left:
+                word -= 1
+                left, place = bits[half, word], 63
+            while not (left >> np.uint64(place)) & np.uint64(1):
+                place -= 1
+            slot = (word << 6) + place
+            key = meta[BASE + half] + slot * meta[QUANTUM]
+        if used and (over < 0 or key > keys[over]):
+            out[written, 0], out[written, 1] = sign * key, slots[half, slot]
+            left ^= np.uint64(1) << np.uint64(place)
+            used -= 1
+        else:
+            out[written, 0], out[written, 1] = sign * keys[over], held[over]
+            over -= 1
+        written += 1

@@ -1,4 +1,4 @@
-"""Kernels of the race between lines: what each event of a batch is about, and which trades a line brought last."""
+"""Kernels of the race between lines: where a second one begins, and what each event of a batch is about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numba
 
-__all__ = ["event_heads", "note_trades", "second_line", "stamp_positions"]
+__all__ = ["event_heads", "second_line", "stamp_positions"]
 
 LENGTH_MASK = 0xFFFFFFFF
 CONNECTION_MASK = (1 << 12) - 1
@@ -24,28 +24,22 @@ CHANNEL, INSTRUMENT, CONNECTION, SIMPLE = 0, 1, 2, 3
 
 
 @numba.njit(cache=True, nogil=True)
-def second_line(words: Any, found: Any) -> int:
-    """Return the word offset of the first event of a second line, or the number of words where there is none.
+def second_line(heads: Any, events: Any, count: int, found: Any) -> int:
+    """Return the number of the first record of the first event of a second line, or `count` where there is none.
 
-    found int64[2]: the first line that was seen (negative: none yet; kept), and out the records before the offset.
-    Connection 0 of a raw queue is no line. O(records).
+    heads, events int64[>= count] as index_records fills them. found int64[1]: the first line that was seen (negative:
+    none yet; kept). Connection 0 of a raw queue is no line. O(records).
     """
-    position, event, records, whole = 0, 0, 0, 0
-    while position < len(words):
-        head = words[position]
-        line = words[position + 4] >> 32 & 0xFFFF
-        if line & CONNECTION_MASK:
+    for record in range(count):
+        line = heads[record] >> 32 & 0xFFFF
+        if line != found[0] and line & CONNECTION_MASK:
             if found[0] < 0:
                 found[0] = line
-            elif found[0] != line:
-                found[1] = whole
-                return event
-        position += (head & LENGTH_MASK) >> 3
-        records += 1
-        if head & FLAG_LAST_WORD:
-            event, whole = position, records
-    found[1] = records
-    return len(words)
+                continue
+            while record > 0 and events[record - 1] == events[record]:
+                record -= 1
+            return record
+    return count
 
 
 @numba.njit(cache=True, nogil=True)
@@ -85,24 +79,3 @@ def event_heads(words: Any, table: Any, heads: Any) -> None:
                 simple = 0
             position += (words[position] & LENGTH_MASK) >> 3
         heads[event, CHANNEL], heads[event, SIMPLE] = channel, simple
-
-
-@numba.njit(cache=True, nogil=True)
-def note_trades(words: Any, table: Any, heads: Any, first: int, end: int, slots: Any, rings: Any) -> None:
-    """Note the ids of the trades in events [first, end).
-
-    slots int64[m]: row of an instrument's number in rings, negative: none. rings int64[r, 1 + k]: how many ids were
-    noted, and the last k of them in turn. O(records).
-    """
-    size = rings.shape[1] - 1
-    for event in range(first, end):
-        if heads[event, CHANNEL] != TRADE:
-            continue
-        position, last = table[event, 0], table[event, 0] + table[event, 1]
-        while position < last:
-            number = words[position + 4] & LENGTH_MASK
-            if words[position] >> 32 & 0xFFFF == KIND_TRADE and number < len(slots) and slots[number] >= 0:
-                row = slots[number]
-                rings[row, 1 + rings[row, 0] % size] = words[position + TRADE_ID]
-                rings[row, 0] += 1
-            position += (words[position] & LENGTH_MASK) >> 3

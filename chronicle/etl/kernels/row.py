@@ -34,7 +34,23 @@ VERIFIED_BY = 18
 """What stands behind the book, but for what the registers have counted since."""
 FLOOR = 19
 CEILING = 20
-ROW = 21
+ROW = 31
+
+# Of a book of orders, beside those of its prices:
+ORDERS = 21
+ORDER_CAPACITY = 22
+QUEUES = 23
+QUEUE_CAPACITY = 24
+TABLE = 25
+ORDER_META = 26
+NEEDED = 27
+"""Out: records that a REARM makes room for."""
+REFUSED_AT = 28
+"""Out, with BLOCKED: record of the next event that the book refused, those before it are applied; negative: none."""
+SNAPSHOT_AT = 29
+"""Out: position of the event before which the last own snapshot was written, negative: none since READY."""
+NUMBERED = 30
+"""Whether the venue numbers the orders' messages."""
 
 # Of a stream of candles, in the same words:
 BARS = 9
@@ -51,6 +67,7 @@ TRADES = 8
 PLAIN = 1
 LEVELS_KIND = 2
 CANDLES_KIND = 3
+ORDERS_KIND = 4
 
 DONE = 0
 NOT_READY = 1

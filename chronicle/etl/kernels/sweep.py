@@ -6,7 +6,8 @@ docs/format/queue.md). What is not plain stops that stream alone, before anythin
 streams do not see one another, so the others go on, and Python takes the one event and calls again.
 
 Plain for a stream without a book is every event that fits its segment. For a book it is what ``follows`` says, and a
-snapshot that is due before it is written here too. The twin is ``BookStream.take``.
+snapshot that is due before it is written here too. The twin is ``BookStream.take``. Books of orders are
+:func:`chronicle.etl.kernels.order_sweep.take_orders`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from chronicle.core.kernels.atomics import store_release
 from chronicle.core.kernels.committing import (
     ADDRESS,
     CYCLE_END,
@@ -24,13 +24,11 @@ from chronicle.core.kernels.committing import (
     LAST_ENTRY,
     LAST_TS,
     LIMIT,
-    NEXT_INDEX,
     POSITION,
-    add_entry,
+    extend,
     is_due,
-    wake,
 )
-from chronicle.core.kernels.memory import peek, poke
+from chronicle.core.kernels.memory import peek, poke, prefetch
 from chronicle.core.layout import SEEK_INTERVAL_BYTES
 from chronicle.etl.kernels.events import (
     FLAG_LAST_WORD,
@@ -43,6 +41,7 @@ from chronicle.etl.kernels.events import (
     VERDICT_PASSED,
 )
 from chronicle.etl.kernels.merging import apart
+from chronicle.etl.kernels.order_sweep import take_orders
 from chronicle.etl.kernels.plain import (
     apply_event,
     follows,
@@ -51,16 +50,24 @@ from chronicle.etl.kernels.plain import (
     origin_of,
     wants_care,
 )
+from chronicle.etl.kernels.publishing import publish
 from chronicle.etl.kernels.restate import FIXED_WORDS, level_count, restate
 from chronicle.etl.kernels.row import (
     BLOCKED,
+    COUNTS,
     DAY_END,
     DONE,
+    INVERSE,
     KIND,
     LEVELS_KIND,
+    LIMITS,
+    META,
     NOT_READY,
+    ORDERS_KIND,
     REARM,
     RECORDS_TAKEN,
+    REGISTERS,
+    ROW,
     STATE,
     TENDED,
     WORDS_LEFT,
@@ -68,6 +75,9 @@ from chronicle.etl.kernels.row import (
 )
 
 __all__ = ["sweep"]
+
+AHEAD = 6
+"""So many records before its turn a record is fetched: a stream's lie some kilobytes apart."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -83,6 +93,7 @@ def sweep(
     first: int,
     end: int,
     raw_base: int,
+    scratch: Any,
 ) -> int:
     """Take the plain events of groups [first, end); return how many of the groups left a code.
 
@@ -90,13 +101,25 @@ def sweep(
     group; reached and stops int64[groups]: in `chosen`, how far each group is taken (in and out) and where it ends.
     rows int64[groups]: addresses of the groups' rows, 0: none. codes int64[groups]: out, why it was not taken whole.
     raw_base: raw index of the first record; negative where each carries its position (chronicle.etl.clean.lineage).
+    scratch int64[>= CHUNK_RECORDS + 1]: the kernel's own, for books of orders.
     Some 50 to 150 ns a record, much of it faults of pages that are written for the first time.
     """
     left = 0
     for place in range(first, end):
         row = rows[place]
         code = NOT_READY
+        if place + 2 < end:
+            _fetch_row(rows[place + 2])
+        if place + 1 < end:
+            _fetch_behind(rows[place + 1])
         if row != 0 and peek(row) != 0:
+            if peek(row + 8 * KIND) == ORDERS_KIND:
+                at, code = take_orders(
+                    words, starts, events, chosen, reached[place], stops[place], row, raw_base, scratch
+                )
+                reached[place], codes[place] = at, code
+                left += code != DONE
+                continue
             at, code = _take(
                 words.ctypes.data,
                 starts.ctypes.data,
@@ -126,14 +149,14 @@ def _take(
     has_book = peek(row + 8 * KIND) == LEVELS_KIND
     base, began = peek(state + ADDRESS), peek(state + POSITION)
     own_limit = began + 8 * peek(row + 8 * WORDS_LEFT)
-    limit = min(own_limit, peek(state + LIMIT))
+    limit = peek(state + LIMIT)
     late, early = min(peek(row + 8 * DAY_END), peek(state + CYCLE_END)), peek(state + LAST_TS)
     run, write, run_stop = began, began, began
     head, kind, ts_first, records, total, code = 0, 0, 0, 0, 0, DONE
     while at < stop:
         if write >= run_stop:
             if records:
-                _publish(state, run, write, head, records, ts_first, early, kind)
+                publish(state, run, write, head, records, ts_first, early, kind)
                 total += records
             run, records = write, 0
             if has_book and wants_care(row):
@@ -142,25 +165,35 @@ def _take(
         end, size, deltas, delta, check, plain = _look(words, starts, events, chosen, at, stop)
         opening = words + 8 * peek(starts + 8 * peek(chosen + 8 * at))
         ts = peek(opening + 8)
-        if write + size > limit or ts >= late or ts < early:
+        if write + size > own_limit or ts >= late or ts < early:
             code = BLOCKED
             break
+        if write + size > limit:
+            if not extend(state, write + size):
+                code = BLOCKED
+                break
+            limit = peek(state + LIMIT)
         computed = ordinal = 0
         if has_book and not (plain and follows(row, deltas, delta, check, own_limit - write - size)):
             code = BLOCKED
             break
         if has_book and is_snapshot_due(row, ts):
             bytes_max = size + 8 * (2 * FIXED_WORDS + 2 * GAP_WORDS + 2 * level_count(row))
-            if check != 0 or write + bytes_max > limit:
+            if check != 0 or write + bytes_max > own_limit:
                 code = BLOCKED
                 break
+            if write + bytes_max > limit:
+                if not extend(state, write + bytes_max):
+                    code = BLOCKED
+                    break
+                limit = peek(state + LIMIT)
             if records:
-                _publish(state, run, write, head, records, ts_first, early, kind)
+                publish(state, run, write, head, records, ts_first, early, kind)
                 total += records
             origin = origin_of(words, starts, peek(chosen + 8 * at), raw_base)
             head, size_of_it = restate(row, base + write, ts, peek(opening + 16), origin)
             run, records, early = write + size_of_it, 0, ts
-            _publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
+            publish(state, write, run, head, np.int64(1), ts, ts, np.int64(KIND_BOOK_SNAPSHOT))
             note_snapshot(row, ts)
             write, ordinal, total = run, 1, total + 1
         if has_book and deltas > 0:
@@ -178,7 +211,7 @@ def _take(
         write += size
         early, at = ts, end
     if records:
-        _publish(state, run, write, head, records, ts_first, early, kind)
+        publish(state, run, write, head, records, ts_first, early, kind)
         total += records
     poke(row + 8 * WORDS_LEFT, (own_limit - write) >> 3)
     poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + ((write - began) >> 3))
@@ -186,6 +219,30 @@ def _take(
     if write >= peek(state + GATE):
         code |= TENDED
     return at, code
+
+
+@numba.njit(cache=True, nogil=True)
+def _fetch_row(row: Any) -> None:
+    """Have a row loaded ahead (0: there is none, which a prefetch may be given too)."""
+    for offset in range(0, 8 * ROW, 64):
+        prefetch(row + offset)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fetch_behind(row: Any) -> None:
+    """Have what a row points to loaded ahead: with some hundred streams none of it is in the first caches."""
+    if row == 0:
+        return
+    state = peek(row + 8 * STATE)
+    prefetch(state)
+    prefetch(state + 64)
+    prefetch(state + 128)
+    for pointer in (REGISTERS, LIMITS, META):
+        at = peek(row + 8 * pointer)
+        prefetch(at)
+        prefetch(at + 64)
+    prefetch(peek(row + 8 * COUNTS))
+    prefetch(peek(row + 8 * INVERSE))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -201,6 +258,10 @@ def _look(
     size, deltas, delta, check = 0, 0, 0, 0
     plain = True
     while True:
+        if at + AHEAD < stop:
+            later = words + 8 * peek(starts + 8 * peek(chosen + 8 * (at + AHEAD)))
+            prefetch(later)
+            prefetch(later + 64)
         here = words + 8 * peek(starts + 8 * peek(chosen + 8 * at))
         head = peek(here)
         kind = (head >> 32) & 0xFFFF
@@ -258,19 +319,3 @@ def _copy(
             poke(there + 48, peek(here + 48) & 0xFF | VERDICT_PASSED << 8)
             poke(there + 64, computed)
         there += size
-
-
-@numba.njit(cache=True, nogil=True)
-def _publish(
-    state: Any, position: Any, end: Any, head: Any, records: Any, ts_first: Any, ts_last: Any, kind: Any
-) -> None:
-    """Show a run of whole events whose bytes stand at `position`, all but the first word; as every batch append."""
-    index = peek(state + NEXT_INDEX)
-    due = is_due(state, position, kind)
-    store_release(peek(state + ADDRESS) + position, head)
-    poke(state + POSITION, end)
-    poke(state + NEXT_INDEX, index + records)
-    poke(state + LAST_TS, ts_last)
-    if due:
-        add_entry(state, index, position, ts_first, kind)
-    wake(state)

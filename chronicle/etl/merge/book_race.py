@@ -3,11 +3,12 @@
 A message that does not follow the last one is held back while another line may still bring what is missing: one that
 has not delivered anything behind the hole yet. It goes on (and the book's stream declares the gap) once no line may,
 or when the line's next messages are `HELD_NS` of ts_recv farther.
+
+A race's numbers stand in a row that the kernel of plain messages shares (:mod:`chronicle.etl.kernels.races`).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.core.layout import INT64_MAX, NONE, SequenceRule
+from chronicle.etl.kernels import races as kernel
+from chronicle.etl.merge.race_rows import LineRow, RaceRows
 
-__all__ = ["BookRace", "Message", "TradeRace"]
+__all__ = ["BookRace", "Message", "TradeRace", "book_rows", "trade_rows"]
 
 HELD_NS = 2_000_000_000
 HELD_MAX = 4096
@@ -55,25 +58,56 @@ class Message:
 class BookRace:
     """One book's lines.
 
-    Attributes
+    Parameters
     ----------
-    lines : dict
-        What each line that is up delivered last; NONE: nothing yet.
-    last : int
-        Number of the last message that went on.
-    leader : int
-        The line that brought it.
+    rule : int
+        The venue's sequence rule.
+    row : LineRow
+        The race's row.
     """
 
-    def __init__(self, rule: int) -> None:
+    def __init__(self, rule: int, row: LineRow) -> None:
         self.rule = rule
-        self.lines: dict[int, int] = {}
-        self.last = NONE
+        self.row = row
         self.held: list[Message] = []
-        self.begun = (NONE, 0)
-        self.leader = NONE
-        self._passed: deque[int] = deque(maxlen=PASSED_MAX)
-        self._known: set[int] = set()
+        row.set(kernel.RULE, rule)
+
+    @property
+    def lines(self) -> dict[int, int]:
+        """What each line that is up delivered last; NONE: nothing yet."""
+        return self.row.lines
+
+    @lines.setter
+    def lines(self, lines: dict[int, int]) -> None:
+        self.row.lines = lines
+
+    @property
+    def last(self) -> int:
+        """Number of the last message that went on."""
+        return self.row.get(kernel.LAST)
+
+    @last.setter
+    def last(self, sequence: int) -> None:
+        self.row.set(kernel.LAST, sequence)
+
+    @property
+    def leader(self) -> int:
+        """The line that brought it."""
+        return self.row.get(kernel.LEADER)
+
+    @leader.setter
+    def leader(self, line: int) -> None:
+        self.row.set(kernel.LEADER, line)
+
+    @property
+    def begun(self) -> tuple[int, int]:
+        """The number behind which the race began, and until when older ones are copies."""
+        return self.row.get(kernel.BEGUN), self.row.get(kernel.BEGUN_TS)
+
+    @begun.setter
+    def begun(self, begun: tuple[int, int]) -> None:
+        self.row.set(kernel.BEGUN, begun[0])
+        self.row.set(kernel.BEGUN_TS, begun[1])
 
     def begin(self, sequence: int, ts_recv: int) -> None:
         """Go on behind what one line alone has delivered."""
@@ -88,11 +122,12 @@ class BookRace:
     def has_passed(self, sequence: int, ts_recv: int = INT64_MAX) -> bool:
         """Whether a message or snapshot of this number went on (of the last thousand, or by growing numbers)."""
         before = sequence <= self.begun[0] and ts_recv <= self.begun[1]
-        return sequence in self._known or before or (self.rule in OVERLAP and NONE != sequence <= self.last)
+        known = bool(kernel.holds_number(self.row.words, sequence))
+        return known or before or (self.rule in OVERLAP and NONE != sequence <= self.last)
 
     def take(self, message: Message, counts: dict[str, int], firsts: dict[int, int]) -> list[Message]:
         """Take a line's next message; return what goes on now, in order."""
-        self.lines[message.line] = message.sequence
+        self.row.bring(message.line, message.sequence)
         out: list[Message] = []
         if not self._offer(message, counts, firsts, out, was_held=False):
             self.held.append(message)
@@ -114,6 +149,7 @@ class BookRace:
             message = self.held.pop(0)
             counts["holes_left"] = counts.get("holes_left", 0) + 1
             self._go(message, firsts, out)
+        self.row.set(kernel.HELD, len(self.held))
         for item in out:
             if item.ts_recv < ts_recv:
                 item.ts_recv = ts_recv
@@ -148,7 +184,9 @@ class BookRace:
         if self.last == NONE:
             return True
         if self.rule == SequenceRule.OKX_V5:
-            return message.previous in (NONE, self.last) and message.sequence not in self._known
+            return message.previous in (NONE, self.last) and not kernel.holds_number(
+                self.row.words, message.sequence
+            )
         begin = message.previous + 1 if self._by_previous(message) else message.first
         return begin <= self.last + 1 <= message.sequence
 
@@ -160,10 +198,7 @@ class BookRace:
         return self.rule == SequenceRule.BINANCE_FUTURES and message.previous != NONE
 
     def _pass(self, sequence: int) -> None:
-        if len(self._passed) == PASSED_MAX:
-            self._known.discard(self._passed[0])
-        self._passed.append(sequence)
-        self._known.add(sequence)
+        kernel.note_number(self.row.words, sequence)
 
     def state(self) -> list[Any]:
         """Return the race as plain values, for a checkpoint."""
@@ -173,49 +208,65 @@ class BookRace:
             list(self.lines.items()),
             self.last,
             held,
-            list(self._passed),
+            [number for (number,) in self.row.ring(1)],
             list(self.begun),
             self.leader,
         ]
 
     @classmethod
-    def of(cls, state: list[Any]) -> BookRace:
+    def of(cls, state: list[Any], row: LineRow) -> BookRace:
         """Return what :meth:`state` gave."""
-        race = cls(state[0])
+        race = cls(state[0], row)
         race.lines, race.last, race.begun = dict(state[1]), state[2], (state[5][0], state[5][1])
         race.leader = state[6]
         race.held = [Message.of(row) for row in state[3]]
         for sequence in state[4]:
             race._pass(sequence)
+        row.set(kernel.HELD, len(race.held))
         return race
 
 
 class TradeRace:
     """One instrument's trades: an id that another line delivered is a copy."""
 
-    def __init__(self) -> None:
-        self.lines: set[int] = set()
-        self._line_of: dict[int, int] = {}
+    def __init__(self, row: LineRow) -> None:
+        self.row = row
+
+    @property
+    def lines(self) -> set[int]:
+        """The lines that are up."""
+        return set(self.row.lines)
+
+    @lines.setter
+    def lines(self, lines: set[int]) -> None:
+        self.row.lines = dict.fromkeys(sorted(lines), NONE)
 
     def note(self, trade_id: int, line: int) -> bool:
         """Return whether a trade goes on: its id is new, or the same line's again."""
-        holder = self._line_of.get(trade_id)
-        if holder is None:
-            self._line_of[trade_id] = line
-            if len(self._line_of) > TRADES_MAX:
-                del self._line_of[next(iter(self._line_of))]
-        return holder is None or holder == line
+        return bool(kernel.note_trade(self.row.words, trade_id, line))
 
     def state(self) -> list[Any]:
         """Return the ids as plain values, for a checkpoint."""
-        return [sorted(self.lines), list(self._line_of.items())]
+        return [sorted(self.lines), self.row.ring(2)]
 
     @classmethod
-    def of(cls, state: list[Any]) -> TradeRace:
+    def of(cls, state: list[Any], row: LineRow) -> TradeRace:
         """Return what :meth:`state` gave."""
-        race = cls()
-        race.lines, race._line_of = set(state[0]), dict(state[1])
+        race = cls(row)
+        race.lines = set(state[0])
+        for trade_id, line in state[1]:
+            race.note(trade_id, line)
         return race
+
+
+def book_rows() -> RaceRows:
+    """Return the rows of a lane's books."""
+    return RaceRows(PASSED_MAX)
+
+
+def trade_rows() -> RaceRows:
+    """Return the rows of a lane's trades."""
+    return RaceRows(2 * TRADES_MAX)
 
 
 def _begin_at(message: Message, word: int, value: int) -> None:

@@ -11,7 +11,7 @@ of single lines pass it by, and it is lost when the last of them is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,19 @@ from chronicle.core.layout import NONE, Flag, Kind, StatusCode
 from chronicle.core.records import Record, pack_details, pack_record
 from chronicle.core.sequencing import SHARED_RULES
 from chronicle.etl.clean.lineage import CONNECTION_SHIFT
+from chronicle.etl.kernels import races
 from chronicle.etl.kernels import racing as kernel
 from chronicle.etl.kernels.events import LAST_SEQUENCE
 from chronicle.etl.kernels.merging import FIELDS, list_events
-from chronicle.etl.merge.book_race import BookRace, Message, TradeRace
+from chronicle.etl.merge.book_race import BookRace, Message, TradeRace, book_rows, trade_rows
+from chronicle.etl.merge.race_rows import widened
 from chronicle.etl.pipeline.pipeline import Pipeline
 from chronicle.etl.streams.book_stream import BookStream
 
 __all__ = ["RACING", "Racing"]
 
-RACING = 0xFFFF
-"""The connection of instruments whose lines race; no raw queue has its number."""
-UNKNOWN, APART, RACES = -1, -2, -3
-"""What is known of who delivers an instrument's channel, where it is not one line's number."""
+RACING = races.RACING
+UNKNOWN, APART, RACES = races.UNKNOWN, races.APART, races.RACES
 CHANNELS = ("book", "trade")
 RECENT_TRADES = 32
 _FLAG_LAST = int(Flag.LAST) << layout.WORD_FLAGS_SHIFT
@@ -68,14 +68,19 @@ class Racing:
         self.trades: dict[str, TradeRace] = {}
         self.counts: dict[str, int] = {}
         self.firsts: dict[int, int] = {}
-        self._holder = np.full((1024, 2), UNKNOWN, dtype=np.int64)
-        self._slots = np.full(1024, -1, dtype=np.int64)
+        self._book_rows, self._trade_rows = book_rows(), trade_rows()
+        self._holder: Words = np.zeros((1024, 2), dtype=np.int64)
+        self._slots: Words = np.zeros(1024, dtype=np.int64)
+        self._tally: Words = np.zeros((0, 2), dtype=np.int64)
         self._settled: set[int] = set()
         """Numbers whose holders may be known: the table has a place for every number of every raw queue."""
         self._rings = np.zeros((64, 1 + RECENT_TRADES), dtype=np.int64)
         self._used = 0
         self.last_ts = layout.INT64_MIN
         self._out: list[Words] = []
+        self._batch: Words = np.empty(0, dtype=np.int64)
+        """Where the words of a batch go that the kernel lets go on, and how far."""
+        self._reached: Words = np.zeros(2, dtype=np.int64)
         self._stale = False
 
     def parts(self, words: Words) -> Iterator[Words]:
@@ -86,6 +91,7 @@ class Racing:
         self.last_ts = int(words[table[-1, 0] + 1]) if count else self.last_ts
         heads = np.empty((count, 4), dtype=np.int64)
         kernel.event_heads(words, table, heads)
+        self._batch, self._reached[0] = np.empty(len(words), dtype=np.int64), 0
         controls = np.flatnonzero(heads[:, kernel.CHANNEL] == kernel.CONTROL).tolist()
         position = 0
         for control in [*controls, count]:
@@ -95,6 +101,9 @@ class Racing:
                 yield from self._control(words, table, control)
             position = control + 1
         yield from self._flush()
+        for line, count in self._tally[self._tally[:, races.TALLY_FIRSTS] > 0].tolist():
+            self.firsts[line] = self.firsts.get(line, 0) + count
+        self._tally[:, races.TALLY_FIRSTS] = 0
 
     # --- market events -------------------------------------------------------------------------------------------
 
@@ -102,51 +111,61 @@ class Racing:
         if self._stale:
             yield from self._flush()
         position = first
-        while position < end:
-            numbers = self._numbers(heads[position:end, kernel.INSTRUMENT])
-            channels = np.minimum(heads[position:end, kernel.CHANNEL], 1)
-            known = (heads[position:end, kernel.CHANNEL] <= kernel.TRADE) & (numbers >= 0)
-            holders = self._holder[np.maximum(numbers, 0), channels]
-            lines = heads[position:end, kernel.CONNECTION]
-            of_line = (lines & _LINE_MASK != 0) | (holders == RACES)
-            asked = known & of_line & (holders != APART) & (holders != lines)
-            places = np.flatnonzero(asked)
-            stop = position + (int(places[0]) if len(places) else end - position)
-            if stop > position:
-                kernel.note_trades(words, table, heads, position, stop, self._slots, self._rings)
-                self._out.append(_slice(words, table, position, stop))
-            if stop == end:
+        while True:
+            position = self._run(words, table, heads, position, end)
+            if position == end:
                 return
-            number, channel = int(numbers[stop - position]), int(channels[stop - position])
-            if self._holder[number, channel] == RACES:
-                until = stop + 1
-                while until < end and self._is_racing(heads, until):
-                    until += 1
-                for event in range(stop, until):
-                    yield from self._race(words, table, heads, event)
-                position = until
+            number = int(self._numbers(heads[position : position + 1, kernel.INSTRUMENT])[0])
+            channel = int(heads[position, kernel.CHANNEL])
+            if self._holder[number, channel] <= RACES:
+                yield from self._race(words, table, heads, position)
+                position += 1
             else:
-                own = _slice(words, table, stop, stop + 1)
-                yield from self._meet(number, channel, int(heads[stop, kernel.CONNECTION]), own)
-                position = stop
+                own = _slice(words, table, position, position + 1)
+                yield from self._meet(number, channel, int(heads[position, kernel.CONNECTION]), own)
 
-    def _is_racing(self, heads: Words, event: int) -> bool:
-        if heads[event, kernel.CHANNEL] > kernel.TRADE:
-            return False
-        number = int(self._numbers(heads[event : event + 1, kernel.INSTRUMENT])[0])
-        return number >= 0 and bool(self._holder[number, int(heads[event, kernel.CHANNEL])] == RACES)
+    def _run(self, words: Words, table: Words, heads: Words, position: int, end: int) -> int:
+        """Let plain events from `position` on go on; return the first that is decided here."""
+        known = self._known()
+        before = int(self._reached[0])
+        position = int(
+            races.run_races(
+                words,
+                table,
+                heads,
+                position,
+                end,
+                known,
+                self._holder,
+                self._slots,
+                self._rings,
+                self._book_rows.rows,
+                self._book_rows.lines,
+                self._trade_rows.rows,
+                self._trade_rows.lines,
+                self._tally,
+                self._batch,
+                self._reached,
+            )
+        )
+        if self._reached[1]:
+            self.counts["duplicates"] = self.counts.get("duplicates", 0) + int(self._reached[1])
+        if self._reached[0] > before:
+            self._out.append(self._batch[before : int(self._reached[0])])
+        return position
 
     def _numbers(self, instruments: Words) -> Words:
         """Return the canonical numbers of instruments; negative: not of this shard, or not defined."""
-        known = self._machine.numbers
-        if len(known) > len(self._slots):
-            grown = np.full((len(known), 2), UNKNOWN, dtype=np.int64)
-            grown[: len(self._holder)] = self._holder
-            slots = np.full(len(known), -1, dtype=np.int64)
-            slots[: len(self._slots)] = self._slots
-            self._holder, self._slots = grown, slots
+        known = self._known()
         inside = instruments < len(known)
         return np.where(inside, known[np.where(inside, instruments, 0)], -1)
+
+    def _known(self) -> Words:
+        """Return the pipeline's table of canonical numbers; those here are as long."""
+        known = self._machine.numbers
+        if len(known) > len(self._slots):
+            self._holder, self._slots = widened(self._holder, len(known)), widened(self._slots, len(known))
+        return known
 
     def _meet(self, number: int, channel: int, line: int, event: Words) -> Iterator[Words]:
         """Find out who delivers: nobody so far, this line alone, lines apart, or two that race from here on."""
@@ -157,18 +176,18 @@ class Racing:
         numbered = channel == kernel.TRADE or all(int(event[at + 5]) != NONE for at, _ in _records(event))
         held = machine.lines.holders(definition.symbol, name)
         if not held or list(held) == [line]:
-            self._settle(number, channel, line)
+            self._settle(number, channel, line + 1)
         elif len(held) > 1 or not numbered or not self._may_race(number, channel):
             self._settle(number, channel, APART)
         else:
             yield from self._flush()
-            self._begin(definition.symbol, channel, next(iter(held)), line, int(event[1]))
-            self._settle(number, channel, RACES)
+            race = self._begin(definition.symbol, channel, next(iter(held)), line, int(event[1]))
+            self._settle(number, channel, RACES - race)
 
     def _settle(self, number: int, channel: int, what: int) -> None:
         self._holder[number, channel] = what
         self._settled.add(number)
-        if channel == kernel.TRADE and what >= 0:
+        if channel == kernel.TRADE and what > UNKNOWN:
             for other in self._machine.numbers_of(number):
                 self._slot(other, number)
 
@@ -176,11 +195,11 @@ class Racing:
         """Give an instrument a ring for the ids of its trades."""
         if number >= len(self._slots):
             return
-        if self._slots[canonical] < 0:
+        if self._slots[canonical] == 0:
             if self._used == len(self._rings):
                 self._rings = np.concatenate((self._rings, np.zeros_like(self._rings)))
-            self._slots[canonical] = self._used
             self._used += 1
+            self._slots[canonical] = self._used
         self._slots[number] = self._slots[canonical]
 
     def _may_race(self, number: int, channel: int) -> bool:
@@ -188,7 +207,7 @@ class Racing:
         fields = self._machine.definitions[number].fields
         if channel == kernel.BOOK:
             return fields.driver == Kind.BOOK_DELTA and fields.sequence_rule in SHARED_RULES
-        row = int(self._slots[number])
+        row = int(self._slots[number]) - 1
         return row >= 0 and bool(self._rings[row, 0]) and NONE not in self._recent(row)
 
     def _recent(self, row: int) -> list[int]:
@@ -196,27 +215,38 @@ class Racing:
         ids: list[int] = self._rings[row, 1:].tolist()
         return [ids[place % RECENT_TRADES] for place in range(max(0, count - RECENT_TRADES), count)]
 
-    def _begin(self, symbol: str, channel: int, holder: int, line: int, ts_recv: int) -> None:
-        """Let two lines race: the stream goes on from where it stands."""
+    def _begin(self, symbol: str, channel: int, holder: int, line: int, ts_recv: int) -> int:
+        """Let two lines race, the stream goes on from where it stands; return the number of the race's row."""
         machine = self._machine
         machine.rename_line(symbol, CHANNELS[channel], holder, RACING)
         if channel == kernel.BOOK:
             stream = machine.streams[symbol, "book", machine.lines.claim(symbol, "book", RACING)]
             assert isinstance(stream, BookStream)
-            race = self.books[symbol] = BookRace(int(stream.definition.fields.sequence_rule))
+            rule = int(stream.definition.fields.sequence_rule)
+            race = self.books[symbol] = BookRace(rule, self._book_rows.add())
             last = stream.buffer.last_sequence if len(stream.buffer) else _last(stream)
             race.begin(last, ts_recv)
             race.lines, race.leader = {holder: last, line: NONE}, holder
-            return
-        trades = self.trades[symbol] = TradeRace()
+            self._count_lines(race.lines)
+            return race.row.number
+        trades = self.trades[symbol] = TradeRace(self._trade_rows.add())
         trades.lines = {holder, line}
-        for trade_id in self._recent(int(self._slots[machine.canonical[symbol]])):
+        self._count_lines(trades.lines)
+        for trade_id in self._recent(int(self._slots[machine.canonical[symbol]]) - 1):
             trades.note(trade_id, holder)
+        return trades.row.number
+
+    def _count_lines(self, lines: Iterable[int]) -> None:
+        """Let the kernel count what these lines have first."""
+        new = sorted(set(lines) - set(self._tally[:, races.TALLY_LINE].tolist()))
+        if new:
+            self._tally = np.concatenate((self._tally, np.array([[line, 0] for line in new], dtype=np.int64)))
 
     # --- events that race ----------------------------------------------------------------------------------------
 
     def _race(self, words: Words, table: Words, heads: Words, event: int) -> Iterator[Words]:
         line = int(heads[event, kernel.CONNECTION])
+        self._count_lines([line])
         number = int(self._numbers(heads[event : event + 1, kernel.INSTRUMENT])[0])
         symbol = self._machine.definitions[number].symbol
         own = _slice(words, table, event, event + 1).copy()
@@ -231,7 +261,7 @@ class Racing:
 
     def _race_trades(self, race: TradeRace, own: Words, line: int) -> None:
         kept = []
-        race.lines.add(line)
+        race.row.bring(line)
         for at, size in _records(own):
             if race.note(int(own[at + kernel.TRADE_ID]), line):
                 kept.append(own[at : at + size])
@@ -257,7 +287,7 @@ class Racing:
         yield from self._flush()
         sequence = int(own[place + 5])
         if line & _LINE_MASK:
-            race.lines[line] = sequence
+            race.row.bring(line, sequence)
         stream = self._stream(symbol)
         synced = stream is not None and stream.trust.started and not stream.trust.in_gap
         if synced and sequence != NONE and race.has_passed(sequence):
@@ -302,7 +332,7 @@ class Racing:
             elif kind in (Kind.BOOK_DELTA, Kind.BOOK_SNAPSHOT, Kind.CHECK, Kind.TRADE):
                 number = int(self._numbers(own[at + 4 : at + 5] & 0xFFFFFFFF)[0])
                 channel = int(kind == Kind.TRADE)
-                if number >= 0 and line & _LINE_MASK and self._holder[number, channel] == RACES:
+                if number >= 0 and line & _LINE_MASK and self._holder[number, channel] <= RACES:
                     own[at + 4] = int(own[at + 4]) & ~(0xFFFF << 32) | RACING << 32
         self._out.append(own)
         self._stale = True
@@ -329,15 +359,15 @@ class Racing:
         if symbol is None:
             numbers = np.fromiter(self._settled, dtype=np.int64, count=len(self._settled))
             holders = self._holder[numbers]
-            gone = [holder for holder in np.unique(holders).tolist() if holder >= 0 and which(holder)]
+            gone = [holder for holder in np.unique(holders).tolist() if holder > UNKNOWN and which(holder - 1)]
             self._holder[numbers] = np.where(np.isin(holders, gone), UNKNOWN, holders)
         ts_recv = int(own[1])
         for name, race in list(self.books.items()):
             if symbol is not None and name != symbol:
                 continue
             lost = [line for line in race.lines if which(line)]
-            for line in lost:
-                del race.lines[line]
+            if lost:
+                race.lines = {line: seen for line, seen in race.lines.items() if line not in lost}
             for item in race.settle(ts_recv, self.counts, self.firsts) if lost else ():
                 self._pass(item.words, item.ts_recv)
             if lost and not race.lines:
@@ -389,7 +419,7 @@ class Racing:
         for symbol, trades in self.trades.items():
             rows.setdefault(symbol, [symbol, None, None, None])[2] = trades.state()
         for symbol, number in self._machine.canonical.items():
-            if number < len(self._slots) and (row := int(self._slots[number])) >= 0:
+            if number < len(self._slots) and (row := int(self._slots[number]) - 1) >= 0:
                 rows.setdefault(symbol, [symbol, None, None, None])[3] = self._recent(row)
         return list(rows.values())
 
@@ -399,18 +429,20 @@ class Racing:
         for symbol, book, trades, recent in state:
             number = self._machine.canonical[symbol]
             if book is not None:
-                self.books[symbol] = BookRace.of(book)
-                self._holder[number, kernel.BOOK] = RACES
+                race = self.books[symbol] = BookRace.of(book, self._book_rows.add())
+                self._holder[number, kernel.BOOK] = RACES - race.row.number
+                self._count_lines(race.lines)
                 self._settled.add(number)
             if recent is not None:
                 for other in self._machine.numbers_of(number):
                     self._slot(other, number)
-                row = int(self._slots[number])
+                row = int(self._slots[number]) - 1
                 self._rings[row, 0] = len(recent)
                 self._rings[row, 1 : 1 + len(recent)] = recent
             if trades is not None:
-                self.trades[symbol] = TradeRace.of(trades)
-                self._holder[number, kernel.TRADE] = RACES
+                racing = self.trades[symbol] = TradeRace.of(trades, self._trade_rows.add())
+                self._holder[number, kernel.TRADE] = RACES - racing.row.number
+                self._count_lines(racing.lines)
                 self._settled.add(number)
 
 

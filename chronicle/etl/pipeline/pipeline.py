@@ -149,8 +149,30 @@ class Pipeline:
         RecordError
             When a record names an instrument that was never defined.
         """
+        self.load(memory, base_index)
+        return self.work()
+
+    def load(self, memory: memoryview | bytes, base_index: int) -> RawWindow:
+        """Index whole raw events that start at record `base_index`, for :meth:`work`.
+
+        Raises
+        ------
+        CorruptionError
+            When the bytes are no records.
+        """
+        self._window.load(memory, base_index, positioned=self.settings.merged)
+        return self._window
+
+    def work(self) -> int:
+        """Take the events that were indexed; return the number of records.
+
+        Raises
+        ------
+        RecordError
+            When a record names an instrument that was never defined.
+        """
         window = self._window
-        count = window.load(memory, base_index, positioned=self.settings.merged)
+        count = window.count
         if not count:
             return 0
         position = 0
@@ -162,7 +184,7 @@ class Pipeline:
             self._mixed(first, end)
             position = end
         self._bulk(position, count)
-        self.next_index = base_index + count
+        self.next_index = window.base_index + count
         self.last_ts = window.ts_recv(count - 1)
         return count
 
@@ -279,9 +301,9 @@ class Pipeline:
                 stream.absorb()
 
     def settle(self) -> None:
-        """Take all streams back from the sweep, so that their state can be read."""
+        """Learn what the sweep did to every stream, so that their state can be read; it may go on from there."""
         for stream in self.streams.values():
-            stream.disarm()
+            stream.absorb()
 
     # --- plain records -------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from chronicle.core.layout import NONE
 from chronicle.etl.books import ladder
 from chronicle.etl.kernels import row as words
 from chronicle.etl.kernels.events import LIMITS, REGISTERS
@@ -87,6 +88,30 @@ class Row:
         row[words.CAPACITY], row[words.SLOT_COUNT] = levels.shape[1], slots.shape[1]
         # A ladder that could not be had just now is not asked for at every look.
         row[words.LIFT_AT] = ladder.LEVELS_MIN if lifts and int(counts.max()) < ladder.LEVELS_MIN else NEVER
+
+    def orders(
+        self, registers: Any, limits: Any, parts: tuple[Any, ...], *, verified_by: int, numbered: bool
+    ) -> None:
+        """Say where a book of orders is; `parts` as :meth:`ArrayOrderBook.parts` gives them."""
+        orders, _, queues, _, table, levels, counts, ladder_parts, meta = parts
+        bounds = (-NEVER - 1, NEVER)
+        self.book(
+            registers, limits, (levels, counts, ladder_parts), lifts=True, bounds=bounds, verified_by=verified_by
+        )
+        self._kept = (registers, limits, parts)
+        row = self._words
+        row[words.ORDERS], row[words.ORDER_CAPACITY] = address_of(orders), len(orders)
+        row[words.QUEUES], row[words.QUEUE_CAPACITY] = address_of(queues), len(queues)
+        row[words.TABLE], row[words.ORDER_META] = address_of(table), address_of(meta)
+        row[words.NUMBERED] = numbered
+        row[words.NEEDED] = 0
+        row[words.REFUSED_AT] = row[words.SNAPSHOT_AT] = NONE
+
+    def orders_left(self) -> tuple[int, int, int]:
+        """Return what a book of orders left: records to make room for, the record that it refused in the next event,
+        and the event before which it was restated last (NONE: none)."""
+        row = self._words
+        return int(row[words.NEEDED]), int(row[words.REFUSED_AT]), int(row[words.SNAPSHOT_AT])
 
     def verify(self, verified_by: int) -> None:
         """Say what stands behind the book, now that the registers were read."""

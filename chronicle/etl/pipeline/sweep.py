@@ -3,9 +3,8 @@
 A stream that is armed has handed its row to the kernel (:mod:`chronicle.etl.kernels.sweep`), which applies and writes
 its plain events without coming back. What needs a decision comes back as the stream's code and how far it got; its
 next event goes the long way, through :class:`Block` and the stream's ``take``, and the kernel is called again for the
-rest. A stream that cannot be armed (a book in doubt, a queue that holds records already, orders) goes the long way
-whole. Both ways write the same records: the long way is the twin that tests
-compare with.
+rest. A stream that cannot be armed (a book in doubt, a queue that has records) goes the long way whole. Both
+ways write the same records: the long way is the twin that tests compare with.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 
 from chronicle.etl.kernels.bars import sweep_bars
 from chronicle.etl.kernels.grouping import Groups
+from chronicle.etl.kernels.order_sweep import CHUNK_RECORDS
 from chronicle.etl.kernels.row import BLOCKED, NOT_READY, TENDED
 from chronicle.etl.kernels.sweep import sweep
 from chronicle.etl.pipeline.window import RawWindow
@@ -42,6 +42,7 @@ class Sweep:
         self._groups = groups
         self._touch = touch
         self._bars_from = 0
+        self._scratch = np.empty(CHUNK_RECORDS + 1, dtype=np.int64)
         self._make(64)
 
     def _make(self, streams: int) -> None:
@@ -85,8 +86,8 @@ class Sweep:
         if numba.config.DISABLE_JIT:  # addresses mean nothing to Python: everything goes the long way
             self._codes[first:end] = NOT_READY
             return end - first
-        kernel = sweep if first < self._bars_from else sweep_bars
-        left: int = kernel(
+        bars = first >= self._bars_from
+        arguments = (
             window.words,
             window.starts,
             window.events,
@@ -99,6 +100,7 @@ class Sweep:
             end,
             window.raw_base,
         )
+        left: int = sweep_bars(*arguments) if bars else sweep(*arguments, self._scratch)
         return left
 
     def _by_hand(self, window: RawWindow, place: int, stream: PlainStream) -> None:

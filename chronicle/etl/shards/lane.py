@@ -27,7 +27,7 @@ __all__ = ["LaneRunner"]
 
 PROGRESS_RECORDS = 100_000
 PROGRESS_INTERVAL_NS = 1_000_000_000
-CHECKPOINT_RECORDS_MIN = 500_000
+CHECKPOINT_RECORDS_MIN = 2_000_000
 STATE_BYTES_PER_RECORD = 20
 """A checkpoint is due after one record per so many bytes of the last one, so that large states are written rarely."""
 

@@ -33,7 +33,7 @@ __all__ = ["EtlReport", "LaneReport", "run_shard"]
 
 WINDOW_BYTES = 1 << 20
 """Raw bytes per step: they stay in the second cache between the kernels that look at them."""
-WINDOW_BYTES_PER_STREAM = 1 << 10
+WINDOW_BYTES_PER_STREAM = 8 << 10
 WINDOW_BYTES_PER_ORDER_BOOK = 32 << 10
 WINDOW_BYTES_MAX = 32 << 20
 """A step costs some time for each stream that has records in it, and some Python for each book of orders: with many

@@ -314,11 +314,16 @@ def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
     words = np.frombuffer(batch.memory, dtype=np.int64)
     begin = records = 0
     if intake.racing is None:
-        found = np.array([intake.first_line, 0], dtype=np.int64)
-        begin = int(second_line(words, found))
-        intake.first_line, records = found.tolist()
+        window = machine.load(batch.memory, batch.base)
+        found = np.array([intake.first_line], dtype=np.int64)
+        records = int(second_line(window.heads, window.events, window.count, found))
+        intake.first_line = int(found[0])
+        begin = len(words)
+        if records < window.count:
+            begin = int(window.starts[records])
+            machine.load(batch.memory[: begin << 3], batch.base)
         if begin:
-            machine.feed(batch.memory[: begin << 3], batch.base)
+            machine.work()
             if not batch.merged:
                 intake.reached(machine.last_ts)
     if begin < len(words):

@@ -6,6 +6,8 @@ a contradiction or a due snapshot come here one event at a time.
 
 An event that holds a CLEAR starts the book anew: it is the venue's own statement that nothing rests, and what follows
 it in the event (a snapshot as orders) is the whole book.
+
+While the book is in good standing the sweep has it (:mod:`chronicle.etl.kernels.order_sweep`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from chronicle.etl.clean.block import Block
 from chronicle.etl.clean.outlet import Sink
 from chronicle.etl.kernels import events as kernel
 from chronicle.etl.kernels import order_events as orders
+from chronicle.etl.kernels import row as kernel_row
 from chronicle.etl.streams.book_stream import BookStream
 from chronicle.etl.streams.gaps import Gap
 from chronicle.etl.streams.snapshots import order_records, orders_words_max
@@ -30,6 +33,8 @@ from chronicle.etl.streams.stream import Definition, StreamSettings
 
 __all__ = ["OrderStream"]
 
+_ROOM = 64
+"""Free rows with which a book is handed to the sweep."""
 _FLAGS = layout.WORD_FLAGS_SHIFT
 _ORDER_KIND = int(Kind.ORDER)
 
@@ -56,6 +61,8 @@ class OrderStream(BookStream):
         self.registers = np.concatenate((kernel.new_registers(), np.zeros(1, dtype=np.int64)))
         self._limits = np.zeros(orders.ORDER_LIMITS, dtype=np.int64)
         self._refused: dict[str, int] = {}
+        self._refused_at = NONE
+        """Record of the next event that the sweep's book refused, those before it are applied."""
 
     def _new_book(self, fields: InstrumentFields) -> ArrayOrderBook:
         return ArrayOrderBook(price_exponent=fields.price_exponent, size_exponent=fields.size_exponent)
@@ -69,12 +76,36 @@ class OrderStream(BookStream):
     # --- events --------------------------------------------------------------------------------------------------
 
     def arm(self) -> bool:
-        """Return False: a block of orders is taken by its own kernels."""
-        return False
+        """Hand the stream to the sweep while its book is in good standing."""
+        if not self.trust.steady or self.message != NONE or not self._arm(kernel_row.ORDERS_KIND):
+            return False
+        self._set_limits(doubt=False)
+        self.book.reserve(max(_ROOM, self.row.orders_left()[0]))
+        self.row.orders(
+            self.registers,
+            self._limits,
+            self.book.parts(),
+            verified_by=self.trust.verified_by,
+            numbered=self.definition.fields.sequence_rule != SequenceRule.NONE,
+        )
+        return True
+
+    def disarm(self) -> None:
+        """Take the stream back from the sweep, perhaps in the middle of an event."""
+        was_ready = self.row.ready
+        super().disarm()
+        if was_ready:
+            _, self._refused_at, restated = self.row.orders_left()
+            if restated != NONE:
+                self._event_index, self._ordinal = restated, 2
 
     def take(self, block: Block) -> None:
         """Take the next events of the line."""
         event, count = 0, len(block)
+        if self._refused_at != NONE:
+            refused, self._refused_at = self._refused_at, NONE
+            self._decide(block, 0, refused=refused)
+            event = 1
         while event < count:
             end = self._run(block, event)
             if end == event:
@@ -84,17 +115,11 @@ class OrderStream(BookStream):
 
     def _run(self, block: Block, event: int) -> int:
         """Apply plain events from `event` on; return the first that was not taken."""
-        trust, limits, settings = self.trust, self._limits, self.settings
+        trust, limits = self.trust, self._limits
         doubt = trust.in_gap or not trust.started
         if trust.line_lost and not doubt:
             return event
-        limits[kernel.RULE] = kernel.known_rule(self.definition.fields.sequence_rule)
-        limits[kernel.INTERVAL_NS], limits[kernel.DELTAS_MAX] = (
-            settings.snapshot_interval_ns,
-            settings.snapshot_deltas,
-        )
-        limits[kernel.WORDS_MAX], limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()
-        limits[orders.DOUBT] = int(doubt)
+        self._set_limits(doubt=doubt)
         end = int(orders.plan_orders(self.registers, limits, block.words, block.starts, block.ends, event))
         if end == event:
             return event
@@ -107,6 +132,16 @@ class OrderStream(BookStream):
             return end
         self._decide(block, whole, refused=reached)
         return whole + 1
+
+    def _set_limits(self, *, doubt: bool) -> None:
+        limits, settings = self._limits, self.settings
+        limits[kernel.RULE] = kernel.known_rule(self.definition.fields.sequence_rule)
+        limits[kernel.INTERVAL_NS], limits[kernel.DELTAS_MAX] = (
+            settings.snapshot_interval_ns,
+            settings.snapshot_deltas,
+        )
+        limits[kernel.WORDS_MAX], limits[kernel.DAY_END], limits[kernel.RECORDS_MAX] = self.outlet.limits()
+        limits[orders.DOUBT] = int(doubt)
 
     def _done(self, block: Block, event: int, end: int, *, doubt: bool) -> None:
         """Account for applied events [event, end), and write them."""

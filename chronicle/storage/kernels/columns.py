@@ -13,7 +13,14 @@ import numba
 import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
-from chronicle.storage.kernels.rows import cut_groups, fill, fill_bytes, price_rows, spread_rows, take_values
+from chronicle.storage.kernels.rows import (
+    cut_groups,
+    fill,
+    price_rows,
+    spread_rows,
+    take_quotients,
+    take_values,
+)
 
 __all__ = ["decode_groups", "decode_rows", "lay_out"]
 
@@ -26,7 +33,7 @@ LINE, SEQUENCE, FIRST, PREVIOUS, OTHERS = range(6, 11)
 PRICE_FIRST, SIZE = 11, 17
 SAME, CODED = 2, 4
 EVENT_LAST, LAST = 1 << 16, 128
-FINE, IMPOSSIBLE, ELSEWHERE = 0, 1, 2
+FINE, ELSEWHERE, IMPOSSIBLE = 0, 1, 2
 """ELSEWHERE: sound as far as it was looked at, of a kind that these loops do not take."""
 
 
@@ -53,7 +60,7 @@ def lay_out(entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: An
         table[number, TOKENS] = -1
         table[number, BIT] = 8 * (position + stored)
         table[number, ESCAPE] = position + stored + (bits + 63) // 64 * 8
-        table[number, FORM] = 256 * (k * 8 + m)
+        table[number, FORM] = k * 8 + m
         table[number, MODE], table[number, BASE], table[number, UNIT] = mode, entries[number, 1], entries[number, 2]
         table[number, BITS], table[number, ESCAPES] = bits, escapes
         table[number, COUNT], table[number, STORED] = rows, stored
@@ -63,24 +70,35 @@ def lay_out(entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: An
 
 @numba.njit(cache=True, nogil=True)
 def decode_column(
-    table: Any, number: Any, tokens: Any, skip: Any, data: Any, bases: Any, widths: Any, reference: Any, out: Any
+    table: Any,
+    number: Any,
+    tokens: Any,
+    skip: Any,
+    data: Any,
+    bases: Any,
+    widths: Any,
+    reference: Any,
+    out: Any,
+    count: Any,
 ) -> Any:
-    """Decode values [skip, skip + len(out)) of a column; False when it was read to its end and holds other bits."""
+    """Decode `count` values of a column from `skip` on; False when it was read to its end and holds other bits."""
     column = table[number]
-    form, start = column[FORM], column[TOKENS]
     bits, escapes = take_values(
-        tokens[start:],
+        tokens,
+        column[TOKENS],
         skip,
         data,
         column[BIT],
         column[ESCAPE],
-        bases[form : form + 256],
-        widths[form : form + 256],
+        bases,
+        widths,
+        column[FORM],
         column[MODE],
         column[BASE],
         column[UNIT],
         reference,
         out,
+        count,
     )
     return np.int64(bits) == column[BITS] and np.int64(escapes) == column[ESCAPES]
 
@@ -113,12 +131,12 @@ def decode_groups(
         if table[place, MODE] >= SAME and reference < 0:
             return False
         of = groups[max(0, reference)]
-        if not decode_column(table, place, tokens, 0, data, bases, widths, of, groups[place]):
+        if not decode_column(table, place, tokens, 0, data, bases, widths, of, groups[place], groups.shape[1]):
             return False
     if len(places):
         if table[OTHERS, MODE] >= SAME:
             return False
-        if not decode_column(table, OTHERS, tokens, 0, data, bases, widths, places, places):
+        if not decode_column(table, OTHERS, tokens, 0, data, bases, widths, places, places, len(places)):
             return False
         before = np.int64(0)
         for number in range(len(places)):
@@ -143,6 +161,8 @@ def decode_rows(
     price: Any,
     edges: Any,
     state: Any,
+    scratch: Any,
+    divisors: Any,
     out: Any,
     flags: Any,
     sides: Any,
@@ -151,83 +171,168 @@ def decode_rows(
     """Write all columns that are asked for, of the rows of the groups that `found` cut out, m of them.
 
     wanted int64[c + 1]: for each column the row of out int64[w, m] that takes it, -1 for none; the last entry is for
-    the records' indexes. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are
-    called, index of the block's first record, whether source indexes step. state u64[3, p] is scratch. flags, sides
-    u8[m], lines int32[m] may be empty. All are the caller's, written. Returns whether all is sound.
+    the records' indexes. Rows of `out`, flags, sides u8[m] and lines int32[m] (which may be empty) are written in
+    runs. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are called, index of the
+    block's first record, whether source indexes step. state u64[3, p] and scratch (see :func:`price_rows`) are
+    working room. divisors float64[2]: where not 0, prices and sizes are written as float64 quotients. All are the
+    caller's, written. Returns FINE, IMPOSSIBLE, or ELSEWHERE where a quotient has no dividend (INT64_MIN).
     """
-    parts = len(edges)
     low, high, above, stop = found[0], found[1], found[2], found[3]
     count = stop - above
     bids, asks = groups[BIDS, low:high], groups[ASKS, low:high]
+    status = FINE
     if wanted[PRICE_FIRST] >= 0:
-        for part in range(parts + 1):
-            column = table[PRICE_FIRST + part]
-            state[0, part] = np.uint64(column[TOKENS])
-            state[1, part] = np.uint64(column[BIT])
-            state[2, part] = np.uint64(column[ESCAPE])
-        price_rows(
-            tokens,
-            state,
-            data,
-            bases,
-            widths,
-            table[PRICE_FIRST : PRICE_FIRST + parts + 1, FORM],
-            groups[BIDS],
-            groups[ASKS],
-            found[:2],
-            found[4 : 5 + parts],
-            price[2:4],
-            price[0],
-            price[1],
-            edges,
-            out[wanted[PRICE_FIRST], :count],
+        target = out[wanted[PRICE_FIRST]]
+        status = _decode_prices(
+            table, tokens, data, bases, widths, groups, found, price, edges, state, scratch, divisors[0], target
         )
-        if high == groups.shape[1]:
-            for part in range(parts + 1):
-                column = table[PRICE_FIRST + part]
-                bits = np.int64(state[1, part]) - column[BIT]
-                escaped = (np.int64(state[2, part]) - column[ESCAPE]) // 8
-                if bits != column[BITS] or escaped != column[ESCAPES]:
-                    return False
-    if wanted[SIZE] >= 0:
-        target = out[wanted[SIZE], :count]
-        sound = decode_column(table, SIZE, tokens, above, data, bases, widths, target, target)
-        if not sound and high == groups.shape[1]:
-            return False
+    if wanted[SIZE] >= 0 and status != IMPOSSIBLE:
+        target, whole = out[wanted[SIZE]], high == groups.shape[1]
+        of_sizes = _decode_sizes(table, tokens, above, data, bases, widths, divisors[1], target, count, whole)
+        status = max(status, of_sizes)
+    if status != FINE:
+        return status
     for place in (TS_RECV, TS_EVENT, SOURCE_INDEX, SEQUENCE, FIRST, PREVIOUS):
         if wanted[place] >= 0:
-            target = out[wanted[place], :count]
-            spread_rows(groups[place, low:high], bids, asks, 0, 0, target, sides[:0])
+            spread_rows(groups[place, low:high], bids, asks, 0, 0, out[wanted[place]], sides[:0])
     if wanted[SOURCE_INDEX] >= 0 and price[7]:
         target = out[wanted[SOURCE_INDEX]]
-        for row in range(count):
-            target[row] += above + row
+        for row in range(np.uint64(count)):
+            target[row] += above + np.int64(row)
     if wanted[len(table)] >= 0:
-        target, beside, following = out[wanted[len(table)]], np.int64(0), np.int64(0)
-        for group in range(high):
-            while beside < len(places) and places[beside] <= group:
-                beside += 1
-            if group >= low:
-                for _ in range(groups[BIDS, group] + groups[ASKS, group]):
-                    target[following] = price[6] + above + following + beside
-                    following += 1
+        _count_rows(groups, places, low, high, price[6], out[wanted[len(table)]])
     if len(sides):
         spread_rows(groups[BIDS], bids, asks, price[4], price[5], out[0, :0], sides)
     if len(flags) or len(lines):
         _spread_marks(groups, low, high, flags, lines)
-    return True
+    return FINE
+
+
+@numba.njit(cache=True, nogil=True)
+def _decode_sizes(
+    table: Any,
+    tokens: Any,
+    above: Any,
+    data: Any,
+    bases: Any,
+    widths: Any,
+    divisor: Any,
+    out: Any,
+    count: Any,
+    whole: Any,
+) -> Any:
+    """Write the sizes of a cut; `whole`: it reaches to the column's end."""
+    if divisor == 0.0:
+        sound = decode_column(table, SIZE, tokens, above, data, bases, widths, out, out, count)
+        return FINE if sound or not whole else IMPOSSIBLE
+    column = table[SIZE]
+    bits, escapes, missing = take_quotients(
+        tokens,
+        column[TOKENS],
+        above,
+        data,
+        column[BIT],
+        column[ESCAPE],
+        bases,
+        widths,
+        column[FORM],
+        column[BASE],
+        column[UNIT],
+        divisor,
+        out,
+        count,
+    )
+    if whole and (np.int64(bits) != column[BITS] or np.int64(escapes) != column[ESCAPES]):
+        return IMPOSSIBLE
+    return FINE if missing == 0 else ELSEWHERE
+
+
+@numba.njit(cache=True, nogil=True)
+def _decode_prices(
+    table: Any,
+    tokens: Any,
+    data: Any,
+    bases: Any,
+    widths: Any,
+    groups: Any,
+    found: Any,
+    price: Any,
+    edges: Any,
+    state: Any,
+    scratch: Any,
+    divisor: Any,
+    out: Any,
+) -> Any:
+    """Write the prices of a cut; IMPOSSIBLE when a column was read to its end and holds other bits."""
+    parts = len(edges)
+    for part in range(parts + 1):
+        column = table[PRICE_FIRST + part]
+        state[0, part] = np.uint64(column[TOKENS])
+        state[1, part] = np.uint64(column[BIT])
+        state[2, part] = np.uint64(column[ESCAPE])
+    missing = price_rows(
+        tokens,
+        state,
+        data,
+        bases,
+        widths,
+        table[PRICE_FIRST : PRICE_FIRST + parts + 1, FORM],
+        groups[BIDS],
+        groups[ASKS],
+        found[:2],
+        found[4 : 5 + parts],
+        price[2:4],
+        price[0],
+        price[1],
+        edges,
+        scratch,
+        divisor,
+        out,
+    )
+    status = FINE if missing == 0 else ELSEWHERE
+    if found[1] < groups.shape[1]:
+        return status
+    for part in range(parts + 1):
+        column = table[PRICE_FIRST + part]
+        bits = np.int64(state[1, part]) - column[BIT]
+        escaped = (np.int64(state[2, part]) - column[ESCAPE]) // 8
+        if bits != column[BITS] or escaped != column[ESCAPES]:
+            return IMPOSSIBLE
+    return status
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_rows(groups: Any, places: Any, low: Any, high: Any, base: Any, out: Any) -> None:
+    """Write the index of each row's record: out int64[n] (the caller's)."""
+    row, above, beside = np.int64(0), np.int64(0), 0
+    for group in range(low):
+        above += groups[BIDS, group] + groups[ASKS, group]
+    group = low
+    while group < high:
+        while beside < len(places) and places[beside] <= group:
+            beside += 1
+        until = min(high, places[beside]) if beside < len(places) else high
+        stop = row
+        for following in range(group, until):
+            stop += groups[BIDS, following] + groups[ASKS, following]
+        for number in range(np.uint64(row), np.uint64(stop)):
+            out[number] = base + above + beside + np.int64(number)
+        row, group = stop, until
 
 
 @numba.njit(cache=True, nogil=True)
 def _spread_marks(groups: Any, low: Any, high: Any, flags: Any, lines: Any) -> None:
     """Write flags and source lines of the rows of groups."""
-    row = np.int64(0)
-    for group in range(low, high):
-        stop = row + groups[BIDS, group] + groups[ASKS, group]
-        if len(flags):
-            mark = groups[MARKS, group]
-            fill_bytes(flags, row, stop, np.uint8(mark & 0x7F))
-            flags[stop - 1] = np.uint8(((mark >> 8) & 0x7F) | (LAST if mark & EVENT_LAST else 0))
-        if len(lines):
+    if len(flags):
+        row = np.uint64(0)
+        for group in range(low, high):
+            mark, stop = groups[MARKS, group], row + np.uint64(groups[BIDS, group] + groups[ASKS, group])
+            fill(flags, row, stop, np.uint8(mark & 0x7F))
+            flags[stop - np.uint64(1)] = np.uint8(((mark >> 8) & 0x7F) | (LAST if mark & EVENT_LAST else 0))
+            row = stop
+    if len(lines):
+        row = np.uint64(0)
+        for group in range(low, high):
+            stop = row + np.uint64(groups[BIDS, group] + groups[ASKS, group])
             fill(lines, row, stop, np.int32((groups[LINE, group] >> 32) & 0xFFFF))
-        row = stop
+            row = stop

@@ -10,10 +10,13 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["assemble", "expand_flags", "gather_others", "price_steps", "scan_groups"]
+__all__ = ["assemble", "expand_flags", "gap_places", "gather_others", "price_steps", "scan_groups"]
 
 DELTA_WORDS = 10
 DELTA_HEAD = 80 | 32 << 32
@@ -31,107 +34,194 @@ BIDS, ASKS, MARKS, TS_RECV, TS_EVENT, SOURCE_INDEX, LINE, SEQUENCE, FIRST, PREVI
 
 DESCENDING, REVERSED, SIGNED = 1, 2, 4
 STEP_ORDINAL, STEP_SOURCE = 1, 2
+AHEAD_WORDS = 32 * 1024
+"""So far ahead of where it is the scan asks for memory, which is slower than it: 256 KiB, the next piece."""
+STATES, STEP, INSTRUMENT = 23, 4, 7
+"""Words of the state of :func:`scan_groups`, and those that begin as -1."""
+
+
+@intrinsic
+def _prefetch(typing_context: Any, words: Any, place: Any) -> Any:
+    """Ask for the cache line of word `place`, wherever that is: a prefetch never faults."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        i8, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [i8, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (i8,), kind)
+        at = builder.bitcast(builder.gep(array.data, [arguments[1]]), i8)
+        builder.call(function, [at, i32(0), i32(2), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(words, types.uint64), generate
 
 
 @numba.njit(cache=True, nogil=True)
-def scan_groups(words: Any, groups: Any, prices: Any, sizes: Any, others: Any, places: Any, found: Any) -> Any:
-    """Cut words int64[n] (whole records) into groups; return False at an impossible length.
+def _ask_compiled(words: Any, place: Any) -> None:
+    _prefetch(words, place)
+
+
+def _ask(words: Any, place: Any) -> None:
+    pass
+
+
+ask_for = _ask if numba.config.DISABLE_JIT else _ask_compiled
+
+
+@numba.njit(cache=True, nogil=True)
+def scan_groups(
+    words: Any, end: Any, groups: Any, prices: Any, sizes: Any, others: Any, places: Any, state: Any
+) -> Any:
+    """Cut whole records of words int64[n] into groups, as far as they end at `end`; False at an impossible length.
 
     A group is a run of BOOK_DELTA of one event, equal but for price, size, side, ordinal and source index, bids
     before asks, ordinals and source indexes rising by a step (0 or 1) that holds for the block, flags equal but for
     the last record's. groups int64[10, c], prices and sizes int64[c], others and places int64[d] (word of each other
-    record, the group before which it stands) and found int64[6] are the caller's, written; capacities are those of
-    the smallest records. found: groups, rows, others, steps (STEP_ORDINAL, STEP_SOURCE; -1: no group has two rows),
-    several instruments, ORDER records. Some 5 ns a row.
+    record, the group before which it stands) and state int64[STATES] are the caller's, written; capacities are those
+    of the smallest records. state goes from call to call, in the beginning zeros but for STEP and INSTRUMENT, -1; its
+    first words are the word reached, groups, rows, others, steps (STEP_ORDINAL, STEP_SOURCE; -1: no group has two
+    rows), several instruments, ORDER records. The group that is open stays in registers until it ends (the last one
+    is written at the end of each call). Some 3 ns a row whose words are in the cache.
     """
-    total, position = len(words), np.int64(0)
-    count, rows, beside, step = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
-    several, inner, in_event = np.int64(0), np.int64(0), False
-    instrument = np.int64(-1)
-    # Of the group that is open: rows, LINE and SOURCE_INDEX of its first, flags of its last row.
-    size, line, source, final = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    ordinal_step, source_step = np.int64(0), np.int64(0)
-    while position < total:
+    position, count, rows, beside = (
+        np.uint64(state[0]),
+        np.uint64(state[1]),
+        np.uint64(state[2]),
+        np.uint64(state[3]),
+    )
+    step, several, orders, instrument = state[4:8]
+    ahead = np.uint64(AHEAD_WORDS)
+    one, stop, total = np.uint64(1), np.uint64(end), np.uint64(len(words))
+    in_event, size, line, source, final, inner, ordinal_step, source_step = state[8:16]
+    ts_recv, ts_event, sequence, first, previous, bids, asks = state[16:23]
+    good = True
+    while position < stop:
         head = words[position]
         length = head & LENGTH_MASK
-        if length < 48 or length & 7 or position + (length >> 3) > total:
-            return False
+        after = position + np.uint64(length >> 3)
+        if length < 48 or length & 7 or after > total:
+            good = False
+            break
+        if after > stop:
+            break
+        ask_for(words, position + ahead)
+        ask_for(words, position + ahead + np.uint64(8))
         flags, side = (head >> 48) & 0xFF, (head >> 56) & 0xFF
         if head & HEAD_MASK == DELTA_HEAD and side in (BID, ASK):
-            last = count - 1
+            mine, origin = words[position + np.uint64(4)], words[position + np.uint64(3)]
             joins = (
                 size > 0
                 and final & LAST == 0
                 and (size == 1 or final == inner)
-                and words[position + 1] == groups[TS_RECV, last]
-                and words[position + 2] == groups[TS_EVENT, last]
-                and words[position + 5] == groups[SEQUENCE, last]
-                and words[position + 8] == groups[FIRST, last]
-                and words[position + 9] == groups[PREVIOUS, last]
-                and (side == ASK or groups[ASKS, last] == 0)
+                and words[position + np.uint64(1)] == ts_recv
+                and words[position + np.uint64(2)] == ts_event
+                and words[position + np.uint64(5)] == sequence
+                and words[position + np.uint64(8)] == first
+                and words[position + np.uint64(9)] == previous
+                and (side == ASK or asks == 0)
             )
             if joins and step < 0:
-                ordinals, sources = (words[position + 4] - line) >> 48, words[position + 3] - source
-                if (words[position + 4] - line) & 0xFFFFFFFFFFFF == 0 and (ordinals | sources) >> 1 == 0:
+                ordinals, sources = (mine - line) >> 48, origin - source
+                if (mine - line) & 0xFFFFFFFFFFFF == 0 and (ordinals | sources) >> 1 == 0:
                     ordinal_step, source_step = ordinals, sources
                     step = ordinals | sources << 1
-            joins = joins and words[position + 4] == line + ((ordinal_step * size) << 48)
-            if joins and words[position + 3] == source + source_step * size:
+            if joins and mine == line + ((ordinal_step * size) << 48) and origin == source + source_step * size:
                 if size == 1:
                     inner = final
                 size += 1
             else:
-                last = count
-                count += 1
-                size, line, source = np.int64(1), words[position + 4], words[position + 3]
-                groups[BIDS, last] = 0
-                groups[ASKS, last] = 0
-                groups[TS_RECV, last] = words[position + 1]
-                groups[TS_EVENT, last] = words[position + 2]
-                groups[SOURCE_INDEX, last] = source
-                groups[LINE, last] = line
-                groups[SEQUENCE, last] = words[position + 5]
-                groups[FIRST, last] = words[position + 8]
-                groups[PREVIOUS, last] = words[position + 9]
+                if size > 0:
+                    groups[BIDS, count - one] = bids
+                    groups[ASKS, count - one] = asks
+                    groups[MARKS, count - one] = inner | final << 8 | (EVENT_LAST if final & LAST else 0)
+                size, line, source, bids, asks = np.int64(1), mine, origin, np.int64(0), np.int64(0)
+                ts_recv, ts_event, sequence = (
+                    words[position + np.uint64(1)],
+                    words[position + np.uint64(2)],
+                    words[position + np.uint64(5)],
+                )
+                first, previous = words[position + np.uint64(8)], words[position + np.uint64(9)]
+                groups[TS_RECV, count] = ts_recv
+                groups[TS_EVENT, count] = ts_event
+                groups[SOURCE_INDEX, count] = source
+                groups[LINE, count] = line
+                groups[SEQUENCE, count] = sequence
+                groups[FIRST, count] = first
+                groups[PREVIOUS, count] = previous
+                count += one
                 if instrument < 0:
                     instrument = line & LENGTH_MASK
-                if line & LENGTH_MASK != instrument:
-                    several = np.int64(1)
+                several |= np.int64(line & LENGTH_MASK != instrument)
             final = flags
-            groups[MARKS, last] = inner | final << 8
-            groups[BIDS if side == BID else ASKS, last] += 1
-            prices[rows] = words[position + 6]
-            sizes[rows] = words[position + 7]
-            rows += 1
-            in_event = True
+            bids += np.int64(side == BID)
+            asks += np.int64(side == ASK)
+            prices[rows] = words[position + np.uint64(6)]
+            sizes[rows] = words[position + np.uint64(7)]
+            rows += one
+            in_event = np.int64(flags & LAST == 0)
         else:
-            size = np.int64(0)
-            others[beside] = position
-            places[beside] = count
-            beside += 1
-            if (head >> 32) & 0xFFFF == 34:
-                found[5] += 1
-        if flags & LAST:
-            if in_event:
-                groups[MARKS, count - 1] |= EVENT_LAST
-            in_event = False
-        position += length >> 3
-    found[0], found[1], found[2], found[3], found[4] = count, rows, beside, step, several
-    return True
+            if size > 0:
+                groups[BIDS, count - one] = bids
+                groups[ASKS, count - one] = asks
+                groups[MARKS, count - one] = inner | final << 8 | (EVENT_LAST if final & LAST else 0)
+                size = np.int64(0)
+            others[beside] = np.int64(position)
+            places[beside] = np.int64(count)
+            beside += one
+            orders += np.int64((head >> 32) & 0xFFFF == 34)
+            if flags & LAST:
+                if in_event:
+                    groups[MARKS, count - one] |= EVENT_LAST
+                in_event = np.int64(0)
+        position = after
+    if size > 0:
+        groups[BIDS, count - one] = bids
+        groups[ASKS, count - one] = asks
+        groups[MARKS, count - one] = inner | final << 8 | (EVENT_LAST if final & LAST else 0)
+    found = (np.int64(position), np.int64(count), np.int64(rows), np.int64(beside))
+    for number in range(4):
+        state[number] = found[number]
+    known = (step, several, orders, instrument)
+    for number in range(4):
+        state[4 + number] = known[number]
+    opened = (in_event, size, line, source, final, inner, ordinal_step, source_step)
+    for number in range(8):
+        state[8 + number] = opened[number]
+    of_group = (ts_recv, ts_event, sequence, first, previous, bids, asks)
+    for number in range(7):
+        state[16 + number] = of_group[number]
+    return good
+
+
+@numba.njit(cache=True, nogil=True)
+def gap_places(bids: Any, asks: Any, edges: Any, places: Any) -> None:
+    """Write where the gaps of each part begin: places int64[c + 1], the caller's; the last one is their number."""
+    for part in range(len(places)):
+        places[part] = 0
+    for group in range(len(bids)):
+        for gaps in (bids[group] - 1, asks[group] - 1):
+            for part in range(len(edges)):
+                if gaps <= edges[part]:
+                    break
+                above = gaps - edges[part]
+                places[part + 1] += above
+                places[part] -= above * np.int64(part > 0)
+    for part in range(1, len(places)):
+        places[part] += places[part - 1]
 
 
 @numba.njit(cache=True, nogil=True)
 def price_steps(
     prices: Any, bids: Any, asks: Any, forms: Any, base: Any, edges: Any, firsts: Any, gaps: Any, places: Any
 ) -> Any:
-    """Write prices int64[n] as steps, group by group and side by side; return how many firsts there are.
+    """Write prices int64[n] as steps, group by group and side by side; return (number of firsts, least gap).
 
     A side's first price counts from the first of that side before (`base` at the start), each other from the one
     before it, in the side's walking order and direction. firsts and gaps int64[n] are the caller's, written; edges
     int64[c] parts the gaps by how many follow on that side, places int64[c] is where each part begins in `gaps` and,
     afterwards, ends. forms int64[2]: DESCENDING and REVERSED, of bids and asks. 1.5 ns a row.
     """
-    row, first_count = np.int64(0), np.int64(0)
+    row, first_count, least = np.int64(0), np.int64(0), np.int64(0x7FFFFFFFFFFFFFFF)
     bid_first, ask_first = base, base
     for group in range(len(bids)):
         for half in range(2):
@@ -155,13 +245,15 @@ def price_steps(
                 for _ in range(left - edges[part]):
                     at += stride
                     price = prices[at]
-                    gaps[place] = sign * (price - before)
+                    gap = sign * (price - before)
+                    gaps[place] = gap
+                    least = min(least, gap)
                     before = price
                     place += 1
                 places[part] = place
                 left = min(left, edges[part])
             row += rows
-    return first_count
+    return first_count, least
 
 
 @numba.njit(cache=True, nogil=True)

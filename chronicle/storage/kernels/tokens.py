@@ -16,13 +16,15 @@ from numba.extending import intrinsic
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
 __all__ = [
+    "choose_mode",
     "common_divisor",
+    "long_steps",
     "put_steps",
     "residuals",
     "step_bits",
 ]
 
-DELTA, SAME, BEFORE = 1, 2, 3
+PLAIN, DELTA, SAME, BEFORE = 0, 1, 2, 3
 ESCAPE = 255
 
 
@@ -48,6 +50,73 @@ def _bit_length(value: Any) -> Any:
 bit_length = _bit_length if numba.config.DISABLE_JIT else _bit_length_compiled
 
 
+@intrinsic
+def _put_bits(typing_context: Any, data: Any, offset: Any, word: Any) -> Any:
+    """Store a u64 at any byte of u8[n]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        stored = builder.store(arguments[2], builder.bitcast(place, ir.IntType(64).as_pointer()))
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return types.void(data, types.uint64, types.uint64), generate
+
+
+@numba.njit(cache=True, nogil=True)
+def _store_compiled(data: Any, offset: Any, word: Any) -> None:
+    _put_bits(data, offset, word)
+
+
+def _store(data: Any, offset: Any, word: Any) -> None:
+    data[int(offset) : int(offset) + 8] = np.frombuffer(int(word).to_bytes(8, "little"), dtype=np.uint8)
+
+
+store_bits = _store if numba.config.DISABLE_JIT else _store_compiled
+
+
+@numba.njit(cache=True, nogil=True)
+def _split_words(
+    steps: Any,
+    less: Any,
+    signed: Any,
+    shift: Any,
+    inverse: Any,
+    bound: Any,
+    k: Any,
+    m: Any,
+    limit: Any,
+    tokens: Any,
+    lows: Any,
+    rests: Any,
+) -> Any:
+    """Write each step's token, how many low bits it has, and those (of an escape: the word). No branch: vectors."""
+    zero, one, longest, bits = np.uint64(0), np.uint64(1), np.uint64(limit), np.uint64(1 + m)
+    span = bound + bound + np.uint64(bound == np.uint64(0x7FFFFFFFFFFFFFFF))
+    low_ones = (np.int64(1) << shift) - 1
+    zigzag, sign = np.uint64(signed), zero - np.uint64(signed)
+    small, exponent = one << np.uint64(k), np.uint64(k) + one
+    first_long = small - (one << np.uint64(m))
+    bad, seen = zero, zero
+    for position in range(len(steps)):
+        step = steps[position]
+        quotient = np.int64(np.uint64(step >> shift) * inverse)
+        bad |= np.uint64(step & low_ones) | np.uint64(np.uint64(quotient) + bound > span)
+        quotient -= less
+        word = (np.uint64(quotient) << zigzag) ^ (np.uint64(quotient >> 63) & sign)
+        length = np.uint64(bit_length(word))
+        escape, is_long = length > longest, word >= small
+        low = zero if escape or not is_long else length - bits
+        head = first_long + ((length - exponent) << np.uint64(m)) if is_long else zero
+        token = np.uint64(ESCAPE) if escape else head + (word >> low)
+        tokens[position] = token
+        lows[position] = low
+        rests[position] = word if escape else word & ((one << low) - one)
+        seen |= token
+    return bad, seen
+
+
 @numba.njit(cache=True, nogil=True)
 def put_steps(
     steps: Any,
@@ -55,51 +124,63 @@ def put_steps(
     signed: Any,
     shift: Any,
     inverse: Any,
+    bound: Any,
     k: Any,
     m: Any,
     limit: Any,
     tokens: Any,
     bits: Any,
     escapes: Any,
+    room: Any,
 ) -> Any:
-    """Write the words of steps int64[n] as tokens u8[n]; return (bits, escapes) used.
+    """Write the words of steps int64[n] as tokens u8[n]; return (bits, escapes) used, all tokens ORed together.
 
     A word is the step over its unit, minus `less`, zigzag where `signed`. The unit is 2**shift times an odd number
-    whose inverse modulo 2**64 is `inverse`: an exact division is a product. bits u64[n + 2], escapes u64[n] are the
-    caller's, written. A word below 2**k is its own token; one of up to `limit` bits gives exponent and top m bits,
-    its other low bits go to `bits`, lowest first; any other is ESCAPE and goes to `escapes`. No branch but the one
-    for escapes: some 2 ns a step.
+    whose inverse modulo 2**64 is `inverse`: an exact division is a product, and exact where no bit is shifted out
+    and the quotient is within `bound` (u64; see :func:`common_divisor`). Where the unit does not divide a step, the
+    bits returned are -1, and what was written is of no use. A word below 2**k is its own token; one of up to `limit`
+    bits gives exponent and top m bits, its other low bits (56 at most: `limit` - 1 - m) go to `bits`, lowest first;
+    any other is ESCAPE and goes to `escapes`. bits u8[8 n + 16], escapes u64[n], room u64[2, r] are the caller's,
+    written. In pieces of r steps: what has no order in vectors, then the bits one after the other; 2.5 ns a step
+    where one loop took 5.
     """
     escaped, place, shifted = np.int64(0), np.uint64(0), np.uint64(0)
-    zero, one, six, top = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
-    small, less_bits = one << np.uint64(k), np.int64(1 + m)
-    first_long = (np.int64(1) << k) - (np.int64(1) << m)
-    held = np.uint64(0)  # the word of bits that is not yet full: kept here, stored each time, never loaded
-    bits[0] = 0
+    three, seven, whole = np.uint64(3), np.uint64(7), np.uint64(56)
+    bad, seen, held = np.uint64(0), np.uint64(0), np.uint64(0)
+    lows, rests = room[0], room[1]
+    for start in range(0, len(steps), len(lows)):
+        count = min(len(lows), len(steps) - start)
+        part = tokens[start : start + count]
+        wrong, found = _split_words(
+            steps[start : start + count], less, signed, shift, inverse, bound, k, m, limit, part, lows, rests
+        )
+        bad |= wrong
+        seen |= found
+        for position in range(count):
+            if part[position] == ESCAPE:
+                escapes[escaped] = rests[position]
+                escaped += 1
+                continue
+            held |= rests[position] << shifted
+            store_bits(bits, place, held)
+            shifted += lows[position]
+            place += shifted >> three
+            held >>= shifted & whole
+            shifted &= seven
+    store_bits(bits, place, held)
+    store_bits(bits, place + np.uint64(8), np.uint64(0))
+    used = np.int64(-1) if bad else np.int64(place) * 8 + np.int64(shifted)
+    return used, escaped, seen
+
+
+@numba.njit(cache=True, nogil=True)
+def long_steps(steps: Any, unit: Any, limit: Any) -> Any:
+    """Return about how many of steps int64[n] over their unit have more than `limit` bits, signs aside."""
+    count = np.int64(0)
     for position in range(len(steps)):
-        quotient = np.int64(np.uint64(steps[position] >> shift) * inverse) - less
-        word = (np.uint64(quotient) << one) ^ np.uint64(quotient >> 63) if signed else np.uint64(quotient)
-        length = bit_length(word)
-        if length > limit:
-            tokens[position] = ESCAPE
-            escapes[escaped] = word
-            escaped += 1
-            continue
-        is_long = -np.int64(word >= small)  # all ones or zero: which words are long is chance, and no branch for it
-        low = np.uint64((length - less_bits) & is_long)
-        exponent = (first_long + ((length - 1 - k) << m)) & is_long
-        tokens[position] = np.uint64(exponent) + (word >> low)
-        rest = word & ((one << low) - one)
-        held |= rest << shifted
-        bits[place] = held
-        over = (rest >> one) >> (top - shifted)
-        shifted += low
-        full = shifted >> six
-        held ^= (held ^ over) & (zero - full)
-        place += full
-        shifted &= top
-    bits[place] = held
-    return np.int64(place) * 64 + np.int64(shifted), escaped
+        length = bit_length(np.uint64(steps[position] ^ (steps[position] >> 63)))
+        count += np.int64(length - bit_length(np.uint64(unit)) >= limit)
+    return count
 
 
 @numba.njit(cache=True, nogil=True)
@@ -172,3 +253,40 @@ def step_bits(steps: Any, unit: Any) -> Any:
         if step != 0:
             total += bit_length((np.uint64(step) << one) ^ np.uint64(step >> 63)) - less
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _cost(values: Any, reference: Any, mode: Any, steps: Any) -> Any:
+    """Return about how many bits the values int64[n] take in `mode`: steps int64[n] is the caller's, written."""
+    base = values[0] - reference[0] if mode == SAME else values[0]
+    residuals(values, reference, mode, base, steps)
+    return step_bits(steps, max(np.int64(1), common_divisor(steps, np.int64(0))))
+
+
+@numba.njit(cache=True, nogil=True)
+def choose_mode(values: Any, reference: Any, start: Any, stop: Any, k: Any, steps: Any) -> Any:
+    """Return the cheapest mode of values int64[n], n > 0, judged on rows [start, stop); -1 when all are equal.
+
+    reference int64[n], or of no row; steps int64[stop - start] is the caller's, written.
+    """
+    same = True
+    for row in range(1, len(values)):
+        if values[row] != values[0]:
+            same = False
+            break
+    if same:
+        return np.int64(-1)
+    part = values[start:stop]
+    best, cost = np.int64(DELTA), _cost(part, reference[start:stop], DELTA, steps)
+    if len(reference):
+        for mode in (SAME, BEFORE):
+            found = _cost(part, reference[start:stop], mode, steps)
+            if found < cost:
+                best, cost = np.int64(mode), found
+    low, high = part[0], part[0]
+    for value in part:
+        low, high = min(low, value), max(high, value)
+    small = low >= 0 and high < np.int64(1) << k  # counts: their own distribution is the better one
+    if small and len(part) * bit_length(np.uint64(high)) // 2 < cost:
+        best = np.int64(PLAIN)
+    return best

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -102,18 +101,6 @@ def test_the_log_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(["tier", "log", "--json", "--last", "2", "--home", str(tmp_path)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["action"] for line in lines] == ["deleted", "rebuilt"]
-
-
-def test_only_the_days_that_changed_are_written_again(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    entries = tuple(entry(number, day=number) for number in range(5))
-    first = publish_catalog(store, Catalog("home", "warm", "zstd", entries))
-    moved = (*entries[:3], replace(entries[3], object="elsewhere"), entries[4])
-    again = publish_catalog(store, Catalog("home", "warm", "zstd", moved), days={entries[3].partition})
-    changed = [one.partition for one, two in zip(first.parts, again.parts, strict=True) if one != two]
-    assert changed == [entries[3].partition]
-    assert read_catalog(store) == Catalog("home", "warm", "zstd", moved)
-    assert again.sequence == 2
 
 
 def test_a_former_part_stays_for_an_hour(tmp_path: Path) -> None:

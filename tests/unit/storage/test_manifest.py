@@ -62,7 +62,7 @@ def test_entries_come_back_in_order(tmp_path: Path) -> None:
     assert store.get(moving.key) == moving
     assert store.queues() == [BOOK, "raw/main.q"]
     assert store.dirty() == ["warm"]
-    store.clear_dirty("warm")
+    store.catalog_published(store.catalog_state("warm"), 1)
     store.remove([moving.key])
     assert (store.dirty(), store.get(moving.key)) == ([], None)
     assert moving.state == "moving"

@@ -11,10 +11,8 @@ import pytest
 
 from chronicle.core.clock import FakeClock
 from chronicle.storage.agent import run_once
-from chronicle.storage.catalog import Catalog, publish_catalog, read_catalog, read_pointer
 from chronicle.storage.manifest import Entry, Intent, Manifest, Retired
 from chronicle.storage.manifest_index import DATABASE, _after
-from chronicle.storage.stores import LocalStore
 from tests.support.tiers import BOOK, apply_all, book_home, three_tiers
 
 DAY = 86_400 * 10**9
@@ -135,31 +133,3 @@ def test_a_run_reads_only_what_is_due(tmp_path: Path, monkeypatch: pytest.Monkey
     report = run_once(tmp_path, warm, clock=clock)
     assert not report.moved
     assert read == []
-
-
-def test_a_catalog_made_of_changed_days_is_that_of_all_entries(tmp_path: Path) -> None:
-    rng = random.Random(1)
-    part, whole = LocalStore(tmp_path / "part"), LocalStore(tmp_path / "whole")
-    for store in (part, whole):
-        store.root.mkdir()
-    entries: dict[tuple[str, int, int], Entry] = {}
-    for _ in range(25):
-        changed = {e.key: replace(e, place="warm", intent=None, retired=()) for e in (some_entry(rng),)}
-        gone = [key for key in entries if rng.random() < 0.2]
-        days = {entries[key].partition for key in (*gone, *changed) if key in entries}
-        days |= {e.partition for e in changed.values()}
-        entries = {key: e for key, e in (entries | changed).items() if key not in gone or key in changed}
-        listed = tuple(sorted(entries.values(), key=lambda e: e.key))
-        mine = Catalog("home", "warm", "zstd", tuple(e for e in listed if e.partition in days))
-        if read_pointer(part) is None:
-            publish_catalog(part, Catalog("home", "warm", "zstd", listed))
-        else:
-            publish_catalog(
-                part, mine, days=days, queue_entries=lambda name, of=listed: [e for e in of if e.queue == name]
-            )
-        publish_catalog(whole, Catalog("home", "warm", "zstd", listed))
-        assert read_catalog(part) == read_catalog(whole)
-        one, other = read_pointer(part), read_pointer(whole)
-        assert one is not None
-        assert other is not None
-        assert (one.parts, one.queues) == (other.parts, other.queues)

@@ -1,0 +1,452 @@
+"""Kernels that take ORDER and BOOK_DELTA records apart, order by order, and put them together again.
+
+An order that was seen has a number: the first is 0. Rows refer to it by its age, how many orders were seen since, so
+that only the encoder needs a table of ids. ``docs/format/archive.md`` (Order blocks) is the source.
+
+Common arguments, the caller's: state int64[STATES] goes from call to call; orders int64[5, n] are id, side (0 bid, 1
+ask), price, size and rank of each number; levels int64[LEVEL_SLOTS, 2] the last size of prices, key and size; shapes
+int64[s, 3] what rows have in common: first word, last word of an ORDER, how the rest follows.
+
+The two loops are long on purpose: an array handed to a function is counted up and down, and with a dozen arrays that
+took four fifths of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+import chronicle.storage.kernels  # noqa: F401  (keys the cache)
+
+__all__ = ["add_orders", "fill_table", "join_rows", "split_rows"]
+
+ROW_WORDS = 10
+DELTA_HEAD = 80 | 32 << 32
+ORDER_HEAD = 80 | 34 << 32
+HEAD_MASK = 0xFFFFFFFFFFFF
+LENGTH_MASK = 0xFFFFFFFF
+SIDE_SHIFT = 56
+ASK = 65
+LAST_FLAG = 128 << 48
+BOOK_SNAPSHOT, ORDER_SNAPSHOT = 33, 38
+ADD, CANCEL, FILL, MODIFY, CLEAR = 65, 67, 70, 77, 82
+NO_KEY = -0x8000000000000000
+LEVEL_SHIFT = 51
+
+# How a row follows. Of an ORDER:
+NO_ID, SAME_ID, KNOWN_ID, NEW_ID = 0, 1, 2, 3
+SIDE_FOLLOWS = 4
+PRICE_FOLLOWS = 8
+SIZE_RESTS, SIZE_REPEATS = 16, 32
+# Of a BOOK_DELTA:
+PRICE_OF_ORDER = 1
+SIZE_KNOWN, SIZE_CHANGED = 2, 4
+
+POSITION, ROWS, GROUPS, OTHERS, ORDERS, ALIVE, RANK, LAST, LAST_ADDED, LAST_OTHER = range(10)
+PRICES, EDGES, ROW_PRICE, ROW_SIZE, CHANGE = 10, 12, 14, 15, 16
+AGES, ADDED_IDS, OTHER_IDS, ORDER_PRICES, ORDER_SIZES, LEVEL_PRICES, LEVEL_SIZES = range(17, 24)
+IN_EVENT, SOURCE, LINE, IN_GROUP, STEP, SPLITS, SHAPES, INSTRUMENT = range(24, 32)
+HAS_DELTA, FIRST, PREVIOUS = 32, 33, 34
+STATES = 35
+COUNTED = 7
+"""Columns of values from AGES on."""
+
+GOOD, SNAPSHOT, BAD, OTHER, GROW = range(5)
+"""Done; the next record is a snapshot; bytes that cannot be; more than such a block takes; a table is half full."""
+
+
+@numba.njit(cache=True, nogil=True)
+def _level_slot(key: Any) -> Any:
+    return (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(LEVEL_SHIFT)
+
+
+@numba.njit(cache=True, nogil=True)
+def _id_slot(order_id: Any, mask: Any) -> Any:
+    return ((np.uint64(order_id) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+
+
+@numba.njit(cache=True, nogil=True)
+def _shape_slot(first: Any, last: Any, how: Any, mask: Any) -> Any:
+    mixed = np.uint64(first) ^ (np.uint64(last) << np.uint64(7)) ^ (np.uint64(how) << np.uint64(40))
+    return ((mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & mask
+
+
+@numba.njit(cache=True, nogil=True)
+def add_orders(rows: Any, bids: Any, orders: Any, state: Any, table: Any) -> Any:
+    """Forget what rests and give the orders of a snapshot int64[n, 3], bids first, the next numbers.
+
+    `table` int32[t] finds numbers by id (see :func:`split_rows`), or has no slot. False when there is no room.
+    """
+    number, rank = state[ORDERS], state[RANK]
+    if number + len(rows) > orders.shape[1] or (len(table) and 2 * (number + len(rows)) > len(table)):
+        return False
+    mask = np.uint64(len(table) - 1)
+    state[ALIVE] = number
+    for row in range(len(rows)):
+        order_id = rows[row, 0]
+        orders[0, number], orders[1, number] = order_id, np.int64(row >= bids)
+        orders[2, number], orders[3, number], orders[4, number] = rows[row, 1], rows[row, 2], rank
+        if len(table):
+            slot = _id_slot(order_id, mask)
+            while table[slot] >= 0 and orders[0, table[slot]] != order_id:
+                slot = (slot + np.uint64(1)) & mask
+            table[slot] = np.int32(number)
+        number += 1
+        rank += 1
+    state[ORDERS], state[RANK] = number, rank
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_table(orders: Any, count: Any, table: Any) -> None:
+    """Put the numbers below `count` into an empty table int32[t], the latest of an id in its place."""
+    mask = np.uint64(len(table) - 1)
+    for number in range(count):
+        slot = _id_slot(orders[0, number], mask)
+        while table[slot] >= 0 and orders[0, table[slot]] != orders[0, number]:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = np.int32(number)
+
+
+@numba.njit(cache=True, nogil=True)
+def split_rows(
+    words: Any,
+    groups: Any,
+    splits: Any,
+    rows: Any,
+    others: Any,
+    places: Any,
+    columns: Any,
+    orders: Any,
+    table: Any,
+    levels: Any,
+    shapes: Any,
+    slots: Any,
+    state: Any,
+) -> Any:
+    """Take records of words int64[n] apart as far as the next snapshot; return GOOD, SNAPSHOT, GROW, BAD or OTHER.
+
+    groups int64[7, g] are ts_recv, ts_event, source_index, line, sequence, sequence_first, sequence_previous of runs
+    of rows of one event, splits int64[r] the rows that open one within an event; rows int64[r] the shape of each;
+    others and places int64[d] the word of each other record and the rows before it; columns int64[7, r] what does not
+    follow (AGES to LEVEL_SIZES). table int32[t] finds numbers by id, slots int32[u] shapes (t and u powers of two, -1
+    where free). GROW: the table is half full. Some 20 ns a row.
+    """
+    at, total = state[POSITION], len(words)
+    many, find = np.uint64(len(table) - 1), np.uint64(len(slots) - 1)
+    one, status = np.uint64(1), np.int64(GOOD)
+    while at < total:
+        head = words[at]
+        length = head & LENGTH_MASK
+        if length < 48 or length & 7 or at + (length >> 3) > total:
+            status = np.int64(BAD)
+            break
+        kind = head & HEAD_MASK
+        if kind not in (ORDER_HEAD, DELTA_HEAD):
+            number = (head >> 32) & 0xFFFF
+            if number in (BOOK_SNAPSHOT, ORDER_SNAPSHOT):
+                status = np.int64(SNAPSHOT)
+                break
+            others[state[OTHERS]] = at
+            places[state[OTHERS]] = state[ROWS]
+            state[OTHERS] += 1
+            at += length >> 3
+            continue
+        if state[INSTRUMENT] < 0:
+            state[INSTRUMENT] = words[at + 4] & LENGTH_MASK
+        if words[at + 4] & LENGTH_MASK != state[INSTRUMENT] or state[ORDERS] >= orders.shape[1]:
+            status = np.int64(OTHER)
+            break
+        if 2 * state[ORDERS] >= len(table):
+            status = np.int64(GROW)
+            break
+        is_delta, side = kind == DELTA_HEAD, (head >> SIDE_SHIFT) & 0xFF
+        half = np.int64(side == ASK)
+
+        # The group it belongs to.
+        inside, last = state[IN_EVENT] != 0, state[GROUPS] - 1
+        joins = inside and (
+            words[at + 1] == groups[0, last] and words[at + 2] == groups[1, last] and words[at + 5] == groups[4, last]
+        )
+        if joins and is_delta and state[HAS_DELTA]:
+            joins = words[at + 8] == groups[5, last] and words[at + 9] == groups[6, last]
+        line, source = words[at + 4] - state[LINE], words[at + 3] - state[SOURCE]
+        if joins and state[STEP] < 0 and line & HEAD_MASK == 0 and ((line >> 48) | source) >> 1 == 0:
+            state[STEP] = (line >> 48) | source << 1
+        step, inner = state[STEP], state[IN_GROUP]
+        if joins and step >= 0 and line == ((step & 1) * inner) << 48 and source == (step >> 1) * inner:
+            state[IN_GROUP] = inner + 1
+        else:
+            if inside:
+                splits[state[SPLITS]] = state[ROWS]
+                state[SPLITS] += 1
+            last = state[GROUPS]
+            state[GROUPS] += 1
+            for field in range(5):
+                groups[field, last] = words[at + 1 + field]
+            state[SOURCE], state[LINE], state[IN_GROUP], state[HAS_DELTA] = words[at + 3], words[at + 4], 1, 0
+            groups[5, last], groups[6, last] = state[FIRST], state[PREVIOUS]
+
+        how, tail = np.int64(0), np.int64(0)
+        if is_delta:
+            if not state[HAS_DELTA]:
+                state[HAS_DELTA] = 1
+                state[FIRST], state[PREVIOUS] = words[at + 8], words[at + 9]
+                groups[5, last], groups[6, last] = words[at + 8], words[at + 9]
+            price, size = words[at + 6], words[at + 7]
+            if price == state[ROW_PRICE]:
+                how |= PRICE_OF_ORDER
+            else:
+                columns[LEVEL_PRICES - AGES, state[LEVEL_PRICES]] = price - state[EDGES + half]
+                state[LEVEL_PRICES] += 1
+                state[EDGES + half] = price
+            key = (price << 1) ^ half
+            slot = _level_slot(key)
+            known = levels[slot, 1] if levels[slot, 0] == key else np.int64(0)
+            if size == known + state[CHANGE]:
+                how |= SIZE_CHANGED
+            elif size == known:
+                how |= SIZE_KNOWN
+            else:
+                columns[LEVEL_SIZES - AGES, state[LEVEL_SIZES]] = size
+                state[LEVEL_SIZES] += 1
+            levels[slot, 0], levels[slot, 1] = key, size
+        else:
+            order_id, price, size, tail = words[at + 6], words[at + 7], words[at + 8], words[at + 9]
+            action, count, number = tail & 0xFF, state[ORDERS], np.int64(-1)
+            before = state[LAST]
+            if order_id == 0:
+                how = np.int64(NO_ID)
+            elif action != ADD and before >= 0 and orders[0, before] == order_id:
+                how, number = np.int64(SAME_ID), before
+            else:
+                slot = _id_slot(order_id, many)
+                while table[slot] >= 0 and orders[0, table[slot]] != order_id:
+                    slot = (slot + one) & many
+                number = np.int64(table[slot])
+                if action != ADD and number >= 0:
+                    how = np.int64(KNOWN_ID)
+                    columns[0, state[AGES]] = count - 1 - number
+                    state[AGES] += 1
+                else:
+                    how = np.int64(NEW_ID)
+                    column = np.int64(ADDED_IDS) if action == ADD else np.int64(OTHER_IDS)
+                    base = np.int64(LAST_ADDED) if action == ADD else np.int64(LAST_OTHER)
+                    columns[column - AGES, state[column]] = order_id - state[base]
+                    state[column] += 1
+                    state[base] = order_id
+                    table[slot] = np.int32(count)
+                    number = np.int64(-1)
+            reference = state[PRICES + half]
+            if number >= 0:
+                reference = orders[2, number]
+                if orders[1, number] == half and side == ASK + 1 - half:
+                    how |= SIDE_FOLLOWS
+                    head &= (np.int64(1) << SIDE_SHIFT) - 1
+            if number >= 0 and reference == price:
+                how |= PRICE_FOLLOWS
+            else:
+                columns[ORDER_PRICES - AGES, state[ORDER_PRICES]] = price - reference
+                state[ORDER_PRICES] += 1
+            if number >= 0 and orders[3, number] == size:
+                how |= SIZE_RESTS
+            elif size == state[ROW_SIZE]:
+                how |= SIZE_REPEATS
+            else:
+                columns[ORDER_SIZES - AGES, state[ORDER_SIZES]] = size
+                state[ORDER_SIZES] += 1
+            if how & 3 == NEW_ID:
+                number = count
+                orders[0, number], orders[1, number] = order_id, half
+                orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
+                state[RANK] += 1
+                state[ORDERS] += 1
+            # What it does to its order, and what the rows to come may repeat.
+            state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
+            if number >= 0 and action == CANCEL:
+                rest = orders[3, number]
+                orders[3, number] = 0 if size >= rest else rest - size
+            elif number >= 0 and action == MODIFY:
+                if price != orders[2, number] or size > orders[3, number]:
+                    orders[4, number] = state[RANK]
+                    state[RANK] += 1
+                orders[2, number], orders[3, number] = price, size
+            elif action == CLEAR:
+                state[ALIVE] = state[ORDERS]
+            state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
+
+        # Its shape, new or known.
+        slot = _shape_slot(head, tail, how, find)
+        while True:
+            number = np.int64(slots[slot])
+            if number < 0 or (shapes[number, 0] == head and shapes[number, 1] == tail and shapes[number, 2] == how):
+                break
+            slot = (slot + one) & find
+        if number < 0:
+            number = state[SHAPES]
+            if number == len(shapes):
+                return OTHER
+            slots[slot] = np.int32(number)
+            shapes[number, 0], shapes[number, 1], shapes[number, 2] = head, tail, how
+            state[SHAPES] += 1
+        rows[state[ROWS]] = number
+        state[ROWS] += 1
+        state[IN_EVENT] = np.int64(head & LAST_FLAG == 0)
+        at += ROW_WORDS
+    state[POSITION] = at
+    return status
+
+
+@numba.njit(cache=True, nogil=True)
+def join_rows(
+    groups: Any,
+    splits: Any,
+    rows: Any,
+    words: Any,
+    starts: Any,
+    places: Any,
+    lengths: Any,
+    columns: Any,
+    limits: Any,
+    orders: Any,
+    levels: Any,
+    shapes: Any,
+    state: Any,
+    out: Any,
+) -> Any:
+    """Put records together in out int64[n] as far as the next snapshot; return GOOD, SNAPSHOT or BAD.
+
+    words int64[m] holds the other records, starts int64[d + 1] where each begins there, lengths int64[d] how many
+    words it takes in `out` (the caller made sure that they and the rows fill it); a snapshot is not copied, `state`
+    stands at it. Everything else that rows refer to is checked. columns int64[c] are AGES to LEVEL_SIZES side by
+    side: state has where each goes on, limits int64[7] where it ends. Some 10 ns a row.
+    """
+    at, row, beside, total = state[POSITION], state[ROWS], state[OTHERS], len(rows)
+    in_event, in_group, group = state[IN_EVENT], state[IN_GROUP], state[GROUPS] - 1
+    ordinal_step, source_step = state[STEP] & 1, state[STEP] >> 1
+    status = np.int64(GOOD)
+    while True:
+        if beside < len(places) and places[beside] == row:
+            start, count = starts[beside], lengths[beside]
+            kind = (words[start] >> 32) & 0xFFFF
+            if kind in (BOOK_SNAPSHOT, ORDER_SNAPSHOT):
+                status = np.int64(SNAPSHOT)
+                break
+            for offset in range(count):
+                out[at + offset] = words[start + offset]
+            at += count
+            beside += 1
+            continue
+        if row == total:
+            break
+        number = rows[row]
+        if number < 0 or number >= len(shapes):
+            return BAD
+        head, tail, how = shapes[number, 0], shapes[number, 1], shapes[number, 2]
+        split = state[SPLITS] < len(splits) and splits[state[SPLITS]] == row
+        if in_event == 0 or split:
+            state[SPLITS] += np.int64(split)
+            group += 1
+            in_group = np.int64(0)
+            if group >= groups.shape[1]:
+                return BAD
+        side = (head >> SIDE_SHIFT) & 0xFF
+        half = np.int64(side == ASK)
+        if head & HEAD_MASK == ORDER_HEAD:
+            action, refers = tail & 0xFF, how & 3
+            number, order_id = np.int64(-1), np.int64(0)
+            if refers == SAME_ID:
+                number = state[LAST]
+            elif refers == KNOWN_ID:
+                if state[AGES] >= limits[0]:
+                    return BAD
+                number = state[ORDERS] - 1 - columns[state[AGES]]
+                state[AGES] += 1
+                if number < 0 or number >= state[ORDERS]:
+                    return BAD
+            elif refers == NEW_ID:
+                column = np.int64(ADDED_IDS) if action == ADD else np.int64(OTHER_IDS)
+                base = np.int64(LAST_ADDED) if action == ADD else np.int64(LAST_OTHER)
+                if state[column] >= limits[column - AGES] or state[ORDERS] >= orders.shape[1]:
+                    return BAD
+                order_id = columns[state[column]] + state[base]
+                state[column] += 1
+                state[base] = order_id
+            if number < 0 and (how & (SIDE_FOLLOWS | PRICE_FOLLOWS | SIZE_RESTS) or refers == SAME_ID):
+                return BAD
+            if how & SIDE_FOLLOWS:
+                half = orders[1, number]
+                head |= (np.int64(ASK) + 1 - half) << SIDE_SHIFT
+            price = state[PRICES + half]
+            if number >= 0:
+                order_id, price = orders[0, number], orders[2, number]
+            if not how & PRICE_FOLLOWS:
+                if state[ORDER_PRICES] >= limits[ORDER_PRICES - AGES]:
+                    return BAD
+                price += columns[state[ORDER_PRICES]]
+                state[ORDER_PRICES] += 1
+            if how & SIZE_RESTS:
+                size = orders[3, number]
+            elif how & SIZE_REPEATS:
+                size = state[ROW_SIZE]
+            else:
+                if state[ORDER_SIZES] >= limits[ORDER_SIZES - AGES]:
+                    return BAD
+                size = columns[state[ORDER_SIZES]]
+                state[ORDER_SIZES] += 1
+            out[at + 6], out[at + 7], out[at + 8], out[at + 9] = order_id, price, size, tail
+            if refers == NEW_ID:
+                number = state[ORDERS]
+                orders[0, number], orders[1, number] = order_id, half
+                orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
+                state[RANK] += 1
+                state[ORDERS] += 1
+            # As in split_rows.
+            state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
+            if number >= 0 and action == CANCEL:
+                rest = orders[3, number]
+                orders[3, number] = 0 if size >= rest else rest - size
+            elif number >= 0 and action == MODIFY:
+                if price != orders[2, number] or size > orders[3, number]:
+                    orders[4, number] = state[RANK]
+                    state[RANK] += 1
+                orders[2, number], orders[3, number] = price, size
+            elif action == CLEAR:
+                state[ALIVE] = state[ORDERS]
+            state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
+        else:
+            if head & HEAD_MASK != DELTA_HEAD:
+                return BAD
+            price = state[ROW_PRICE]
+            if not how & PRICE_OF_ORDER:
+                if state[LEVEL_PRICES] >= limits[LEVEL_PRICES - AGES]:
+                    return BAD
+                price = columns[state[LEVEL_PRICES]] + state[EDGES + half]
+                state[LEVEL_PRICES] += 1
+                state[EDGES + half] = price
+            key = (price << 1) ^ half
+            slot = _level_slot(key)
+            size = levels[slot, 1] if levels[slot, 0] == key else np.int64(0)
+            if how & SIZE_CHANGED:
+                size += state[CHANGE]
+            elif not how & SIZE_KNOWN:
+                if state[LEVEL_SIZES] >= limits[LEVEL_SIZES - AGES]:
+                    return BAD
+                size = columns[state[LEVEL_SIZES]]
+                state[LEVEL_SIZES] += 1
+            levels[slot, 0], levels[slot, 1] = key, size
+            out[at + 6], out[at + 7], out[at + 8], out[at + 9] = price, size, groups[5, group], groups[6, group]
+        out[at] = head
+        out[at + 1], out[at + 2] = groups[0, group], groups[1, group]
+        out[at + 3] = groups[2, group] + source_step * row
+        out[at + 4] = groups[3, group] + ((ordinal_step * in_group) << 48)
+        out[at + 5] = groups[4, group]
+        in_group += 1
+        in_event = np.int64(head & LAST_FLAG == 0)
+        at += ROW_WORDS
+        row += 1
+    state[POSITION], state[ROWS], state[OTHERS] = at, row, beside
+    state[IN_EVENT], state[IN_GROUP], state[GROUPS] = in_event, in_group, group + 1
+    return status
