@@ -226,6 +226,7 @@ class Pipeline:
         CorruptionError
             When one does: another configuration, another version or another raw queue wrote it.
         """
+        self.settle()
         for stream in self.streams.values():
             if stream.outlet.surplus:
                 raise CorruptionError(
