@@ -273,10 +273,13 @@ class Mover:
         for entry in chosen:
             self.hook("deleted", entry)
             settled.append(replace(entry, retired=tuple(c for c in entry.retired if c not in due[entry.key])))
-            for copy in entry.retired:
-                if copy in due[entry.key]:
-                    source = f"{copy.tier}/{copy.object}"
-                    told.append(self.event("deleted", entry, source, entry.place, now_ns, "its copy is published"))
+            gone = entry.place == DELETE
+            why, where = ("removed by policy", "") if gone else ("its copy is published", entry.place)
+            told += [
+                self.event("deleted", entry, f"{copy.tier}/{copy.object}", where, now_ns, why)
+                for copy in entry.retired
+                if copy in due[entry.key]
+            ]
         self.manifest.put(settled, events=told)
         for entry in settled:
             self.hook("settled", entry)
