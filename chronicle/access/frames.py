@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chronicle.access.scaling import Quotients
 from chronicle.core.decimals import to_decimal
 from chronicle.core.errors import ConfigError
 from chronicle.core.fresh import fresh_array
@@ -209,10 +210,10 @@ class Columnar(ABC):
         if column.role in WIDE:
             return _wide_numpy(values, self._exponent(column), self.decimals)
         if column.role not in ("price", "size") or self.decimals == "int":
-            return values
+            return np.asarray(values)
         exponent = self._exponent(column)
         if self.decimals == "float":
-            return values if values.dtype == np.float64 else floats(values, exponent)
+            return np.asarray(values) if values.dtype == np.float64 else floats(values, exponent)
         exact = [None if value == INT64_MIN else to_decimal(value, exponent) for value in values.ravel().tolist()]
         out = np.empty(len(exact), dtype=object)
         out[:] = exact
@@ -364,7 +365,7 @@ def _key_type(arrow: Any, column: Column) -> Any:
 
 def _float_array(arrow: Any, values: NDArray[np.float64]) -> Any:
     """Return float64 values as an Arrow array, null where one is NaN."""
-    if not len(values) or np.isnan(values.min()):
+    if not isinstance(values, Quotients) and (not len(values) or np.isnan(values.min())):
         return arrow.array(values, mask=np.isnan(values))
     return _over(arrow, arrow.float64(), values)
 

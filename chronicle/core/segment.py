@@ -20,8 +20,8 @@ from chronicle.core.errors import (
 )
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY_BYTES, SEGMENT_HEADER_BYTES, SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
-from chronicle.core.records import unpack_details
-from chronicle.core.scan import checked_length, walk
+from chronicle.core.records import Record, unpack_details
+from chronicle.core.scan import last_start, walk, walk_far
 from chronicle.core.segment_header import SegmentHeader, check_size
 from chronicle.core.source import SeekPoint, SegmentInfo
 
@@ -164,11 +164,19 @@ class LocalSegment:
             if point is not None and point.offset > offset:
                 offset, index = point.offset, point.index
             try:
-                self._tail = walk(self.mapping, offset, index, header.data_limit)
+                step = walk if self._tail[0] > header.data_offset else walk_far  # the first is the long one
+                self._tail = step(self.mapping, offset, index, header.data_limit)
             except CorruptionError as error:
                 error.path = str(self.path)
                 raise
         return self._tail
+
+    def last_record(self) -> Record | None:
+        """Return the last committed record; None when there is none."""
+        end, end_index, _ = self.extent()
+        if end == self.data_offset:
+            return None
+        return Record(bytes(self.view(self._last_start(end), end)), end_index - 1)
 
     def data_end(self) -> int:
         """Return the offset after the last committed record, the ROLL included."""
@@ -237,13 +245,18 @@ class LocalSegment:
         return int.from_bytes(self.mapping.memory[offset + 8 : offset + 16], "little", signed=True)
 
     def _last_ts(self, end: int) -> int:
+        return self._ts_at(self._last_start(end))
+
+    def _last_start(self, end: int) -> int:
+        """Return where the record starts that ends at `end`, the end of what is committed."""
         point = self._last_point()
         offset = point.offset if point is not None and point.offset < end else self.header.data_offset
-        words, last = self.mapping.words, offset
-        while offset < end:
-            last = offset
-            offset += checked_length(words[offset >> 3], offset, self.path)
-        return self._ts_at(last)
+        self.view(offset, end)  # of a sealed segment: checked before it is walked
+        try:
+            return last_start(self.mapping, offset, end)
+        except CorruptionError as error:
+            error.path = str(self.path)
+            raise
 
     def _load_footer(self) -> None:
         header, memory = self.header, self.mapping.memory

@@ -72,6 +72,9 @@ SAMPLE: Final = 512
 SIDE_SAMPLE: Final = 512
 TOKEN_LEVEL: Final = 1
 TILE: Final = 1024
+ROOM_MIN: Final = 1 << 14
+ROOM_MAX: Final = 1 << 20
+"""Room for so many tokens is kept from column to column; for more, of blocks far above the usual size, it is not."""
 UNIT_SAMPLE: Final = 1024
 """The unit of so many values is taken for all; tokens tell where it is not, and all are looked at then."""
 
@@ -375,17 +378,31 @@ def _stepped(
 def _tokens(form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, signed: bool = False) -> _Tokens:
     """Return the tokens of steps over `unit`; raises :class:`_UnitError`."""
     shift, inverse = divider(unit)
-    tokens = scratch_array("tokens", len(steps), np.uint8)
-    bits = scratch_array("bits", 8 * len(steps) + 24, np.uint8)
-    escapes = scratch_array("escapes", len(steps) + 1, np.uint64)
-    room = scratch_array("words", 2 * TILE, np.uint64).reshape(2, TILE)
+    tokens, bits, escapes, room = _room(len(steps))
     limit, bound = tables(*form).limit, np.uint64(INT64_MAX // (unit >> shift))
     used, escaped, seen = tokenizer.put_steps(
         steps, less, signed, shift, inverse, bound, *form, limit, tokens, bits, escapes, room
     )
     if used < 0:
         raise _UnitError
-    return _Tokens(tokens, bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
+    return _Tokens(tokens[: len(steps)], bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
+
+
+def _room(count: int) -> tuple[Any, Any, Any, Any]:
+    """Return this thread's arrays for the tokens of `count` steps: tokens, bits, escapes, words of a tile."""
+    known: tuple[Any, Any, Any, Any] | None = getattr(_local, "room", None)
+    if known is None or len(known[0]) < count:
+        most = max(ROOM_MIN, count + count // 4)
+        room = np.empty((2, TILE), dtype=np.uint64)
+        known = (
+            np.empty(most, dtype=np.uint8),
+            np.empty(8 * most + 24, dtype=np.uint8),
+            np.empty(most, dtype=np.uint64),
+            room,
+        )
+        if most <= ROOM_MAX:
+            _local.room = known
+    return known
 
 
 def _entry(
