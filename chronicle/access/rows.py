@@ -132,15 +132,15 @@ class Window:
                 values[row] = total >> 64, ((total & _LOW) ^ (1 << 63)) - (1 << 63)
         return values
 
-    def price(self, offset: int) -> NDArray[Any]:
+    def price(self, offset: int | NDArray[np.int64]) -> NDArray[Any]:
         """Return a price in the answer's form; of a snapshot's row, its level's."""
         return self.scaling.prices(self._at(offset, 0), self.price_exponent)
 
-    def size(self, offset: int) -> NDArray[Any]:
+    def size(self, offset: int | NDArray[np.int64]) -> NDArray[Any]:
         """Return a size in the answer's form; of a snapshot's row, its level's."""
         return self.scaling.sizes(self._at(offset, 1), self.size_exponent)
 
-    def _at(self, offset: Any, level_offset: int) -> NDArray[np.int64]:
+    def _at(self, offset: int | NDArray[np.int64], level_offset: int) -> NDArray[np.int64]:
         if self.level is None:
             return self.words[self.at + offset] if isinstance(offset, np.ndarray) else self.word(offset)
         return self.words[np.where(self.level >= 0, self.level + level_offset, self.at + offset)]

@@ -71,7 +71,11 @@ SAMPLE: Final = 512
 """A group column's mode is chosen on this many groups from the middle."""
 SIDE_SAMPLE: Final = 512
 TOKEN_LEVEL: Final = 1
+"""Tokens repeat seldom: long matches only, found in a small table; that is faster and takes fewer bytes."""
 TILE: Final = 1024
+ROOM_MIN: Final = 1 << 14
+ROOM_MAX: Final = 1 << 20
+"""Room for so many tokens is kept from column to column; for more, of blocks far above the usual size, it is not."""
 UNIT_SAMPLE: Final = 1024
 """The unit of so many values is taken for all; tokens tell where it is not, and all are looked at then."""
 
@@ -157,7 +161,7 @@ class _Parts:
         levels = priced(joined[:, 0].copy(), joined[:, 1].copy(), *level_groups, forms=LEVEL_FORMS)
         entries += [entry, *rows.columns, *levels.columns]
         streams += [stream, *rows.streams, *levels.streams]
-        descriptor = compressor(3).compress(b"".join(entries) + bytes(forms))
+        descriptor = _compressor(TOKEN_LEVEL).compress(b"".join(entries) + bytes(forms))
         beside = self._beside(snapshots, forms, level)
         head = HEAD.pack(
             COMPACTED if compacted else VERSION,
@@ -228,18 +232,14 @@ def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes
     """Return (entry, streams) of a column in its cheapest mode."""
     if not len(values):
         return _zeros(PLAIN, 0)
-    other = values[:0] if reference is None else reference
-    first, start = int(values[0]), max(0, (len(values) - SAMPLE) // 2)
     steps = scratch_array("residuals", len(values), np.int64)
-    stop = min(len(values), start + SAMPLE)
-    mode = int(tokenizer.choose_mode(values, other, start, stop, TOKENS[0], steps[: stop - start]))
+    found = np.empty(4, dtype=np.int64)
+    other = values[:0] if reference is None else reference
+    tokenizer.plan_column(values, other, SAMPLE, TOKENS[0], tables(*TOKENS).limit - 1, steps, found)
+    mode, base, unit, many = found.tolist()
     if mode < 0:
-        return _zeros(DELTA, first)
-    base = 0 if mode == PLAIN else _wrapped(first - int(other[0])) if mode == SAME else first
-    tokenizer.residuals(values, other, mode, base, steps)
-    unit = _unit(steps[start:stop])
-    many = tokenizer.long_steps(steps, unit, tables(*TOKENS).limit - 1) * ESCAPES_SHARE > len(steps)
-    form = FAR_TOKENS if many else TOKENS
+        return _zeros(DELTA, int(values[0]))
+    form = FAR_TOKENS if many * ESCAPES_SHARE > len(steps) else TOKENS
     try:
         return _stepped(mode, form, base, unit, steps, signed=mode != PLAIN)
     except _UnitError:
@@ -294,13 +294,12 @@ def _price_columns(unit: int, firsts: Values, pieces: list[Values], least: int) 
 
 def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
     """Return how each side is walked, by the steps that most of its groups take: from the touch outward."""
-    rows = bids + asks
-    ends = np.cumsum(rows)
+    votes = np.empty(4, dtype=np.int64)
+    kernel.side_votes(prices, bids, asks, SIDE_SAMPLE, votes)
     forms = []
-    for counts, starts, outward_down in ((bids, ends - rows, True), (asks, ends - asks, False)):
-        many = np.flatnonzero(counts > 1)[:SIDE_SAMPLE]
-        falling = int(np.count_nonzero(prices[starts[many]] > prices[starts[many] + counts[many] - 1]))
-        is_down = 2 * falling > len(many) if len(many) else outward_down
+    for half, outward_down in ((0, True), (1, False)):
+        many, falling = votes[2 * half : 2 * half + 2].tolist()
+        is_down = 2 * falling > many if many else outward_down
         form = DESCENDING if outward_down else 0
         forms.append(form if is_down == outward_down else form | REVERSED)
     return forms[0], forms[1]
@@ -375,17 +374,31 @@ def _stepped(
 def _tokens(form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, signed: bool = False) -> _Tokens:
     """Return the tokens of steps over `unit`; raises :class:`_UnitError`."""
     shift, inverse = divider(unit)
-    tokens = scratch_array("tokens", len(steps), np.uint8)
-    bits = scratch_array("bits", 8 * len(steps) + 24, np.uint8)
-    escapes = scratch_array("escapes", len(steps) + 1, np.uint64)
-    room = scratch_array("words", 2 * TILE, np.uint64).reshape(2, TILE)
+    tokens, bits, escapes, room = _room(len(steps))
     limit, bound = tables(*form).limit, np.uint64(INT64_MAX // (unit >> shift))
     used, escaped, seen = tokenizer.put_steps(
         steps, less, signed, shift, inverse, bound, *form, limit, tokens, bits, escapes, room
     )
     if used < 0:
         raise _UnitError
-    return _Tokens(tokens, bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
+    return _Tokens(tokens[: len(steps)], bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
+
+
+def _room(count: int) -> tuple[Any, Any, Any, Any]:
+    """Return this thread's arrays for the tokens of `count` steps: tokens, bits, escapes, words of a tile."""
+    known: tuple[Any, Any, Any, Any] | None = getattr(_local, "room", None)
+    if known is None or len(known[0]) < count:
+        most = max(ROOM_MIN, count + count // 4)
+        room = np.empty((2, TILE), dtype=np.uint64)
+        known = (
+            np.empty(most, dtype=np.uint8),
+            np.empty(8 * most + 24, dtype=np.uint8),
+            np.empty(most, dtype=np.uint64),
+            room,
+        )
+        if most <= ROOM_MAX:
+            _local.room = known
+    return known
 
 
 def _entry(
@@ -408,11 +421,7 @@ def _compressor(level: int) -> zstandard.ZstdCompressor:
     """Return this thread's compressor of tokens."""
     made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
     if level not in made:
-        length = 7 if level == TOKEN_LEVEL else 0
-        parameters = zstandard.ZstdCompressionParameters.from_level(level, min_match=length, write_content_size=True)
+        form = {"min_match": 7, "hash_log": 10} if level == TOKEN_LEVEL else {}
+        parameters = zstandard.ZstdCompressionParameters.from_level(level, write_content_size=True, **form)
         made[level] = zstandard.ZstdCompressor(compression_params=parameters)
     return made[level]
-
-
-def _wrapped(value: int) -> int:
-    return (value + 2**63) % 2**64 - 2**63

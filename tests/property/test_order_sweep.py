@@ -1,4 +1,4 @@
-"""Books of orders in the sweep against their twin: what the kernel writes is what the long way makes of one window."""
+"""Books of orders in the sweep against their twin: the kernel writes what the long way makes of one window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chronicle.etl.clean.clean_writer import QueueSink
 from chronicle.etl.kernels import order_sweep
 from chronicle.etl.shards.checkpoint import capture_state, restore_state
 from chronicle.etl.streams.order_stream import OrderStream
-from tests.property.test_order_pipeline import BID, CONFIG, Script, scripts, steps, whole
+from tests.property.test_order_pipeline import CONFIG, Script, scripts, steps, whole
 from tests.property.test_sweep import (
     NUMBERS,
     merged,
@@ -31,7 +31,7 @@ from tests.property.test_sweep import (
     turns,
 )
 from tests.support.etl_streams import MemorySink, RawStream, instrument, pipeline
-from tests.support.naive_orders import ASK
+from tests.support.naive_orders import ASK, BID
 
 many = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 fresh = st.tuples(
