@@ -57,13 +57,13 @@ class SeekTable:
 
     def extend(self, points: Sequence[SeekPoint]) -> None:
         """Take over the points that were added since the last look."""
-        for position in range(len(self), len(points)):
-            point = points[position]
-            self.index.append(point.index)
-            self.offset.append(point.offset)
-            self.ts.append(point.ts_recv)
-            if point.kind == Kind.BOOK_SNAPSHOT:
-                self.snapshots.append(position)
+        known = len(self)
+        if known < len(points):
+            index, offset, ts, kinds = zip(*points[known:], strict=True)
+            self.index.extend(index)
+            self.offset.extend(offset)
+            self.ts.extend(ts)
+            self.snapshots.extend(at for at, kind in enumerate(kinds, known) if kind == Kind.BOOK_SNAPSHOT)
 
 
 class Definitions:

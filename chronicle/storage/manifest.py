@@ -39,6 +39,7 @@ from chronicle.storage.manifest_index import (
     pending_span,
     place_span,
 )
+from chronicle.storage.manifest_uploads import notes_of
 from chronicle.storage.opening import is_url, open_store
 from chronicle.storage.stores import Store
 
@@ -364,9 +365,37 @@ class Manifest:
             self._set_meta("uploads", [*rows, (tier, name)])
 
     def forget_uploads(self, rows: Collection[tuple[str, str]]) -> None:
-        """Forget uploads of which nothing is left."""
-        if rows:
-            self._set_meta("uploads", [row for row in self.uploads() if row not in rows])
+        """Forget uploads of which nothing is left, with what was noted of their parts."""
+        known = self.uploads()
+        if set(rows) & set(known):
+            self._set_meta("uploads", [row for row in known if row not in rows])
+        for tier, name in rows:
+            if self.notes(notes_of(tier, name)):
+                self.set_notes(notes_of(tier, name), {})
+
+    def notes(self, prefix: bytes) -> dict[bytes, Any]:
+        """Return the rows of meta whose keys begin so."""
+        found = {}
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._meta)
+            if cursor.set_range(prefix):
+                for key, value in cursor:
+                    if not bytes(key).startswith(prefix):
+                        break
+                    found[bytes(key)] = msgpack.unpackb(bytes(value))
+        return found
+
+    def set_notes(self, prefix: bytes | None, rows: dict[bytes, Any]) -> None:
+        """Put rows into meta in one transaction, in the place of all whose keys begin with `prefix`."""
+        former = [] if prefix is None else list(self.notes(prefix))
+        try:
+            with self._writing() as (transaction, _, _changes):
+                for key in former:
+                    transaction.delete(key, db=self._meta)
+                for key, row in rows.items():
+                    transaction.put(key, msgpack.packb(row), db=self._meta)
+        except lmdb.Error as error:
+            raise manifest_error(error, self.path) from error
 
     def scrubbed(self) -> list[Any] | None:
         """Return the key of the entry that scrubbing came to, None at the beginning."""

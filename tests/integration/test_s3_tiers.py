@@ -16,6 +16,9 @@ import chronicle
 from chronicle.cli.main import run
 from chronicle.core.errors import StateError, UnavailableError
 from chronicle.storage.agent import AgentOptions, apply_plan, make_plan
+from chronicle.storage.catalog import read_pointer
+from chronicle.storage.catalog_changes import publish_changes
+from chronicle.storage.opening import open_store
 from chronicle.storage.patience import Breaker, Patience
 from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
 from chronicle.storage.rebuild import rebuild_manifest
@@ -200,6 +203,30 @@ def test_a_root_on_s3_belongs_to_one_home(tmp_path: Path, s3_root: S3) -> None:
     with pytest.raises(StateError, match="another home"):
         apply_all(two, s3_policy(two, s3_root))
     assert {info.place for info in TieredSource(two).segments(BOOK)} == {"warm"}
+
+
+def test_a_store_that_answers_501_to_conditions_is_used_without_them(tmp_path: Path, s3_root: S3) -> None:
+    home = book_home(tmp_path / "home", 6)
+    truth = source_records(TieredSource(home))
+    apply_all(home, s3_policy(home, s3_root))
+    with FaultyProxy(s3_root[1]["endpoint_url"], share=0, conditions=False) as proxy:
+        policy = s3_policy(home, (s3_root[0], {"endpoint_url": proxy.address}))
+        plan, _ = make_plan(home, policy, everything=True)
+        for part in (plan.moves[:2], plan.moves[2:]):
+            apply_plan(home, replace(plan, moves=part), policy, options=AgentOptions(at_once=2)).raise_for_failures()
+        assert proxy.met["501"] == 2  # asked once by each run, and left out from then on
+        assert source_records(ArchiveSource(*s3_root)) == truth
+        assert verify(home, deep=True).findings == ()
+        pointer = read_pointer(open_store(*s3_root))
+        assert pointer is not None
+        with pytest.raises(StateError, match="another agent"):  # told by a look before, where no condition does
+            publish_changes(
+                open_store(s3_root[0], {"endpoint_url": proxy.address}),
+                replace(pointer, token="of another version"),
+                [],
+                encoding="zstd",
+                now_ns=0,
+            )
 
 
 def test_the_manifest_comes_back_from_what_s3_holds(tmp_path: Path, s3_root: S3) -> None:
