@@ -103,6 +103,8 @@ class _Split:
         self._kept: list[tuple[Values, int]] = []
         self._cut: list[int] = []
         self._on_prologue = orders is not None
+        self._live_at = (-1, -1, -1)
+        self._live_orders: tuple[Values, int] = (np.zeros((0, 3), dtype=np.int64), 0)
         if orders is not None:
             kernel.add_orders(*orders, self._orders, self._state, self._table)
 
@@ -186,7 +188,11 @@ class _Split:
         return FORM_FOLLOWS if same else FORM_VERBATIM
 
     def _live(self) -> tuple[Values, int]:
-        return live_orders(self._orders, (int(self._state[kernel.ALIVE]), int(self._state[kernel.ORDERS])))
+        """Return the orders that rest; the levels before them were made of the same."""
+        key = self.rows, int(self._state[kernel.ALIVE]), int(self._state[kernel.ORDERS])
+        if self._live_at != key:
+            self._live_at, self._live_orders = key, live_orders(self._orders, key[1:])
+        return self._live_orders
 
     def block(self, level: int) -> tuple[bytes, int]:
         """Return the block's bytes and what it holds."""
