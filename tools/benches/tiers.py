@@ -1,8 +1,8 @@
 """Moves from tier to tier in MB/s, with all that a move does: encode, write, read back, verify, publish, delete.
 
-MB are of the source's bytes; moves are made as many at once as is the default. The peers do a part of it: a copy of the
-same files with fsync, an upload of the same bytes in single puts by botocore; neither encodes, reads back or compares.
-``_50ms``: each answer of the store comes 50 ms late, as over a network.
+MB are of the source's bytes; as many moves are made at once as is the default. The peers do a part of it: a copy of
+the same files with fsync, an upload of the same bytes in single puts by botocore; neither encodes, reads back or
+compares. With ``_50ms`` each answer of the store comes 50 ms late, as over a network.
 """
 
 from __future__ import annotations
