@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from chronicle.access.asked import place_text, step_ns, time_range
+from chronicle.access.asked import moment_ns, place_text, step_ns, time_range
 from chronicle.access.opened import OpenedPlaces
 from chronicle.access.symbols import is_pattern
-from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
     from chronicle.access.frames import Decimals
@@ -210,7 +209,7 @@ class RangeQuestions(OpenedPlaces):
         """
         from chronicle.access.tail import tail
 
-        first = None if start is None else parse_time(start)
+        first = None if start is None else moment_ns(start)
         wanted = None if symbols is None else [symbols] if isinstance(symbols, str) else list(symbols)
         if wanted is not None and not any(is_pattern(name) for name in wanted):
             self._names(wanted)

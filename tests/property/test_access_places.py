@@ -158,7 +158,7 @@ def conditions(rows: list[Row]) -> st.SearchStrategy[tuple[str, Any]]:
     order, equal = tuple(COMPARED), ("==", "!=")
     prices = sorted({row["price"] for row in rows})[::7]
     times = sorted({row["ts_recv"] for row in rows})[::11]
-    simple = st.one_of(
+    simple: st.SearchStrategy[tuple[str, Any]] = st.one_of(
         compared("side", equal, ["bid", "ask", "none"]),
         compared("kind", equal, ["delta", "snapshot", "order"]),
         compared("symbol", equal, list(SYMBOLS)),
@@ -181,7 +181,7 @@ def conditions(rows: list[Row]) -> st.SearchStrategy[tuple[str, Any]]:
     return st.builds(joined, st.lists(st.one_of(simple, negated, either), min_size=1, max_size=4), st.just("and"))
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_rows_that_pass_are_those_of_a_naive_reader(places, rows: list[Row], data) -> None:
     place, options = places[data.draw(st.sampled_from(sorted(places)))]
@@ -192,6 +192,8 @@ def test_rows_that_pass_are_those_of_a_naive_reader(places, rows: list[Row], dat
     first, last = sorted((data.draw(edge), data.draw(edge)))
     given_where = data.draw(st.one_of(st.none(), conditions(rows)))
     text, test = given_where or (None, lambda row: True)
+    chosen = data.draw(st.lists(st.sampled_from(COLUMNS), min_size=1, unique=True))
+    batch = data.draw(st.integers(1, 300))
     wanted = [
         row
         for row in rows
@@ -202,8 +204,6 @@ def test_rows_that_pass_are_those_of_a_naive_reader(places, rows: list[Row], dat
         and test(row)
     ]
     wanted.sort(key=lambda row: (row["ts_recv"], symbols.index(row["symbol"])))
-    chosen = data.draw(st.lists(st.sampled_from(COLUMNS), min_size=1, unique=True))
-    batch = data.draw(st.integers(1, 300))
     with chronicle.open(place, options=options) as store:
         asked = {"columns": chosen, "where": text, "lanes": lanes, "kinds": kinds and sorted(kinds)}
         scan = store.scan(symbols, "book", first, last, decimals="decimal", **asked)
@@ -261,7 +261,7 @@ def totals(book: NaiveOrders, side: int) -> list[tuple[int, int]]:
     return sorted(sums.items(), reverse=side == Side.BID)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_sampled_books_are_the_naive_ones(places, truths, data) -> None:
     place, options = places[data.draw(st.sampled_from(sorted(places)))]
