@@ -61,6 +61,7 @@ class LocalSegment:
             os.close(descriptor)
         self._seek: list[SeekPoint] = []
         self._tail = (self.header.data_offset, self.header.base_index, False)
+        self._points_seen = 0
         self._verified = bytearray()
         self._block_checksums: memoryview | None = None
         if self.header.state is SegmentState.SEALED:
@@ -160,9 +161,11 @@ class LocalSegment:
             )
         offset, index, rolled = self._tail
         if not rolled:
-            point = self._last_point()
+            count = self._seek_count()
+            point = self._last_point() if count != self._points_seen else None
             if point is not None and point.offset > offset:
                 offset, index = point.offset, point.index
+            self._points_seen = count
             try:
                 step = walk if self._tail[0] > header.data_offset else walk_far  # the first is the long one
                 self._tail = step(self.mapping, offset, index, header.data_limit)
