@@ -136,6 +136,10 @@ def test_updates_of_an_instrument_that_nobody_defined_stop_the_shard_before_it_w
     stream.define(1, instrument())
     stream.snapshot(1, [(100, 5)], [(101, 5)])
     stream.deltas(7, (BID, 1, 1))
+    sink = MemorySink()
+    with pytest.raises(RecordError, match="instrument 7, which no INSTRUMENT record defines"):
+        pipeline(sink).feed(stream.memory(), 0)
+    assert sink.queues == {}
     _write(tmp_path, stream)
     with pytest.raises(RecordError, match="instrument 7, which no INSTRUMENT record defines"):
         run_shard(tmp_path, drain=True)
