@@ -368,8 +368,8 @@ class Cursor:
         end, end_index = self._extent()
         if start >= end:
             return None
-        points = view.seek_points()
         if end - start > max_bytes:
+            points = view.seek_points()
             position = bisect_right(points, start + max_bytes, key=lambda point: point.offset) - 1
             if position < 0 or points[position].offset <= start:
                 position += 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from functools import reduce
 from itertools import starmap
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ class LocalSegment:
             os.close(descriptor)
         self._seek: list[SeekPoint] = []
         self._tail = (self.header.data_offset, self.header.base_index, False)
+        self._points_seen = 0
         self._verified = bytearray()
         self._block_checksums: memoryview | None = None
         if self.header.state is SegmentState.SEALED:
@@ -158,9 +161,11 @@ class LocalSegment:
             )
         offset, index, rolled = self._tail
         if not rolled:
-            point = self._last_point()
+            count = self._seek_count()
+            point = self._last_point() if count != self._points_seen else None
             if point is not None and point.offset > offset:
                 offset, index = point.offset, point.index
+            self._points_seen = count
             try:
                 step = walk if self._tail[0] > header.data_offset else walk_far  # the first is the long one
                 self._tail = step(self.mapping, offset, index, header.data_limit)
@@ -307,12 +312,10 @@ class LocalSegment:
 
 def _seek_points(data: memoryview, start: int, limit: int, path: object) -> list[SeekPoint]:
     points = list(starmap(SeekPoint, layout.SEEK_ENTRY.iter_unpack(data)))
-    for point in points:
-        if not start <= point.offset < limit or point.offset & 7:
-            raise CorruptionError(
-                "a seek entry points outside the records",
-                path=path,
-                expected=f"{start} to {limit}",
-                found=point.offset,
-            )
+    offsets = data.cast("B").cast("q")[1::4].tolist()  # an attribute of each tuple takes twice as long
+    if offsets and (min(offsets) < start or max(offsets) >= limit or reduce(or_, offsets) & 7):
+        wrong = next(offset for offset in offsets if not start <= offset < limit or offset & 7)
+        raise CorruptionError(
+            "a seek entry points outside the records", path=path, expected=f"{start} to {limit}", found=wrong
+        )
     return points

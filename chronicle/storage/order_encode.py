@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Origin
 from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
-from chronicle.storage.event_encode import COLUMNS_FROM, group_column, plain_column, signed_column
+from chronicle.storage.event_encode import COLUMNS_FROM
 from chronicle.storage.event_layout import BESIDE_COLUMNS, BESIDE_STORED, BESIDE_ZSTD, STEP_SOURCE
 from chronicle.storage.kernels import orders as kernel
 from chronicle.storage.order_layout import (
@@ -36,6 +36,7 @@ from chronicle.storage.order_layout import (
     orders_at,
 )
 from chronicle.storage.scratch import scratch_array
+from chronicle.storage.token_columns import group_column, plain_column, signed_column
 from chronicle.storage.tokens import compressor
 
 __all__ = ["encode_orders"]

@@ -83,9 +83,10 @@ class _Feed:
 
     def columns(self, names: Sequence[str], encoding: str = "zstd") -> None:
         """Read columns of all deltas from objects that are opened anew."""
+        deltas = {int(Kind.BOOK_DELTA)}
         for number in range(len(self.local)):
             with ArchivedSegment(self.stores[encoding], f"{number}.czst") as segment:
-                for stretch in segment.stretches(None, None, names, {int(Kind.BOOK_DELTA)}, sides=(1, 2)):
+                for stretch in segment.stretches(None, None, names, deltas, sides=(1, 2), uniform=True):
                     if stretch.columns is None:
                         segment.view(stretch.offset, stretch.end)
 

@@ -81,9 +81,10 @@ def run_races(
     """Take events [position, end), none of which changes definitions or lines; return the first that is Python's.
 
     words int64[n], table int64[events, 4] and heads int64[events, 4]: a batch. known int64[m]: canonical numbers of
-    instruments, none above 0: not ours. holders int64[>= m, 2]: who delivers books and trades. slots int64[>= m], rings:
-    as ``_note_event`` has them. tally int64[lines, 2]: the lines of the lane, and the messages each had first (in and
-    out). out int64[>= n]: the words that go on. reached int64[2]: words in `out` (in and out), copies left out (out).
+    instruments, none above 0: not ours. holders int64[>= m, 2]: who delivers books and trades. slots int64[>= m],
+    rings: as ``_note_event`` has them. tally int64[lines, 2]: the lines of the lane, and the messages each had first
+    (in and out). out int64[>= n]: the words that go on. reached int64[2]: words in `out` (in and out), copies left
+    out (out).
     O(records), and a walk back through the ring for a copy.
     """
     duplicates, to, place = 0, reached[0], NONE

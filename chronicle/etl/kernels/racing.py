@@ -24,22 +24,23 @@ CHANNEL, INSTRUMENT, CONNECTION, SIMPLE = 0, 1, 2, 3
 
 
 @numba.njit(cache=True, nogil=True)
-def second_line(heads: Any, events: Any, count: int, found: Any) -> int:
-    """Return the number of the first record of the first event of a second line, or `count` where there is none.
+def second_line(heads: Any, events: Any, count: int, line: int) -> tuple[int, int]:
+    """Return the number of the first record of the first event of a second line (`count`: there is none), and the
+    first line.
 
-    heads, events int64[>= count] as index_records fills them. found int64[1]: the first line that was seen (negative:
-    none yet; kept). Connection 0 of a raw queue is no line. O(records).
+    heads, events int64[>= count] as index_records fills them; `line` is the first line so far, negative: none yet.
+    Connection 0 of a raw queue is no line. O(records).
     """
     for record in range(count):
-        line = heads[record] >> 32 & 0xFFFF
-        if line != found[0] and line & CONNECTION_MASK:
-            if found[0] < 0:
-                found[0] = line
+        own = heads[record] >> 32 & 0xFFFF
+        if own != line and own & CONNECTION_MASK:
+            if line < 0:
+                line = own
                 continue
             while record > 0 and events[record - 1] == events[record]:
                 record -= 1
-            return record
-    return count
+            return record, line
+    return count, line
 
 
 @numba.njit(cache=True, nogil=True)

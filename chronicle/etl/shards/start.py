@@ -311,13 +311,11 @@ def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
         for stream in machine.streams.values():
             stream.disarm()  # the sweep writes where the segment goes on
             stream.outlet.end_segment()
-    words = np.frombuffer(batch.memory, dtype=np.int64)
     begin = records = 0
     if intake.racing is None:
         window = machine.load(batch.memory, batch.base)
-        found = np.array([intake.first_line], dtype=np.int64)
-        records = int(second_line(window.heads, window.events, window.count, found))
-        intake.first_line = int(found[0])
+        words = window.words
+        records, intake.first_line = second_line(window.heads, window.events, window.count, intake.first_line)
         begin = len(words)
         if records < window.count:
             begin = int(window.starts[records])
@@ -326,6 +324,8 @@ def give(machine: Pipeline, intake: Intake, batch: Batch) -> int:
             machine.work()
             if not batch.merged:
                 intake.reached(machine.last_ts)
+    else:
+        words = np.frombuffer(batch.memory, dtype=np.int64)
     if begin < len(words):
         intake.racing = intake.racing or Racing(machine)
         if not batch.merged:
