@@ -458,7 +458,7 @@ def check_archived(store: Readable, name: str, *, offset: int = 0, length: int |
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
         for block in footer.blocks:
-            whole.update(decode_stored(segment._stored(block), block, segment.path, segment._book, segment._orders))
+            decode_stored(segment._stored(block), block, segment.path, segment._book, segment._orders, whole)
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",

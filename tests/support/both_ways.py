@@ -17,7 +17,7 @@ __all__ = ["both_ways", "swept"]
 def swept(
     stream: RawStream, config: EtlConfig | None = None, *, at_once: int = 1
 ) -> tuple[dict[str, bytes], Pipeline]:
-    """Return the records of each clean queue, as the sweep makes them of windows of `at_once` events; and the pipeline."""
+    """Return the clean records by queue, as the sweep makes them of windows of `at_once` events; and the pipeline."""
     with tempfile.TemporaryDirectory() as folder, QueueSink(Path(folder)) as sink:
         machine = pipeline(sink, config)
         for first in range(0, len(stream.events), at_once):

@@ -9,7 +9,7 @@ __all__ = ["widened"]
 
 Words = NDArray[np.int64]
 
-_PAGE_ROWS = 512
+_PAGE_WORDS = 512
 
 
 def widened(table: Words, rows: int) -> Words:
@@ -19,8 +19,9 @@ def widened(table: Words, rows: int) -> Words:
     costs none.
     """
     grown: Words = np.zeros((rows, *table.shape[1:]), dtype=np.int64)
-    for first in range(0, len(table), _PAGE_ROWS):
-        page = table[first : first + _PAGE_ROWS]
+    source, target = table.reshape(-1), grown.reshape(-1)
+    for first in range(0, len(source), _PAGE_WORDS):
+        page = source[first : first + _PAGE_WORDS]
         if page.any():
-            grown[first : first + len(page)] = page
+            target[first : first + len(page)] = page
     return grown

@@ -367,7 +367,7 @@ def test_no_byte_of_the_descriptor_can_be_replaced_by_an_absurd_one() -> None:
     descriptor = zstandard.ZstdDecompressor().decompress(block[HEAD_BYTES : HEAD_BYTES + length])
     assert decoded(with_descriptor(block, descriptor), size)
     for position in range(len(descriptor)):
-        for value in (0, 1, 0x7F, 0x80, 0xFF):
+        for value in (0, 1, 0x80, 0xFF):
             changed = descriptor[:position] + bytes((value,)) + descriptor[position + 1 :]
             harmless(with_descriptor(block, changed), size)
 
