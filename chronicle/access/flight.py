@@ -22,11 +22,13 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from chronicle.access.asked import time_range
+from chronicle.access.filtered import FilteredScan
 from chronicle.access.frames import check_decimals
 from chronicle.access.partitions import Partition
 from chronicle.access.scan import Scan, columns_of
 from chronicle.access.store import Store
 from chronicle.access.tickets import TICKET_BYTES_MAX, Ticket
+from chronicle.access.where import parse_where
 from chronicle.core.errors import ChronicleError, ConfigError
 
 __all__ = ["StoreServer"]
@@ -40,7 +42,7 @@ CHANNELS = ("book", "trade", "quote", "candle")
 UNITS_MAX = 10_000
 """Endpoints of one answer."""
 RECORDS = 1_000_000
-_ASKED = frozenset({"symbols", "channel", "start", "end", "columns", "kinds", "decimals", "records"})
+_ASKED = frozenset({"symbols", "channel", "start", "end", "columns", "where", "kinds", "decimals", "records"})
 
 
 class _Token(fl.ServerMiddlewareFactory):  # type: ignore[misc]  # pyarrow has no types
@@ -186,18 +188,19 @@ class StoreServer(fl.FlightServerBase):  # type: ignore[misc]
         columns_of(ticket.channel)
         check_decimals(ticket.decimals)
         time_range(ticket.start, ticket.end)
-        return Scan(
-            self._store._shelf,
-            (self._store._with_channel(ticket.symbol, ticket.channel),),
-            ticket.channel,
-            ticket.start,
-            ticket.end,
-            columns=ticket.columns,
-            kinds=ticket.kinds,
-            lanes=None,
-            decimals=ticket.decimals,  # type: ignore[arg-type]  # it was checked
-            exponents=ticket.exponents,
-        )
+        symbols = (self._store._with_channel(ticket.symbol, ticket.channel),)
+        place = self._store._shelf, symbols, ticket.channel, ticket.start, ticket.end
+        options: Any = {
+            "columns": ticket.columns,
+            "kinds": ticket.kinds,
+            "lanes": None,
+            "decimals": ticket.decimals,
+            "exponents": ticket.exponents,
+        }
+        if ticket.where is None:
+            return Scan(*place, **options)
+        where = parse_where(ticket.where)
+        return FilteredScan(*place, where=where, resolve=self._store.resolve, **options)
 
 
 def _shape(channel: str) -> Any:
@@ -233,8 +236,9 @@ def _question(descriptor: Any) -> dict[str, Any]:
         value = question.get(name)
         if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             raise ConfigError(f"{name} is a list of words", found=str(value)[:80])
-    if type(question.get("records", 1)) is not int or not isinstance(question.get("channel", ""), str):
-        raise ConfigError("records is a number and channel a word", found=str(question)[:80])
+    words = [question.get(name) or "" for name in ("channel", "where")]
+    if type(question.get("records", 1)) is not int or not all(isinstance(word, str) for word in words):
+        raise ConfigError("records is a number, channel and where are text", found=str(question)[:80])
     return question
 
 

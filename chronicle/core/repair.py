@@ -100,6 +100,7 @@ def _plan_tail(path: Path, problem: str) -> RepairPlan:
             size = os.fstat(file.fileno()).st_size
             head = file.read(PAGE_BYTES)
             mapping = map_file(file.fileno(), size, writable=False) if size >= PAGE_BYTES else None
+            data = head + file.read()  # (a look at a hole through the map would ask for memory)
     except OSError as error:
         raise file_error(error, "read a damaged segment", path) from error
     header = SegmentHeader.unpack(head, path)
@@ -109,7 +110,6 @@ def _plan_tail(path: Path, problem: str) -> RepairPlan:
             "the segment ends inside its header: nothing in it can be saved", path=path, offset=size
         )
     end, end_index = _good_end(mapping, header, min(header.data_limit, size & -8))
-    data = bytes(mapping.memory)
     used = len(data[end : header.data_limit].rstrip(b"\0")) + end
     return RepairPlan(
         path,

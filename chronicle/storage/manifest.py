@@ -46,6 +46,7 @@ __all__ = ["Entry", "Intent", "Manifest", "Retired"]
 
 _KEY: Final = struct.Struct(">IQ")
 _SUM: Final = struct.Struct("<Q")
+PAGE_ENTRIES: Final = 256
 
 
 class _Put(NamedTuple):
@@ -112,6 +113,23 @@ class Manifest(Meta):
                         break
                     found.append(self._unpack(bytes(value), bytes(key)))
         return found
+
+    def following(self, key: tuple[str, int, int] | None = None) -> Iterator[Entry]:
+        """Yield the entries after a key in key order (None: from the first), each page from a view of its own."""
+        start = b"" if key is None else _pack_key(key) + b"\0"
+        while True:
+            page: list[Entry] = []
+            with self._read() as transaction:
+                cursor = transaction.cursor(db=self._segments)
+                if cursor.set_range(start):
+                    for packed, value in cursor:
+                        page.append(self._unpack(bytes(value), bytes(packed)))
+                        if len(page) == PAGE_ENTRIES:
+                            break
+            if not page:
+                return
+            yield from page
+            start = _pack_key(page[-1].key) + b"\0"
 
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of all queues with entries that start with `prefix`."""

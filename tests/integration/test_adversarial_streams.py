@@ -136,6 +136,10 @@ def test_updates_of_an_instrument_that_nobody_defined_stop_the_shard_before_it_w
     stream.define(1, instrument())
     stream.snapshot(1, [(100, 5)], [(101, 5)])
     stream.deltas(7, (BID, 1, 1))
+    sink = MemorySink()
+    with pytest.raises(RecordError, match="instrument 7, which no INSTRUMENT record defines"):
+        pipeline(sink).feed(stream.memory(), 0)
+    assert sink.queues == {}
     _write(tmp_path, stream)
     with pytest.raises(RecordError, match="instrument 7, which no INSTRUMENT record defines"):
         run_shard(tmp_path, drain=True)
@@ -185,9 +189,9 @@ def test_a_clock_that_steps_back_is_clamped_and_every_queue_stays_in_order(tmp_p
         stream.end()
     _write(tmp_path, stream)
     run_shard(tmp_path, drain=True, config=EtlConfig(snapshot_deltas=10))
-    for queue in LocalSource(tmp_path).queues("clean/"):
+    for queue in ["raw/main.q", *LocalSource(tmp_path).queues("clean/")]:
         times = [record.ts_recv for record in queue_records(tmp_path, queue)]
-        assert times == sorted(times)
+        assert times == sorted(times), queue
     records = queue_records(tmp_path, BOOK)
     assert any(record.flags & Flag.BAD_TS_RECV for record in records if record.kind == Kind.BOOK_DELTA)
     assert final(records)[0].depth(1)[0] == [(109, 1)]
@@ -205,6 +209,9 @@ def test_the_same_snapshot_twice_changes_nothing() -> None:
     assert not [record for record in records if record.kind == Kind.GAP]
     book, trust = final(records)
     assert (status_word(book, trust), book.depth(9)[0]) == ("ok", [(100, 5), (99, 1), (98, 1)])
+    stream.snapshot(1, [(100, 6)], [(101, 5)], sequence=13)  # the venue's word on where the book stands
+    book, trust = final(both_ways(stream).records(BINANCE))
+    assert (status_word(book, trust), book.depth(9)[0]) == ("ok", [(100, 6)])
     plain = RawStream()
     plain.define(1, instrument())
     for _ in range(3):

@@ -14,6 +14,7 @@ from chronicle.core.check import check_queue
 from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import ROLL_BYTES, Flag
 from chronicle.core.records import pack_record
+from chronicle.core.repair import plan_repair
 from chronicle.core.reserving import STEP_BYTES_MAX, STEP_BYTES_MIN, data_ranges, step_end
 from tests.support.mounts import small_disk
 from tests.support.queues import contents
@@ -160,3 +161,21 @@ def _resident(address: int) -> int:
         if line.startswith(f"{address:x}-"):
             return next(int(row.split()[1]) * 1024 for row in lines if row.startswith("Rss:"))
     raise AssertionError("the map is not there")
+
+
+def test_a_look_at_damage_asks_for_no_memory(memory: Path) -> None:
+    queue = adapting(memory)
+    with queue.appender() as appender:
+        for record in records(40):
+            appender.append_event(record, 1)
+        end = appender._position
+    path = queue.segment_files()[0]
+    with open(path, "r+b") as file:
+        file.seek(end - 952)
+        file.write(b"\xff" * 8)
+    before = stored_bytes(queue)
+    assert check_queue(queue)[0].problem
+    plan = plan_repair(queue)
+    assert plan is not None
+    assert plan.cut_offset == end - 952
+    assert stored_bytes(queue) == before

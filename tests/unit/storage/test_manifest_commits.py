@@ -112,3 +112,16 @@ def test_a_key_that_lmdb_does_not_take_is_our_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         manifest.put([entry(1, queue="clean/" + "x" * 600 + "/book.q")])
     assert manifest.entries() == []
+
+
+def test_entries_are_read_on_from_a_key_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronicle.storage.manifest.PAGE_ENTRIES", 3)
+    manifest = Manifest.open(tmp_path, create=True)
+    assert manifest is not None
+    assert list(manifest.following()) == []
+    made = [entry(number, queue=queue) for queue in ("a/b.q", "a/b.qq", "b/c.q") for number in (0, 1, 7, 256)]
+    manifest.put(made)
+    assert list(manifest.following()) == made
+    for place, each in enumerate(made):
+        assert list(manifest.following(each.key)) == made[place + 1 :]
+    assert list(manifest.following(("a/b.q", 1, 3))) == made[2:]
