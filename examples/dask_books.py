@@ -16,6 +16,7 @@ import chronicle
 from chronicle.access import Partition, to_dask
 
 RECORDS = 100_000
+"""Of a unit, about."""
 
 
 def spreads(unit: Partition) -> pd.DataFrame:
@@ -25,15 +26,16 @@ def spreads(unit: Partition) -> pd.DataFrame:
     return books.loc[books["status"] == "ok", ["ts_recv", "spread"]]
 
 
-def main(home: str, symbol: str) -> pd.DataFrame:
+def main(home: str, symbol: str, records: int = RECORDS) -> pd.DataFrame:
     """Print and return the mean spread of each hour."""
     with chronicle.open(home) as store:
         covered = store.coverage(symbol, "book")
-        units = store.partitions(symbol, "book", covered.ts_first, covered.ts_last + 1, records=RECORDS)
+        whole = covered.ts_first, covered.ts_last + 1
+        units = store.partitions(symbol, "book", *whole, records=records, columns=["side", "size"])
     print(f"{len(units)} units, {sum(unit.records for unit in units):,} records")
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
         parts = bag.from_sequence(units, npartitions=len(units)).map(spreads).compute()
-        deltas = to_dask(units).groupby("side", observed=True)["size"].count().compute()
+        deltas = to_dask(units).groupby("side", observed=True)["size"].count(split_out=1).compute()
     print(deltas)
     table = pd.concat(parts).set_index("ts_recv")["spread"].resample("1h").agg(["count", "mean", "max"])
     print(table)

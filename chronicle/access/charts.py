@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -128,12 +129,21 @@ def _runs(values: NDArray[np.float64], low: float, high: float) -> list[str]:
 
 def _axes(low: float, high: float, unit: str, *, height: int = HEIGHT) -> str:
     parts = []
-    for tick in range(TICKS):
-        value = low + (high - low) * tick / (TICKS - 1)
-        y = height - BOTTOM - (height - TOP - BOTTOM) * tick / (TICKS - 1)
+    for value in round_ticks(low, high):
+        y = height - BOTTOM - (height - TOP - BOTTOM) * (value - low) / (high - low)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e4e4e4"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.7g}{escape(unit)}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.10g}{escape(unit)}</text>')
     return "".join(parts)
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Return the multiples of 1, 2 or 5 times a power of ten in [low, high]: at most TICKS + 1, at least two."""
+    rough = (high - low) / TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough * (1 - 1e-9))
+    places = max(0, 1 - math.floor(math.log10(step)))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, places) for number in range(first, last + 1)]
 
 
 def _span(xs: Sequence[str], *, height: int = HEIGHT) -> str:

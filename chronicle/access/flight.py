@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import threading
 import weakref
 from collections.abc import Iterator
@@ -21,22 +22,27 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from chronicle.access.asked import time_range
+from chronicle.access.filtered import FilteredScan
 from chronicle.access.frames import check_decimals
 from chronicle.access.partitions import Partition
 from chronicle.access.scan import Scan, columns_of
 from chronicle.access.store import Store
 from chronicle.access.tickets import TICKET_BYTES_MAX, Ticket
-from chronicle.core.errors import ChronicleError, ConfigError, NotFoundError, RangeError, SymbolError
+from chronicle.access.where import parse_where
+from chronicle.core.errors import ChronicleError, ConfigError
 
 __all__ = ["StoreServer"]
 
+_LOG = logging.getLogger("chronicle.flight")
+
 STREAMS_MAX = 16
 """Streams at once; a further one is told to come again."""
+READ_ONLY = "this server is read-only"
 CHANNELS = ("book", "trade", "quote", "candle")
 UNITS_MAX = 10_000
 """Endpoints of one answer."""
 RECORDS = 1_000_000
-_ASKED = frozenset({"symbols", "channel", "start", "end", "columns", "kinds", "decimals", "records"})
+_ASKED = frozenset({"symbols", "channel", "start", "end", "columns", "where", "kinds", "decimals", "records"})
 
 
 class _Token(fl.ServerMiddlewareFactory):  # type: ignore[misc]  # pyarrow has no types
@@ -65,10 +71,11 @@ class _Place:
 
 
 def _batches(scan: Scan, place: _Place) -> Iterator[Any]:
+    """Yield a table for each batch of `scan`."""
     try:
         with _told():
             for batch in scan.arrow_batches():
-                yield batch.replace_schema_metadata(None)
+                yield pa.Table.from_batches([batch.replace_schema_metadata(None)])  # a bare batch has no dictionaries
     finally:
         place.free()
 
@@ -145,9 +152,24 @@ class StoreServer(fl.FlightServerBase):  # type: ignore[misc]
         del context
         with _told():
             scan = self._scan(Ticket.unpack(ticket.ticket))
-        schema = scan.arrow_schema().remove_metadata()
-        batches = _batches(scan, _Place(self._room))
-        return fl.RecordBatchStream(pa.RecordBatchReader.from_batches(schema, batches))
+            schema = scan.arrow_schema().remove_metadata()
+        return fl.GeneratorStream(schema, _batches(scan, _Place(self._room)))
+
+    def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """Refuse: nothing can be written."""
+        raise fl.FlightUnauthorizedError(READ_ONLY)
+
+    def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """Refuse: there is nothing but DoGet."""
+        raise fl.FlightUnauthorizedError(READ_ONLY)
+
+    def do_action(self, context: Any, action: Any) -> Any:
+        """Refuse: there is no action."""
+        raise fl.FlightUnauthorizedError(READ_ONLY)
+
+    def list_actions(self, context: Any) -> list[Any]:
+        """Return no action."""
+        return []
 
     def _tickets(self, units: list[Partition], channel: str, asked: dict[str, Any]) -> tuple[list[Ticket], Any]:
         """Return the tickets of `units`, whose answers have one schema, and that schema."""
@@ -166,18 +188,19 @@ class StoreServer(fl.FlightServerBase):  # type: ignore[misc]
         columns_of(ticket.channel)
         check_decimals(ticket.decimals)
         time_range(ticket.start, ticket.end)
-        return Scan(
-            self._store._shelf,
-            (self._store._with_channel(ticket.symbol, ticket.channel),),
-            ticket.channel,
-            ticket.start,
-            ticket.end,
-            columns=ticket.columns,
-            kinds=ticket.kinds,
-            lanes=None,
-            decimals=ticket.decimals,  # type: ignore[arg-type]  # it was checked
-            exponents=ticket.exponents,
-        )
+        symbols = (self._store._with_channel(ticket.symbol, ticket.channel),)
+        place = self._store._shelf, symbols, ticket.channel, ticket.start, ticket.end
+        options: Any = {
+            "columns": ticket.columns,
+            "kinds": ticket.kinds,
+            "lanes": None,
+            "decimals": ticket.decimals,
+            "exponents": ticket.exponents,
+        }
+        if ticket.where is None:
+            return Scan(*place, **options)
+        where = parse_where(ticket.where)
+        return FilteredScan(*place, where=where, resolve=self._store.resolve, **options)
 
 
 def _shape(channel: str) -> Any:
@@ -213,26 +236,33 @@ def _question(descriptor: Any) -> dict[str, Any]:
         value = question.get(name)
         if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             raise ConfigError(f"{name} is a list of words", found=str(value)[:80])
-    if type(question.get("records", 1)) is not int or not isinstance(question.get("channel", ""), str):
-        raise ConfigError("records is a number and channel a word", found=str(question)[:80])
+    words = [question.get(name) or "" for name in ("channel", "where")]
+    if type(question.get("records", 1)) is not int or not all(isinstance(word, str) for word in words):
+        raise ConfigError("records is a number, channel and where are text", found=str(question)[:80])
     return question
 
 
 class _told:
-    """Turns errors of ours into what a Flight client can tell apart.
+    """Turns errors into what Flight sends without a traceback: a FlightError whose text begins with the kind.
 
-    pyarrow sends a traceback along: the first error, whose text has places on our disk, is left out of it.
+    Any other exception would take the names and lines of our source files along (pyarrow adds them). What is no error
+    of ours is told to this server's log alone.
     """
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, ChronicleError):
-            return
-        text = f"{error.message}; {error.hint}" if error.hint else error.message
-        if isinstance(error, NotFoundError | SymbolError):
-            raise pa.ArrowKeyError(text) from None
-        if isinstance(error, ConfigError | RangeError):
-            raise pa.ArrowInvalid(text) from None
-        raise fl.FlightServerError(text) from None
+        if isinstance(error, ChronicleError):
+            raise fl.FlightServerError(_text(error)) from None
+        if isinstance(error, Exception) and not isinstance(error, fl.FlightError):
+            _LOG.error("a call failed", exc_info=error)
+            raise fl.FlightServerError("internal: the server failed, and its log tells why") from None
+
+
+def _text(error: ChronicleError) -> str:
+    """Return what a client is told: kind, message, what was expected and found, what to do; no place on our disk."""
+    text = f"{error.kind}: {error.message}"
+    if error.expected is not None:
+        text += f" (expected {error.expected}, found {error.found})"
+    return f"{text}; {error.hint}" if error.hint else text

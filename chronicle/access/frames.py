@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chronicle.access.scaling import Quotients
 from chronicle.core.decimals import to_decimal
 from chronicle.core.errors import ConfigError
 from chronicle.core.fresh import fresh_array
@@ -167,6 +169,8 @@ class Columnar(ABC):
             values = whole[column.name]
             if column.role == "time":
                 data[column.name] = pandas.to_datetime(values, unit="ns", utc=True)
+                if _some_untold(column, values):
+                    data[column.name] = data[column.name].where(values > 0)
             elif column.role == "word":
                 data[column.name] = pandas.Categorical.from_codes(values.astype(np.int32), list(column.words))
             elif column.width:
@@ -187,6 +191,30 @@ class Columnar(ABC):
             When polars or pyarrow is not installed.
         """
         return library("polars").from_arrow(self.to_arrow())
+
+    def lazy(self) -> Any:
+        """Return a polars.LazyFrame: read when it is collected, only the columns that the query needs, in batches.
+
+        Raises
+        ------
+        ConfigError
+            When polars or pyarrow is not installed.
+        """
+        from chronicle.access.lazy_frames import lazy_frame
+
+        return lazy_frame(self, self._narrowed)
+
+    def _narrowed(self, names: Sequence[str]) -> Columnar:
+        """Return the same answer with only some of its columns."""
+        other = copy(self)
+        other.columns = tuple(column for column in self.columns if column.name in names) or self.columns[:1]
+        return other
+
+    def __repr__(self) -> str:
+        names = ", ".join(column.name for column in self.columns)
+        return (
+            f"<{type(self).__name__} of {names}; not read yet: to_pandas(), to_polars(), to_arrow(), batches() ...>"
+        )
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Give the answer as an Arrow stream: DuckDB, polars and others take it as it is."""
@@ -209,10 +237,10 @@ class Columnar(ABC):
         if column.role in WIDE:
             return _wide_numpy(values, self._exponent(column), self.decimals)
         if column.role not in ("price", "size") or self.decimals == "int":
-            return values
+            return np.asarray(values)
         exponent = self._exponent(column)
         if self.decimals == "float":
-            return values if values.dtype == np.float64 else floats(values, exponent)
+            return np.asarray(values) if values.dtype == np.float64 else floats(values, exponent)
         exact = [None if value == INT64_MIN else to_decimal(value, exponent) for value in values.ravel().tolist()]
         out = np.empty(len(exact), dtype=object)
         out[:] = exact
@@ -225,6 +253,8 @@ class Columnar(ABC):
             inner = self._arrow(arrow, flat, np.ascontiguousarray(values).reshape(-1))
             return arrow.FixedSizeListArray.from_arrays(inner, column.width)
         if column.role == "time":
+            if _some_untold(column, values):
+                return arrow.array(values, type=_time_type(), mask=values <= 0)
             return _over(arrow, _time_type(), values)
         if column.role == "word":
             codes = values.view(np.int8) if values.dtype == np.uint8 else values.astype(np.int32, copy=False)
@@ -263,6 +293,11 @@ class Columnar(ABC):
         validity = arrow.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
         low_first[missing] = 0
         return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(low_first)])
+
+
+def _some_untold(column: Column, values: NDArray[Any]) -> bool:
+    """Return whether a venue told no time in some rows: 0 or -1 is no moment of 1970."""
+    return column.name == "ts_event" and len(values) > 0 and bool(values.min() <= 0)
 
 
 @cache
@@ -364,7 +399,7 @@ def _key_type(arrow: Any, column: Column) -> Any:
 
 def _float_array(arrow: Any, values: NDArray[np.float64]) -> Any:
     """Return float64 values as an Arrow array, null where one is NaN."""
-    if not len(values) or np.isnan(values.min()):
+    if not isinstance(values, Quotients) and (not len(values) or np.isnan(values.min())):
         return arrow.array(values, mask=np.isnan(values))
     return _over(arrow, arrow.float64(), values)
 

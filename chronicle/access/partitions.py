@@ -45,7 +45,7 @@ class Partition:
     records, bytes : int
         About how many records and sealed bytes lie in it.
     options : tuple of (str, value)
-        How :meth:`scan` reads: columns, kinds, decimals.
+        How :meth:`scan` reads: columns, where, kinds, decimals.
     stores : tuple of (str, value)
         The options of the stores behind URLs, as ``chronicle.open`` takes them.
     version : int, optional
@@ -75,6 +75,8 @@ class Partition:
         """
         from chronicle.access.tickets import Ticket
 
+        if not isinstance(dict(self.options).get("where", ""), str):
+            raise ConfigError("a ticket carries a condition as text", expected="where=\"side == 'bid'\"")
         start = None if self.start == INT64_MIN else self.start
         end = None if self.end == INT64_MAX else self.end
         return Ticket(self.symbol, self.channel, start, end, **dict(self.options)).pack()

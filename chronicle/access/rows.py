@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from chronicle.access.cost import Cost
 from chronicle.access.frames import Chunk, wide_floats
-from chronicle.access.kernels.select import select
+from chronicle.access.kernels.select import pick, select
 from chronicle.access.lanes import Lane
 from chronicle.access.scaling import Scaling
 from chronicle.access.segments import Segment, Shelf
 from chronicle.core.errors import CorruptionError, RangeError
+from chronicle.core.fresh import fresh_array
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Action, Flag, Kind, Side
 from chronicle.core.records import InstrumentFields
 from chronicle.storage.archive import COLUMN_NAMES, Stretch
@@ -103,7 +104,9 @@ class Window:
 
     def word(self, offset: int) -> NDArray[np.int64]:
         """Return word `offset` of every row's record."""
-        return self.words[self.at + offset]
+        out = fresh_array(len(self.at), np.int64)
+        pick(self.words, self.at, offset, out)
+        return out
 
     def size_shift(self) -> Any:
         """Return by how many decimals a sum of sizes is short of the answer's."""
@@ -129,17 +132,17 @@ class Window:
                 values[row] = total >> 64, ((total & _LOW) ^ (1 << 63)) - (1 << 63)
         return values
 
-    def price(self, offset: int) -> NDArray[Any]:
+    def price(self, offset: int | NDArray[np.int64]) -> NDArray[Any]:
         """Return a price in the answer's form; of a snapshot's row, its level's."""
         return self.scaling.prices(self._at(offset, 0), self.price_exponent)
 
-    def size(self, offset: int) -> NDArray[Any]:
+    def size(self, offset: int | NDArray[np.int64]) -> NDArray[Any]:
         """Return a size in the answer's form; of a snapshot's row, its level's."""
         return self.scaling.sizes(self._at(offset, 1), self.size_exponent)
 
-    def _at(self, offset: int, level_offset: int) -> NDArray[np.int64]:
+    def _at(self, offset: int | NDArray[np.int64], level_offset: int) -> NDArray[np.int64]:
         if self.level is None:
-            return self.words[self.at + offset]
+            return self.words[self.at + offset] if isinstance(offset, np.ndarray) else self.word(offset)
         return self.words[np.where(self.level >= 0, self.level + level_offset, self.at + offset)]
 
 
@@ -365,7 +368,8 @@ def _rows_of(
     if snapshots:
         _explode(window)
     if wanted[Kind.ORDER]:
-        window.shift = (((words[window.at] >> 32) & 0xFFFF) == Kind.ORDER).astype(np.int64)
+        alone = int(wanted.sum()) == 1
+        window.shift = 1 if alone else (((words[window.at] >> 32) & 0xFFFF) == Kind.ORDER).astype(np.int64)
     return window
 
 

@@ -7,6 +7,7 @@ beside a token with 18 decimals, a redefinition), what int64 cannot hold at the 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.core.errors import RangeError
+from chronicle.core.fresh import fresh_array
 from chronicle.core.layout import INT64_MAX, INT64_MIN
 
-__all__ = ["Scaling", "widened"]
+__all__ = ["Quotients", "Scaling", "widened"]
 
 Form = Literal["mantissa", "float", "wide"]
 DIGITS_MAX = 38
@@ -26,6 +28,10 @@ INT64_DIGITS = 18
 _STEP = 9
 _LOW_32 = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
+
+
+class Quotients(np.ndarray[Any, np.dtype[np.float64]]):
+    """Float64 values of which none is NaN: nobody has to look. Parts of it are so too; what is made of it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,16 @@ class Scaling:
     def _bring(self, values: NDArray[Any], exponent: Any, target: int) -> NDArray[Any]:
         if self.form == "float":
             if values.dtype == np.float64:
-                return values  # decoded as such
-            out: NDArray[np.float64] = values / np.power(10.0, exponent)
+                return values.view(Quotients)  # decoded as such
+            out: NDArray[np.float64]
+            if type(exponent) is int and values.ndim == 1 and "numba" in sys.modules:
+                from chronicle.access.kernels.floats import divide
+
+                out = fresh_array(len(values), np.float64)
+                if not divide(values, 10.0**exponent, out):
+                    return out.view(Quotients)
+            else:
+                out = values / np.power(10.0, exponent)
             out[values == INT64_MIN] = np.nan
             return out
         if self.form == "mantissa" and type(exponent) is int and exponent >= target:

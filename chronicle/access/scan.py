@@ -26,7 +26,7 @@ from chronicle.access.segments import Shelf
 from chronicle.core.errors import ConfigError, RangeError
 from chronicle.storage.requests import requests_made
 
-__all__ = ["ORDER_COLUMNS", "Scan", "columns_of"]
+__all__ = ["ORDER_COLUMNS", "Scan", "columns_of", "known_columns"]
 
 _COMMON = (
     Column("ts_recv", "time"),
@@ -95,6 +95,11 @@ def columns_of(channel: str) -> tuple[str, ...]:
     return tuple(column.name for column in _CHANNELS[channel])
 
 
+def known_columns(channel: str) -> dict[str, Column]:
+    """Return all columns of a channel, also those that are given on request only."""
+    return {column.name: column for column in (*_CHANNELS[channel], *_ON_REQUEST.get(channel, ()))}
+
+
 class Scan(Columnar):
     """Records of `symbols` with ts_recv in [start, end), made by :meth:`Store.scan`; read when it is asked.
 
@@ -119,7 +124,7 @@ class Scan(Columnar):
     ) -> None:
         asked = requests_made()
         names = tuple(columns) if columns is not None else columns_of(channel)
-        known = {column.name: column for column in (*_CHANNELS[channel], *_ON_REQUEST.get(channel, ()))}
+        known = known_columns(channel)
         unknown = [name for name in names if name not in known]
         if unknown or not names:
             raise ConfigError(

@@ -57,13 +57,13 @@ class SeekTable:
 
     def extend(self, points: Sequence[SeekPoint]) -> None:
         """Take over the points that were added since the last look."""
-        for position in range(len(self), len(points)):
-            point = points[position]
-            self.index.append(point.index)
-            self.offset.append(point.offset)
-            self.ts.append(point.ts_recv)
-            if point.kind == Kind.BOOK_SNAPSHOT:
-                self.snapshots.append(position)
+        known = len(self)
+        if known < len(points):
+            index, offset, ts, kinds = zip(*points[known:], strict=True)
+            self.index.extend(index)
+            self.offset.extend(offset)
+            self.ts.extend(ts)
+            self.snapshots.extend(at for at, kind in enumerate(kinds, known) if kind == Kind.BOOK_SNAPSHOT)
 
 
 class Definitions:
@@ -164,7 +164,7 @@ class Segment:
             return known.found
         with self._lock:
             if not known.found:
-                opening = self.prologue_record("instrument")
+                opening = self._opening_definition()
                 if opening is not None:
                     known.found.append((self.data_offset, InstrumentFields.unpack(opening.body)))
             if channel_of(self.info.queue) == "book":
@@ -172,6 +172,13 @@ class Segment:
             else:
                 self._define_by_walk(known)
             return known.found
+
+    def _opening_definition(self) -> Record | None:
+        """Return the prologue's INSTRUMENT record; an archive gives it without the book that is there too."""
+        if self._prologue is not None or not isinstance(self._view, ArchivedSegment):
+            return self.prologue_record("instrument")
+        data = self._again(_definition)
+        return None if data is None or len(data) < HEADER_BYTES else Record(data)
 
     def _define_at_snapshots(self, known: Definitions) -> None:
         nothing_more: bool = self._again(_defines_nothing)
@@ -466,6 +473,14 @@ def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
 def _defines_nothing(view: SegmentView) -> bool:
     """Return whether a sealed segment is known to have no definition but the prologue's."""
     return isinstance(view, ArchivedSegment) and not view.may_hold_anywhere(Kind.INSTRUMENT)
+
+
+def _definition(view: SegmentView) -> bytes | None:
+    """Return the INSTRUMENT record in a segment's prologue."""
+    if isinstance(view, ArchivedSegment):
+        return view.definition()
+    found = view.prologue().get("instrument")
+    return bytes(found) if isinstance(found, bytes | bytearray | memoryview) else None
 
 
 def _instruments(view: SegmentView) -> list[tuple[int, bytes]] | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from chronicle.access.asked import check_depth, step_ns
+from chronicle.access.asked import check_depth, moment_ns, step_ns
 from chronicle.access.lookup import book_at
 from chronicle.access.opened import OpenedPlaces
 from chronicle.access.symbols import is_pattern
 from chronicle.core.errors import BookNotTrustedError, ConfigError
-from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
     from chronicle.access.best import Best
@@ -54,7 +53,7 @@ class BookQuestions(OpenedPlaces):
         ``unverified``, ``stale``; of what is not ``ok`` the freshest), then the lowest lane.
         """
         name = self._with_channel(symbol, "book")
-        moment = None if at is None else parse_time(at)
+        moment = None if at is None else moment_ns(at)
         if depth is not None:
             check_depth(depth)
         book = book_at(self._shelf, name, moment, depth)
@@ -157,7 +156,7 @@ class BookQuestions(OpenedPlaces):
         from chronicle.access.sampling import exponents_in
 
         several = hasattr(at, "__iter__") and not isinstance(at, str)
-        moments = [parse_time(moment) for moment in (at if several else [at])]
+        moments = [moment_ns(moment) for moment in (at if several else [at])]
         given = [symbols] if isinstance(symbols, str) else list(symbols)
         names = [name for name in self._names(given) if "book" in self._directory.channels(name)]
         for symbol in given:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from chronicle.access.asked import place_text, step_ns, time_range
+from chronicle.access.asked import moment_ns, place_text, step_ns, time_range
 from chronicle.access.opened import OpenedPlaces
 from chronicle.access.symbols import is_pattern
-from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
     from chronicle.access.frames import Decimals
@@ -31,6 +30,7 @@ class RangeQuestions(OpenedPlaces):
         end: Any = None,
         *,
         columns: Sequence[str] | None = None,
+        where: str | Sequence[tuple[str, str, Any]] | None = None,
         kinds: Sequence[str] | None = None,
         lanes: Sequence[int] | None = None,
         decimals: Decimals = "float",
@@ -46,6 +46,10 @@ class RangeQuestions(OpenedPlaces):
             replace an earlier one have flag 2 (CORRECTION).
         columns : sequence of str, optional
             Default all of the channel's. Of a book there are also ``order_id`` and ``action``, when they are named.
+        where : str or sequence of (column, sign, value), optional
+            Only rows that pass, as ``"side == 'bid' and price >= 62985.1"``; of any columns, compared exactly. What
+            it rules out by ``ts_recv``, ``symbol`` and ``kind`` is not read at all. Batches then hold rows, not whole
+            events.
         kinds : sequence of str, optional
             Of a book: ``delta``, ``snapshot`` (both by default), ``order`` (by default where orders make the book).
         lanes : sequence of int, optional
@@ -62,17 +66,21 @@ class RangeQuestions(OpenedPlaces):
         names = self._names(symbols)
         if names and not any(channel in self._directory.channels(name) for name in names):
             self._with_channel(names[0], channel)
-        return Scan(
-            self._shelf,
-            names,
-            channel,
-            first,
-            last,
-            columns=columns,
-            kinds=kinds,
-            lanes=lanes,
-            decimals=decimals,
-        )
+        place = self._shelf, names, channel, first, last
+        if where is not None:
+            from chronicle.access.filtered import FilteredScan
+            from chronicle.access.where import parse_where
+
+            return FilteredScan(
+                *place,
+                where=parse_where(where),
+                resolve=self.resolve,
+                columns=columns,
+                kinds=kinds,
+                lanes=lanes,
+                decimals=decimals,
+            )
+        return Scan(*place, columns=columns, kinds=kinds, lanes=lanes, decimals=decimals)
 
     def partitions(
         self,
@@ -83,6 +91,7 @@ class RangeQuestions(OpenedPlaces):
         *,
         records: int = 1_000_000,
         columns: Sequence[str] | None = None,
+        where: str | Sequence[tuple[str, str, Any]] | None = None,
         kinds: Sequence[str] | None = None,
         decimals: Decimals = "float",
     ) -> list[Partition]:
@@ -95,7 +104,7 @@ class RangeQuestions(OpenedPlaces):
         ----------
         records : int
             About how many records a unit holds.
-        columns, kinds, decimals
+        columns, where, kinds, decimals
             As :meth:`scan` takes them; a unit's ``scan()`` uses them.
         """
         from chronicle.access.frames import check_decimals
@@ -108,11 +117,16 @@ class RangeQuestions(OpenedPlaces):
         first, last = time_range(start, end)
         given = [self._places] if isinstance(self._places, str | PathLike) else list(self._places)
         places = tuple(place_text(place) for place in given)
-        chosen = {
+        chosen: dict[str, Any] = {
             "columns": None if columns is None else tuple(columns),
             "kinds": None if kinds is None else tuple(kinds),
             "decimals": decimals,
         }
+        if where is not None:
+            from chronicle.access.where import parse_where
+
+            parse_where(where)
+            chosen["where"] = where if isinstance(where, str) else tuple(tuple(part) for part in where)
         options, stores = tuple(chosen.items()), tuple(sorted(self._options.items()))
         version = self._version
         if self._as_of is not None:
@@ -195,7 +209,7 @@ class RangeQuestions(OpenedPlaces):
         """
         from chronicle.access.tail import tail
 
-        first = None if start is None else parse_time(start)
+        first = None if start is None else moment_ns(start)
         wanted = None if symbols is None else [symbols] if isinstance(symbols, str) else list(symbols)
         if wanted is not None and not any(is_pattern(name) for name in wanted):
             self._names(wanted)

@@ -34,6 +34,7 @@ class Ticket:
     columns: tuple[str, ...] | None = None
     kinds: tuple[str, ...] | None = None
     decimals: str = "float"
+    where: str | None = None
     exponents: tuple[int, int] | None = None
 
     def pack(self) -> bytes:

@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feed": (_BASE + "feed:group", "Take market data in: captures and live connections."),
     "etl": (_BASE + "etl:group", "Refine raw queues into clean ones."),
     "tier": (_BASE + "tier:group", "Move sealed segments to colder tiers."),
+    "manifest": (_BASE + "manifest:group", "The history of moves; where everything is, made again."),
     "ls": (_BASE + "ls:command", "Instruments and channels: records, times, bytes, place."),
     "book": (_BASE + "book:command", "The order book at a moment, with its trust."),
     "scan": (_BASE + "scan:command", "Records as rows: csv, jsonl, parquet, arrow."),
@@ -57,6 +58,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "status": (_BASE + "tier_status:command", "What each tier holds."),
         "log": (_BASE + "tier_log:command", "Who moved what when, and proof that nobody changed it."),
         "repair": (_BASE + "tier_repair:command", "Damaged objects from whole copies; quarantine."),
+        "rebuild": (_BASE + "tier_rebuild:command", "The manifest again, from the segments alone."),
+    },
+    "manifest": {
+        "log": (_BASE + "tier_log:command", "Who moved what when, and proof that nobody changed it."),
         "rebuild": (_BASE + "tier_rebuild:command", "The manifest again, from the segments alone."),
     },
     "queue": {

@@ -28,7 +28,9 @@ of time and checks; D: more, or a hole that is still open. Latency is our clock 
 @click.argument("symbol", required=False)
 @click.option("--start", type=TIME, help="From this time on.")
 @click.option("--end", type=TIME, help="Up to, but not at, this time.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report of SYMBOL with plots.")
+@click.option(
+    "-o", "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report of SYMBOL with plots."
+)
 @place_option
 @json_option
 def command(

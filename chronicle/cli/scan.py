@@ -18,6 +18,7 @@ Examples:
   chronicle scan kraken:BTC-EUR --channel trade --format jsonl --iso --home data
   chronicle scan kraken:BTC-EUR kraken:ETH-CHF --start 2021-04-17T16:49:00Z -o book.parquet --home data
   chronicle scan binance:ETHUSDT --columns ts_recv,side,price,size -o deltas.arrow --home data
+  chronicle scan kraken:BTC-EUR --channel trade --where "side == 'bid' and size >= 0.5" --iso --home data
 \b
 The format follows the file's ending when --format is absent. A file appears under its name when it is
 complete, never half. Times are ns since 1970 (UTC) unless --iso; prices and sizes are exact decimals
@@ -37,6 +38,7 @@ unless --decimals says otherwise. A range is [start, end) on ts_recv.
 @click.option("--start", type=TIME, help="From this time on.")
 @click.option("--end", type=TIME, help="Up to, but not at, this time.")
 @click.option("--columns", metavar="NAME,...", help="Which columns; default all.")
+@click.option("--where", metavar="CONDITION", help="Only rows that pass, as \"side == 'bid' and price >= 100.5\".")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the file's ending, else csv.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to; default stdout.")
 @click.option(
@@ -56,6 +58,7 @@ def command(
     start: int | None,
     end: int | None,
     columns: str | None,
+    where: str | None,
     form: str | None,
     output: Path | None,
     decimals: str,
@@ -75,12 +78,14 @@ def command(
     names = [part.strip() for part in columns.split(",")] if columns is not None else None
     text = chosen in TEXT_FORMATS
     with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
-        asked = {"channel": channel, "start": start, "end": end, "columns": names}
+        asked = {"channel": channel, "start": start, "end": end, "columns": names, "where": where}
         scan = store.scan(symbols, decimals=decimals, **asked)  # type: ignore[arg-type]
         if text and decimals == "decimal" and not scan.mixed:  # mantissas become text faster than numbers do
             scan = store.scan(symbols, decimals="int", **asked)  # type: ignore[arg-type]
         rows = write_rows(scan, chosen, output, exact=decimals == "decimal", iso=iso, limit=limit)
-        if not rows and limit != 0:
+        if not rows and limit != 0 and where is not None:
+            show.note(f"no row of {channel} passes {where}")
+        elif not rows and limit != 0:
             for symbol in scan.symbols:
                 covered = store.coverage(symbol, channel)
                 first, last = show.moment(covered.ts_first), show.moment(covered.ts_last)

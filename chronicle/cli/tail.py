@@ -32,6 +32,7 @@ Examples:
 )
 @click.option("--start", type=TIME, help="Begin with history from this time on; default with what comes next.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="End after so many seconds without anything new.")
+@click.option("--limit", type=click.IntRange(min=1), help="End after this many records.")
 @home_option
 @json_option
 def command(
@@ -39,6 +40,7 @@ def command(
     channels: tuple[str, ...],
     start: int | None,
     timeout: float | None,
+    limit: int | None,
     home: Path,
     as_json: bool,
 ) -> None:
@@ -47,12 +49,16 @@ def command(
 
     with chronicle.open(need_home(home)) as store:
         exponents = _Exponents(store)
-        limit = None if timeout is None else int(timeout * 1e9)
-        for event in store.tail(list(symbols), start=start, timeout_ns=limit):
+        timeout_ns = None if timeout is None else int(timeout * 1e9)
+        told = 0
+        for event in store.tail(list(symbols), start=start, timeout_ns=timeout_ns):
             if channels and event.channel not in channels:
                 continue
             for values in rows_of(event, exponents):
                 click.echo(show.json_line(values) if as_json else _line(values))
+                told += 1
+                if told == limit:
+                    return
 
 
 class _Exponents:

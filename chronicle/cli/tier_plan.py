@@ -73,5 +73,5 @@ def print_plan(plan: Plan) -> None:
     )
     if plan.cost or plan.month:
         click.echo(
-            f"the requests cost {plan.cost:.4f}, keeping it {plan.month:+.4f} a month, at the prices of [[tiers]]"
+            f"the requests cost {plan.cost:.3g}, keeping it {plan.month:+.3g} a month, at the prices of [[tiers]]"
         )

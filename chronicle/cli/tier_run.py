@@ -15,6 +15,7 @@ from chronicle.cli.bar import Bar
 from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
+    from chronicle.config.settings import AgentSettings
     from chronicle.storage.policy import Policy
 
 SETTLE_NS = 500_000_000
@@ -74,20 +75,24 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
             except ChronicleError as error:
                 show.note(f"chronicle: {error}; tried again in {pause_ns / 1e9:g} s")
             if settings.agent.scrub_ns and not stopper.event.is_set():
-                _scrub(home, policy, settings.agent.scrub_ns, pause_ns)
+                _scrub(home, policy, settings.agent, pause_ns)
             if not stopper.event.is_set():
                 wake.wait(pause_ns / 1e9)
             stopper.event.wait(min(pause_ns, SETTLE_NS) / 1e9)  # segments are sealed several at once
     ctx.exit(stopper.exit_code)
 
 
-def _scrub(home: Path, policy: Policy, period_ns: int, pause_ns: int) -> None:
+def _scrub(home: Path, policy: Policy, settings: AgentSettings, pause_ns: int) -> None:
     """Prove the next objects; say what was damaged."""
+    from chronicle.storage.manifest import Manifest
+    from chronicle.storage.policy import DELETE, HOT
     from chronicle.storage.repair import scrub, scrub_budget
-    from chronicle.storage.status import tier_status
 
-    stored = sum(row.stored_bytes for row in tier_status(home, policy).tiers[1:])
-    report = scrub(home, policy, budget_bytes=scrub_budget(stored, period_ns, pause_ns))
+    manifest = Manifest.open(home)
+    totals = {} if manifest is None else manifest.totals()
+    stored = sum(count for place, (_, count, _) in totals.items() if place not in (HOT, DELETE))
+    budget = scrub_budget(stored, settings.scrub_ns, pause_ns)
+    report = scrub(home, policy, budget_bytes=budget, bandwidth_bytes=settings.bandwidth)
     for item in report.damaged:
         outcome = f"replaced by {item.copy}" if item.copy else "no whole copy was found"
         show.note(f"chronicle: segment {item.entry.number} of {item.entry.queue}: {item.error}; {outcome}")

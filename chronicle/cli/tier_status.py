@@ -50,7 +50,7 @@ def command(home: Path, as_json: bool) -> None:
             show.second(row.ts_first),
             show.second(row.ts_last),
             show.second(row.sealed_first_ns),
-            f"{row.cost_month:.4f}" if row.cost_month else "-",
+            f"{row.cost_month:.3g}" if row.cost_month else "-",
             "-" if row.free_bytes is None else format_bytes(row.free_bytes),
             row.path,
         )

@@ -4,14 +4,19 @@
 received no earlier than `at`), LEFT (it is gone behind its record `at` - 1 and nobody waits for it). Every shard and
 every rebuild reads the same log, so that all merge in the same order. Nothing is ever taken back: a queue that left
 and goes on joins again.
+
+A decision comes too late for nobody. Shards hold ``control/merge.lock`` shared while they read raw records and look
+into the log behind that; who decides holds it alone from the look at where raw queues end to the append. So what a
+shard has taken up without the decision was there when the decision was made, and that names a place behind it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from typing import Any
 from chronicle.core import layout
 from chronicle.core.appender import Appender
 from chronicle.core.cursor import Cursor
+from chronicle.core.durable import file_errors
 from chronicle.core.errors import ConfigError, CorruptionError, QueueLockedError
 from chronicle.core.layout import INT64_MIN, Kind, StatusCode
 from chronicle.core.local import LocalSource
@@ -28,6 +34,7 @@ from chronicle.core.records import Record, pack_details
 __all__ = ["MEMBERS_MAX", "MERGE_QUEUE", "Decision", "DecisionLog", "decide"]
 
 MERGE_QUEUE = "control/merge.q"
+MERGE_LOCK = "control/merge.lock"
 MEMBERS_MAX = 15
 """Raw queues that one home may ever have merged: their number is part of instrument numbers while they are merged."""
 _LOCK_ATTEMPTS = 500
@@ -57,7 +64,25 @@ class DecisionLog:
         self._home = home
         self._settings = os.path.join(home, MERGE_QUEUE, SETTINGS_NAME)
         self._cursor: Cursor | None = None
+        self._lock: int | None = None
         self.decisions: list[Decision] = []
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep others from deciding while raw records are read and the log is looked at behind that.
+
+        Raises
+        ------
+        StoreError
+            When the home cannot be written to.
+        """
+        if self._lock is None:
+            self._lock = _open_lock(self._home)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def poll(self) -> list[Decision]:
         """Return the decisions since the last call.
@@ -82,10 +107,15 @@ class DecisionLog:
         if self._cursor is not None:
             self._cursor.close()
             self._cursor = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def decide(home: Path, plan: Callable[[Sequence[Decision]], Sequence[Decision]], *, ts_recv: int) -> list[Decision]:
     """Append what `plan` makes of all decisions so far, durably; return what was appended.
+
+    `plan` looks at where raw queues end: no shard takes up records meanwhile. (The caller is in no :meth:`reading`.)
 
     Raises
     ------
@@ -95,7 +125,7 @@ def decide(home: Path, plan: Callable[[Sequence[Decision]], Sequence[Decision]],
         When more raw queues would be merged than there are numbers.
     """
     queue = Queue.create(home / MERGE_QUEUE, name=MERGE_QUEUE, segment_bytes=64 * 1024, exist_ok=True)
-    with _appender(queue) as appender:
+    with _alone(home), _appender(queue) as appender:
         log = DecisionLog(home)
         log.poll()
         log.close()
@@ -109,6 +139,24 @@ def decide(home: Path, plan: Callable[[Sequence[Decision]], Sequence[Decision]],
             appender.append(Kind.STATUS, _body(decision), ts_recv=ts_recv)
         appender.sync()
     return decisions
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Wait until no shard reads raw records, and let none begin."""
+    lock = _open_lock(home)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open_lock(home: Path) -> int:
+    path = home / MERGE_LOCK
+    with file_errors("open the lock of the merge's decisions", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def _appender(queue: Queue) -> Appender:

@@ -15,7 +15,6 @@ from chronicle.core.errors import NotFoundError
 from chronicle.core.layout import SegmentState
 from chronicle.core.queue_settings import QueueSettings
 from chronicle.core.records import Record
-from chronicle.core.scan import checked_length
 from chronicle.core.segment import LocalSegment
 from chronicle.core.segment_header import read_header
 from chronicle.core.source import SegmentInfo
@@ -118,9 +117,9 @@ class QueueFolder:
         """Return the last committed record on this host, or None."""
         for number in reversed(self.segment_files()):
             with self.open_segment(number) as segment:
-                end, end_index, _ = segment.extent()
-                if end > segment.data_offset:
-                    return _last_record(segment, end, end_index)
+                record = segment.last_record()
+                if record is not None:
+                    return record
         return None
 
     def _look(self, path: Path) -> SegmentInfo | None:
@@ -162,15 +161,3 @@ def segment_info(path: Path, queue: str, place: str = "hot") -> SegmentInfo:
             )
     with LocalSegment(path, queue=queue, place=place) as segment:
         return segment.info
-
-
-def _last_record(segment: LocalSegment, end: int, end_index: int) -> Record:
-    point = segment.point_before(end_index - 1)
-    offset = segment.data_offset if point is None else point.offset
-    segment.view(offset, end)  # of a sealed segment: checked before it is walked
-    words = segment.mapping.words
-    last = offset
-    while offset < end:
-        last = offset
-        offset += checked_length(words[offset >> 3], offset, segment.path)
-    return Record(bytes(segment.view(last, offset)), end_index - 1)

@@ -18,7 +18,7 @@ from chronicle.core.layout import SegmentState
 from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.queue_folder import QueueFolder, segment_info
 from chronicle.core.reserving import data_ranges
-from chronicle.core.scan import walk
+from chronicle.core.scan import walk_far
 from chronicle.core.seal import seal_segment
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
@@ -154,7 +154,7 @@ def _map_writable(path: Path) -> MemoryMap:
 
 def _walk_all(mapping: MemoryMap, header: SegmentHeader, path: Path) -> tuple[int, int, bool]:
     try:
-        return walk(mapping, header.data_offset, header.base_index, header.data_limit)
+        return walk_far(mapping, header.data_offset, header.base_index, header.data_limit)
     except CorruptionError as error:
         error.path = str(path)
         raise
@@ -179,8 +179,9 @@ def _zero(mapping: MemoryMap, start: int, end: int) -> None:
     for position in range(start, end, len(_ZERO_CHUNK)):
         size = min(len(_ZERO_CHUNK), end - position)
         chunk = mapping.memory[position : position + size]
-        if chunk != _ZERO_CHUNK[:size]:
-            chunk[:] = _ZERO_CHUNK[:size]
+        zeros = _ZERO_CHUNK if size == len(_ZERO_CHUNK) else bytes(size)
+        if bytes(chunk) != zeros:  # (a copy: views are compared item by item)
+            chunk[:] = zeros
 
 
 def _remove_unreachable(path: Path, record_count: int, *, rolled: bool) -> None:

@@ -24,7 +24,7 @@ from chronicle.core.layout import (
 )
 from chronicle.core.mapping import MemoryMap
 
-__all__ = ["LOADS_ARE_ACQUIRE", "checked_length", "record_offsets", "walk"]
+__all__ = ["LOADS_ARE_ACQUIRE", "checked_length", "last_start", "record_offsets", "walk", "walk_far"]
 
 LOADS_ARE_ACQUIRE: Final = os.uname().machine.lower() in {"x86_64", "amd64", "i686"}
 _LAST_SHIFTED: Final = int(Flag.LAST) << WORD_FLAGS_SHIFT
@@ -74,6 +74,33 @@ def walk(mapping: MemoryMap, offset: int, index: int, limit: int) -> tuple[int, 
         index += 1
         if word & _LAST_SHIFTED:
             end, end_index = offset, index
+
+
+def walk_far(mapping: MemoryMap, offset: int, index: int, limit: int) -> tuple[int, int, bool]:
+    """Walk as :func:`walk` does where many events are to be expected: by a kernel, once kernels are loaded."""
+    loaded = "chronicle.core.kernels.walking" in sys.modules
+    return (_walk_atomic if loaded else walk)(mapping, offset, index, limit)
+
+
+def last_start(mapping: MemoryMap, offset: int, end: int) -> int:
+    """Return where the last of the committed records in [offset, end) starts; there is one.
+
+    Raises
+    ------
+    CorruptionError
+        Where a length is impossible.
+    """
+    kernels = sys.modules.get("chronicle.core.kernels.walking")
+    if kernels is not None:
+        found: int = kernels.last_start(mapping.address, offset, end)
+        if found < 0:
+            raise bad_word(-1 - found, mapping.words[(-1 - found) >> 3])
+        return found
+    words, last = mapping.words, offset
+    while offset < end:
+        last = offset
+        offset += checked_length(words[offset >> 3], offset, None)
+    return last
 
 
 def _walk_atomic(mapping: MemoryMap, offset: int, index: int, limit: int) -> tuple[int, int, bool]:

@@ -17,7 +17,7 @@ from chronicle.core.source import SegmentSource
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.shards.shard import EtlReport, run_shard
 
-__all__ = ["rebuild"]
+__all__ = ["lacks", "rebuild"]
 
 SHARD_NAME = "rebuilt.json"
 """Says of one shard's part of a rebuild what made it and when."""
@@ -73,6 +73,12 @@ def rebuild(
         publish_bytes(Path(into) / "etl" / shard / SHARD_NAME, json.dumps(made).encode())
         _publish_version(Path(into), {shard, *(others or {})})
     return report
+
+
+def lacks(into: Path, shard: str) -> bool:
+    """Whether `into` holds a rebuild that is not whole, begun by any shard, and the part of `shard` is not done."""
+    begun = any((into / "etl").glob("*/"))
+    return begun and not (into / VERSION_NAME).exists() and not (into / "etl" / shard / SHARD_NAME).exists()
 
 
 def _publish_version(into: Path, shards: set[str]) -> None:

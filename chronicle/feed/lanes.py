@@ -15,7 +15,7 @@ from chronicle.core.durable import publish_bytes
 from chronicle.core.errors import ConfigError, CorruptionError, NotFoundError, StateError, StoreError
 from chronicle.core.layout import INT64_MIN, Kind
 from chronicle.core.local import LocalSource
-from chronicle.core.paths import raw_queue, wire_queue
+from chronicle.core.paths import feed_of, lane_of, raw_queue, wire_queue
 from chronicle.core.queue import Queue
 
 __all__ = ["LANES_MAX", "Lane", "choose_lane", "load_instruments", "open_lane", "prepare_home", "save_instruments"]
@@ -76,17 +76,26 @@ def open_lane(
 def choose_lane(home: Path, first_ts: int, *, taken: frozenset[int] = frozenset(), name: str = "main") -> int:
     """Return the first lane that ends at or before `first_ts`, so that time never runs backwards in a queue.
 
-    `taken` lanes are passed over: an interrupted capture still has to end in them.
+    `taken` lanes are passed over: an interrupted capture still has to end in them. So are those above 0 that another
+    feed of the home has: a clean queue is named by its lane's number alone, and lanes above 0 are not merged.
 
     Raises
     ------
     StateError
         When all ``LANES_MAX`` lanes end later.
     """
+    taken |= _others(home, name)
     for number in range(LANES_MAX + 1):
         if number not in taken and _lane_end(home, number, name) <= first_ts:
             return number
     raise StateError("every lane ends after this capture begins", expected=f"one of {LANES_MAX} lanes", path=home)
+
+
+def _others(home: Path, name: str) -> frozenset[int]:
+    """Return the numbers above 0 of the lanes that other feeds have."""
+    local = LocalSource(home)
+    queues = [*local.queues("raw/"), *local.queues("wire/")]
+    return frozenset(lane_of(queue) for queue in queues if feed_of(queue) != name) - {0}
 
 
 def _lane_end(home: Path, number: int, name: str) -> int:

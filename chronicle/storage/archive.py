@@ -172,6 +172,24 @@ class ArchivedSegment:
             raise CorruptionError("the segment's prologue does not match its checksum", path=self.path, offset=start)
         return unpack_details(data, where="prologue") if data else {}
 
+    def definition(self) -> bytes | None:
+        """Return the INSTRUMENT record in the prologue, without decoding the book beside it."""
+        block = self.footer.blocks[0]
+        if block.method != Method.PROLOGUE or block.raw_bytes != self.data_offset:
+            found = self.prologue().get("instrument")
+        else:
+            from chronicle.storage.small_blocks import decode_prologue
+
+            stored = self._stored(block)
+            compare(stored, block.stored_checksum, block, self.path, "stored")
+            with naming(self.path, block):
+                raw = decode_prologue(stored, block.raw_bytes, levels=False)
+            self._header = SegmentHeader.unpack(raw[: layout.PAGE_BYTES], self.path)
+            start = layout.SEGMENT_HEADER_BYTES
+            data = raw[start : start + self._header.prologue_bytes]
+            found = unpack_details(data, where="prologue").get("instrument") if data else None
+        return found if isinstance(found, bytes) else None
+
     def seek_points(self) -> list[SeekPoint]:
         """Return the sparse seek index."""
         if self._seek is None:
@@ -440,7 +458,7 @@ def check_archived(store: Readable, name: str, *, offset: int = 0, length: int |
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
         for block in footer.blocks:
-            whole.update(decode_stored(segment._stored(block), block, segment.path, segment._book, segment._orders))
+            decode_stored(segment._stored(block), block, segment.path, segment._book, segment._orders, whole)
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from chronicle.core.layout import HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
+from chronicle.storage import engine
 from chronicle.storage.columns import Events, Values
 
 __all__ = ["HEADER_WORDS", "LENGTH_MASK", "Shape", "record_offsets"]
@@ -24,6 +25,17 @@ def record_offsets(data: bytes | memoryview) -> Values | None:
     """Return the offset of each record in `data`, or None when it is no run of whole records."""
     if len(data) % 8:
         return None
+    if engine.has_kernels():
+        from chronicle.storage.kernels.bodies import find_records
+
+        found_offsets = np.empty(len(data) // HEADER_BYTES + 1, dtype=np.int64)
+        count = find_records(np.frombuffer(data, dtype=np.int64), found_offsets)
+        return None if count < 0 else found_offsets[:count].copy()
+    return _walked(data)
+
+
+def _walked(data: bytes | memoryview) -> Values | None:
+    """Find records without a kernel."""
     lengths = memoryview(data).cast("I")
     words = np.frombuffer(data, dtype=np.uint32)
     end, position, before, same = len(lengths), 0, 0, 0
@@ -118,16 +130,16 @@ class Shape:
                 found.append((int(row), bids, asks))
         return found
 
-    def rest_parts(self) -> list[tuple[int, int]]:
-        """Return the byte ranges that are kept verbatim: bodies outside tables, snapshots without their levels."""
-        levels = {row for row, _, _ in self.snapshots()}
-        parts = []
-        for row in self.rest_rows.tolist():
-            start = int(self.offsets[row])
-            end = start + (SNAPSHOT_LEVELS_OFFSET if row in levels else int(self.lengths[row]))
-            if end > start + HEADER_BYTES:
-                parts.append((start + HEADER_BYTES, end))
-        return parts
+    def rest(self) -> Values:
+        """Return what is kept verbatim, by the kernels: bodies outside tables, snapshots without their levels."""
+        from chronicle.storage.kernels.bodies import gather_words
+
+        counts = (self.lengths - HEADER_BYTES) >> 3
+        counts[[row for row, _, _ in self.snapshots()]] = (SNAPSHOT_LEVELS_OFFSET - HEADER_BYTES) >> 3
+        counts = counts[self.rest_rows]
+        out = np.empty(int(counts.sum()), dtype=np.int64)
+        gather_words(self.words, (self.offsets[self.rest_rows] >> 3) + HEADER_WORDS, counts, out)
+        return out
 
     def levels(self, row: int, count: int) -> Values:
         """Return a view of a snapshot's `count` levels, shape (count, 2)."""

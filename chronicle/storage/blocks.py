@@ -16,6 +16,7 @@ import zstandard
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
+from chronicle.storage import engine
 from chronicle.storage.block_books import decode_levels, encode_levels
 from chronicle.storage.block_shape import HEADER_WORDS, LENGTH_MASK, Shape, record_offsets
 from chronicle.storage.block_streams import DESCRIPTOR, Reader, Writer, pack_streams, unpack_streams
@@ -45,7 +46,7 @@ def encode_block(data: bytes | memoryview, level: int) -> bytes | None:
         for column in shape.body(rows, words):
             writer.column(np.ascontiguousarray(column), events, sequence)
     forms = encode_levels(shape, writer)
-    rest = b"".join(data[start:end] for start, end in shape.rest_parts())
+    rest = shape.rest().tobytes()
     descriptor = DESCRIPTOR.pack(len(offsets), len(values), len(writer.columns), len(forms))
     descriptor += values.tobytes() + b"".join(column.pack() for column in writer.columns) + bytes(forms)
     return pack_streams([descriptor, *writer.streams, rest], level)
@@ -105,7 +106,7 @@ def _decode(stored: bytes | memoryview, raw_bytes: int) -> memoryview:
         events, sequence = shape.table_events(rows), shape.header[5][rows]
         starts = (offsets[rows] >> 3) + HEADER_WORDS
         _scatter(out, starts, [reader.column(events, sequence) for _ in range(body_words)])
-    _decode_rest(shape, reader, out.data.cast("B"))
+    _decode_rest(shape, reader.streams[-1], out)
     decode_levels(shape, reader)
     return out.view(np.uint8).data.toreadonly()
 
@@ -134,17 +135,26 @@ def _opening(count: int) -> Events:
     return Events(first)
 
 
-def _decode_rest(shape: Shape, reader: Reader, out: memoryview) -> None:
+def _decode_rest(shape: Shape, rest: bytes, out: Values) -> None:
     """Put the verbatim bodies back. Snapshot counts are inside them, hence record by record."""
-    rest, position = reader.streams[-1], 0
-    for row in shape.rest_rows.tolist():
-        start, length = int(shape.offsets[row]) + HEADER_BYTES, int(shape.lengths[row])
-        end = start + length - HEADER_BYTES
-        if shape.kinds[row] == Kind.BOOK_SNAPSHOT and length >= SNAPSHOT_LEVELS_OFFSET:
+    if engine.has_kernels():
+        from chronicle.storage.kernels.bodies import scatter_bodies
+
+        words = np.frombuffer(rest, dtype=np.int64)
+        used = scatter_bodies(words, shape.rest_rows, shape.offsets, shape.lengths, shape.kinds, out)
+        if used != len(words):
+            raise ValueError("bytes are left over, or missing")
+        return
+    target, position = out.data.cast("B"), 0
+    rows, snapshot = shape.rest_rows, int(Kind.BOOK_SNAPSHOT)
+    columns = (shape.offsets[rows].tolist(), shape.lengths[rows].tolist(), shape.kinds[rows].tolist())
+    for offset, length, kind in zip(*columns, strict=True):
+        start, end = offset + HEADER_BYTES, offset + length
+        if kind == snapshot and length >= SNAPSHOT_LEVELS_OFFSET:
             bids, asks = struct.unpack_from("<II", rest, position)
             if SNAPSHOT_LEVELS_OFFSET + 16 * (bids + asks) == length:
-                end = start + SNAPSHOT_LEVELS_OFFSET - HEADER_BYTES
-        out[start:end] = rest[position : position + end - start]
+                end = offset + SNAPSHOT_LEVELS_OFFSET
+        target[start:end] = rest[position : position + end - start]
         position += end - start
     if position != len(rest):
         raise ValueError("bytes are left over")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["compare", "decode_stored", "naming"]
 
 RAW_BYTES_MAX: Final = 96 << 20
+PIECE_BYTES: Final = 256 * 1024
 
 
 def decode_stored(
@@ -28,6 +29,7 @@ def decode_stored(
     path: object,
     book: Callable[[], Book] | None = None,
     orders: Callable[[], tuple[NDArray[np.int64], int]] | None = None,
+    whole: xxhash.xxh3_64 | None = None,
 ) -> bytes | memoryview:
     """Return a block's raw bytes, checked before and after decoding.
 
@@ -37,6 +39,8 @@ def decode_stored(
         Gives the book in the segment's prologue to a block that begins with it.
     orders : callable, optional
         The same of the orders behind it: int64[n, 3], and how many are bids.
+    whole : xxh3_64, optional
+        Takes the raw bytes too: they come from memory once for both hashes.
 
     Raises
     ------
@@ -62,7 +66,15 @@ def decode_stored(
         raise CorruptionError(
             "a block has an unknown method", path=path, offset=block.object_offset, found=block.method
         )
-    compare(raw, block.raw_checksum, block, path, "decoded")
+    if whole is None:
+        compare(raw, block.raw_checksum, block, path, "decoded")
+        return raw
+    digest = xxhash.xxh3_64()
+    for start in range(0, len(raw), PIECE_BYTES):
+        piece = memoryview(raw)[start : start + PIECE_BYTES]
+        digest.update(piece)
+        whole.update(piece)
+    compare_hashes(digest.intdigest(), block.raw_checksum, block, path, "decoded")
     return raw
 
 
@@ -106,7 +118,11 @@ def _decompress(stored: bytes, block: Block, path: object) -> bytes:
 
 
 def compare(data: bytes | memoryview, expected: int, block: Block, path: object, what: str) -> None:
-    found = xxhash.xxh3_64_intdigest(data)
+    """Compare the hash of a block's bytes with the block table."""
+    compare_hashes(xxhash.xxh3_64_intdigest(data), expected, block, path, what)
+
+
+def compare_hashes(found: int, expected: int, block: Block, path: object, what: str) -> None:
     if found != expected:
         raise CorruptionError(
             f"the {what} bytes of an archived block do not match their checksum",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-__all__ = ["arrays", "arrays_now"]
+__all__ = ["arrays", "arrays_now", "has_kernels"]
 
 PLAIN_BLOCKS: Final = 3
 """A process decodes so many blocks in plain NumPy (some 10 ms each) before it loads the kernels (some 300 ms)."""
@@ -38,3 +38,8 @@ def arrays_now() -> Any:
     from chronicle.storage import event_arrays
 
     return event_arrays
+
+
+def has_kernels() -> bool:
+    """Return whether kernels of this room are loaded already: a small loop then costs nothing to call."""
+    return "chronicle.storage.kernels" in sys.modules

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import itertools
 import struct
-import threading
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
-from chronicle.core.layout import INT64_MAX, Origin
+from chronicle.core.layout import Origin
 from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
 from chronicle.storage.event_coded import code_of
@@ -45,35 +43,26 @@ from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
 from chronicle.storage.scratch import scratch_array
 from chronicle.storage.snapshots import Book, Stored, snapshot_list
-from chronicle.storage.tokens import CODED, DELTA, ENTRY, PLAIN, SAME, compressor, divider, tables
+from chronicle.storage.token_columns import (
+    TOKEN_LEVEL,
+    TOKENS,
+    UNIT_SAMPLE,
+    UnitError,
+    group_column,
+    plain_column,
+    stepped_column,
+    token_compressor,
+    zeros,
+)
+from chronicle.storage.tokens import CODED, DELTA, ENTRY, PLAIN, compressor
 
-__all__ = [
-    "encode_events",
-    "encode_scanned",
-    "group_column",
-    "is_compacted",
-    "plain_column",
-    "priced",
-    "signed_column",
-]
+__all__ = ["encode_events", "encode_scanned", "is_compacted", "priced"]
 
 Values = NDArray[np.int64]
 
-TOKENS: Final = (6, 3)
-SIZE_TOKENS: Final = (7, 3)
-FAR_TOKENS: Final = (5, 3)
-"""For times of events that are far from one another: 32 bits."""
-ESCAPES_SHARE: Final = 1000
-"""Columns of which more than one value in so many would escape take the tokens that reach farther."""
 COLUMNS_FROM: Final = 64
 """Fewer other records are one zstd frame: columns would cost more time than they save bytes."""
-SAMPLE: Final = 512
-"""A group column's mode is chosen on this many groups from the middle."""
 SIDE_SAMPLE: Final = 512
-TOKEN_LEVEL: Final = 1
-TILE: Final = 1024
-UNIT_SAMPLE: Final = 1024
-"""The unit of so many values is taken for all; tokens tell where it is not, and all are looked at then."""
 
 
 def encode_events(
@@ -157,7 +146,7 @@ class _Parts:
         levels = priced(joined[:, 0].copy(), joined[:, 1].copy(), *level_groups, forms=LEVEL_FORMS)
         entries += [entry, *rows.columns, *levels.columns]
         streams += [stream, *rows.streams, *levels.streams]
-        descriptor = compressor(3).compress(b"".join(entries) + bytes(forms))
+        descriptor = token_compressor(TOKEN_LEVEL).compress(b"".join(entries) + bytes(forms))
         beside = self._beside(snapshots, forms, level)
         head = HEAD.pack(
             COMPACTED if compacted else VERSION,
@@ -188,7 +177,7 @@ class _Parts:
         code = code_of(*counts, price, unit, self.prices, self.sizes, room)
         if code is None:
             return False
-        empty = _zeros(PLAIN, 0)[0]
+        empty = zeros(PLAIN, 0)[0]
         rows.columns[:] = [empty] * (len(rows.columns) - 1)
         rows.columns.append(ENTRY.pack(CODED, *TOKENS, len(self.prices), 0, unit, len(code), 0, 0))
         rows.streams[:] = [b""] * len(rows.columns)
@@ -224,28 +213,6 @@ class _Parts:
         return struct.pack("<II", len(raw), method) + packed
 
 
-def group_column(values: Values, reference: Values | None) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of a column in its cheapest mode."""
-    if not len(values):
-        return _zeros(PLAIN, 0)
-    other = values[:0] if reference is None else reference
-    first, start = int(values[0]), max(0, (len(values) - SAMPLE) // 2)
-    steps = scratch_array("residuals", len(values), np.int64)
-    stop = min(len(values), start + SAMPLE)
-    mode = int(tokenizer.choose_mode(values, other, start, stop, TOKENS[0], steps[: stop - start]))
-    if mode < 0:
-        return _zeros(DELTA, first)
-    base = 0 if mode == PLAIN else _wrapped(first - int(other[0])) if mode == SAME else first
-    tokenizer.residuals(values, other, mode, base, steps)
-    unit = _unit(steps[start:stop])
-    many = tokenizer.long_steps(steps, unit, tables(*TOKENS).limit - 1) * ESCAPES_SHARE > len(steps)
-    form = FAR_TOKENS if many else TOKENS
-    try:
-        return _stepped(mode, form, base, unit, steps, signed=mode != PLAIN)
-    except _UnitError:
-        return _stepped(mode, form, base, _unit(steps), steps, signed=mode != PLAIN)
-
-
 def priced(
     prices: Values,
     sizes: Values,
@@ -257,7 +224,7 @@ def priced(
 ) -> _Priced:
     """Return the columns of price and size: first prices of sides, gaps (one for each edge), sizes."""
     if not len(prices):
-        empty = _zeros(PLAIN, 0)
+        empty = zeros(PLAIN, 0)
         return _Priced((0, 0), 1, 0, [empty[0]] * (2 + len(edges)), [b""] * (2 + len(edges)))
     forms = forms or _side_forms(prices, bids, asks)
     base = int(prices[0])
@@ -270,16 +237,16 @@ def priced(
     firsts, gaps = firsts[:first_count], gaps[: cuts[-1]]
     pieces = [gaps[start:end] for start, end in itertools.pairwise(cuts)]
     try:
-        unit = _price_unit(firsts[:UNIT_SAMPLE], gaps[:UNIT_SAMPLE])
+        unit = _priceunit_of(firsts[:UNIT_SAMPLE], gaps[:UNIT_SAMPLE])
         columns = _price_columns(unit, firsts, pieces, int(least))
-    except _UnitError:
-        unit = _price_unit(firsts, gaps)
+    except UnitError:
+        unit = _priceunit_of(firsts, gaps)
         columns = _price_columns(unit, firsts, pieces, int(least))
     columns.append(plain_column(sizes))
     return _Priced(forms, unit, base, [entry for entry, _ in columns], [stream for _, stream in columns])
 
 
-def _price_unit(firsts: Values, gaps: Values) -> int:
+def _priceunit_of(firsts: Values, gaps: Values) -> int:
     return max(1, int(tokenizer.common_divisor(gaps, tokenizer.common_divisor(firsts, 0))))
 
 
@@ -287,132 +254,19 @@ def _price_columns(unit: int, firsts: Values, pieces: list[Values], least: int) 
     """Return (entry, streams) of first prices and of each part of the gaps, the least of which is `least`."""
     signed = least < unit
     mode = DELTA if signed else PLAIN
-    found = [_stepped(DELTA, TOKENS, 0, unit, firsts, signed=True)]
-    found += [_stepped(mode, TOKENS, 0, unit, piece, less=1, signed=signed) for piece in pieces]
+    found = [stepped_column(DELTA, TOKENS, 0, unit, firsts, signed=True)]
+    found += [stepped_column(mode, TOKENS, 0, unit, piece, less=1, signed=signed) for piece in pieces]
     return found
 
 
 def _side_forms(prices: Values, bids: Values, asks: Values) -> tuple[int, int]:
     """Return how each side is walked, by the steps that most of its groups take: from the touch outward."""
-    rows = bids + asks
-    ends = np.cumsum(rows)
+    votes = np.empty(4, dtype=np.int64)
+    kernel.side_votes(prices, bids, asks, SIDE_SAMPLE, votes)
     forms = []
-    for counts, starts, outward_down in ((bids, ends - rows, True), (asks, ends - asks, False)):
-        many = np.flatnonzero(counts > 1)[:SIDE_SAMPLE]
-        falling = int(np.count_nonzero(prices[starts[many]] > prices[starts[many] + counts[many] - 1]))
-        is_down = 2 * falling > len(many) if len(many) else outward_down
+    for half, outward_down in ((0, True), (1, False)):
+        many, falling = votes[2 * half : 2 * half + 2].tolist()
+        is_down = 2 * falling > many if many else outward_down
         form = DESCENDING if outward_down else 0
         forms.append(form if is_down == outward_down else form | REVERSED)
     return forms[0], forms[1]
-
-
-def plain_column(values: Values, level: int = TOKEN_LEVEL) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of values as they are: in tokens that reach farther where many would escape."""
-    if not len(values):
-        return _zeros(PLAIN, 0)
-    sample = values[:UNIT_SAMPLE]
-    unit = _unit(sample)
-    many = tokenizer.long_steps(sample, unit, tables(*SIZE_TOKENS).limit) * ESCAPES_SHARE > len(sample)
-    form = TOKENS if many else SIZE_TOKENS
-    try:
-        packed = _tokens(form, unit, values)
-    except _UnitError:
-        unit = _unit(values)
-        packed = _tokens(form, unit, values)
-    if form == SIZE_TOKENS and len(packed.escapes) * ESCAPES_SHARE > len(values):
-        form = TOKENS
-        packed = _tokens(form, unit, values)
-    return _entry(PLAIN, form, 0, unit, packed, level)
-
-
-def signed_column(steps: Values) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of steps of either sign, which the decoder adds to what it knows."""
-    if not len(steps):
-        return _zeros(PLAIN, 0)
-    try:
-        return _stepped(SAME, TOKENS, 0, _unit(steps[:UNIT_SAMPLE]), steps, signed=True)
-    except _UnitError:
-        return _stepped(SAME, TOKENS, 0, _unit(steps), steps, signed=True)
-
-
-def _zeros(mode: int, base: int) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of a column without values, or of words that are all 0."""
-    return ENTRY.pack(mode, *TOKENS, 0, base, 1, 0, 0, 0), b""
-
-
-class _Tokens(NamedTuple):
-    """Tokens, bits in whole words, escapes, all in scratch arrays; bits used; whether a token is not 0."""
-
-    tokens: Any
-    bits: Any
-    escapes: Any
-    used: int
-    any: bool
-
-
-class _UnitError(Exception):
-    """A unit that was found on a sample does not divide all steps."""
-
-
-def _unit(steps: Values) -> int:
-    """Return the greatest common divisor of steps, 1 where there is none."""
-    return max(1, int(tokenizer.common_divisor(steps, 0)))
-
-
-def _stepped(
-    mode: int, form: tuple[int, int], base: int, unit: int, steps: Values, *, less: int = 0, signed: bool = False
-) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of the words of steps over `unit`, minus `less`; a column of zeros has no streams.
-
-    Raises
-    ------
-    _UnitError
-        When the unit does not divide a step.
-    """
-    return _entry(mode, form, base, unit, _tokens(form, unit, steps, less=less, signed=signed))
-
-
-def _tokens(form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, signed: bool = False) -> _Tokens:
-    """Return the tokens of steps over `unit`; raises :class:`_UnitError`."""
-    shift, inverse = divider(unit)
-    tokens = scratch_array("tokens", len(steps), np.uint8)
-    bits = scratch_array("bits", 8 * len(steps) + 24, np.uint8)
-    escapes = scratch_array("escapes", len(steps) + 1, np.uint64)
-    room = scratch_array("words", 2 * TILE, np.uint64).reshape(2, TILE)
-    limit, bound = tables(*form).limit, np.uint64(INT64_MAX // (unit >> shift))
-    used, escaped, seen = tokenizer.put_steps(
-        steps, less, signed, shift, inverse, bound, *form, limit, tokens, bits, escapes, room
-    )
-    if used < 0:
-        raise _UnitError
-    return _Tokens(tokens, bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
-
-
-def _entry(
-    mode: int, form: tuple[int, int], base: int, unit: int, of: _Tokens, level: int = TOKEN_LEVEL
-) -> tuple[bytes, bytes]:
-    """Return (entry, streams) of a column's tokens."""
-    if not of.any:
-        return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
-    packed: Any = _compressor(level).compress(of.tokens.data)
-    if len(packed) >= len(of.tokens):
-        packed = of.tokens.tobytes()
-    entry = ENTRY.pack(mode, *form, len(of.tokens), base, unit, len(packed), of.used, len(of.escapes))
-    return entry, b"".join((packed, of.bits.data, of.escapes.data))
-
-
-_local = threading.local()
-
-
-def _compressor(level: int) -> zstandard.ZstdCompressor:
-    """Return this thread's compressor of tokens."""
-    made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
-    if level not in made:
-        length = 7 if level == TOKEN_LEVEL else 0
-        parameters = zstandard.ZstdCompressionParameters.from_level(level, min_match=length, write_content_size=True)
-        made[level] = zstandard.ZstdCompressor(compression_params=parameters)
-    return made[level]
-
-
-def _wrapped(value: int) -> int:
-    return (value + 2**63) % 2**64 - 2**63

@@ -31,6 +31,7 @@ class FilesystemRequests:
     """
 
     staged = True
+    made_as = ""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         secret = sorted(set(options) & set(SECRETS))

@@ -8,20 +8,21 @@ checksum. The manifest is an index: :mod:`chronicle.storage.rebuild` makes it ag
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import lmdb
 import msgpack
 import xxhash
 
-from chronicle.core.errors import CorruptionError, NotFoundError, VersionError
+from chronicle.core.errors import CorruptionError, VersionError
 from chronicle.storage.catalog_changes import Change
 from chronicle.storage.entry import Entry, Intent, Retired
 from chronicle.storage.history import Event, append_events, read_events
 from chronicle.storage.manifest_changes import CHANGES, CatalogState, Changes, prefix_of
+from chronicle.storage.manifest_commits import Together
 from chronicle.storage.manifest_file import (
     MANIFEST_FOLDER,
     MANIFEST_VERSION,
@@ -39,22 +40,31 @@ from chronicle.storage.manifest_index import (
     pending_span,
     place_span,
 )
-from chronicle.storage.opening import is_url, open_store
-from chronicle.storage.stores import Store
+from chronicle.storage.manifest_meta import Meta
 
 __all__ = ["Entry", "Intent", "Manifest", "Retired"]
 
 _KEY: Final = struct.Struct(">IQ")
 _SUM: Final = struct.Struct("<Q")
+PAGE_ENTRIES: Final = 256
 
 
-class Manifest:
+class _Put(NamedTuple):
+    """Entries that are stored together, the tiers whose catalogs they change, what the history says of it."""
+
+    entries: tuple[Entry, ...]
+    dirty: frozenset[str]
+    events: tuple[Event, ...]
+
+
+class Manifest(Meta):
     """Transactions over entries. Threads may share one; a forked child opens its own."""
 
     def __init__(self, home: Path, environment: Any) -> None:
         self.home = home
         self.path = home / MANIFEST_FOLDER
         self._environment = environment
+        self._together = Together[_Put]()
         self._segments = environment.open_db(b"segments", create=False)
         self._meta = environment.open_db(b"meta", create=False)
         there = databases_of(environment)
@@ -104,6 +114,23 @@ class Manifest:
                     found.append(self._unpack(bytes(value), bytes(key)))
         return found
 
+    def following(self, key: tuple[str, int, int] | None = None) -> Iterator[Entry]:
+        """Yield the entries after a key in key order (None: from the first), each page from a view of its own."""
+        start = b"" if key is None else _pack_key(key) + b"\0"
+        while True:
+            page: list[Entry] = []
+            with self._read() as transaction:
+                cursor = transaction.cursor(db=self._segments)
+                if cursor.set_range(start):
+                    for packed, value in cursor:
+                        page.append(self._unpack(bytes(value), bytes(packed)))
+                        if len(page) == PAGE_ENTRIES:
+                            break
+            if not page:
+                return
+            yield from page
+            start = _pack_key(page[-1].key) + b"\0"
+
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of all queues with entries that start with `prefix`."""
         found: list[str] = []
@@ -129,19 +156,24 @@ class Manifest:
     def put(self, entries: Iterable[Entry], *, dirty: Iterable[str] = (), events: Iterable[Event] = ()) -> None:
         """Store entries in one durable transaction, with what the history says of it.
 
-        `dirty` names tiers whose catalog must be published again, for the days of these entries.
+        What other threads put at the same time is part of it. `dirty` names tiers whose catalog must be published
+        again, for the days of these entries.
         """
-        tiers, marks = set(dirty), set()
+        self._together.do(_Put(tuple(entries), frozenset(dirty), tuple(events)), self._put_together)
+
+    def _put_together(self, puts: Sequence[_Put]) -> None:
+        marks: set[str] = set()
         try:
             with self._writing() as (transaction, index, changes):
-                for entry in entries:
-                    self._store(transaction, index, changes, entry)
-                    marks |= {f"{tier}\0{entry.partition}" for tier in tiers}
+                for put in puts:
+                    for entry in put.entries:
+                        self._store(transaction, index, changes, entry)
+                        marks |= {f"{tier}\0{entry.partition}" for tier in put.dirty}
                 if marks:
                     packed = transaction.get(b"dirty", db=self._meta)
                     marks |= set(msgpack.unpackb(packed)) if packed else set()
                     transaction.put(b"dirty", msgpack.packb(sorted(marks)), db=self._meta)
-                append_events(self._environment, transaction, events)
+                append_events(self._environment, transaction, (event for put in puts for event in put.events))
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
 
@@ -331,61 +363,6 @@ class Manifest:
         value = transaction.get(packed, db=self._segments)
         return None if value is None else self._unpack(bytes(value), packed)
 
-    def home_id(self) -> str:
-        """Return the identity that this home's catalogs carry."""
-        return str(self._get_meta("home_id"))
-
-    def tiers(self) -> dict[str, dict[str, Any]]:
-        """Return {name: {path, encoding, options}} of the tiers in use; paths inside the home are relative to it."""
-        return dict(self._get_meta("tiers") or {})
-
-    def set_tiers(self, tiers: dict[str, dict[str, Any]]) -> None:
-        """Remember where tiers are, so that readers need no configuration."""
-        if self.tiers() != tiers:
-            self._set_meta("tiers", tiers)
-
-    def failures(self) -> list[dict[str, Any]]:
-        """Return what the last runs of the agent could not do: {queue, number, target, error, ts_ns} each."""
-        return list(self._get_meta("failures") or [])
-
-    def set_failures(self, failures: list[dict[str, Any]]) -> None:
-        """Remember what could not be done, for ``tier status``."""
-        if self.failures() != failures:
-            self._set_meta("failures", failures)
-
-    def uploads(self) -> list[tuple[str, str]]:
-        """Return the (tier, object) whose uploads were cut off, and whose parts the stores still hold."""
-        return [(str(tier), str(name)) for tier, name in self._get_meta("uploads") or []]
-
-    def note_upload(self, tier: str, name: str) -> None:
-        """Remember an upload that was cut off, so that it is gone on with or given up."""
-        rows = self.uploads()
-        if (tier, name) not in rows:
-            self._set_meta("uploads", [*rows, (tier, name)])
-
-    def forget_uploads(self, rows: Collection[tuple[str, str]]) -> None:
-        """Forget uploads of which nothing is left."""
-        if rows:
-            self._set_meta("uploads", [row for row in self.uploads() if row not in rows])
-
-    def scrubbed(self) -> list[Any] | None:
-        """Return the key of the entry that scrubbing came to, None at the beginning."""
-        found = self._get_meta("scrubbed")
-        return None if found is None else list(found)
-
-    def set_scrubbed(self, key: list[Any]) -> None:
-        """Remember where scrubbing came to."""
-        self._set_meta("scrubbed", key)
-
-    def damaged(self) -> list[dict[str, Any]]:
-        """Return the segments of which scrubbing found no whole copy: {queue, generation, number, error} each."""
-        return list(self._get_meta("damaged") or [])
-
-    def set_damaged(self, rows: list[dict[str, Any]]) -> None:
-        """Remember what is damaged, for ``tier status``."""
-        if self.damaged() != rows:
-            self._set_meta("damaged", rows)
-
     def dirty(self) -> list[str]:
         """Return the tiers whose catalog is behind."""
         return sorted({mark.partition("\0")[0] for mark in self._get_meta("dirty") or []})
@@ -426,28 +403,6 @@ class Manifest:
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
 
-    def root(self, tier: str) -> str | None:
-        """Return the address of a tier, a path or a URL; None for one that is not known."""
-        if tier == "hot":
-            return str(self.home)
-        found = self.tiers().get(tier)
-        if found is None:
-            return None
-        return str(found["path"]) if is_url(str(found["path"])) else str(self.home / str(found["path"]))
-
-    def store(self, tier: str) -> Store:
-        """Return the store of a tier as it was last used.
-
-        Raises
-        ------
-        NotFoundError
-            When the manifest does not know it.
-        """
-        root = self.root(tier)
-        if root is None:
-            raise NotFoundError(f"the manifest names tier {tier!r} and does not know where it is", path=self.home)
-        return open_store(root, {} if tier == "hot" else self.tiers()[tier].get("options") or {})
-
     def _read(self) -> Any:
         try:
             return self._environment.begin()
@@ -470,18 +425,6 @@ class Manifest:
         return CorruptionError(
             f"the manifest is damaged: {message}", path=self.path, hint="make it again: chronicle tier rebuild"
         )
-
-    def _get_meta(self, key: str) -> Any:
-        with self._read() as transaction:
-            value = transaction.get(key.encode(), db=self._meta)
-            return None if value is None else msgpack.unpackb(bytes(value))
-
-    def _set_meta(self, key: str, value: Any) -> None:
-        try:
-            with self._writing() as (transaction, _, _changes):
-                transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
-        except lmdb.Error as error:
-            raise manifest_error(error, self.path) from error
 
 
 def _pack_key(key: tuple[str, int, int]) -> bytes:

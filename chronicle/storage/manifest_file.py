@@ -60,10 +60,32 @@ def environment_of(folder: Path, *, create: bool) -> Any:
         identity = (os.getpid(), found.st_dev, found.st_ino)
         shared = _SHARED.get(identity)
         if shared is None:
+            _leave_to_parent(identity)
             shared = _open_environment(folder, create=create)
             if shared is not None:
                 _SHARED[identity] = shared
         return shared
+
+
+def _leave_to_parent(identity: tuple[int, int, int]) -> None:
+    """Close what a forked process has of its parent's environment of the same folder: LMDB refuses a second one.
+
+    Only this process' map and descriptors go: in the lock file LMDB clears the slots of the process that closes.
+    """
+    process, *folder = identity
+    for key in [key for key in _SHARED if key[0] != process and list(key[1:]) == folder]:
+        inherited = _SHARED.pop(key, None)
+        if inherited is not None:
+            inherited.close()
+
+
+def _unlock() -> None:
+    """Start a forked process with a free lock: the thread that held it is not there."""
+    global _SHARED_LOCK
+    _SHARED_LOCK = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 def set_aside(home: str | Path) -> None:

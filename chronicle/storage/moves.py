@@ -25,6 +25,7 @@ from chronicle.storage.encode import EncodeOptions, encode_segment
 from chronicle.storage.entry import PACKS_FOLDER, Entry, Intent, Retired
 from chronicle.storage.history import Event
 from chronicle.storage.manifest import Manifest
+from chronicle.storage.manifest_uploads import UploadNotes
 from chronicle.storage.opening import open_store
 from chronicle.storage.packs import Packed, PackWriter, pack_name, read_pack_table
 from chronicle.storage.policy import DELETE, HOT, Policy
@@ -126,11 +127,14 @@ class Mover:
             return
         self.manifest.put([replace(entry, intent=None) for entry in begun])
 
-    def _put(self, store: Store, name: str, make: Callable[[], Iterable[bytes | memoryview]]) -> int:
+    def _put(self, tier: str, name: str, make: Callable[[], Iterable[bytes | memoryview]]) -> int:
         """Put an object and return its bytes; one whose upload was gone half-way is begun anew, a few times."""
+        journal = UploadNotes(self.manifest, tier)
         for attempt in range(UPLOADS_MAX):
             try:
-                return store.put(name, make(), resume=True, pace=self.throttle.take)
+                length = self.store(tier).put(name, make(), resume=True, pace=self.throttle.take, journal=journal)
+                self.manifest.forget_uploads([(tier, name)])
+                return length
             except UploadGoneError:
                 if attempt + 1 == UPLOADS_MAX:
                     raise
@@ -157,7 +161,7 @@ class Mover:
             return writers[-1]
 
         try:
-            length = self._put(store, temporary, packed)
+            length = self._put(target, temporary, packed)
             writer = writers[-1]
             self.hook("written", begun[0])
             self._verify_pack(store, temporary, entries, writer.rows, length)
@@ -233,10 +237,12 @@ class Mover:
             return entry, "undone"
         target = self.store(intent.tier)
         if self.store(entry.place).size(entry.object) is not None:
-            if intent.tier in self.policy.names and target.unfinished(intent.temporary):
+            notes = UploadNotes(self.manifest, intent.tier)
+            if intent.tier in self.policy.names and target.unfinished(intent.temporary, notes):
                 self.manifest.note_upload(intent.tier, intent.temporary)
             else:
                 target.discard(intent.temporary)
+                self.manifest.forget_uploads([(intent.tier, intent.temporary)])
             if (intent.tier, intent.object) != (entry.place, entry.object):
                 target.delete(intent.object)
             settled = replace(entry, intent=None)
@@ -273,10 +279,13 @@ class Mover:
         for entry in chosen:
             self.hook("deleted", entry)
             settled.append(replace(entry, retired=tuple(c for c in entry.retired if c not in due[entry.key])))
-            for copy in entry.retired:
-                if copy in due[entry.key]:
-                    source = f"{copy.tier}/{copy.object}"
-                    told.append(self.event("deleted", entry, source, entry.place, now_ns, "its copy is published"))
+            gone = entry.place == DELETE
+            why, where = ("removed by policy", "") if gone else ("its copy is published", entry.place)
+            told += [
+                self.event("deleted", entry, f"{copy.tier}/{copy.object}", where, now_ns, why)
+                for copy in entry.retired
+                if copy in due[entry.key]
+            ]
         self.manifest.put(settled, events=told)
         for entry in settled:
             self.hook("settled", entry)
@@ -362,7 +371,7 @@ class Mover:
         )
         if linked:
             return entry.length
-        return self._put(store, temporary, lambda: self._parts(entry, encoding, self.policy.tier(target).level))
+        return self._put(target, temporary, lambda: self._parts(entry, encoding, self.policy.tier(target).level))
 
     def _parts(self, entry: Entry, encoding: str, level: int) -> Iterator[bytes | memoryview]:
         """Yield the bytes of a segment in an encoding."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from chronicle.core.errors import ConfigError
-from chronicle.storage.remote import PART_BYTES, RemoteStore
 from chronicle.storage.stores import LocalStore, Store
 
 __all__ = ["is_url", "local_folder", "open_store"]
@@ -41,6 +40,8 @@ def open_store(address: str | Path, options: Mapping[str, Any] | None = None) ->
     """
     if not is_url(address):
         return LocalStore(local_folder(address))
+    from chronicle.storage.remote import PART_BYTES, RemoteStore  # a folder needs no pool of threads
+
     given = dict(options or {})
     part_bytes = given.pop("part_bytes", PART_BYTES)
     if not isinstance(part_bytes, int) or not 5 << 20 <= part_bytes <= 1 << 30:

@@ -114,6 +114,8 @@ class _Join:
         self.forms = list(descriptor[size - snapshots :])
         self.columns = Columns(descriptor, COLUMNS, data[start:], max(self.rows, self.others, self.kept))
         self.beside = data[beside:start]
+        self._live_at = (-1, -1, -1)
+        self._live: tuple[Values, int] = (np.zeros((0, 3), dtype=np.int64), 0)
 
     def raw(self, orders: Callable[[], tuple[Values, int]] | None) -> memoryview:
         """Return the records; see :func:`decode_orders`."""
@@ -172,7 +174,10 @@ class _Join:
 
     def _follows(self, record: Values, found: Values, state: Values, tail: int) -> Values:
         """Return what a snapshot holds when nothing but the rows happened."""
-        rows, bids = live_orders(found, (int(state[kernel.ALIVE]), int(state[kernel.ORDERS])))
+        key = int(state[kernel.ROWS]), int(state[kernel.ALIVE]), int(state[kernel.ORDERS])
+        if self._live_at != key:
+            self._live_at, self._live = key, live_orders(found, key[1:])
+        rows, bids = self._live
         if (int(record[0]) >> 32) & 0xFFFF == Kind.BOOK_SNAPSHOT:
             rows, bids = expected_levels(rows, bids)
         if rows.size != tail or bids != int(record[6]) & LENGTH_MASK:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chronicle.core.layout import BOOK_DELTA_BYTES, HEADER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind, Origin
 from chronicle.storage.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.blocks import encode_block
-from chronicle.storage.event_encode import COLUMNS_FROM, group_column, plain_column, signed_column
+from chronicle.storage.event_encode import COLUMNS_FROM
 from chronicle.storage.event_layout import BESIDE_COLUMNS, BESIDE_STORED, BESIDE_ZSTD, STEP_SOURCE
 from chronicle.storage.kernels import orders as kernel
 from chronicle.storage.order_layout import (
@@ -36,6 +36,7 @@ from chronicle.storage.order_layout import (
     orders_at,
 )
 from chronicle.storage.scratch import scratch_array
+from chronicle.storage.token_columns import group_column, plain_column, signed_column
 from chronicle.storage.tokens import compressor
 
 __all__ = ["encode_orders"]
@@ -102,6 +103,8 @@ class _Split:
         self._kept: list[tuple[Values, int]] = []
         self._cut: list[int] = []
         self._on_prologue = orders is not None
+        self._live_at = (-1, -1, -1)
+        self._live_orders: tuple[Values, int] = (np.zeros((0, 3), dtype=np.int64), 0)
         if orders is not None:
             kernel.add_orders(*orders, self._orders, self._state, self._table)
 
@@ -185,7 +188,11 @@ class _Split:
         return FORM_FOLLOWS if same else FORM_VERBATIM
 
     def _live(self) -> tuple[Values, int]:
-        return live_orders(self._orders, (int(self._state[kernel.ALIVE]), int(self._state[kernel.ORDERS])))
+        """Return the orders that rest; the levels before them were made of the same."""
+        key = self.rows, int(self._state[kernel.ALIVE]), int(self._state[kernel.ORDERS])
+        if self._live_at != key:
+            self._live_at, self._live_orders = key, live_orders(self._orders, key[1:])
+        return self._live_orders
 
     def block(self, level: int) -> tuple[bytes, int]:
         """Return the block's bytes and what it holds."""

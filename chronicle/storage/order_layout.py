@@ -89,10 +89,14 @@ def live_orders(found: Values, numbers: tuple[int, int]) -> tuple[Values, int]:
     part = found[:, first:count]
     rests = np.flatnonzero(part[3] > 0)
     ids, sides, prices, sizes, ranks = part[:, rests]
-    best_first = np.where(sides == 0, ~prices, prices)
-    order = np.lexsort((ranks, best_first, sides))
-    rows = np.stack((ids[order], prices[order], sizes[order]), axis=1)
-    return rows, int(np.count_nonzero(sides == 0))
+    if len(ranks) > 1 and bool((ranks[1:] < ranks[:-1]).any()):  # a place was lost: else numbers rise as ranks do
+        turn = np.argsort(ranks)
+        ids, sides, prices, sizes = ids[turn], sides[turn], prices[turn], sizes[turn]
+    bids, asks = np.flatnonzero(sides == 0), np.flatnonzero(sides != 0)
+    bids = bids[np.argsort(~prices[bids], kind="stable")]
+    asks = asks[np.argsort(prices[asks], kind="stable")]
+    order = np.concatenate((bids, asks))
+    return np.stack((ids[order], prices[order], sizes[order]), axis=1), len(bids)
 
 
 def expected_levels(rows: Values, bids: int) -> tuple[Values, int]:

@@ -10,8 +10,8 @@ from chronicle.core.errors import ConfigError, CorruptionError, NotFoundError
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.ahead import Ahead
 from chronicle.storage.archive import check_archived
-from chronicle.storage.encode import check_sealed
 from chronicle.storage.entry import Entry
+from chronicle.storage.sealed import check_sealed
 from chronicle.storage.stores import LocalStore, MemoryStore, Readable, Store
 from chronicle.storage.throttle import Throttle
 

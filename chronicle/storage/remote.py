@@ -10,18 +10,24 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
+
+import xxhash
 
 from chronicle.core.errors import ChronicleError, NotFoundError, StateError, TornSegmentError, UnavailableError
 from chronicle.storage.patience import Breaker, Patience
 from chronicle.storage.requests import (
     ConditionFailedError,
     ConditionRefusedError,
+    NotedPart,
+    NotedUpload,
     Part,
     Requests,
     Upload,
     UploadGoneError,
+    UploadJournal,
     count_request,
 )
 from chronicle.storage.stores import name_parts, temporary_object
@@ -33,6 +39,16 @@ PARTS_AT_ONCE: Final = 4
 DELETES_AT_ONCE: Final = 8
 PART_BYTES: Final = 8 * 1024 * 1024
 """Objects up to this size are one put, larger ones parts of it (S3 takes 10,000 parts of 5 MiB or more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An object that is put in parts; `keep`: what an end in the middle leaves is gone on with."""
+
+    name: str
+    keep: bool
+    pace: Callable[[int], None]
+    journal: UploadJournal | None
 
 
 class RemoteStore:
@@ -149,6 +165,7 @@ class RemoteStore:
         *,
         resume: bool = False,
         pace: Callable[[int], None] | None = None,
+        journal: UploadJournal | None = None,
     ) -> int:
         """Write an object, in parts when it is large; on failure nothing is left behind that will not be used.
 
@@ -173,7 +190,8 @@ class RemoteStore:
             return len(first)
         keep = resume and not self.requests.staged
         try:
-            written = self._put_parts(name, _chain(first, second, pieces), keep, pace or (lambda _: None))
+            sent = _Sent(name, keep, pace or (lambda _: None), journal if keep and self.requests.made_as else None)
+            written = self._put_parts(sent, _chain(first, second, pieces))
         except BaseException as error:
             if not keep or (isinstance(error, Exception) and not isinstance(error, UnavailableError)):
                 with contextlib.suppress(ChronicleError):
@@ -182,59 +200,75 @@ class RemoteStore:
         self.give_up(name)  # an upload whose beginning was not answered was begun a second time
         return written
 
-    def _put_parts(self, name: str, pieces: Iterator[bytes], keep: bool, pace: Callable[[int], None]) -> int:
+    def _put_parts(self, sent: _Sent, pieces: Iterator[bytes]) -> int:
         """Write an object in parts, those excepted that an upload of an earlier attempt holds; return its bytes.
 
         So many parts as are sent at once are in memory, and the one that is being made.
         """
-        upload, held = self._begun(name) if keep else ("", {})
+        upload, held = self._begun(sent.name, sent.journal) if sent.keep else ("", {})
+        noted = sent.journal.known(sent.name) if sent.journal is not None and upload else None
         if not upload:
-            upload = self.ask(lambda: self.requests.begin(name))
+            upload = self.ask(lambda: self.requests.begin(sent.name))
+            if sent.journal is not None:
+                sent.journal.begun(sent.name, upload, self.requests.made_as)
         done: dict[int, Part] = {}
         written = 0
         at_once = 1 if self.requests.staged else PARTS_AT_ONCE
         with ThreadPoolExecutor(at_once, thread_name_prefix="part") as pool:
-            sent: deque[Future[Part]] = deque()
+            flying: deque[Future[Part]] = deque()
             try:
                 for number, piece in enumerate(pieces, 1):
                     written += len(piece)
                     part = held.get(number)
-                    if part is not None and self.requests.holds(part, piece):
+                    if part is not None and self._holds(part, piece, noted):
                         done[number] = part
                         continue
-                    if len(sent) == at_once:
-                        part = sent.popleft().result()
+                    if len(flying) == at_once:
+                        part = flying.popleft().result()
                         done[part.number] = part
-                    pace(len(piece))
-                    sent.append(pool.submit(self._part, name, upload, number, piece))
-                while sent:
-                    part = sent.popleft().result()
+                    sent.pace(len(piece))
+                    flying.append(pool.submit(self._part, sent, upload, number, piece))
+                while flying:
+                    part = flying.popleft().result()
                     done[part.number] = part
             except BaseException:
-                for future in sent:
+                for future in flying:
                     future.cancel()
                 raise
-        self._complete(name, upload, [done[number] for number in sorted(done)], written, absent=keep)
+        self._complete(sent.name, upload, [done[number] for number in sorted(done)], written, absent=sent.keep)
         return written
 
-    def _begun(self, name: str) -> tuple[str, dict[int, Part]]:
+    def _holds(self, part: Part, piece: bytes, noted: NotedUpload | None) -> bool:
+        """Return whether a listed part is proven to be these bytes: by what was noted of it, or by its token."""
+        if noted is None:
+            return self.requests.holds(part, piece)
+        mine = noted.parts.get(part.number)
+        return mine is not None and mine == NotedPart(len(piece), part.token, xxhash.xxh3_128_digest(piece))
+
+    def _begun(self, name: str, journal: UploadJournal | None) -> tuple[str, dict[int, Part]]:
         """Return the upload of an object to go on with, the one of most bytes, and its parts; "" for none."""
         best: tuple[str, dict[int, Part]] = ("", {})
-        for upload in self.uploads(name):
-            if upload.name == name and upload.alike:
-                held: dict[int, Part] = {}
-                after: int | None = 0
-                try:
-                    while after is not None:
-                        rows, after = self.ask(partial(self.requests.parts, name, upload.id, after))
-                        held |= {part.number: part for part in rows}
-                except NotFoundError:
-                    continue  # it expired, or was given up
-                if not best[0] or sum(part.size for part in held.values()) > sum(
-                    part.size for part in best[1].values()
-                ):
-                    best = upload.id, held
+        for upload in self._usable(name, journal):
+            held: dict[int, Part] = {}
+            after: int | None = 0
+            try:
+                while after is not None:
+                    rows, after = self.ask(partial(self.requests.parts, name, upload.id, after))
+                    held |= {part.number: part for part in rows}
+            except NotFoundError:
+                continue  # it expired, or was given up
+            if not best[0] or sum(part.size for part in held.values()) > sum(part.size for part in best[1].values()):
+                best = upload.id, held
         return best
+
+    def _usable(self, name: str, journal: UploadJournal | None) -> Iterator[Upload]:
+        """Yield the uploads of an object that were begun as one would be today: listed so, or noted so."""
+        made_as = self.requests.made_as
+        noted = journal.known(name) if journal is not None and made_as else None
+        for upload in self.uploads(name):
+            mine = noted is not None and (noted.id, noted.made_as) == (upload.id, made_as)
+            if upload.name == name and (upload.alike or mine):
+                yield upload
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Yield the uploads below `prefix` that were begun and not completed."""
@@ -245,9 +279,9 @@ class RemoteStore:
             if token is None:
                 return
 
-    def unfinished(self, name: str) -> bool:
+    def unfinished(self, name: str, journal: UploadJournal | None = None) -> bool:
         """Return whether an upload stands with which a put would go on."""
-        return not self.requests.staged and any(each.name == name and each.alike for each in self.uploads(name))
+        return not self.requests.staged and any(True for _ in self._usable(name, journal))
 
     def give_up(self, name: str) -> None:
         """Give up all uploads of an object that are not complete."""
@@ -256,11 +290,15 @@ class RemoteStore:
                 with contextlib.suppress(NotFoundError):
                     self.ask(partial(self.requests.abort, name, upload.id))
 
-    def _part(self, name: str, upload: str, number: int, piece: bytes) -> Part:
+    def _part(self, sent: _Sent, upload: str, number: int, piece: bytes) -> Part:
         try:
-            return self.ask(lambda: self.requests.part(name, upload, number, piece))
+            part = self.ask(lambda: self.requests.part(sent.name, upload, number, piece))
         except NotFoundError as error:
-            raise self._gone(name) from error
+            raise self._gone(sent.name) from error
+        if sent.journal is not None:
+            digest = xxhash.xxh3_128_digest(piece)
+            sent.journal.taken(sent.name, number, NotedPart(len(piece), part.token, digest))
+        return part
 
     def _gone(self, name: str) -> UploadGoneError:
         return UploadGoneError(

@@ -29,6 +29,7 @@ from chronicle.storage.proving import prove
 from chronicle.storage.remote import RemoteStore
 from chronicle.storage.scanning import object_name
 from chronicle.storage.stores import Store
+from chronicle.storage.throttle import Throttle
 
 __all__ = ["RepairReport", "Repaired", "repair", "scrub"]
 
@@ -120,8 +121,12 @@ def _give_up_uploads(mover: Mover, tier: str) -> int:
     return len(given_up)
 
 
-def scrub(home: str | Path, policy: Policy, *, budget_bytes: int, clock: Clock | None = None) -> RepairReport:
+def scrub(
+    home: str | Path, policy: Policy, *, budget_bytes: int, bandwidth_bytes: int = 0, clock: Clock | None = None
+) -> RepairReport:
     """Check the next objects in order, up to `budget_bytes` of them (one at least), and replace what is damaged.
+
+    Objects are read at `bandwidth_bytes` a second at most (0: as they come).
 
     Where it came to is kept in the manifest; after the last object it begins again. What was damaged and could not
     be replaced stands in ``tier status`` until it is whole.
@@ -138,10 +143,11 @@ def scrub(home: str | Path, policy: Policy, *, budget_bytes: int, clock: Clock |
         if manifest is None:
             return report
         after = manifest.scrubbed()
-        entries = [entry for entry in manifest.entries() if entry.place not in (HOT, DELETE)]
-        rest = [entry for entry in entries if after is None or list(entry.key) > after]
-        chosen = list(_within(rest or entries, budget_bytes))
-        _check(Mover(home, manifest, policy, agent=agent_name()), chosen, clock, report, None)
+        chosen = list(_within(_below_hot(manifest, after), budget_bytes))
+        if not chosen and after is not None:
+            chosen = list(_within(_below_hot(manifest, None), budget_bytes))
+        throttle = Throttle(bandwidth_bytes, clock)
+        _check(Mover(home, manifest, policy, agent=agent_name(), throttle=throttle), chosen, clock, report, None)
         if chosen:
             manifest.set_scrubbed(list(chosen[-1].key))
         whole = {entry.key for entry in chosen} - {item.entry.key for item in report.lost}
@@ -159,6 +165,12 @@ def scrub(home: str | Path, policy: Policy, *, budget_bytes: int, clock: Clock |
         ]
         manifest.set_damaged([*kept, *fresh])
     return report
+
+
+def _below_hot(manifest: Manifest, after: list[Any] | None) -> Iterator[Entry]:
+    """Yield the entries after a key that have an object below hot."""
+    key = None if after is None else (str(after[0]), int(after[1]), int(after[2]))
+    return (entry for entry in manifest.following(key) if entry.place not in (HOT, DELETE))
 
 
 def scrub_budget(stored_bytes: int, period_ns: int, interval_ns: int) -> int:
@@ -201,7 +213,7 @@ def _check(
 def _error(mover: Mover, entry: Entry, store: Store) -> ChronicleError | None:
     """Return what is wrong with the object of an entry, None when it proves whole."""
     try:
-        prove(store, entry)
+        prove(store, entry, mover.throttle)
     except ChronicleError as error:
         return error
     return None

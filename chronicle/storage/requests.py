@@ -17,10 +17,13 @@ from chronicle.core.errors import StoreError
 __all__ = [
     "ConditionFailedError",
     "ConditionRefusedError",
+    "NotedPart",
+    "NotedUpload",
     "Part",
     "Requests",
     "Upload",
     "UploadGoneError",
+    "UploadJournal",
     "requests_made",
 ]
 
@@ -61,8 +64,46 @@ class Upload:
     alike: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NotedPart:
+    """A part that was taken: its bytes, the store's token for it, xxh3_128 of the bytes."""
+
+    size: int
+    token: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NotedUpload:
+    """An upload as it was noted when it was begun, and its parts when they were taken, by their numbers."""
+
+    id: str
+    made_as: str
+    parts: dict[int, NotedPart]
+
+
+class UploadJournal(Protocol):
+    """Keeps of uploads what stores do not tell; each note is durable when the call returns."""
+
+    def known(self, name: str) -> NotedUpload | None:
+        """Return what was noted of an object's upload."""
+        ...
+
+    def begun(self, name: str, upload: str, made_as: str) -> None:
+        """Note an upload in the place of a former one."""
+        ...
+
+    def taken(self, name: str, number: int, part: NotedPart) -> None:
+        """Note a part that the store took."""
+        ...
+
+
 class Requests(Protocol):
-    """Single requests below one root. `staged`: objects grow in sight, and need a temporary name and a move."""
+    """Single requests below one root. `staged`: objects grow in sight, and need a temporary name and a move.
+
+    `made_as` says how uploads are begun (class, encryption) where a listing does not tell it and the tokens of parts
+    need not say what their bytes are: such uploads are gone on with by what was noted of them. "": a listing tells.
+    """
 
     @property
     def location(self) -> str:
@@ -72,6 +113,11 @@ class Requests(Protocol):
     @property
     def staged(self) -> bool:
         """Whether a half-written object is seen under its name."""
+        ...
+
+    @property
+    def made_as(self) -> str:
+        """How uploads are begun, where that must be noted."""
         ...
 
     def get(self, name: str, start: int | None, length: int | None) -> tuple[bytes, str]:

@@ -68,6 +68,8 @@ class S3Requests:
             raise ConfigError("this is no S3 URL", expected="s3://bucket/prefix", found=url)
         self.location = f"s3://{self._bucket}" + (f"/{prefix}" if prefix else "")
         self._write, self._read, self._client = client_of(options, self.location)
+        encrypted = "ServerSideEncryption" in self._write
+        self.made_as = " ".join(f"{name}={self._write[name]}" for name in sorted(self._write)) if encrypted else ""
 
     def get(self, name: str, start: int | None, length: int | None) -> tuple[bytes, str]:
         """Return a range of an object, or all of it."""

@@ -20,8 +20,6 @@ from chronicle.storage.entry import Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.opening import is_url, local_folder, open_store
 from chronicle.storage.policy import DELETE, HOT
-from chronicle.storage.published import PublishedCatalog
-from chronicle.storage.state import visible
 from chronicle.storage.stores import LocalStore, Store
 
 __all__ = ["ArchiveSource", "TieredSource", "open_source"]
@@ -127,6 +125,8 @@ class TieredSource:
         version = manifest.version()
         known = self._known.get(queue)
         if known is None or known[0] != version:
+            from chronicle.storage.state import visible  # what scans roots and packs is not needed to open a home
+
             entries = visible(self.home, manifest.entries(queue))
             known = version, {entry.number: entry for entry in entries if entry.place != HOT}
             self._known[queue] = known
@@ -167,6 +167,8 @@ class ArchiveSource:
         self._store = open_store(root, options)
         if isinstance(self._store, LocalStore) and not self._store.root.is_dir():
             raise NotFoundError("there is no archive", path=self._store.root)
+        from chronicle.storage.published import PublishedCatalog
+
         self._published = PublishedCatalog(self._store)
 
     def queues(self, prefix: str = "") -> list[str]:

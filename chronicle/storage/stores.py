@@ -16,6 +16,7 @@ from typing import Protocol
 
 from chronicle.core.durable import TEMPORARY_PREFIX, file_error, make_folder, publish_file, sync_folder
 from chronicle.core.errors import ConfigError, NotFoundError, TornSegmentError
+from chronicle.storage.requests import UploadJournal
 
 __all__ = ["LocalStore", "MemoryStore", "ObjectReader", "Readable", "Store", "temporary_object"]
 
@@ -97,17 +98,19 @@ class Store(Readable, Protocol):
         *,
         resume: bool = False,
         pace: Callable[[int], None] | None = None,
+        journal: UploadJournal | None = None,
     ) -> int:
         """Write an object under exactly this name, durably, and return its bytes.
 
-        `pace` is called with a number of bytes before so many are written or sent.
+        `pace` is called with a number of bytes before so many are written or sent. `journal` keeps of an upload in
+        parts what the store does not tell.
         `resume`: the object is new, and the same bytes may be put again after a failure. Where the store takes
         parts, those that an earlier attempt left are not sent again, and those of this one stay when the store
         does not answer any more; see :meth:`unfinished` and :meth:`give_up`.
         """
         ...
 
-    def unfinished(self, name: str) -> bool:
+    def unfinished(self, name: str, journal: UploadJournal | None = None) -> bool:
         """Return whether the store holds parts of an object with which a put would go on."""
         ...
 
@@ -221,9 +224,10 @@ class LocalStore:
         *,
         resume: bool = False,
         pace: Callable[[int], None] | None = None,
+        journal: UploadJournal | None = None,
     ) -> int:
         """Write and sync an object; on failure nothing is left behind."""
-        del resume
+        del resume, journal
         path, written = self.path(name), 0
         try:
             make_folder(path.parent)
@@ -295,9 +299,9 @@ class LocalStore:
         """Remove an object."""
         self.delete(name)
 
-    def unfinished(self, name: str) -> bool:
+    def unfinished(self, name: str, journal: UploadJournal | None = None) -> bool:
         """Return False: a file that was cut short is written anew."""
-        del name
+        del name, journal
         return False
 
     def give_up(self, name: str) -> None:

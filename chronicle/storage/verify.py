@@ -25,7 +25,6 @@ from chronicle.core.source import SegmentInfo, SegmentView
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import ARCHIVE_SUFFIX
 from chronicle.storage.catalog import CATALOG_NAME, PARTS_FOLDER, part_names, read_catalog
-from chronicle.storage.encode import check_sealed
 from chronicle.storage.entry import QUARANTINE, Entry
 from chronicle.storage.manifest import Manifest
 from chronicle.storage.opening import open_store
@@ -33,6 +32,7 @@ from chronicle.storage.packs import PACK_SUFFIX
 from chronicle.storage.policy import DELETE, HOT
 from chronicle.storage.proving import segment_checksum
 from chronicle.storage.scanning import scan_root
+from chronicle.storage.sealed import check_sealed
 from chronicle.storage.source import TieredSource
 from chronicle.storage.state import visible
 from chronicle.storage.stores import LocalStore, Store

@@ -28,14 +28,14 @@ def needs_strace() -> None:
         pytest.skip(problem)
 
 
-def record(folder: Path, warm: str) -> tuple[Path, Path, bytes]:
-    """Return (the home before the move, the log of the agent's calls, the records)."""
+def record(folder: Path, warm: str, moves: int = 1) -> tuple[Path, Path, bytes]:
+    """Return (the home before its moves, so many at once; the log of the agent's calls; the records)."""
     home, before, log = folder / "home", folder / "before", folder / "log"
-    book_home(home, 2, per_segment=40)
+    book_home(home, 2 * moves, per_segment=40)
     truth = source_records(TieredSource(home))
     shutil.copytree(home, before)
     command = [sys.executable, "-m", "tests.crash.tier_agent", str(home), warm, "zstd", "never", "1"]
-    trace(command, os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, log)
+    trace(command, os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "CHRONICLE_TEST_MOVES": str(moves)}, log)
     assert {info.place for info in TieredSource(home).segments(BOOK)} == {"warm"}
     shutil.rmtree(home)
     before.rename(home)
@@ -59,10 +59,10 @@ def whole(image: Path, truth: bytes) -> str:
 
 
 @pytest.mark.parametrize("kind", ["strict", "names"])
-@pytest.mark.parametrize("warm", ["zstd", "none"])
-def test_power_loss_at_any_step_of_a_move_loses_nothing(warm: str, kind: str) -> None:
+@pytest.mark.parametrize(("warm", "moves"), [("zstd", 1), ("none", 1), ("zstd", 2)])
+def test_power_loss_at_any_step_of_a_move_loses_nothing(warm: str, moves: int, kind: str) -> None:
     with fast_folder() as folder:
-        home, log, truth = record(folder, warm)
+        home, log, truth = record(folder, warm, moves)
         disk, looked = Disk(home), 0
         for call, path in disk.replay(log):
             if call not in BEFORE:

@@ -2,11 +2,14 @@
 
 Each death is a forked child's, which runs the shard as ``chronicle etl run --drain`` does. Half of them fall on a
 counted call of Python's (start, recovery, checkpoint, seal, a write to a clean queue), half on a moment, at whatever
-instruction, kernels included.
+instruction, kernels included. The parent has everything compiled and loaded, so that a death costs a tenth of a
+second; ``make soak`` brings about 10,000 of them.
 """
 
 from __future__ import annotations
 
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,9 @@ from tests.support.killing import killed_after, killed_at
 from tests.support.merge_runs import MergeRun, config
 
 KILLS = 17
+KILLS_SOAK = 10_000
+SEED_SOAK = 1_000
+REPORT_KILLS = 500
 CALLS_MAX = 40_000
 """Calls and returns of a run over some dozens of events, about."""
 SECONDS_MAX = 0.1
@@ -67,3 +73,42 @@ def test_a_shard_killed_at_17_points_gives_what_a_rebuild_gives(tmp_path: Path, 
     assert run.kills >= KILLS
     assert min(run.by_call, run.by_moment) >= KILLS // 2
     assert run.check(tmp_path / "into")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.usefixtures("compiled")
+def test_ten_thousand_killed_shards_give_what_a_rebuild_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kills = by_call = homes = records = 0
+    different: dict[int, str] = {}
+    began, reported = time.monotonic(), 0
+
+    def tell() -> None:
+        with capsys.disabled():
+            rate = kills / (time.monotonic() - began)
+            print(
+                f"\n{kills} kills ({by_call} at a call, {kills - by_call} at a moment; {rate:.1f}/s), {homes} homes, "
+                f"{records} clean records compared, {len(different)} homes differ {sorted(different)}",
+                end="",
+                flush=True,
+            )
+
+    while kills < KILLS_SOAK:
+        seed = SEED_SOAK + homes
+        home, into = tmp_path / f"home-{seed}", tmp_path / f"into-{seed}"
+        run = KilledRun(home, seed, queues=1 + seed % 3, rounds=(60, 120, 400)[seed // 3 % 3])
+        try:
+            run.play(acts=13)
+            records += run.check(into)
+            shutil.rmtree(home)
+        except Exception as error:  # the next homes may say more of it
+            different[seed] = f"{type(error).__name__}: {error}"
+        shutil.rmtree(into, ignore_errors=True)
+        kills, by_call, homes = kills + run.kills, by_call + run.by_call, homes + 1
+        if kills >= reported + REPORT_KILLS:
+            reported = kills
+            tell()
+    tell()
+    assert not different, different

@@ -130,6 +130,49 @@ def test_of_parts_sent_at_once_none_that_was_taken_is_sent_again(
         assert_whole(home, s3_root, truth)
 
 
+@pytest.mark.parametrize("sse", ["AES256", "aws:kms"])
+def test_an_encrypted_upload_goes_on_by_what_was_noted_of_it(
+    tmp_path: Path, s3_root: S3, monkeypatch: pytest.MonkeyPatch, sse: str
+) -> None:
+    home, truth = warm_home(tmp_path / "home")
+    monkeypatch.setenv("CHRONICLE_TEST_SSE", sse)
+    monkeypatch.setattr(S3Requests, "holds", lambda *_: False)  # with a key service an ETag is no MD5
+    killed_after(home, s3_root, s3_root[1]["endpoint_url"], 3)
+    (upload,) = uploads(s3_root)
+    plain, listed = client(s3_root[1]["endpoint_url"]), {"UploadId": upload["UploadId"], "Key": upload["Key"]}
+    plain.upload_part(Bucket=BUCKET, PartNumber=2, Body=os.urandom(PART_BYTES), **listed)  # of the same size
+    with FaultyProxy(s3_root[1]["endpoint_url"], share=0) as proxy:
+        policy = with_options(cold_policy(home, s3_root, proxy.address), sse=sse)
+        for _ in range(2):
+            apply_all(home, policy).raise_for_failures()
+        assert sent(proxy) in ({2: 1, 4: 1, 5: 1}, {2: 1, 3: 1, 4: 1, 5: 1})  # killed before the third was noted
+        assert not [path for method, path in proxy.requests if method == "POST" and path.endswith("?uploads")]
+        assert_whole(home, s3_root, truth)
+        manifest = Manifest.open(home)
+        assert manifest is not None
+        assert manifest.notes(b"upload\0") == {}
+
+
+def test_an_upload_of_another_encryption_is_given_up(
+    tmp_path: Path, s3_root: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, truth = warm_home(tmp_path / "home")
+    monkeypatch.setenv("CHRONICLE_TEST_SSE", "AES256")
+    killed_after(home, s3_root, s3_root[1]["endpoint_url"], 3)
+    with FaultyProxy(s3_root[1]["endpoint_url"], share=0) as proxy:
+        policy = with_options(cold_policy(home, s3_root, proxy.address), sse="aws:kms")
+        for _ in range(2):
+            apply_all(home, policy).raise_for_failures()
+        assert sent(proxy) == dict.fromkeys(range(1, PARTS + 1), 1)
+        assert_whole(home, s3_root, truth)
+
+
+def with_options(policy: Policy, **options: str) -> Policy:
+    """Return the policy with further options of its cold tier."""
+    cold = policy.tiers[-1]
+    return replace(policy, tiers=(*policy.tiers[:-1], replace(cold, options={**cold.options, **options})))
+
+
 def test_an_outage_that_outlasts_the_retries_costs_no_part_twice(
     tmp_path: Path, s3_root: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@
 a root (then $AWS_ENDPOINT_URL says where its store is). The step ``before`` is the moment before the COUNT-th
 request to a store is sent, ``after`` the one when it was answered, ``part`` the one when the COUNT-th part of an
 upload was taken. $CHRONICLE_TEST_PART is the size of parts, $CHRONICLE_TEST_PARTS how many are sent at once,
-$CHRONICLE_TEST_MOVES how many moves are made at once.
+$CHRONICLE_TEST_MOVES how many moves are made at once, $CHRONICLE_TEST_SSE the encryption of uploads.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def main() -> None:
     pack_bytes = int(os.environ.get("CHRONICLE_TEST_PACK", "0"))
     policy = three_tiers(home, warm=warm, cold=encoding, cold_root=root, pack_bytes=pack_bytes)
     if part_bytes := int(os.environ.get("CHRONICLE_TEST_PART", "0")):
-        parts = {"part_bytes": part_bytes}
+        parts: dict[str, object] = {"part_bytes": part_bytes}
+        if sse := os.environ.get("CHRONICLE_TEST_SSE"):
+            parts["sse"] = sse
         policy = replace(policy, tiers=(*policy.tiers[:-1], replace(policy.tiers[-1], options=parts)))
     options = AgentOptions(at_once=int(os.environ.get("CHRONICLE_TEST_MOVES", "1")))
     apply_all(home, policy, hook=hook, options=options).raise_for_failures()

@@ -9,9 +9,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from chronicle.core import EventBuilder, Kind, Queue, Side
-from chronicle.core.layout import INT64_MAX, INT64_MIN, Action, GapState, Origin, Verdict
-from chronicle.core.records import InstrumentFields, SnapshotFields
+from chronicle.core.layout import INT64_MAX, INT64_MIN, ORDER_SNAPSHOT_BODY, Action, GapState, Origin, Verdict
+from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.archive_layout import Method
@@ -26,6 +28,7 @@ FOLDER = Path(__file__).resolve().parent
 SEGMENT = FOLDER / "queue-v1.seg"
 ARCHIVE = FOLDER / "archive-v1.czst"
 EVENTS = FOLDER / "archive-v1-events.czst"
+ORDERS = FOLDER / "archive-v1-orders.czst"
 NAME = "clean/kraken/btc_eur/book.q"
 
 
@@ -107,6 +110,41 @@ def test_archive_object_with_event_blocks_is_read() -> None:
         assert stretches[0].columns is not None
         prices = [record[48:56] for record in event_records(segment) if record[4] == Kind.BOOK_DELTA]
         assert stretches[0].columns["price"].tobytes() == b"".join(prices)
+
+
+def test_archive_object_with_order_blocks_gives_back_the_segment(tmp_path: Path) -> None:
+    footer = check_archived(LocalStore(ORDERS.parent), ORDERS.name)
+    assert Method.ORDERS in {block.method for block in footer.blocks}
+    assert decoded(ORDERS) == build_orders(tmp_path)
+
+
+def build_orders(folder: Path) -> bytes:
+    """Return a sealed segment of orders and the levels they make, restated, with orders in its prologue."""
+    queue = Queue.create(folder / NAME, name=NAME, queue_id=bytes(range(16)), segment_bytes=256 * 1024)
+    out = EventBuilder()
+    rests = [(7, 990, 5), (8, 1_010, 6)]
+    counts = ORDER_SNAPSHOT_BODY.pack(1, 1)
+    known = pack_record(Kind.ORDER_SNAPSHOT, counts + np.array(rests).tobytes(), ts_recv=900, instrument=1)
+    with queue.appender(prologue=lambda: {"schema": 1, "orders": [known]}) as appender:
+        for number in range(400):
+            out.begin(1_000 + number * 17, source_index=3 * number, source=0)
+            side = Side.BID if number % 2 else Side.ASK
+            price, size = 1_000 + number % 9 * (-1 if number % 2 else 1), 1 + number % 5
+            for order_id, action in (
+                (100 + number, Action.ADD),
+                (95 + number, Action.FILL),
+                (95 + number, Action.CANCEL),
+            ):
+                taken = order_id < 100 + number
+                out.order(1, side, order_id, price - taken, size + taken, action=action, ts_event=number)
+            out.delta(1, side, price, size, ts_event=number)
+            if number == 200:
+                out.order(1, Side.NONE, 0, 0, 0, action=Action.CLEAR, ts_event=number)
+                out.record(Kind.ORDER_SNAPSHOT, counts + np.array(rests).tobytes(), instrument=1)
+                out.record(Kind.ORDER_SNAPSHOT, counts + np.array(rests).tobytes(), instrument=1)
+            appender.append_event(*out.take())
+        appender.seal()
+    return next(iter(queue.segment_files().values())).read_bytes()
 
 
 def event_records(segment: ArchivedSegment) -> list[bytes]:
@@ -212,4 +250,8 @@ if __name__ == "__main__":
         ARCHIVE.write_bytes(b"".join(encode_segment(sealed)))
     with tempfile.TemporaryDirectory() as scratch:
         EVENTS.write_bytes(build_events(Path(scratch)))
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "x.seg").write_bytes(build_orders(Path(scratch)))
+        with LocalSegment(Path(scratch) / "x.seg", queue=NAME) as sealed:
+            ORDERS.write_bytes(b"".join(encode_segment(sealed)))
     build_catalog(FOLDER / "catalog-v3")

@@ -25,6 +25,7 @@ from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields, SnapshotFields
 from chronicle.etl import EtlConfig, run_shard
+from tests.support.both_ways import both_ways, swept
 from tests.support.etl_streams import (
     ASK,
     BID,
@@ -35,7 +36,6 @@ from tests.support.etl_streams import (
     instrument,
     pipeline,
     queue_records,
-    run,
     status_word,
     statuses,
 )
@@ -89,7 +89,7 @@ def test_what_an_int64_can_say_is_kept_and_more_is_a_gap() -> None:
     stream.define(1, instrument())
     stream.snapshot(1, [(100, INT64_MAX), (-5, 3)], [(INT64_MAX, INT64_MAX)])
     stream.deltas(1, (BID, 99, INT64_MAX), (ASK, INT64_MAX - 1, 1))
-    records = run(stream).records(BOOK)
+    records = both_ways(stream).records(BOOK)
     book, trust = final(records)
     assert status_word(book, trust) == "ok"
     assert book.depth(5) == (
@@ -97,11 +97,11 @@ def test_what_an_int64_can_say_is_kept_and_more_is_a_gap() -> None:
         [(INT64_MAX - 1, 1), (INT64_MAX, INT64_MAX)],
     )
     stream.define(1, instrument(price_exponent=4, size_exponent=5))
-    records = run(stream).records(BOOK)
+    records = both_ways(stream).records(BOOK)
     assert [record.fields()["cause"] for record in records if record.kind == Kind.GAP] == [Cause.DECODE]
     assert statuses(records)[-1] == "gap", "sizes that the new numbers cannot say are not guessed"
     stream.snapshot(1, [(10_000, 5)], [(10_100, 6)])
-    assert statuses(run(stream).records(BOOK))[-1] == "ok"
+    assert statuses(both_ways(stream).records(BOOK))[-1] == "ok"
 
 
 @pytest.mark.parametrize("in_snapshot", [False, True])
@@ -123,8 +123,12 @@ def test_a_negative_size_is_counted_and_a_gap(in_snapshot: bool) -> None:
     gaps = [record.fields() for record in sink.records(BOOK) if record.kind == Kind.GAP]
     assert [(gap["cause"], gap["state"]) for gap in gaps] == [(Cause.DECODE, GapState.OPEN)]
     assert statuses(sink.records(BOOK))[-1] == "gap"
+    for at_once in (1, len(stream.events)):
+        found, other = swept(stream, at_once=at_once)
+        assert found == sink.bytes()
+        assert other.books()[0][1].counts == {"negative_sizes": 1, "gaps": 1}
     stream.snapshot(1, [(100, 5)], [(101, 5)])
-    assert statuses(run(stream).records(BOOK))[-1] == "ok"
+    assert statuses(both_ways(stream).records(BOOK))[-1] == "ok"
 
 
 def test_updates_of_an_instrument_that_nobody_defined_stop_the_shard_before_it_writes(tmp_path: Path) -> None:
@@ -132,6 +136,10 @@ def test_updates_of_an_instrument_that_nobody_defined_stop_the_shard_before_it_w
     stream.define(1, instrument())
     stream.snapshot(1, [(100, 5)], [(101, 5)])
     stream.deltas(7, (BID, 1, 1))
+    sink = MemorySink()
+    with pytest.raises(RecordError, match="instrument 7, which no INSTRUMENT record defines"):
+        pipeline(sink).feed(stream.memory(), 0)
+    assert sink.queues == {}
     _write(tmp_path, stream)
     with pytest.raises(RecordError, match="instrument 7, which no INSTRUMENT record defines"):
         run_shard(tmp_path, drain=True)
@@ -181,9 +189,9 @@ def test_a_clock_that_steps_back_is_clamped_and_every_queue_stays_in_order(tmp_p
         stream.end()
     _write(tmp_path, stream)
     run_shard(tmp_path, drain=True, config=EtlConfig(snapshot_deltas=10))
-    for queue in LocalSource(tmp_path).queues("clean/"):
+    for queue in ["raw/main.q", *LocalSource(tmp_path).queues("clean/")]:
         times = [record.ts_recv for record in queue_records(tmp_path, queue)]
-        assert times == sorted(times)
+        assert times == sorted(times), queue
     records = queue_records(tmp_path, BOOK)
     assert any(record.flags & Flag.BAD_TS_RECV for record in records if record.kind == Kind.BOOK_DELTA)
     assert final(records)[0].depth(1)[0] == [(109, 1)]
@@ -197,15 +205,18 @@ def test_the_same_snapshot_twice_changes_nothing() -> None:
         if repeat == 1:
             stream.deltas(1, (BID, 99, 1), first=11, last=12)
     stream.deltas(1, (BID, 98, 1), first=13, last=13)
-    records = run(stream).records(BINANCE)
+    records = both_ways(stream).records(BINANCE)
     assert not [record for record in records if record.kind == Kind.GAP]
     book, trust = final(records)
     assert (status_word(book, trust), book.depth(9)[0]) == ("ok", [(100, 5), (99, 1), (98, 1)])
+    stream.snapshot(1, [(100, 6)], [(101, 5)], sequence=13)  # the venue's word on where the book stands
+    book, trust = final(both_ways(stream).records(BINANCE))
+    assert (status_word(book, trust), book.depth(9)[0]) == ("ok", [(100, 6)])
     plain = RawStream()
     plain.define(1, instrument())
     for _ in range(3):
         plain.snapshot(1, [(100, 5)], [(101, 5)])
-    assert set(statuses(run(plain).records(BOOK))[1:]) == {"ok"}
+    assert set(statuses(both_ways(plain).records(BOOK))[1:]) == {"ok"}
 
 
 def test_records_dropped_inside_a_snapshot_leave_no_trust() -> None:
@@ -218,7 +229,7 @@ def test_records_dropped_inside_a_snapshot_leave_no_trust() -> None:
     out.delta(1, BID, 89, 1, ts_event=1)
     stream.end()
     stream.deltas(1, (BID, 88, 1))
-    records = run(stream).records(BOOK)
+    records = both_ways(stream).records(BOOK)
     assert statuses(records)[-1] == "gap"
     assert final(records)[0].depth(9)[0] == [(90, 1), (89, 1), (88, 1)]
     buffered = RawStream()
@@ -226,7 +237,7 @@ def test_records_dropped_inside_a_snapshot_leave_no_trust() -> None:
     buffered.deltas(1, (BID, 99, 1), first=8, last=9)
     buffered.deltas(1, (BID, 98, 1), first=12, last=13)  # a hole among the diffs that wait for the snapshot
     buffered.snapshot(1, [(100, 5)], [(101, 5)], sequence=8)
-    assert "ok" not in statuses(run(buffered).records(BINANCE))
+    assert "ok" not in statuses(both_ways(buffered).records(BINANCE))
 
 
 def test_a_stream_that_ends_inside_an_event_is_refused_or_waited_for(tmp_path: Path) -> None:

@@ -338,6 +338,8 @@ def test_tail_goes_from_history_to_the_end(archived):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert sum(row["kind"] == "trade" for row in rows) == 6
     assert [row["ts_recv"] for row in rows] == sorted(row["ts_recv"] for row in rows)
+    few = chronicle("tail", SYMBOL, "--start", "2021-04-17", "--limit", "3", "--json", "--home", str(archived))
+    assert (few.returncode, len(few.stdout.splitlines())) == (0, 3)
 
 
 @pytest.mark.data

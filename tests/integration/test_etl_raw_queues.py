@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -13,11 +16,11 @@ from chronicle.core.compare import compare_queue
 from chronicle.core.errors import ConfigError, NotFoundError
 from chronicle.core.layout import INT64_MIN, STATUS_BODY, Flag, Kind, Side, StatusCode
 from chronicle.core.local import LocalSource
-from chronicle.core.membership import Decision, DecisionLog
+from chronicle.core.membership import Decision, DecisionLog, decide
 from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields, pack_details
-from chronicle.etl import EtlConfig, rebuild, run_shard
-from chronicle.etl.merge.members import Ending, leave, plan_joins
+from chronicle.etl import EtlConfig, EtlReport, rebuild, run_shard
+from chronicle.etl.merge.members import Ending, leave, plan_joins, plan_leave
 from chronicle.etl.merge.units import Units
 from chronicle.storage.state import frontiers
 from tests.support.etl_streams import RawStream, final, instrument, queue_records, random_levels, statuses
@@ -215,16 +218,90 @@ def test_leave_refuses_what_it_cannot_record(tmp_path: Path, capsys: pytest.Capt
     assert run(["etl", "leave", *place]) == 2, "a raw queue must be named"
 
 
+def test_history_in_lanes_of_two_feeds_is_read_beside_what_is_merged(tmp_path: Path) -> None:
+    older = {"raw/a@1.q": 1_000_000_000_000, "raw/b@2.q": 1_001_000_000_000}
+    newer = {"raw/a.q": 1_002_000_000_000, "raw/b.q": 1_003_000_000_000}
+    streams = {name: _stream("kraken:BTC-EUR", seed, ts) for seed, (name, ts) in enumerate((older | newer).items())}
+    for name, stream in streams.items():
+        _write(tmp_path, name, stream)
+    run_shard(tmp_path, drain=True, config=CONFIG)
+    with chronicle.open(tmp_path) as store:
+        trades = store.scan(["kraken:BTC-EUR"], "trade").to_numpy()
+        assert len(trades["ts_recv"]) == 4 * 200
+        for name in older:
+            book = store.book("kraken:BTC-EUR", at=streams[name].ts_recv)
+            assert book.source["queue"].endswith(name.removeprefix("raw/a").removeprefix("raw/b"))
+            assert book.status in ("ok", "crossed")
+    _write(tmp_path, "raw/b@1.q", _stream("kraken:BTC-EUR", 9, 900_000_000_000))
+    with pytest.raises(ConfigError, match=r"raw/a@1\.q and raw/b@1\.q both deliver kraken:BTC-EUR") as caught:
+        run_shard(tmp_path, drain=True, config=CONFIG)
+    assert "keep it in a home of its own" in str(caught.value)
+
+
 def test_a_decision_behind_a_shards_place_is_refused(tmp_path: Path) -> None:
     _write(tmp_path, "raw/a.q", _stream("kraken:BTC-EUR", 1, count=50))
     run_shard(tmp_path, drain=True, config=CONFIG)
     _write(tmp_path, "raw/b.q", _stream("kraken:BTC-EUR", 2, count=50))
-    from chronicle.core.membership import decide
-
     early = [Decision("raw/a.q", 0, joins=True, at=INT64_MIN), Decision("raw/b.q", 1, joins=True, at=5)]
     decide(tmp_path, lambda _: early, ts_recv=1)
     with pytest.raises(ConfigError, match=r"raw/b\.q joins the merge at a place that this shard is past"):
         run_shard(tmp_path, drain=True, config=CONFIG)
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_no_shard_passes_a_place_while_it_is_decided(tmp_path: Path, joins: bool) -> None:
+    """The raw queue grows at full speed between the look at its end and the record of the decision."""
+    main, late = _stream("kraken:BTC-EUR", 1), _stream("okx:BTC-USDT", 2, 1_000_000_900_000)
+    home, into = tmp_path / "home", tmp_path / "into"
+    _write(home, "raw/main.q", main, 0, 100)
+    if not joins:
+        _write(home, "raw/late.q", late, 0, 50)
+    reached: list[int] = []
+    moved, stop = Event(), Event()
+
+    def progress(report: EtlReport) -> None:
+        reached.append(sum(lane.frontier_index for lane in report.lanes))
+        moved.set()
+
+    def work() -> None:
+        run_shard(home, config=CONFIG, stop=stop, progress=progress)
+
+    def wait_for(records: int, turns: int) -> None:
+        for _ in range(turns):
+            if moved.wait(0.05):
+                moved.clear()
+            if reached and reached[-1] >= records:
+                return
+
+    def plan(known: Sequence[Decision]) -> list[Decision]:
+        local = LocalSource(home)
+        present = {
+            name: Ending(local.queue(name).end_index(), local.queue(name).last_ts_recv())
+            for name in local.queues("raw/")
+        }
+        if joins:
+            found = plan_joins(
+                known, {"raw/main.q": present["raw/main.q"], "raw/late.q": Ending(0, 0)}, ("raw/main.q",)
+            )
+        else:
+            found = plan_leave(known, "raw/late.q", present["raw/late.q"])
+        _write(home, "raw/main.q", main, 100)
+        if not joins:
+            _write(home, "raw/late.q", late, 50)
+        wait_for(300, 20)  # a shard that reads on now is past the place
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        shard = pool.submit(work)
+        wait_for(100, 600)
+        assert decide(home, plan, ts_recv=1)
+        if joins:
+            _write(home, "raw/late.q", late)
+        stop.set()
+        shard.result()
+    run_shard(home, drain=True, config=CONFIG)
+    rebuild(home, into, config=CONFIG)
+    _same(home, into)
 
 
 def test_two_queues_that_tell_an_instrument_in_other_units_agree(tmp_path: Path) -> None:
@@ -257,21 +334,20 @@ def test_units_come_and_go_with_the_definitions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "begun", "running", "expected"),
+    ("known", "begun", "expected"),
     [
-        ([], (), False, [("a", 0, INT64_MIN), ("b", 1, INT64_MIN)]),
-        ([], ("b",), False, [("b", 0, INT64_MIN), ("a", 1, 201)]),
-        ([Decision("a", 0, True, INT64_MIN)], (), False, [("b", 1, 101)]),
-        ([Decision("a", 0, True, INT64_MIN)], (), True, [("b", 1, 1_000_000_500)]),
-        ([A, Decision("a", 0, False, 5, 900)], (), False, [("a", 0, 901), ("b", 1, 901)]),
-        ([A, Decision("a", 0, False, 10, 900)], (), False, [("b", 1, 901)]),
+        ([], (), [("a", 0, INT64_MIN), ("b", 1, INT64_MIN)]),
+        ([], ("b",), [("b", 0, INT64_MIN), ("a", 1, 201)]),
+        ([Decision("a", 0, True, INT64_MIN)], (), [("b", 1, 101)]),
+        ([A, Decision("a", 0, False, 5, 900)], (), [("a", 0, 901), ("b", 1, 901)]),
+        ([A, Decision("a", 0, False, 10, 900)], (), [("b", 1, 901)]),
     ],
 )  # fmt: skip
 def test_whoever_is_new_joins_where_nobody_is_past(
-    known: list[Decision], begun: tuple[str, ...], running: bool, expected: list[tuple[str, int, int]]
+    known: list[Decision], begun: tuple[str, ...], expected: list[tuple[str, int, int]]
 ) -> None:
     present = {"a": Ending(10, 100), "b": Ending(20, 200)}
-    plan = plan_joins(known, present, begun, running=running, now_ns=500)
+    plan = plan_joins(known, present, begun)
     assert [(item.raw, item.number, item.at) for item in plan] == expected
     assert all(item.joins for item in plan)
 

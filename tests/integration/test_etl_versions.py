@@ -210,3 +210,32 @@ def test_diff_names_the_first_record_that_differs(home: Path, tmp_path: Path) ->
     other.mkdir()
     missing = CliRunner().invoke(diff, ["0", str(other), "--home", str(home)])
     assert (missing.exit_code, "is only in 0" in missing.output) == (5, True)
+
+
+def test_shards_are_rebuilt_into_one_version_and_each_held_against_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = RawStream()
+    for number, symbol in ((1, "kraken:BTC-EUR"), (2, "okx:BTC-USDT")):
+        stream.define(number, instrument(symbol))
+        stream.snapshot(number, [(10, 1)], [(11, 1)])
+        stream.deltas(number, (BID, 9, 2))
+    _write(tmp_path, stream)
+    monkeypatch.setenv("CHRONICLE_ETL_SHARDS", "one=kraken:*;two=okx:*")
+    place = ["--home", str(tmp_path)]
+    for name in ("one", "two"):
+        assert run(["etl", "run", "--drain", "--shard", name, *place]) == 0
+    for name in ("one", "two", "one"):
+        assert run(["etl", "rebuild", "--verify", "--shard", name, *place]) == 0
+        assert f"every record equals the home's (shard {name})" in capsys.readouterr().out
+    assert sorted(path.parent.name for path in tmp_path.glob("rebuilt/*/version.json")) == ["1"], "2 lacks a shard"
+    assert run(["etl", "rebuild", "--verify", *place]) == 0
+    told = capsys.readouterr().out
+    assert "shard one: " in told
+    assert "shard two: " in told
+    assert sorted(path.parent.name for path in tmp_path.glob("rebuilt/*/version.json")) == ["1", "3"]
+    assert run(["diff", "0", "3", *place]) == 0
+    capsys.readouterr()
+    (tmp_path / "rebuilt/4").mkdir()
+    assert run(["etl", "rebuild", "--verify", "--shard", "two", "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out)["into"] == str(tmp_path / "rebuilt/5")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import chronicle
 from chronicle.cli.main import run
 from chronicle.core.errors import StateError, UnavailableError
 from chronicle.storage.agent import AgentOptions, apply_plan, make_plan
+from chronicle.storage.catalog import read_pointer
+from chronicle.storage.catalog_changes import publish_changes
+from chronicle.storage.opening import open_store
 from chronicle.storage.patience import Breaker, Patience
 from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
 from chronicle.storage.rebuild import rebuild_manifest
@@ -28,6 +35,8 @@ from tests.support.s3_server import BUCKET, client
 from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, source_records
 
 S3 = tuple[str, dict[str, str]]
+DAY_NS = 86_400 * 10**9
+CLEAN_BOOK = "clean/kraken/btc_eur/book.q"
 QUICK = Patience(first_ns=1_000_000, longest_ns=10_000_000, attempts=16)
 
 
@@ -136,6 +145,56 @@ async def book_awaited(s3_root: S3, moment: int) -> list[list[str]]:
         return list((await store.book("kraken:BTC-EUR", at=moment)).to_dict()["bids"])
 
 
+def month_home(home: Path) -> int:
+    """A book of thirty days, a segment each; return how many deltas it has."""
+    book, start, total = CleanQueue(home), 1_600_000_000 * 10**9 // DAY_NS * DAY_NS, 0
+    for day in range(30):
+        ts = start + day * DAY_NS
+        if day == 0:
+            book.define(ts)
+        book.venue_snapshot(ts, [(9_990 - n, 5) for n in range(10)], [(10_010 + n, 5) for n in range(10)])
+        for number in range(200):
+            book.deltas(ts + (number + 1) * 400 * 10**9, ("bid", 9_990 - number % 10, 1 + number + day))
+        total += 200
+        book.seal()
+    book.close()
+    return total
+
+
+def test_a_scan_of_a_month_sees_each_row_once_while_the_agent_moves_all_of_it(
+    tmp_path: Path, s3_servers: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_servers("moto"))
+    home, root = tmp_path / "home", f"s3://{BUCKET}/month"
+    total = month_home(home)
+    columns = ("ts_recv", "price", "size", "action")
+    with chronicle.open(home) as store:
+        expected = store.scan("kraken:BTC-EUR", channel="book", columns=columns).to_arrow()
+        begun = store.scan("kraken:BTC-EUR", channel="book", columns=columns).batches(500)
+        whole = list(store.scan("kraken:BTC-EUR", channel="book", columns=columns).batches(500))
+        seen = [next(begun)]  # this one goes on when all of it has moved, twice
+        assert expected.num_rows >= total
+        scans = 0
+        for place in ("warm", "cold"):
+            arguments = [sys.executable, "-m", "tests.crash.tier_agent", str(home), "zstd", root, "never", "1"]
+            environment = os.environ | {"CHRONICLE_TEST_MOVES": "4"}
+            with subprocess.Popen(
+                arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+            ) as agent:
+                while agent.poll() is None:
+                    assert store.scan("kraken:BTC-EUR", channel="book", columns=columns).to_arrow() == expected
+                    scans += 1
+                assert agent.returncode == 0, agent.communicate()[1].decode()
+            assert {info.place for info in TieredSource(home).segments(CLEAN_BOOK)} == {place}
+        assert scans > 1
+        seen += begun
+        assert len(seen) > 5
+        for name in columns:
+            assert np.array_equal(*(np.concatenate([batch[name] for batch in each]) for each in (seen, whole)))
+    with chronicle.open(root) as store:
+        assert store.scan("kraken:BTC-EUR", channel="book", columns=columns).to_arrow() == expected
+
+
 def test_a_book_from_s3_takes_three_requests_at_most(tmp_path: Path, s3_root: S3) -> None:
     home = tmp_path / "home"
     moments = clean_home(home)
@@ -200,6 +259,30 @@ def test_a_root_on_s3_belongs_to_one_home(tmp_path: Path, s3_root: S3) -> None:
     with pytest.raises(StateError, match="another home"):
         apply_all(two, s3_policy(two, s3_root))
     assert {info.place for info in TieredSource(two).segments(BOOK)} == {"warm"}
+
+
+def test_a_store_that_answers_501_to_conditions_is_used_without_them(tmp_path: Path, s3_root: S3) -> None:
+    home = book_home(tmp_path / "home", 6)
+    truth = source_records(TieredSource(home))
+    apply_all(home, s3_policy(home, s3_root))
+    with FaultyProxy(s3_root[1]["endpoint_url"], share=0, conditions=False) as proxy:
+        policy = s3_policy(home, (s3_root[0], {"endpoint_url": proxy.address}))
+        plan, _ = make_plan(home, policy, everything=True)
+        for part in (plan.moves[:2], plan.moves[2:]):
+            apply_plan(home, replace(plan, moves=part), policy, options=AgentOptions(at_once=2)).raise_for_failures()
+        assert proxy.met["501"] == 2  # asked once by each run, and left out from then on
+        assert source_records(ArchiveSource(*s3_root)) == truth
+        assert verify(home, deep=True).findings == ()
+        pointer = read_pointer(open_store(*s3_root))
+        assert pointer is not None
+        with pytest.raises(StateError, match="another agent"):  # told by a look before, where no condition does
+            publish_changes(
+                open_store(s3_root[0], {"endpoint_url": proxy.address}),
+                replace(pointer, token="of another version"),
+                [],
+                encoding="zstd",
+                now_ns=0,
+            )
 
 
 def test_the_manifest_comes_back_from_what_s3_holds(tmp_path: Path, s3_root: S3) -> None:

@@ -17,7 +17,8 @@ from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentView
 from chronicle.storage.archive import ArchivedSegment, check_archived
 from chronicle.storage.blocks import decode_block, encode_block
-from chronicle.storage.encode import EncodeOptions, check_sealed, encode_segment
+from chronicle.storage.encode import EncodeOptions, encode_segment
+from chronicle.storage.sealed import check_sealed
 from chronicle.storage.stores import LocalStore
 from chronicle.storage.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_home, first_sealed

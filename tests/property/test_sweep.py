@@ -215,6 +215,49 @@ def test_plain_events_do_not_come_back_to_python(tmp_path: Path, monkeypatch: py
     assert written == {queue: len(twin.records(queue)) for queue in twin.queues}
 
 
+def test_what_queues_have_already_does_not_come_back_to_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = RawStream()
+    for number, symbol in ((1, "venue1:BTC-EUR"), (2, "venue2:BTC-EUR")):
+        stream.define(number, instrument(symbol))
+        stream.snapshot(number, [(100, 1)], [(101, 1)])
+    for turn in range(400):
+        number = 1 + turn % 2
+        stream.deltas(number, (66, 90 + turn % 9, turn), (65, 200 + turn % 7, turn % 5))
+        stream.begin().trade(number, 66, 100 + turn, 3, ts_event=stream.ts_recv)
+        stream.end()
+        stream.ts_recv += 700_000_000
+    count = len(stream.events)
+    taken: list[int] = []
+    for kind in (BookStream, CandleStream, PlainStream):
+        take = kind.take
+
+        def counted(self: Any, block: Any, take: Any = take) -> None:
+            taken.append(len(block))
+            take(self, block)
+
+        monkeypatch.setattr(kind, "take", counted)
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink, CONFIG)
+        machine.feed(stream.memory(0, 20), 0)
+        machine.flush()
+        state = capture_state(machine)
+        machine.feed(stream.memory(20, count - 100), stream.events[20][0])
+        machine.flush()
+    taken.clear()
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink, CONFIG)
+        restore_state(machine, state)
+        for event in range(20, count, 10):
+            machine.feed(stream.memory(event, min(event + 10, count)), stream.events[event][0])
+            machine.flush()
+        machine.settle()
+        assert all(not item.outlet.surplus for item in machine.streams.values())
+    assert sum(taken) < count // 10
+    assert stored(tmp_path) == long_way(stream).bytes()
+
+
 @pytest.mark.parametrize("rule", list(SequenceRule))
 def test_what_stands_behind_a_book_is_the_same_under_every_rule(rule: SequenceRule, tmp_path: Path) -> None:
     stream = RawStream()

@@ -12,11 +12,20 @@ START = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
 
 
-def eventful(home: Path, seed: int, *, steps: int = 600, checks: bool = False, lane: int = 0, at: int = START) -> int:
+def eventful(
+    home: Path,
+    seed: int,
+    *,
+    steps: int = 600,
+    checks: bool = False,
+    lane: int = 0,
+    at: int = START,
+    symbol: str = "kraken:BTC-EUR",
+) -> int:
     """Write a queue with everything that can happen; return the time of its last event."""
     rng = random.Random(seed)
-    fields = definition(check_rule=int(checks), book_depth=8 if checks else 0)
-    clean = CleanQueue(home, fields=fields, lane=lane, segment_bytes=1 << 16)
+    fields = definition(symbol, check_rule=int(checks), book_depth=8 if checks else 0)
+    clean = CleanQueue(home, symbol, fields=fields, lane=lane, segment_bytes=1 << 16)
     clean.define(at)
     ts = at + 10
     clean.deltas(ts, ("bid", 9000, 1))
@@ -44,7 +53,8 @@ def eventful(home: Path, seed: int, *, steps: int = 600, checks: bool = False, l
             clean.order(ts, "bid", step, 9990 * scale, 1)
         elif roll < 0.065 and scale == 1:
             scale = 10
-            clean.redefine(ts, definition(check_rule=int(checks), book_depth=fields.book_depth, price_exponent=3))
+            changed = definition(symbol, check_rule=int(checks), book_depth=fields.book_depth, price_exponent=3)
+            clean.redefine(ts, changed)
             clean.deltas(ts, ("ask", 10011 * scale, 1))
         else:
             changes = [

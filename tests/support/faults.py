@@ -7,6 +7,7 @@ did what was asked and nobody knows), an answer cut short, an answer that comes 
 from __future__ import annotations
 
 import random
+import re
 import socket
 import struct
 import threading
@@ -19,18 +20,36 @@ BUSY = (
     b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: 71\r\nConnection: close\r\n\r\n"
     b"<Error><Code>SlowDown</Code><Message>reduce your rate!</Message></Error>"
 )
+REFUSED = (
+    b"HTTP/1.1 501 Not Implemented\r\nContent-Type: application/xml\r\n"
+    b"Content-Length: 102\r\nConnection: close\r\n\r\n"
+    b"<Error><Code>NotImplemented</Code><Message>A header you provided is not implemented.</Message></Error>"
+)
+CONDITION = re.compile(rb"\r\nif-(none-)?match:", re.IGNORECASE)
 
 
 class FaultyProxy:
-    """Listens on a free port of loopback. `share` of the requests meet a fault; `refuse` makes all of them fail."""
+    """Listens on a free port of loopback. `share` of the requests meet a fault.
 
-    def __init__(self, target: str, *, share: float = 0.3, seed: int = 1, faults: tuple[str, ...] = FAULTS) -> None:
+    With `conditions` false every request that carries a condition is answered 501, as OpenStack Swift's s3api does.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        share: float = 0.3,
+        seed: int = 1,
+        faults: tuple[str, ...] = FAULTS,
+        conditions: bool = True,
+    ) -> None:
         where = urlsplit(target)
         self._target = (str(where.hostname), int(where.port or 80))
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
         self.share = share
         self.faults = faults
+        self.conditions = conditions
         self.met: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -79,6 +98,11 @@ class FaultyProxy:
         fault = self._draw(request.split(b"\r\n", 1)[0])
         if fault == "503":
             connection.sendall(BUSY)
+            return False
+        if not self.conditions and CONDITION.search(request.partition(b"\r\n\r\n")[0]):
+            with self._lock:
+                self.met["501"] += 1
+            connection.sendall(REFUSED)
             return False
         if fault == "reset":
             _reset(connection)

@@ -126,7 +126,7 @@ class MergeRun:
         chance = self.chance
         everything = sorted({symbol for symbols in SYMBOLS.values() for symbol in symbols})
         with (
-            mock.patch.object(lane, "CHECKPOINT_RECORDS_MIN", 25),
+            mock.patch.object(lane, "CHECKPOINT_RECORDS_MIN", chance.choice([25, 25, 100, 400])),
             mock.patch.object(lane, "PROGRESS_RECORDS", 20),
             mock.patch.object(shard, "PROGRESS_INTERVAL_NS", 0),
         ):

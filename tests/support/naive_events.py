@@ -67,3 +67,47 @@ def naive_columns(data: bytes) -> dict[str, list[int]]:
         position += length
         index += 1
     return columns
+
+
+def naive_gap_counts(bids: list[int], asks: list[int], edges: tuple[int, ...]) -> list[int]:
+    """Return how many gaps each part has: a gap that n gaps of its side follow is in the last part with edge <= n."""
+    counts = [0] * len(edges)
+    for rows in (*bids, *asks):
+        for left in range(rows - 1):
+            counts[max(part for part, edge in enumerate(edges) if edge <= left)] += 1
+    return counts
+
+
+def naive_votes(prices: list[int], bids: list[int], asks: list[int], most: int) -> list[int]:
+    """Return (sides with several rows, those that fall), of bids and of asks, of the first `most` of each."""
+    found: dict[int, list[bool]] = {0: [], 1: []}
+    row = 0
+    for counts in zip(bids, asks, strict=True):
+        for half, rows in enumerate(counts):
+            if rows > 1 and len(found[half]) < most:
+                found[half].append(prices[row] > prices[row + rows - 1])
+            row += rows
+    return [count for half in (0, 1) for count in (len(found[half]), sum(found[half]))]
+
+
+def naive_book(
+    levels: list[tuple[int, int]], bids: int, changes: list[tuple[int, int, int]]
+) -> tuple[list[tuple[int, int]], int]:
+    """Return (levels, bids) after changes (half, price, size): a size of 0 removes a price."""
+    books: list[dict[int, int]] = [dict(levels[:bids]), dict(levels[bids:])]
+    for half, price, size in changes:
+        books[half][price] = size
+    sides = [[(price, size) for price, size in book.items() if size] for book in books]
+    return sorted(sides[0], reverse=True) + sorted(sides[1]), len(sides[0])
+
+
+def naive_records(data: bytes) -> list[int] | None:
+    """Return the offset of each record, None where they are no whole ones."""
+    offsets, position = [], 0
+    while position < len(data):
+        length = int.from_bytes(data[position : position + 4], "little")
+        if length < 48 or length % 8:
+            return None
+        offsets.append(position)
+        position += length
+    return offsets if position == len(data) else None

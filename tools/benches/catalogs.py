@@ -5,10 +5,12 @@ The entries are those of one real book channel and made-up ones of 1,000 queues 
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import chronicle
 from chronicle.core.clock import SystemClock
@@ -60,15 +62,8 @@ def figures(of: Market) -> Iterator[Figure]:
         manifest.put(entries[len(real.entries) :])
         catalogs = Catalogs(manifest, lambda _, store=store: store, SystemClock())
         catalogs.publish("warm")
-        told = iter(range(REPEATS * BATCH))
-
-        def publish(manifest: Manifest = manifest, catalogs: Catalogs = catalogs, told: Iterator[int] = told) -> None:
-            """Publish what a batch of moves changes: all of them in the last day."""
-            last = entries[-1]
-            manifest.put([replace(last, number=10**6 + next(told), object=f"{n}.czst") for n in range(BATCH)])
-            catalogs.publish("warm")
-
-        spent = best_ns(publish, REPEATS)
+        numbers = itertools.count(10**6)
+        spent = best_ns(partial(_publish_batch, manifest, catalogs, entries[-1], numbers), REPEATS)
         yield Figure(f"archive.publish_batch_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         name = entries[0].queue
         spent = best_ns(lambda home=home, name=name: Manifest.open(home).entries(name), REPEATS)  # type: ignore[union-attr]
@@ -77,6 +72,12 @@ def figures(of: Market) -> Iterator[Figure]:
         spent = best_ns(lambda home=home, policy=policy: run_once(home, policy), REPEATS)
         yield Figure(f"archive.agent_cycle_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         shutil.rmtree(home)
+
+
+def _publish_batch(manifest: Manifest, catalogs: Catalogs, last: Entry, numbers: Iterator[int]) -> None:
+    """Publish what a batch of moves changes, all of them in one day."""
+    manifest.put([replace(last, number=next(numbers), object=f"{each}.czst") for each in range(BATCH)])
+    catalogs.publish("warm")
 
 
 def _made_up(count: int, like: Entry) -> list[Entry]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from chronicle.etl import run_shard
 from chronicle.etl.books.array_book import ArrayBook
-from tools.benches import candles, latency, orders, peers, scale
+from tools.benches import candles, latency, orders, peers, races, scale
 from tools.benches.books import book_data, start_levels
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, markets, suffix, work_folder
@@ -28,6 +28,7 @@ def run() -> Iterator[Figure]:
     yield from candles.run()
     yield from latency.run()
     yield from scale.run()
+    yield from races.run()
 
 
 def _rate(market: Market) -> float:

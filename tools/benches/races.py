@@ -1,8 +1,8 @@
 """Redundant lines: raw records a second where two lines bring the same messages, and where one line brings them.
 
 Books whose venue numbers its messages (Binance's rule) and trades with ids, 100 instruments; the second line is some
-forty messages behind the first. A message is one delta or one trade. The peer is the stream of one line: what the race
-costs is the difference for a raw record.
+forty messages behind the first. A message is one delta or one trade. The peer is the stream of one line: what the
+race costs is the difference for a raw record.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Moves from tier to tier in MB/s, with all that a move does: encode, write, read back, verify, publish, delete.
 
-MB are of the source's bytes. The peers do a part of it: a copy of the same files with fsync, an upload of the same
-bytes in single puts by botocore; neither encodes, reads back or compares.
+MB are of the source's bytes; as many moves are made at once as is the default. The peers do a part of it: a copy of
+the same files with fsync, an upload of the same bytes in single puts by botocore; neither encodes, reads back or
+compares. With ``_50ms`` each answer of the store comes 50 ms late, as over a network.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from chronicle.config.settings import AgentSettings
 from chronicle.storage.agent import AgentOptions, run_once
 from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
+from tests.support.faults import FaultyProxy
 from tests.support.s3_server import BUCKET, KEYS, client, moto_server, versitygw, versitygw_server
 from tools.benches.figure import Figure
 from tools.benches.market import Market, note, suffix, work_folder
 
 REPEATS = 3
+AT_ONCE = AgentSettings().at_once
 MB = 1_000_000
 CP = "cp and fsync of the same bytes"
 BOTO = "botocore puts of the same bytes"
@@ -40,19 +45,28 @@ def figures(of: Market) -> Iterator[Figure]:
             endpoint = stack.enter_context(moto_server())
         client(endpoint).create_bucket(Bucket=BUCKET)
 
-        def uploaded(paths: list[Path], target: Path) -> None:
-            store = client(endpoint)
+        distant = stack.enter_context(FaultyProxy(endpoint, share=1, faults=("slow",))).address
+
+        def uploaded(paths: list[Path], target: Path, address: str) -> None:
+            store = client(address)
             for number, path in enumerate(paths):
                 store.put_object(Bucket=BUCKET, Key=f"plain/{target.name}/{number}", Body=path.read_bytes())
 
-        for name, first in (("move_s3", "hot"), ("move_warm_s3", "warm")):
+        near, far = ("", endpoint), ("_50ms", distant)
+        for name, first, (line, address) in (
+            ("move_s3", "hot", near),
+            ("move_warm_s3", "warm", near),
+            ("move_s3", "hot", far),
+            ("move_warm_s3", "warm", far),
+        ):
 
-            def policy(home: Path, first: str = first) -> Policy:
+            def policy(home: Path, first: str = first, address: str = address) -> Policy:
                 base = default_policy(home)
-                cold = TierPolicy("cold", f"s3://{BUCKET}/{home.name}", options={"endpoint_url": endpoint})
+                cold = TierPolicy("cold", f"s3://{BUCKET}/{home.name}", options={"endpoint_url": address})
                 return replace(base, tiers=(*base.tiers, cold), rules=(Rule(first, "cold", 0),), grace_ns=0)
 
-            yield _moves(of, f"archive.{name}_mb_per_s{end}", policy, BOTO, uploaded, warm=first == "warm")
+            figure = f"archive.{name}{line}_mb_per_s{end}"
+            yield _moves(of, figure, policy, BOTO, partial(uploaded, address=address), warm=first == "warm")
 
 
 def _local(home: Path) -> Policy:
@@ -90,7 +104,7 @@ def _moves(
         plain(paths, work_folder() / f"{home.name}-plain")
         theirs = max(theirs, sum(path.stat().st_size for path in paths) / MB / (time.perf_counter() - started))
         started = time.perf_counter()
-        report = run_once(home, policy(home), everything=True, options=AgentOptions(at_once=1))
+        report = run_once(home, policy(home), everything=True, options=AgentOptions(at_once=AT_ONCE))
         took = time.perf_counter() - started
         report.raise_for_failures()
         moved = len(report.moved)

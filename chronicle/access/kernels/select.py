@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 
 import chronicle.access.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["select"]
+__all__ = ["pick", "select"]
 
 LENGTH_MASK = 0xFFFFFFFF
 LAST_SHIFT = 48 + 7
@@ -49,3 +50,10 @@ def select(words: Any, wanted: Any, start: Any, end: Any, at: Any, order: Any, l
         position += length >> 3
         number += 1
     return count, snapshots
+
+
+@numba.njit(cache=True, nogil=True)
+def pick(words: Any, at: Any, offset: Any, out: Any) -> None:
+    """Write word `offset` of each record: at int64[m] (from :func:`select`, inside words), out int64[m]."""
+    for row in range(len(at)):
+        out[row] = words[np.uint64(at[row] + offset)]

@@ -25,7 +25,7 @@ from chronicle.core.layout import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["release_word", "seek_index_array", "walk_committed"]
+__all__ = ["last_start", "release_word", "seek_index_array", "walk_committed"]
 
 _LAST = np.uint64(int(Flag.LAST) << WORD_FLAGS_SHIFT)
 _ROLL = int(Kind.ROLL)
@@ -57,6 +57,22 @@ def _walk_words(base: Any, offset: Any, index: Any, limit: int, result: Any) -> 
         if word & _LAST:
             result[0], result[1] = offset, index
     return 0
+
+
+@njit(cache=True, nogil=True)
+def last_start(base: Any, offset: Any, end: Any) -> Any:
+    """Return where the last record in [offset, end) starts; -1 - offset of an impossible length.
+
+    base: address of the mapped file. The twin of :func:`chronicle.core.scan.last_start`. One load a record.
+    """
+    last = offset
+    while offset < end:
+        last = offset
+        length = np.int64(load_acquire(np.uint64(base) + np.uint64(offset)) & np.uint64(WORD_LENGTH_MASK))
+        if length < HEADER_BYTES or length & 7:
+            return -1 - offset
+        offset += length
+    return last
 
 
 @njit(cache=True, nogil=True)

@@ -14,13 +14,12 @@ import numpy as np
 import chronicle.core.kernels.walking  # noqa: F401 - sealing and recovery walk segments by kernel once it is loaded
 from chronicle.core.appender import Appender
 from chronicle.core.kernels.mixed import append_mixed
-from chronicle.core.layout import INT64_MAX, NONE, WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag, SegmentState
+from chronicle.core.layout import WORD_FLAGS_SHIFT, WORD_LENGTH_MASK, Flag
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME, Queue
-from chronicle.core.records import Record
 from chronicle.etl.clean.block import Words
-from chronicle.etl.clean.lineage import position_of
-from chronicle.etl.clean.outlet import DAY_NS, SIZES, Chunk, Tail
+from chronicle.etl.clean.outlet import SIZES, Chunk, Tail
+from chronicle.etl.clean.tails import stored_tail
 from chronicle.etl.kernels.merging import split_positions
 from chronicle.etl.pipeline.row import Row
 
@@ -124,52 +123,12 @@ class QueueSink:
         """Return where the queue ends on disk (remembered until something is written to it)."""
         found = self._tails.get(queue)
         if found is None:
-            found = self._tails[queue] = self._stored_tail(queue)
+            found = self._tails[queue] = stored_tail(self._home, queue, self.numbers)
         return found
 
     def queues(self) -> list[str]:
         """Return the clean queues of the home."""
         return LocalSource(self._home).queues("clean/")
-
-    def _stored_tail(self, queue: str) -> Tail:
-        if not (self._home / queue / SETTINGS_NAME).exists():
-            return Tail()
-        stored = Queue.open(self._home / queue, name=queue)
-        segments = stored.segments()
-        mark = stored.tail_mark()
-        number, words, day_end = mark.next_number, 0, NONE
-        previous_bytes = mark.last_data_bytes
-        if segments:
-            last = segments[-1]
-            is_open = last.state is SegmentState.OPEN
-            number = last.number if is_open else last.number + 1
-            before = segments[:-1] if is_open else segments
-            previous_bytes = before[-1].data_bytes if before else previous_bytes
-            if is_open and last.record_count:
-                words = last.data_bytes >> 3
-                day_end = last.ts_first - last.ts_first % DAY_NS + DAY_NS
-        record = stored.last_record()
-        return Tail(
-            next_index=stored.end_index(),
-            next_number=number,
-            words=words,
-            previous_words=previous_bytes >> 3,
-            sizes=stored.settings,
-            day_end=day_end if day_end != NONE else INT64_MAX,
-            source_index=NONE if record is None else self._position(stored, record),
-            ordinal=0 if record is None else record.ordinal,
-        )
-
-    def _position(self, stored: Queue, record: Record) -> int:
-        """Return the position of a queue's last record, by the names in its segment's prologue."""
-        if not self.numbers:
-            return int(record.source_index)
-        last = next(info for info in reversed(stored.segments()) if info.record_count)
-        with stored.open_segment(last.number) as segment:
-            sources = segment.prologue().get("sources") or []
-        name = sources[record.source].get("queue") if record.source < len(sources) else None
-        number = self.numbers.get(str(name))
-        return NONE if number is None else position_of(number, record.source_index)
 
     def write(self, queue: str, chunks: list[Chunk]) -> None:
         """Append the chunks; one with a prologue begins a new segment."""

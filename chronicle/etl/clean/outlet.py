@@ -17,12 +17,16 @@ from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import INT64_MAX, NONE, ROLL_BYTES
 from chronicle.core.queue_settings import QueueSettings
 from chronicle.etl.clean.block import Block, Words
+from chronicle.etl.clean.scratch_writer import ScratchWriter
 from chronicle.etl.kernels.events import fit
 from chronicle.etl.pipeline.row import Row
 
 __all__ = ["SIZES", "Chunk", "Outlet", "Sink", "Tail"]
 
 DAY_NS = 86_400_000_000_000
+LEFT_TO_COMPARE = 3
+"""Of the records that a queue has already so many are not the sweep's: before an event it may write a snapshot (of
+orders: two records), which it does not count beforehand, and the last record is compared with the stored one."""
 SIZES = QueueSettings(
     name="",
     queue_id="",
@@ -107,6 +111,7 @@ class Outlet:
         "_number",
         "_previous",
         "_prologue",
+        "_scratch",
         "_sink",
         "_skip",
         "_tail",
@@ -140,6 +145,7 @@ class Outlet:
         self._day_end = tail.day_end
         self._limit = self._capacity()
         self._chunks: list[tuple[list[Words], dict[str, Any] | None, int]] = []
+        self._scratch: ScratchWriter | None = None
 
     def prepare(self, ts_recv: int, words: int, raw_index: int) -> None:
         """Make room for an event of at most `words` that is received at `ts_recv`, before it changes the book.
@@ -200,8 +206,19 @@ class Outlet:
         self._prologue = prologue
 
     def place(self, row: Row) -> int:
-        """Bring the queue up to date and return its writer's state for the sweep, 0 where it cannot have it."""
-        if self._skip or not self.open:
+        """Bring the queue up to date and return its writer's state for the sweep, 0 where it cannot have it.
+
+        While the queue has what is made, that is a writer that keeps nothing; the last records before the tail are
+        left to :meth:`put`, which compares.
+        """
+        if self._skip:
+            if self._skip <= LEFT_TO_COMPARE:
+                return 0
+            self._scratch = self._scratch or ScratchWriter()
+            self._scratch.begin_again()
+            return self._scratch.state
+        self._scratch = None
+        if not self.open:
             return 0
         self.flush()
         return self._sink.place(self.queue, row)
@@ -209,11 +226,22 @@ class Outlet:
     def absorb(self, records: int, words: int) -> None:
         """Count what the sweep wrote."""
         self.written += records
-        self._words += words
+        if self._skip:
+            self._skip -= records
+            assert self._skip > 0, "the sweep went past the tail"
+        else:
+            self._words += words
 
     def tend(self) -> None:
         """Have the writer do what is due after the sweep."""
-        self._sink.tend(self.queue)
+        if self._scratch is not None:
+            self._scratch.begin_again()
+        else:
+            self._sink.tend(self.queue)
+
+    def records_left(self) -> int:
+        """Return how many records the sweep may make before events need a look again; :meth:`place` came first."""
+        return self._skip - LEFT_TO_COMPARE if self._skip else INT64_MAX
 
     @property
     def surplus(self) -> int:

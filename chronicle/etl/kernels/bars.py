@@ -31,6 +31,7 @@ from chronicle.etl.kernels.row import (
     OUT,
     OUT_ENDS,
     OUT_STARTS,
+    RECORDS_LEFT,
     RECORDS_TAKEN,
     REGISTERS,
     SPAN_COUNT,
@@ -113,7 +114,8 @@ def _take(
         if peek(state + POSITION) + 8 * OUT_RECORDS * CANDLE_WORDS > peek(state + LIMIT):
             extend(state, peek(state + POSITION) + 8 * OUT_RECORDS * CANDLE_WORDS)
         room = min(left, (peek(state + LIMIT) - peek(state + POSITION)) >> 3)
-        count = min(TRADES_MAX, OUT_RECORDS // levels, room // (levels * CANDLE_WORDS))
+        records_left = peek(row + 8 * RECORDS_LEFT)
+        count = min(TRADES_MAX, OUT_RECORDS // levels, room // (levels * CANDLE_WORDS), records_left // levels)
         end, taken = _gather(
             words, starts, events, chosen, at, stop, raw_base, count, trade_words, trade_starts, trade_ends
         )
@@ -147,6 +149,7 @@ def _take(
                 split_positions(out[: records * CANDLE_WORDS])
             append_events(out[: records * CANDLE_WORDS], np.int64(0), state, np.int64(0), registers[EVENTS] < 0)
             poke(row + 8 * WORDS_LEFT, left - records * CANDLE_WORDS)
+            poke(row + 8 * RECORDS_LEFT, records_left - records)
             poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + records * CANDLE_WORDS)
             poke(row + 8 * RECORDS_TAKEN, peek(row + 8 * RECORDS_TAKEN) + records)
     if peek(state + POSITION) >= peek(state + GATE):

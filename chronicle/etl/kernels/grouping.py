@@ -17,7 +17,8 @@ CHANNEL_BITS = 2
 NUMBER_SHIFT = 16 + CHANNEL_BITS
 EMPTY = -1
 NOT_OURS = -1
-UNDEFINED = -2
+UNDEFINED = 0
+"""No instrument has this number."""
 _SPREAD = 0x9E3779B97F4A7C15 - (1 << 64)
 """Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4), as int64."""
 

@@ -75,6 +75,7 @@ from chronicle.etl.kernels.row import (
     ORDERS,
     QUEUE_CAPACITY,
     REARM,
+    RECORDS_LEFT,
     RECORDS_TAKEN,
     REFUSED_AT,
     REGISTERS,
@@ -136,11 +137,16 @@ def take_orders(
         carray(as_pointer(peek(row + 8 * INVERSE)), (1,), np.float64),
     )
     write, total, code, ordinal = began, 0, DONE, 0
+    records_left = peek(row + 8 * RECORDS_LEFT)
     poke(row + 8 * REFUSED_AT, NONE)
     while at < stop:
         if _is_tight(row, meta) or wants_care(row):
             poke(row + 8 * NEEDED, 0)
             code = REARM
+            break
+        bound = _bound(events, chosen, at, stop, records_left - total)
+        if bound == at:
+            code = BLOCKED
             break
         ts = flat[starts[chosen[at]] + 1]
         due = ordinal == 0 and _is_due(row, registers, ts)
@@ -148,7 +154,7 @@ def take_orders(
         chunk_bytes = np.int64(0) if due else entry + SEEK_INTERVAL_BYTES - write
         limit = _room(state, write, np.int64(2 * SEEK_INTERVAL_BYTES), own_limit)
         planned, size, needed = _plan(
-            flat, starts, events, chosen, at, stop, row, limit - write, chunk_bytes, early, late, due, scratch
+            flat, starts, events, chosen, at, bound, row, limit - write, chunk_bytes, early, late, due, scratch
         )
         if planned == at:
             poke(row + 8 * NEEDED, needed)
@@ -195,9 +201,21 @@ def take_orders(
     poke(row + 8 * WORDS_LEFT, (own_limit - write) >> 3)
     poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + ((write - began) >> 3))
     poke(row + 8 * RECORDS_TAKEN, peek(row + 8 * RECORDS_TAKEN) + total)
+    poke(row + 8 * RECORDS_LEFT, records_left - total)
     if write >= peek(state + GATE):
         code |= TENDED
     return at, code
+
+
+@numba.njit(cache=True, nogil=True)
+def _bound(events: Any, chosen: Any, at: Any, stop: Any, records: Any) -> Any:
+    """Return the end, in `chosen`, of the whole events from `at` on that have no more than `records` records."""
+    if stop - at <= records:
+        return stop
+    end = at + max(records, 0)
+    while end > at and events[chosen[end]] == events[chosen[end - 1]]:
+        end -= 1
+    return end
 
 
 @numba.njit(cache=True, nogil=True)

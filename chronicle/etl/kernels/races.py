@@ -80,41 +80,53 @@ def run_races(
 ) -> int:
     """Take events [position, end), none of which changes definitions or lines; return the first that is Python's.
 
-    words int64[n], table int64[events, 4] and heads int64[events, 4]: a batch. known int64[m]: canonical number of an
-    instrument, negative: not ours. holders int64[>= m, 2]: who delivers books and trades. slots int64[>= m], rings: as
-    ``_note_event`` has them. tally int64[lines, 2]: the lines of the lane, and the messages each had first (in and
-    out). out int64[>= n]: the words that go on. reached int64[2]: words in `out` (in and out), copies left out (out).
+    words int64[n], table int64[events, 4] and heads int64[events, 4]: a batch. known int64[m]: canonical numbers of
+    instruments, none above 0: not ours. holders int64[>= m, 2]: who delivers books and trades. slots int64[>= m],
+    rings: as ``_note_event`` has them. tally int64[lines, 2]: the lines of the lane, and the messages each had first
+    (in and out). out int64[>= n]: the words that go on. reached int64[2]: words in `out` (in and out), copies left
+    out (out).
     O(records), and a walk back through the ring for a copy.
     """
-    duplicates = 0
+    duplicates, to, place = 0, reached[0], NONE
     while position < end:
         begin, size = table[position, START], table[position, SIZE]
         what, line = heads[position, CHANNEL], heads[position, CONNECTION]
         instrument = heads[position, INSTRUMENT]
-        number = known[instrument] if instrument < len(known) else NONE
-        holder = holders[number, min(what, TRADE)] if what <= TRADE and number >= 0 else APART
+        ours = known[instrument] if instrument < len(known) else NONE
+        holder = holders[ours, min(what, TRADE)] if what <= TRADE and ours > 0 else APART
         of_line = line & CONNECTION_MASK != 0 or holder <= RACES
         if holder == APART or holder == line + 1 or not of_line:
             if what == TRADE:
                 _note_event(words, begin, size, slots, rings)
-            _copy(words, begin, size, out, reached[0])
-            reached[0] += size
+            for offset in range(size):
+                out[to + offset] = words[begin + offset]
+            to += size
             position += 1
             continue
-        place = _find(tally, len(tally), line)
+        if place < 0 or tally[place, TALLY_LINE] != line:
+            place = NONE
+            for number in range(len(tally)):
+                if tally[number, TALLY_LINE] == line:
+                    place = number
         if holder > RACES or heads[position, SIMPLE] == 0 or place < 0:
             break
         race = RACES - holder
         if what == TRADE:
-            at = _find(trade_lines[race], trades[race, LINES], line)
+            at = NONE
+            for number in range(trades[race, LINES]):
+                if trade_lines[race, number, 0] == line:
+                    at = number
             if at < 0:
                 break
-            written, copies = _take_trades(words, begin, size, trades[race], line, out, reached[0])
+            written, copies = _take_trades(words, begin, size, trades[race], line, out, to)
         else:
-            at = _find(book_lines[race], books[race, LINES], line)
+            at = NONE
+            for number in range(books[race, LINES]):
+                if book_lines[race, number, 0] == line:
+                    at = number
             if at < 0:
                 break
-            written, sequence = _take_book(words, begin, size, books[race], line, out, reached[0])
+            written, sequence = _take_book(words, begin, size, books[race], line, out, to)
             if written < 0:
                 break
             book_lines[race, at, 1] = sequence
@@ -122,24 +134,10 @@ def run_races(
         duplicates += copies
         if written > 0:
             tally[place, TALLY_FIRSTS] += 1
-            reached[0] += written
+            to += written
         position += 1
-    reached[1] = duplicates
+    reached[0], reached[1] = to, duplicates
     return position
-
-
-@numba.njit(cache=True, nogil=True)
-def _find(lines: Any, count: int, line: int) -> int:
-    for place in range(count):
-        if lines[place, 0] == line:
-            return place
-    return NONE
-
-
-@numba.njit(cache=True, nogil=True)
-def _copy(words: Any, begin: int, size: int, out: Any, to: int) -> None:
-    for offset in range(size):
-        out[to + offset] = words[begin + offset]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -173,11 +171,16 @@ def _take_book(words: Any, begin: int, size: int, row: Any, line: int, out: Any,
     if overlaps and last != NONE and starts <= last:
         return NONE, 0
     row[LAST], row[LEADER] = sequence, line
-    note_number(row, sequence)
+    ring, count = len(row) - FIXED, row[COUNT]
+    if count == 0 or sequence > row[HIGHEST]:
+        row[HIGHEST] = sequence
+    row[FIXED + count % ring] = sequence
+    row[COUNT] = count + 1
     position = begin
     while position < begin + size:
         length = (words[position] & LENGTH_MASK) >> 3
-        _copy(words, position, length, out, to)
+        for offset in range(length):
+            out[to + offset] = words[position + offset]
         out[to + 4] = out[to + 4] & ~_RACING_WORD | _RACING_WORD
         position += length
         to += length
@@ -200,10 +203,10 @@ def holds_number(row: Any, number: int) -> bool:
     ring, count = len(row) - FIXED, row[COUNT]
     if count == 0 or number > row[HIGHEST]:
         return False
-    for back in range(1, min(count, ring) + 1):
-        if row[FIXED + (count - back) % ring] == number:
-            return True
-    return False
+    back, held = 1, min(count, ring)
+    while back <= held and row[FIXED + (count - back) % ring] != number:
+        back += 1
+    return bool(back <= held)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -213,7 +216,8 @@ def _take_trades(words: Any, begin: int, size: int, row: Any, line: int, out: An
     while position < begin + size:
         length = (words[position] & LENGTH_MASK) >> 3
         if note_trade(row, words[position + TRADE_ID], line):
-            _copy(words, position, length, out, to)
+            for offset in range(length):
+                out[to + offset] = words[position + offset]
             out[to] = out[to] & ~FLAG_LAST_WORD
             out[to + 4] = out[to + 4] & ~_RACING_WORD | _RACING_WORD
             last = to

@@ -34,7 +34,9 @@ VERIFIED_BY = 18
 """What stands behind the book, but for what the registers have counted since."""
 FLOOR = 19
 CEILING = 20
-ROW = 31
+RECORDS_LEFT = 31
+"""Records that may still be made, but for a snapshot before the last event: behind them the stream needs a look."""
+ROW = 32
 
 # Of a book of orders, beside those of its prices:
 ORDERS = 21

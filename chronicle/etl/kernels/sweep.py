@@ -68,6 +68,7 @@ from chronicle.etl.kernels.row import (
     NOT_READY,
     ORDERS_KIND,
     REARM,
+    RECORDS_LEFT,
     RECORDS_TAKEN,
     REGISTERS,
     ROW,
@@ -158,6 +159,7 @@ def _take(
     late, early = min(peek(row + 8 * DAY_END), peek(state + CYCLE_END)), peek(state + LAST_TS)
     run, write, run_stop = began, began, began
     head, kind, ts_first, records, total, code = 0, 0, 0, 0, 0, DONE
+    records_left = peek(row + 8 * RECORDS_LEFT)
     while at < stop:
         if write >= run_stop:
             if records:
@@ -170,7 +172,7 @@ def _take(
         end, size, deltas, delta, check, plain = _look(words, starts, events, chosen, at, stop)
         opening = words + 8 * peek(starts + 8 * peek(chosen + 8 * at))
         ts = peek(opening + 8)
-        if write + size > own_limit or ts >= late or ts < early:
+        if write + size > own_limit or ts >= late or ts < early or total + records + end - at > records_left:
             code = BLOCKED
             break
         if write + size > limit:
@@ -223,6 +225,7 @@ def _take(
     poke(row + 8 * WORDS_LEFT, (own_limit - write) >> 3)
     poke(row + 8 * WORDS_TAKEN, peek(row + 8 * WORDS_TAKEN) + ((write - began) >> 3))
     poke(row + 8 * RECORDS_TAKEN, peek(row + 8 * RECORDS_TAKEN) + total)
+    poke(row + 8 * RECORDS_LEFT, records_left - total)
     if write >= peek(state + GATE):
         code |= TENDED
     return at, code

@@ -184,9 +184,7 @@ class BookRace:
         if self.last == NONE:
             return True
         if self.rule == SequenceRule.OKX_V5:
-            return message.previous in (NONE, self.last) and not kernel.holds_number(
-                self.row.words, message.sequence
-            )
+            return message.previous in (NONE, self.last) and not kernel.holds_number(self.row.words, message.sequence)
         begin = message.previous + 1 if self._by_previous(message) else message.first
         return begin <= self.last + 1 <= message.sequence
 

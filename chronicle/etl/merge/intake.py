@@ -9,6 +9,7 @@ the order depends on raw queues and decisions alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,7 +165,10 @@ class Intake:
         Redundant lines, from the first event of a second line (`first_line` is the first) on.
     look : callable, optional
         Called once records were read and before they are put in order: learns decisions, returns whether there were
-        any. Whoever decided that a queue joins did so before it wrote a record, so that none is passed by.
+        any.
+    reading : callable
+        Returns what is held from the reading to that look (:meth:`chronicle.core.membership.DecisionLog.reading`):
+        no decision names a place that was passed in between.
     """
 
     def __init__(self, source: SegmentSource, names: Sequence[str], decisions: Sequence[Decision] = ()) -> None:
@@ -173,6 +177,7 @@ class Intake:
         self.frontier = INT64_MIN
         self.members: list[Member] = []
         self.look: Callable[[], bool] | None = None
+        self.reading: Callable[[], AbstractContextManager[object]] = nullcontext
         self.units = Units()
         self.racing: Racing | None = None
         self.first_line = NONE
@@ -225,9 +230,11 @@ class Intake:
             member.enter()
         if not self.merged and self.members[0].leaves_at == INT64_MAX:
             return self._take_window(max_bytes, until)
-        for member in self.members:
-            member.fill(max_bytes)
-        if self.look is not None and self.look():
+        with self.reading():
+            for member in self.members:
+                member.fill(max_bytes)
+            learned = self.look is not None and self.look()
+        if learned:
             return self.take(max_bytes, until)
         if self.position >= until:
             return None
@@ -315,10 +322,12 @@ class Intake:
         member = self.members[0]
         if self.position >= until:
             return None
-        window = member.cursor.next_window(max_bytes)
+        with self.reading():
+            window = member.cursor.next_window(max_bytes)
+            learned = window is not None and self.look is not None and self.look()
         if window is None:
             return None
-        if self.look is not None and self.look():
+        if learned:
             member.cursor.skip_to(member.next_index)
             return self.take(max_bytes, until)
         _check_next(member.name, member.next_index, window.base_index)

@@ -16,9 +16,6 @@ from chronicle.core.membership import Decision, DecisionLog, decide
 
 __all__ = ["Ending", "Standing", "leave", "plan_joins", "plan_leave", "standings"]
 
-RUNNING_MARGIN_NS = 1_000_000_000
-"""Where other shards run, a queue joins so much later than all that is committed: until then they have read it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -54,9 +51,7 @@ def standings(decisions: Sequence[Decision]) -> dict[str, Standing]:
     return found
 
 
-def plan_joins(
-    known: Sequence[Decision], present: Mapping[str, Ending], begun: Collection[str], *, running: bool, now_ns: int
-) -> list[Decision]:
+def plan_joins(known: Sequence[Decision], present: Mapping[str, Ending], begun: Collection[str]) -> list[Decision]:
     """Return the decisions that are due: queues that are new, and queues that left and go on.
 
     Parameters
@@ -67,16 +62,12 @@ def plan_joins(
         The raw queues that are there.
     begun : collection of str
         Those that a shard has worked on before there was a log.
-    running : bool
-        Whether other shards run now.
-    now_ns : int
-        The time, for the margin that running shards need.
 
     Notes
     -----
     The first decisions take all queues from their first records, unless shards have already worked some of them off:
     those come first, and the others join behind everything that those who take part have committed, as every later
-    one does. Nobody can be past that point.
+    one does. Nobody is past that point (:mod:`chronicle.core.membership`).
     """
     found = standings(known)
     if not known and len(present) < 2:
@@ -85,8 +76,6 @@ def plan_joins(
     taking = [raw for raw in present if raw in begun or (raw in found and found[raw].left_at is None)]
     reached += [max(present[raw].last_ts, found[raw].floor if raw in found else INT64_MIN) for raw in taking]
     bound = max(reached, default=0) + 1
-    if running:
-        bound = max(bound, now_ns) + RUNNING_MARGIN_NS
     number = max((standing.number for standing in found.values()), default=-1) + 1
     plan: list[Decision] = []
     for raw in sorted(present, key=lambda raw: (raw not in begun, raw)):
@@ -141,8 +130,11 @@ def leave(home: Path, raw: str, *, ts_recv: int) -> Decision:
             found=f"process {writer.get('pid')} on {writer.get('host')}",
             hint="stop that feed first",
         )
-    ending = Ending(queue.end_index(), queue.last_ts_recv())
-    recorded = decide(home, lambda known: plan_leave(known, raw, ending), ts_recv=ts_recv)
+
+    def plan(known: Sequence[Decision]) -> list[Decision]:
+        return plan_leave(known, raw, Ending(queue.end_index(), queue.last_ts_recv()))
+
+    recorded = decide(home, plan, ts_recv=ts_recv)
     if not recorded:
         _refuse_outsider(home, raw)
     return recorded[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chronicle.core.errors import ConfigError, NotFoundError
-from chronicle.core.paths import symbol_of
+from chronicle.core.paths import lane_of, symbol_of
 from chronicle.core.source import SegmentSource
 
 __all__ = ["Owners"]
@@ -44,11 +44,13 @@ class Owners:
             owner = self._lane_of.get(owner, owner)
         if owner != raw_queue:
             raise ConfigError(
-                f"{owner} and {raw_queue} both deliver {symbol_of(queue)}: lanes of older captures are not merged",
+                f"{owner} and {raw_queue} both deliver {symbol_of(queue)}: lanes above 0 are not merged, and both "
+                f"would write its lane {lane_of(queue)}",
                 path=queue,
-                expected="each instrument in one backfill lane of a number",
+                expected="no number above 0 twice (feeds and replays see to that in one home)",
                 found=f"{owner} and {raw_queue}",
-                hint="replay older captures under one name, or into homes of their own and read both: "
+                hint="take one of them out of the home and decode it anew under a number of its own: `chronicle feed "
+                "replay --format wire` with its wire queue; or keep it in a home of its own and read both: "
                 "chronicle.open([A, B])",
             )
         self._raw_of[queue] = raw_queue

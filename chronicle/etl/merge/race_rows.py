@@ -1,4 +1,4 @@
-"""The memory of races that Python and the kernel share, and tables over instrument numbers that cost what is used."""
+"""The memory of races that Python and the kernel share."""
 
 from __future__ import annotations
 
@@ -9,27 +9,13 @@ from numpy.typing import NDArray
 
 from chronicle.core.layout import NONE
 from chronicle.etl.kernels import races as kernel
+from chronicle.etl.merge.number_table import widened
 
-__all__ = ["LineRow", "RaceRows", "widened"]
+__all__ = ["LineRow", "RaceRows"]
 
 Words = NDArray[np.int64]
 
 LINES_FIRST = 4
-_PAGE_ROWS = 512
-
-
-def widened(table: Words, rows: int) -> Words:
-    """Return a table of `rows` rows that begins with `table`; pages that are all zero are not touched.
-
-    Merged raw queues have a million instrument numbers each, of which few are used: memory that was never written to
-    costs none.
-    """
-    grown: Words = np.zeros((rows, *table.shape[1:]), dtype=np.int64)
-    for first in range(0, len(table), _PAGE_ROWS):
-        page = table[first : first + _PAGE_ROWS]
-        if page.any():
-            grown[first : first + len(page)] = page
-    return grown
 
 
 class RaceRows:
@@ -115,9 +101,6 @@ class LineRow:
         """Return the ring's entries of `size` words each, the oldest first."""
         entries = self.words[kernel.FIXED :].reshape(-1, size)
         count = self.get(kernel.COUNT)
-        if count <= len(entries):
-            found = entries[:count]
-        else:
-            found = np.roll(entries, -(count % len(entries)), axis=0)
-        rows: list[Any] = found.tolist()
+        first = count % len(entries) if count > len(entries) else 0
+        rows: list[Any] = np.roll(entries, -first, axis=0)[: min(count, len(entries))].tolist()
         return rows

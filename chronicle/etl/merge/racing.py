@@ -25,9 +25,10 @@ from chronicle.etl.clean.lineage import CONNECTION_SHIFT
 from chronicle.etl.kernels import races
 from chronicle.etl.kernels import racing as kernel
 from chronicle.etl.kernels.events import LAST_SEQUENCE
+from chronicle.etl.kernels.grouping import NOT_OURS, UNDEFINED
 from chronicle.etl.kernels.merging import FIELDS, list_events
 from chronicle.etl.merge.book_race import BookRace, Message, TradeRace, book_rows, trade_rows
-from chronicle.etl.merge.race_rows import widened
+from chronicle.etl.merge.number_table import widened
 from chronicle.etl.pipeline.pipeline import Pipeline
 from chronicle.etl.streams.book_stream import BookStream
 
@@ -157,8 +158,8 @@ class Racing:
     def _numbers(self, instruments: Words) -> Words:
         """Return the canonical numbers of instruments; negative: not of this shard, or not defined."""
         known = self._known()
-        inside = instruments < len(known)
-        return np.where(inside, known[np.where(inside, instruments, 0)], -1)
+        found = np.where(instruments < len(known), known[np.minimum(instruments, len(known) - 1)], UNDEFINED)
+        return np.where(found == UNDEFINED, NOT_OURS, found)
 
     def _known(self) -> Words:
         """Return the pipeline's table of canonical numbers; those here are as long."""

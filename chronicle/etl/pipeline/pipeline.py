@@ -29,6 +29,7 @@ from chronicle.etl.clean.outlet import Sink
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels.grouping import CHANNEL_BITS, NOT_OURS, NUMBER_SHIFT, UNDEFINED, UNDEFINED_NUMBER, Groups
 from chronicle.etl.merge.lines import RANK_STRIDE, Lines
+from chronicle.etl.merge.number_table import widened
 from chronicle.etl.merge.owners import Owners
 from chronicle.etl.pipeline.sweep import Sweep
 from chronicle.etl.pipeline.window import RawWindow
@@ -126,7 +127,7 @@ class Pipeline:
         self.last_ts = NONE
         self.canonical: dict[str, int] = {}
         self._numbers_of: dict[int, set[int]] = {}
-        self._number_of = np.full(1024, UNDEFINED, dtype=np.int64)
+        self._number_of = np.zeros(1024, dtype=np.int64)
         self._touched: dict[StreamKey, PlainStream] = {}
         self._groups = Groups(_CHANNEL_OF_KIND)
         self._window = RawWindow(raw_queue)
@@ -225,6 +226,7 @@ class Pipeline:
         CorruptionError
             When one does: another configuration, another version or another raw queue wrote it.
         """
+        self.settle()
         for stream in self.streams.values():
             if stream.outlet.surplus:
                 raise CorruptionError(
@@ -254,7 +256,7 @@ class Pipeline:
 
     @property
     def numbers(self) -> Words:
-        """Canonical instrument number by instrument number; negative where it is undefined or not of this shard."""
+        """Canonical instrument number by instrument number; UNDEFINED, or NOT_OURS where it is not of this shard."""
         return self._number_of
 
     def numbers_of(self, canonical: int) -> list[int]:
@@ -366,9 +368,7 @@ class Pipeline:
             raise RecordError(
                 "an instrument number is out of range", expected=f"below {INSTRUMENT_NUMBER_MAX}", found=number
             )
-        grown = np.full(max(number + 1, 2 * len(self._number_of)), UNDEFINED, dtype=np.int64)
-        grown[: len(self._number_of)] = self._number_of
-        self._number_of = grown
+        self._number_of = widened(self._number_of, max(number + 1, 2 * len(self._number_of)))
 
     def _stream_at(self, definition: Definition, channel: str, rank: int, ts_recv: int) -> PlainStream:
         key = (definition.symbol, channel, rank)
@@ -427,6 +427,8 @@ class Pipeline:
         definition = Definition(body, raw_index, int(words[at + 1]), int(words[at + 2]), selected=True)
         if not definition.symbol:
             raise RecordError("an INSTRUMENT record has no symbol", path=self.settings.raw_queue, found=raw_index)
+        if number == UNDEFINED:
+            raise RecordError("an INSTRUMENT record has no number", path=self.settings.raw_queue, found=raw_index)
         definition.selected = self.selects(definition.symbol)
         if number >= len(self._number_of):
             self._grow(number)

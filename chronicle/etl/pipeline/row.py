@@ -63,9 +63,10 @@ class Row:
         """Whether the sweep has written anything since :meth:`taken`."""
         return bool(self._words[words.RECORDS_TAKEN])
 
-    def hand_over(self, kind: int, *, state: int, words_left: int, day_end: int) -> None:
+    def hand_over(self, kind: int, *, state: int, words_left: int, day_end: int, records_left: int) -> None:
         """Give the stream to the sweep: where its writer's state is, and how far its segment goes."""
         row = self._words
+        row[words.RECORDS_LEFT] = records_left
         row[words.KIND], row[words.STATE] = kind, state
         row[words.WORDS_LEFT], row[words.DAY_END] = words_left, day_end
         row[words.RECORDS_TAKEN] = row[words.WORDS_TAKEN] = 0

@@ -271,8 +271,8 @@ class _Duty:
         for name in names:
             if name not in merged and name not in self._lanes:
                 lane = LaneRunner(self._source, name, self._target, self.claims, self._config, self._owners)
-                if lane_of(name) == 0 and self._records_decisions:
-                    lane.intake.look = self._look
+                if lane_of(name) == 0:
+                    self._attend(lane)
                 self._lanes[name] = lane
             self._waiter.watch(name)
 
@@ -286,8 +286,12 @@ class _Duty:
             self._lanes[first] = LaneRunner(
                 self._source, first, self._target, self.claims, self._config, self._owners, decisions
             )
+        self._attend(self._lanes[first])
+
+    def _attend(self, lane: LaneRunner) -> None:
+        """Let a lane hear of decisions before it passes their places."""
         if self._records_decisions:
-            self._lanes[first].intake.look = self._look
+            lane.intake.look, lane.intake.reading = self._look, self._log.reading
 
     def _look(self) -> bool:
         """Take up decisions that others recorded since the last look; return whether there were any."""
@@ -305,8 +309,7 @@ class _Duty:
 
         def plan(known: Sequence[Decision]) -> list[Decision]:
             begun = [name for name in names if self._has_begun(name)] if not known and len(names) > 1 else []
-            running = bool(self.claims.running()) and self._records_decisions
-            return plan_joins(known, self._endings(names), begun, running=running, now_ns=self._clock.now_ns())
+            return plan_joins(known, self._endings(names), begun)
 
         if plan(self._log.decisions):
             if not self._records_decisions:
@@ -350,16 +353,11 @@ class _Duty:
         for lane in list(self._lanes.values()):
             waited_for = lane.intake.members if drained else lane.intake.blockers()
             gone = [member.name for member in waited_for if lane.intake.merged and member.joined]
-            gone = [name for name in gone if self._is_over(name, ended=not drained)]
-            if gone:
-                endings = self._endings(gone)
+            if any(self._is_over(name, ended=not drained) for name in gone):
 
-                def plan(
-                    known: Sequence[Decision], gone: list[str] = gone, endings: dict[str, Ending] = endings
-                ) -> list[Decision]:
-                    return [
-                        item for name in gone if name in endings for item in plan_leave(known, name, endings[name])
-                    ]
+                def plan(known: Sequence[Decision], gone: list[str] = gone) -> list[Decision]:
+                    endings = self._endings([name for name in gone if self._is_over(name, ended=not drained)])
+                    return [item for name in endings for item in plan_leave(known, name, endings[name])]
 
                 decide(self._home, plan, ts_recv=self._clock.now_ns())
                 self._log.poll()

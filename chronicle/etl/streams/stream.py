@@ -16,6 +16,8 @@ __all__ = ["Definition", "PlainStream", "StreamSettings"]
 
 CLEAN_INSTRUMENT = 1
 """A clean queue holds one instrument, and numbers it so."""
+_WORDS_MAX = 1 << 48
+"""What the sweep counts in bytes must not overflow."""
 
 
 class Definition:
@@ -127,7 +129,13 @@ class PlainStream:
         if not state:
             return False
         words_left, day_end, _ = self.outlet.limits()
-        self.row.hand_over(kind, state=state, words_left=words_left, day_end=day_end)
+        self.row.hand_over(
+            kind,
+            state=state,
+            words_left=min(words_left, _WORDS_MAX),
+            day_end=day_end,
+            records_left=self.outlet.records_left(),
+        )
         return True
 
     def disarm(self) -> None:

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["assemble", "expand_flags", "gap_places", "gather_others", "price_steps", "scan_groups"]
+__all__ = ["assemble", "expand_flags", "gap_places", "gather_others", "price_steps", "scan_groups", "side_votes"]
 
 DELTA_WORDS = 10
 DELTA_HEAD = 80 | 32 << 32
@@ -191,6 +191,25 @@ def scan_groups(
     for number in range(7):
         state[16 + number] = of_group[number]
     return good
+
+
+@numba.njit(cache=True, nogil=True)
+def side_votes(prices: Any, bids: Any, asks: Any, most: Any, votes: Any) -> None:
+    """Count the sides with several rows, `most` of bids and of asks at most, and those whose prices fall.
+
+    prices int64[n], bids and asks int64[g]; votes int64[4] is the caller's: bids, falling bids, asks, falling asks.
+    """
+    votes[:] = 0
+    row = np.int64(0)
+    for group in range(len(bids)):
+        for half in range(2):
+            rows = bids[group] if half == 0 else asks[group]
+            if rows > 1 and votes[2 * half] < most:
+                votes[2 * half] += 1
+                votes[2 * half + 1] += np.int64(prices[row] > prices[row + rows - 1])
+            row += rows
+        if votes[0] == most and votes[2] == most:
+            break
 
 
 @numba.njit(cache=True, nogil=True)

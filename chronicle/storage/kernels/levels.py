@@ -132,8 +132,8 @@ def fill_book(levels: Any, bids: Any, shift: Any, inverse: Any, books: Any, stat
         at = _slot(books, half, levels[row, 0], shift, inverse)
         books[half, at, 0] = levels[row, 0]
         books[half, at, 1] = levels[row, 1]
-    for half in range(2):
-        state[half] = state[2 + half] = bids if half == 0 else len(levels) - bids
+    state[0] = state[2] = bids
+    state[1] = state[3] = len(levels) - bids
     return True
 
 

@@ -16,9 +16,9 @@ from numba.extending import intrinsic
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
 __all__ = [
-    "choose_mode",
     "common_divisor",
     "long_steps",
+    "plan_column",
     "put_steps",
     "residuals",
     "step_bits",
@@ -264,29 +264,41 @@ def _cost(values: Any, reference: Any, mode: Any, steps: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def choose_mode(values: Any, reference: Any, start: Any, stop: Any, k: Any, steps: Any) -> Any:
-    """Return the cheapest mode of values int64[n], n > 0, judged on rows [start, stop); -1 when all are equal.
+def plan_column(values: Any, reference: Any, sample: Any, k: Any, limit: Any, steps: Any, found: Any) -> None:
+    """Find the cheapest mode of values int64[n], n > 0, and write what it leaves of them: steps int64[n].
 
-    reference int64[n], or of no row; steps int64[stop - start] is the caller's, written.
+    It is judged on `sample` rows from the middle. reference int64[n], or of no row. found int64[4] (the caller's):
+    mode (-1 when all are equal: no steps then), base, the sample's unit, and how many steps over it have about
+    `limit` bits or more.
     """
     same = True
     for row in range(1, len(values)):
         if values[row] != values[0]:
             same = False
             break
+    found[0] = -1
     if same:
-        return np.int64(-1)
-    part = values[start:stop]
-    best, cost = np.int64(DELTA), _cost(part, reference[start:stop], DELTA, steps)
+        return
+    start = max(0, (len(values) - sample) // 2)
+    part, other = values[start : start + sample], reference[start : start + sample]
+    best, cost = np.int64(DELTA), _cost(part, other, DELTA, steps[: len(part)])
     if len(reference):
         for mode in (SAME, BEFORE):
-            found = _cost(part, reference[start:stop], mode, steps)
-            if found < cost:
-                best, cost = np.int64(mode), found
+            bits = _cost(part, other, mode, steps[: len(part)])
+            if bits < cost:
+                best, cost = np.int64(mode), bits
     low, high = part[0], part[0]
     for value in part:
         low, high = min(low, value), max(high, value)
     small = low >= 0 and high < np.int64(1) << k  # counts: their own distribution is the better one
     if small and len(part) * bit_length(np.uint64(high)) // 2 < cost:
         best = np.int64(PLAIN)
-    return best
+    base = np.int64(0)
+    if best == SAME:
+        base = values[0] - reference[0]
+    elif best != PLAIN:
+        base = values[0]
+    residuals(values, reference, best, base, steps)
+    unit = max(np.int64(1), common_divisor(steps[start : start + sample], np.int64(0)))
+    found[0], found[1], found[2] = best, base, unit
+    found[3] = long_steps(steps, unit, limit)

@@ -14,6 +14,10 @@ import pytest
 import chronicle
 from chronicle.access.tickets import Ticket
 from chronicle.core.errors import ConfigError
+from chronicle.storage.agent import run_once
+from chronicle.storage.archive import ArchivedSegment
+from chronicle.storage.policy import default_policy
+from chronicle.storage.stores import LocalStore
 from tests.support.home_builder import CleanQueue, definition
 
 pa = pytest.importorskip("pyarrow")
@@ -87,28 +91,29 @@ def test_flights_are_listed_and_paths_name_one(client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ticket", "error", "words"),
+    ("ticket", "kind", "words"),
     [
-        (b"", pa.ArrowInvalid, "JSON"),
-        (b"[1]", pa.ArrowInvalid, "no ticket"),
-        (b'{"v": 1}', pa.ArrowInvalid, "names an instrument"),
-        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "raw"}', pa.ArrowInvalid, "cannot be scanned"),
-        (b'{"v": 1, "symbol": "kraken:../../etc", "channel": "trade"}', pa.ArrowKeyError, "no captured instrument"),
-        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "book"}', pa.ArrowKeyError, "no book is kept"),
-        (b'{"v": 1, "symbol": 7, "channel": "trade"}', pa.ArrowInvalid, "cannot be this"),
-        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "start": 1e99}', pa.ArrowInvalid, "start"),
-        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "start": 9, "end": 8}', pa.ArrowInvalid, "end"),
-        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "columns": ["x"]}', pa.ArrowInvalid, "no column"),
-        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "decimals": "x"}', pa.ArrowInvalid, "no way"),
-        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "exponents": [1, 99]}', pa.ArrowInvalid, "exp"),
-        (b"[" * 60_000, pa.ArrowInvalid, "JSON"),
-        (b" " * 70_000, pa.ArrowInvalid, "short"),
+        (b"", "config", "JSON"),
+        (b"[1]", "config", "no ticket"),
+        (b'{"v": 1}', "config", "names an instrument"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "raw"}', "config", "cannot be scanned"),
+        (b'{"v": 1, "symbol": "kraken:../../etc", "channel": "trade"}', "symbol", "no captured instrument"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "book"}', "not_found", "no book is kept"),
+        (b'{"v": 1, "symbol": 7, "channel": "trade"}', "config", "cannot be this"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "start": 1e99}', "config", "start"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "start": 9, "end": 8}', "range", "end"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "columns": ["x"]}', "config", "no column"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "decimals": "x"}', "config", "no way"),
+        (b'{"v": 1, "symbol": "kraken:BTC-EUR", "channel": "trade", "exponents": [1, 99]}', "config", "exp"),
+        (b"[" * 60_000, "config", "JSON"),
+        (b" " * 70_000, "config", "short"),
     ],
 )
-def test_a_hostile_ticket_is_refused_with_words(home: Path, client, ticket: bytes, error: type, words: str) -> None:
-    with pytest.raises(error, match=words) as told:
+def test_a_hostile_ticket_is_refused_with_words(home: Path, client, ticket: bytes, kind: str, words: str) -> None:
+    with pytest.raises(fl.FlightServerError, match=words) as told:
         client.do_get(fl.Ticket(ticket)).read_all()
-    assert str(home) not in str(told.value)
+    assert str(told.value).startswith(f"{kind}: ")
+    assert_tells_nothing_of_us(str(told.value), home)
     assert ask(client, channel="trade", symbols=[BTC]).total_records == 3_000
 
 
@@ -124,18 +129,64 @@ def test_a_hostile_ticket_is_refused_with_words(home: Path, client, ticket: byte
         {"channel": "trade", "records": 1, "symbols": [BTC], "columns": []},
     ],
 )
-def test_a_question_that_cannot_be_is_refused(client, question: dict[str, object]) -> None:
-    with pytest.raises(pa.ArrowInvalid):
+def test_a_question_that_cannot_be_is_refused(home: Path, client, question: dict[str, object]) -> None:
+    with pytest.raises(fl.FlightServerError, match=r"^(config|range): ") as told:
         ask(client, **question)
+    assert_tells_nothing_of_us(str(told.value), home)
+
+
+def assert_tells_nothing_of_us(text: str, home: Path) -> None:
+    """A client sees neither our places nor our source."""
+    assert str(home) not in text
+    assert "Traceback" not in text
+    assert ".py" not in text
+
+
+def test_damage_met_in_a_stream_is_told_without_places(tmp_path: Path) -> None:
+    from chronicle.access.flight import StoreServer
+
+    clean = CleanQueue(tmp_path, BTC, segment_bytes=1 << 19)
+    for step in range(5_000):
+        clean.deltas(START + step, ("bid", 100 + step % 9, 1 + step % 7))
+    clean.close(seal=True)
+    run_once(tmp_path, default_policy(tmp_path), everything=True)
+    with chronicle.open(tmp_path) as store:
+        stored = Path(store.coverage(BTC, "book").segments[0].location)
+    with ArchivedSegment(LocalStore(stored.parent), stored.name) as segment:
+        block = next(block for block in segment.footer.blocks if block.raw_offset == segment.data_offset)
+    data = bytearray(stored.read_bytes())
+    data[block.object_offset + block.object_bytes // 2] ^= 1
+    stored.write_bytes(data)
+    with (
+        chronicle.open(tmp_path) as store,
+        StoreServer(store) as server,
+        fl.connect(f"grpc://127.0.0.1:{server.port}") as client,
+    ):
+        ticket = ask(client, channel="book", symbols=[BTC]).endpoints[0].ticket
+        with pytest.raises(fl.FlightServerError, match=r"^corruption: ") as told:
+            client.do_get(ticket).read_all()
+    assert_tells_nothing_of_us(str(told.value), tmp_path)
+
+
+def test_a_failure_that_is_no_error_of_ours_is_told_to_the_log_alone(store, client, monkeypatch, caplog) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(type(store), "partitions", fail)
+    with pytest.raises(fl.FlightServerError, match=r"^internal: ") as told:
+        ask(client, channel="trade")
+    assert "secret" not in str(told.value)
+    assert "a secret" in caplog.text
 
 
 def test_nothing_can_be_written_or_done(client) -> None:
     batch = pa.record_batch({"a": [1]})
     writer, _ = client.do_put(fl.FlightDescriptor.for_path("trade", BTC), batch.schema)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(fl.FlightUnauthorizedError, match="read-only"):
         writer.close()
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(fl.FlightUnauthorizedError, match="read-only"):
         list(client.do_action(fl.Action("drop", b"")))
+    assert list(client.list_actions()) == []
 
 
 def test_a_token_is_asked_for(store) -> None:
@@ -143,7 +194,7 @@ def test_a_token_is_asked_for(store) -> None:
 
     with StoreServer(store, token="s3cret") as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as client:
         for headers in ([], [(b"authorization", b"Bearer wrong")]):
-            with pytest.raises(fl.FlightUnauthenticatedError):
+            with pytest.raises(fl.FlightUnauthenticatedError, match=r"^(?!.*Traceback)"):
                 list(client.list_flights(options=fl.FlightCallOptions(headers=headers)))
         right = fl.FlightCallOptions(headers=[(b"authorization", b"Bearer s3cret")])
         assert len(list(client.list_flights(options=right))) == 2

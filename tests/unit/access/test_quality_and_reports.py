@@ -169,3 +169,20 @@ def test_the_command_line_writes_whole_files(tmp_path: Path, capsys) -> None:
     assert run(["quality", "--home", str(home)]) == 0
     assert "latency p50" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "plot.html", "quality.html"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 46, [0, 10, 20, 30, 40]),
+        (62977.7, 62991.7, [62980, 62985, 62990]),
+        (0.3, 7, [2, 4, 6]),
+        (0.04285, 0.04304, [0.04285, 0.0429, 0.04295, 0.043]),
+        (-1e-9, 1e-9, [-1e-9, -5e-10, 0, 5e-10, 1e-9]),
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+    ],
+)
+def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) -> None:
+    from chronicle.access.charts import round_ticks
+
+    assert round_ticks(low, high) == pytest.approx(ticks, rel=1e-12, abs=1e-15)

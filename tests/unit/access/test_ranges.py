@@ -15,6 +15,8 @@ from chronicle.access.replay import Replay
 from chronicle.access.tail import LOOK_NS, tail
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import ConfigError, NotFoundError, RangeError, SymbolError
+from chronicle.storage.agent import run_once
+from chronicle.storage.policy import default_policy
 from tests.support.home_builder import CleanQueue, definition
 
 START = 1_700_000_000_000_000_000
@@ -252,6 +254,33 @@ def test_a_forked_worker_opens_its_own(home: Path) -> None:
         process.join(60)
         assert process.exitcode == 0
         assert store._shelf is shelf
+
+
+def test_a_forked_worker_reads_a_home_with_a_manifest(tmp_path: Path) -> None:
+    clean = CleanQueue(tmp_path, BTC, "trade")
+    for step in range(10):
+        clean.trade(START + step * SECOND, "bid", 100 + step, 1)
+    clean.close(seal=True)
+    run_once(tmp_path, default_policy(tmp_path), everything=True)
+    with chronicle.open(tmp_path) as store:
+        assert store.scan(BTC, "trade").to_numpy()["price"].size == 10
+        context = multiprocessing.get_context("fork")
+        receive, send = context.Pipe(duplex=False)
+        work = [
+            context.Process(target=lambda: send.send(store.scan(BTC, "trade").to_numpy()["price"].size))
+            for _ in range(2)
+        ]
+        for process in work:
+            process.start()
+        assert [receive.poll(60) and receive.recv() for _ in work] == [10, 10]
+        for process in work:
+            process.join(60)
+            assert process.exitcode == 0
+        clean = CleanQueue(tmp_path, BTC, "trade")  # the parent's own manifest goes on
+        clean.trade(START + 10 * SECOND, "bid", 110, 1)
+        clean.close(seal=True)
+        run_once(tmp_path, default_policy(tmp_path), everything=True)
+        assert store.scan(BTC, "trade").to_numpy()["price"].size == 11
 
 
 def test_a_range_within_sealed_segments_lists_them_once_and_what_comes_later_is_seen(tmp_path: Path) -> None:

@@ -183,6 +183,19 @@ def test_lanes_are_chosen_by_their_end(tmp_path: Path) -> None:
     assert choose_lane(tmp_path, 100, taken=frozenset({0})) == 1
 
 
+def test_no_two_feeds_get_one_number_above_0(tmp_path: Path) -> None:
+    prepare_home(tmp_path)
+    for name in ("main", "okx"):
+        with FeedWriter(open_lane(tmp_path, 0, name=name), tmp_path) as writer:
+            writer.write(start(100))
+    assert choose_lane(tmp_path, 99, name="okx") == 1
+    with FeedWriter(open_lane(tmp_path, 1, name="okx"), tmp_path) as writer:
+        writer.write(start(99))
+    assert choose_lane(tmp_path, 99, name="okx") == 1
+    assert choose_lane(tmp_path, 99) == 2
+    assert choose_lane(tmp_path, 100) == 0
+
+
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     from chronicle.core.errors import ConfigError
 

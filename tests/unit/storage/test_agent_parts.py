@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chronicle.core import Queue
 from chronicle.core.clock import FakeClock
+from chronicle.core.errors import CapacityError, StoreError
+from chronicle.storage import run
 from chronicle.storage.agent import AgentOptions, apply_plan, make_plan
+from chronicle.storage.catalogs import Catalogs
+from chronicle.storage.manifest import Entry, Manifest
 from chronicle.storage.policy import default_policy
 from chronicle.storage.source import TieredSource
+from chronicle.storage.stores import LocalStore
 from chronicle.storage.throttle import Throttle
 from chronicle.storage.verify import verify
 from chronicle.storage.watching import SealWatch
-from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, source_records
+from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, source_records, three_tiers
 
 
 def test_a_sealed_segment_wakes_the_agent(tmp_path: Path) -> None:
@@ -97,5 +104,95 @@ def test_a_stop_ends_after_the_move_in_hand(tmp_path: Path) -> None:
     report = apply_all(home, options=options, hook=hook)
     assert len(report.moved) == 2
     assert (report.failures, report.retired_pending) == ([], 0)
+    assert source_records(TieredSource(home)) == truth
+    assert verify(home).findings == ()
+
+
+def test_a_stop_with_several_moves_under_way_finishes_those(tmp_path: Path) -> None:
+    home = book_home(tmp_path / "home", 40, per_segment=20)
+    truth = source_records(TieredSource(home))
+    done: list[int] = []
+    options = AgentOptions(at_once=4, stop=lambda: len(done) >= 6)
+    hook = lambda step, entry: done.append(entry.number) if step == "published" else None  # noqa: E731
+    report = apply_all(home, options=options, hook=hook)
+    assert 6 <= len(report.moved) < 6 + 4
+    assert (report.failures, report.retired_pending) == ([], 0)
+    assert source_records(TieredSource(home)) == truth
+    assert verify(home).findings == ()
+
+
+def test_a_full_target_pauses_for_all_that_move_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = book_home(tmp_path / "home", 40, per_segment=20)
+    truth, put, written = source_records(TieredSource(home)), LocalStore.put, []
+
+    def full(self: LocalStore, name: str, parts: Iterable[bytes | memoryview], **options: Any) -> int:
+        if name.endswith(".czst"):
+            written.append(name)
+            if len(written) > 9:
+                raise CapacityError("no space", path=name)
+        return put(self, name, parts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "put", full)
+        report = apply_all(home, options=AgentOptions(at_once=4))
+    assert list(report.paused) == ["warm"]
+    assert len(report.moved) == 9
+    assert 1 <= len(report.failures) <= 4
+    assert len(written) <= 9 + 4
+    assert source_records(TieredSource(home)) == truth
+    assert verify(home).findings == ()
+    assert len(apply_all(home, options=AgentOptions(at_once=4)).moved) == 31
+    assert source_records(TieredSource(home)) == truth
+
+
+def test_moves_end_before_a_run_that_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = book_home(tmp_path / "home", 40, per_segment=20)
+    truth = source_records(TieredSource(home))
+    monkeypatch.setattr(run, "BATCH_MOVES", 5)
+    with monkeypatch.context() as patch:
+
+        def broken(self: Catalogs, tier: str) -> None:
+            raise StoreError("the catalog is refused", path=tier)
+
+        patch.setattr(Catalogs, "publish", broken)
+        with pytest.raises(StoreError, match="refused"):
+            apply_all(home, options=AgentOptions(at_once=4))
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("tier")]
+    manifest = Manifest.open(home)
+    assert manifest is not None
+    moved = [entry for entry in manifest.entries() if entry.place == "warm"]
+    assert 5 <= len(moved) < 40
+    assert all(entry.retired and (home / entry.retired[0].object).exists() for entry in moved)
+    assert source_records(TieredSource(home)) == truth
+    assert len(apply_all(home, options=AgentOptions(at_once=4)).moved) >= 40 - len(moved)
+    apply_all(home, options=AgentOptions(at_once=4))
+    assert source_records(TieredSource(home)) == truth
+    assert verify(home).findings == ()
+
+
+def test_copies_that_come_due_while_their_segments_move_on_are_deleted_once(tmp_path: Path) -> None:
+    home = book_home(tmp_path / "home", 40, per_segment=20)
+    truth = source_records(TieredSource(home))
+    clock = FakeClock(4_000_000_000 * 10**9)
+    policy = three_tiers(home, grace_ns=3_600 * 10**9)
+    apply_all(home, policy, clock=clock)
+    assert len(list((home / BOOK).glob("*.seg"))) == 40
+    published: list[int] = []
+
+    def hook(step: str, entry: Entry) -> None:
+        if step == "published":
+            published.append(entry.number)
+            if len(published) == 20:
+                clock.sleep_ns(3_600 * 10**9)  # the first copies come due in the middle of the run
+
+    report = apply_all(home, policy, clock=clock, hook=hook, options=AgentOptions(at_once=4))
+    assert len(report.moved) == 40
+    assert {info.place for info in TieredSource(home).segments(BOOK)} == {"cold"}
+    assert source_records(TieredSource(home)) == truth
+    clock.sleep_ns(3_600 * 10**9)
+    plan, _ = make_plan(home, policy, prefix="nothing", clock=clock)
+    apply_plan(home, plan, policy, clock=clock, options=AgentOptions(at_once=4))
+    assert not list((home / BOOK).glob("*.seg"))
+    assert not list((home / "archive").rglob("*.czst"))
     assert source_records(TieredSource(home)) == truth
     assert verify(home).findings == ()

@@ -124,7 +124,7 @@ def test_tokens_are_those_of_the_slow_form_and_come_back(form: tuple[int, int], 
 @settings(max_examples=200)
 def test_tokens_tell_when_a_unit_does_not_divide_a_step(numbers: list[int], unit: int, multiples: bool) -> None:
     limit = INT64_MAX // unit
-    steps = [number % limit * unit * (-1) ** number for number in numbers] if multiples else numbers
+    steps = [number % limit * unit * (-1 if number % 2 else 1) for number in numbers] if multiples else numbers
     shift, inverse = divider(unit)
     used, _, _ = kernel.put_steps(
         np.array(steps, dtype=np.int64),

@@ -1,0 +1,174 @@
+"""Kernels of the archive encoder against their slow forms: groups in pieces, parts of gaps, books, bodies."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chronicle.core.layout import INT64_MAX, INT64_MIN, Kind
+from chronicle.core.records import pack_record
+from chronicle.storage import block_shape, engine
+from chronicle.storage.blocks import decode_block, encode_block
+from chronicle.storage.event_decode import EventBlock
+from chronicle.storage.event_encode import encode_events
+from chronicle.storage.event_groups import GroupScan
+from chronicle.storage.kernels import groups as kernel
+from chronicle.storage.kernels import tokens as tokenizer
+from chronicle.storage.kernels.bodies import find_records
+from chronicle.storage.kernels.levels import NO_PRICE, apply_groups, fill_book, follows
+from chronicle.storage.snapshots import PRICE_MAX
+from chronicle.storage.tokens import BEFORE, DELTA, PLAIN, SAME, divider
+from tests.support.naive_events import naive_book, naive_gap_counts, naive_records, naive_votes
+from tests.support.tiers import book_events
+
+counts = st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)), max_size=8)
+
+
+def scanned(data: bytes, piece: int) -> tuple[object, ...]:
+    """Return what a scan in pieces finds."""
+    scan = GroupScan(data)
+    for end in range(piece, len(data) + piece, piece):
+        scan.go(min(end, len(data)))
+    done = scan.done()
+    parts = (scan.groups, scan.prices, scan.sizes, scan.others, scan.places)
+    return done, scan.is_of_deltas, scan.has_orders, scan.step, *(part.tolist() for part in parts)
+
+
+@pytest.mark.parametrize("piece", [8, 56, 80, 200, 4096, 100_000])
+def test_groups_do_not_depend_on_the_pieces_in_which_a_block_is_read(piece: int) -> None:
+    data = b"".join(bytes(event) for event, _ in book_events(300, snapshot_every=31))
+    assert scanned(data, piece) == scanned(data, len(data))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 40).map(lambda words: 8 * words))
+def test_damaged_bytes_are_scanned_alike_in_pieces(seed: int, piece: int) -> None:
+    data = bytearray(b"".join(bytes(event) for event, _ in book_events(20, snapshot_every=7)))
+    data[seed % len(data)] ^= 1 << seed % 8
+    assert scanned(bytes(data), piece)[0] == scanned(bytes(data), len(data))[0]
+    assert (naive_records(bytes(data)) is not None) == scanned(bytes(data), piece)[0]
+
+
+@given(counts, st.sampled_from([(0,), (0, 1, 4, 16, 64), (0, 2)]))
+def test_gaps_are_parted_by_how_many_follow(sides: list[tuple[int, int]], edges: tuple[int, ...]) -> None:
+    bids, asks = ([side[half] for side in sides] for half in (0, 1))
+    places = np.empty(len(edges) + 1, dtype=np.int64)
+    arrays = (np.array(values, dtype=np.int64) for values in (bids, asks, edges))
+    kernel.gap_places(*arrays, places)
+    assert np.diff(places).tolist() == naive_gap_counts(bids, asks, edges)
+    assert places[0] == 0
+
+
+@given(counts, st.integers(1, 5), st.integers(0, 99))
+def test_the_way_of_a_side_is_voted_for(sides: list[tuple[int, int]], most: int, seed: int) -> None:
+    bids, asks = ([side[half] for side in sides] for half in (0, 1))
+    rng = random.Random(seed)
+    prices = [rng.randrange(100) for _ in range(sum(bids) + sum(asks))]
+    votes = np.empty(4, dtype=np.int64)
+    arrays = (np.array(values, dtype=np.int64) for values in (prices, bids, asks))
+    kernel.side_votes(*arrays, most, votes)
+    assert votes.tolist() == naive_votes(prices, bids, asks, most)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(-6, 6).map(lambda step: 10**9 * step), min_size=1, max_size=40),
+    st.lists(st.integers(-3, 3), min_size=40, max_size=40),
+    st.booleans(),
+)
+def test_the_plan_of_a_column_leads_back_to_its_values(steps: list[int], noise: list[int], referred: bool) -> None:
+    values = np.cumsum(np.array(steps, dtype=np.int64))
+    other = values + np.array(noise[: len(values)], dtype=np.int64) if referred else values[:0]
+    left, found = np.empty(len(values), dtype=np.int64), np.empty(4, dtype=np.int64)
+    tokenizer.plan_column(values, other, 512, 6, 28, left, found)
+    mode, base, unit, many = found.tolist()
+    if mode < 0:
+        assert (values == values[0]).all()
+        return
+    assert (left % unit == 0).all()
+    assert many == sum(abs(step) // unit >= 2**28 for step in left.tolist())
+    before = {PLAIN: 0 * values, DELTA: np.append(base, values[:-1])}
+    if referred:
+        before |= {SAME: other + base, BEFORE: np.append(base, other[:-1])}
+    assert (left + before[mode]).tolist() == values.tolist()
+
+
+# --- books -------------------------------------------------------------------------------------------------------
+
+price = st.one_of(st.integers(1, 40).map(lambda tick: 100 * tick), st.sampled_from([PRICE_MAX, -PRICE_MAX, 7, -1]))
+changes = st.lists(st.tuples(st.integers(0, 1), price, st.integers(0, 3)), max_size=60)
+
+
+@settings(deadline=None)
+@given(changes, changes, st.sampled_from([1, 100, 3]), st.booleans())
+def test_a_followed_book_is_the_book(
+    first: list[tuple[int, int, int]], then: list[tuple[int, int, int]], unit: int, spoiled: bool
+) -> None:
+    levels, bids = naive_book([], 0, first)
+    books, state = np.full((2, 256, 2), NO_PRICE, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    tick = divider(unit)
+    assert fill_book(np.array(levels, dtype=np.int64).reshape(-1, 2), bids, *tick, books, state)
+    rows = np.array([(one, size) for _, one, size in then], dtype=np.int64).reshape(-1, 2).T.copy()
+    sides = np.array([[1 - half, half] for half, _, _ in then], dtype=np.int64).reshape(-1, 2).T.copy()
+    row = apply_groups(rows[0], rows[1], sides, 0, len(then), 0, PRICE_MAX, *tick, books, state)
+    assert row == len(then)
+    after, after_bids = naive_book(levels, bids, then)
+    if spoiled and after:
+        after[-1] = (after[-1][0], after[-1][1] + 1)
+    found = follows(np.array(after, dtype=np.int64).reshape(-1, 2), after_bids, PRICE_MAX, *tick, books, state)
+    assert bool(found) == (not spoiled or not after)
+
+
+def test_a_book_that_may_not_fit_or_is_out_of_bounds_is_not_followed() -> None:
+    books, state = np.full((2, 8, 2), NO_PRICE, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    prices, sizes = np.arange(7, dtype=np.int64), np.ones(7, dtype=np.int64)
+    sides = np.array([[7], [0]], dtype=np.int64)
+    assert apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, *divider(1), books, state) == -1
+    sides[0] = 1
+    for wide in (PRICE_MAX + 1, -PRICE_MAX - 1, INT64_MIN, INT64_MAX):
+        prices[0] = wide
+        assert apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, *divider(1), books.copy(), state.copy()) == -1
+    levels = np.stack((np.arange(7, 0, -1), np.ones(7, dtype=np.int64)), axis=1)
+    assert not fill_book(levels, 7, *divider(1), books, state)
+
+
+# --- bodies ------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 200), max_size=30), st.binary(max_size=8))
+def test_records_are_found_alike_with_and_without_the_kernel(lengths: list[int], torn: bytes) -> None:
+    data = b"".join(pack_record(Kind.WIRE, bytes(8 * length), ts_recv=1) for length in lengths)
+    for bytes_of in (data, data[: len(data) // 2 & ~7], data + torn.ljust(8, b"\1")):
+        words, out = np.frombuffer(bytes_of, dtype=np.int64), np.empty(len(bytes_of) // 48 + 1, dtype=np.int64)
+        count = find_records(words, out)
+        plain, expected = block_shape._walked(bytes_of), naive_records(bytes_of)
+        assert (None if count < 0 else out[:count].tolist()) == expected
+        assert (None if plain is None else plain.tolist()) == expected
+
+
+def test_bodies_come_back_alike_with_and_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(8)
+    records = [bytes(event) for event, _ in book_events(200, snapshot_every=11)]
+    records += [pack_record(Kind.WIRE, rng.randbytes(8 * rng.randrange(1, 90)), ts_recv=1) for _ in range(100)]
+    data = b"".join(records)
+    block = encode_block(data, 3)
+    assert block is not None
+    assert bytes(decode_block(block, len(data))) == data
+    monkeypatch.setattr(engine, "has_kernels", lambda: False)
+    assert bytes(decode_block(block, len(data))) == data
+
+
+def test_a_unit_that_a_sample_does_not_tell_is_found_in_the_end() -> None:
+    events = [bytes(event) for event, _ in book_events(3_000, snapshot_every=10**6)]
+    odd = pack_record(
+        Kind.BOOK_DELTA, np.array([31_001, 1, -1, -1]).tobytes(), ts_recv=2 * 10**18, instrument=1, side=66
+    )
+    data = b"".join([*events, odd])
+    found = encode_events(data, 3)
+    assert found is not None
+    assert bytes(EventBlock(found[0], len(data)).raw()) == data
