@@ -269,6 +269,8 @@ def _there(*columns: NDArray[Any]) -> Any:
 def _code(name: str, column: Column, sign: str, value: Any) -> int:
     if sign not in ("==", "!="):
         raise ConfigError(f"{name} is a word: it has no order", expected="==, !=, in, not in", found=sign)
+    if name == "symbol" and value not in column.words:
+        return -1  # captured, and not one of those that the scan is of
     if value not in column.words:
         raise ConfigError(f"{name} is never {value!r}", expected=" | ".join(column.words), found=value)
     return column.words.index(value)

@@ -116,6 +116,11 @@ def test_an_unknown_symbol_in_a_condition_is_told(store) -> None:
         store.scan([BTC, ETH], "trade", where="symbol == 'kraken:BTC-EURO'")
 
 
+def test_an_instrument_that_the_scan_is_not_of_has_no_rows(store) -> None:
+    assert len(store.scan(BTC, "trade", where=f"symbol == '{ETH}'").to_numpy()["price"]) == 0
+    assert len(store.scan(BTC, "trade", where=f"symbol != '{ETH}' and index < 10").to_numpy()["price"]) == 10
+
+
 def test_text_is_parsed_and_never_run() -> None:
     where = parse_where("1.10 < price and side == 'bid'")
     assert where.columns() == {"price", "side"}
