@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import carray
 
 from chronicle.core.kernels.committing import (
     ADDRESS,
@@ -28,7 +29,7 @@ from chronicle.core.kernels.committing import (
     extend,
     is_due,
 )
-from chronicle.core.kernels.memory import peek, poke, prefetch
+from chronicle.core.kernels.memory import as_pointer, peek, poke, prefetch
 from chronicle.core.layout import SEEK_INTERVAL_BYTES
 from chronicle.etl.kernels.events import (
     FLAG_LAST_WORD,
@@ -40,6 +41,8 @@ from chronicle.etl.kernels.events import (
     LENGTH_MASK,
     VERDICT_PASSED,
 )
+from chronicle.etl.kernels.ladder import BASE
+from chronicle.etl.kernels.levels import BID
 from chronicle.etl.kernels.merging import apart
 from chronicle.etl.kernels.order_sweep import take_orders
 from chronicle.etl.kernels.plain import (
@@ -69,6 +72,8 @@ from chronicle.etl.kernels.row import (
     RECORDS_TAKEN,
     REGISTERS,
     ROW,
+    SLOT_COUNT,
+    SLOTS,
     STATE,
     TENDED,
     WORDS_LEFT,
@@ -77,8 +82,8 @@ from chronicle.etl.kernels.row import (
 
 __all__ = ["sweep"]
 
-AHEAD = 6
-"""So many records before its turn a record is fetched: a stream's lie some kilobytes apart."""
+AHEAD, AHEAD_LEVELS = 6, 3
+"""So many records before its turn a record is fetched (a stream's lie some kilobytes apart), and its level."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -176,6 +181,8 @@ def _take(
                 break
             limit = peek(state + LIMIT)
         computed = ordinal = 0
+        if has_book and at + AHEAD_LEVELS < stop:
+            _fetch_level(row, words + 8 * peek(starts + 8 * peek(chosen + 8 * (at + AHEAD_LEVELS))))
         if has_book and not (plain and follows(row, deltas, delta, check, own_limit - write - size)):
             code = BLOCKED
             break
@@ -222,6 +229,18 @@ def _take(
     if write >= peek(state + GATE):
         code |= TENDED
     return at, code
+
+
+@numba.njit(cache=True, nogil=True)
+def _fetch_level(row: Any, here: Any) -> None:
+    """Have the ladder's slot of the delta at address `here` loaded ahead; what is none only costs the fetch."""
+    meta, side, key = peek(row + 8 * META), (peek(here) >> 56) & 0xFF, peek(here + 48)
+    half = 0 if side == BID else 1
+    if half == 1:
+        key = -key
+    inverse = carray(as_pointer(peek(row + 8 * INVERSE)), (1,), np.float64)[0]
+    slot = np.int64((key - peek(meta + 8 * (BASE + half))) * inverse)
+    prefetch(peek(row + 8 * SLOTS) + 8 * (half * peek(row + 8 * SLOT_COUNT) + slot))
 
 
 @numba.njit(cache=True, nogil=True)

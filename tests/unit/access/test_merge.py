@@ -6,15 +6,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chronicle.access.frames import Chunk
 from chronicle.access.merge import WORTH_ROWS, cut_at_events
 from chronicle.core.layout import Flag
 
 
-def chunks_of(sizes: list[list[int]]) -> list[dict[str, np.ndarray]]:
+def chunks_of(sizes: list[list[int]]) -> list[Chunk]:
     """Return chunks of events of so many rows; an event of -n rows goes on in the next chunk."""
-    out, number = [], 0
+    out: list[Chunk] = []
+    number = 0
     for events in sizes:
-        flags = []
+        flags: list[int] = []
         for size in events:
             flags += [0] * (abs(size) - 1) + [int(Flag.LAST) if size > 0 else 0]
         rows = np.arange(number, number + len(flags))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronicle.core.layout import BOOK_DELTA_BODY, INT64_MAX, INT64_MIN, Flag, Kind, Side
+from chronicle.core.layout import BOOK_DELTA_BODY, HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Side
 from chronicle.core.records import InstrumentFields, pack_record
 from chronicle.storage import engine, event_arrays, event_kernels
 from chronicle.storage.archive import COLUMN_NAMES
@@ -45,9 +46,9 @@ def events_of(lengths: list[tuple[int, int]], seed: int, *, wild: bool) -> bytes
     return b"".join(out)
 
 
-def columns_by(form: object, block: bytes, size: int, **limits: int) -> dict[str, list[int]]:
+def columns_by(form: Any, block: bytes, size: int, **limits: Any) -> dict[str, list[int]]:
     before = engine.arrays
-    engine.arrays = lambda: form  # type: ignore[assignment]
+    engine.arrays = lambda: form
     try:
         found = EventBlock(block, size).columns(COLUMN_NAMES, 9, **limits)
     finally:
@@ -109,7 +110,8 @@ def test_columns_may_come_as_quotients(names: tuple[str, ...], monkeypatch: pyte
     data = events_of([(5, 70), (0, 3)] * 300, 1, wild=False)
     found = encode_events(data, 3)
     assert found is not None
-    for limits in ({}, {"start_ts": 10**18 + 70_000, "end_ts": 10**18 + 90_500}):
+    moments: list[dict[str, Any]] = [{}, {"start_ts": 10**18 + 70_000, "end_ts": 10**18 + 90_500}]
+    for limits in moments:
         whole = EventBlock(found[0], len(data)).columns(names, **limits)
         divided = EventBlock(found[0], len(data)).columns(names, divisors=(100.0, 1e8), **limits)
         for name, values in divided.items():
@@ -138,6 +140,6 @@ def test_definitions_are_told_where_they_stand_without_the_rows() -> None:
     found = encode_events(data, 3)
     assert found is not None
     told = EventBlock(found[0], len(data)).instruments()
-    assert [body for _, body in told] == [one.pack() for one in fields]
+    assert [body for _, body in told] == [record[HEADER_BYTES:] for record in defined]
     starts = [data.index(record) for record in defined]
     assert [offset for offset, _ in told] == starts
