@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 import chronicle
 from chronicle.core.layout import Action, Kind, Side
 from chronicle.core.queue import Queue
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import Policy, Rule, TierPolicy, default_policy
 from tests.support.eventful import START, eventful
 from tests.support.home_builder import CleanQueue, definition
 from tests.support.naive_book import NaiveBook
