@@ -18,8 +18,8 @@ import pandas as pd
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.simulator.market import Market, Pair
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 
 SYMBOL = "bitmex:BTC-USD-PERP"
 FIRST = pd.Timestamp("2024-06-01", tz="UTC")

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from chronicle.access.aio import AsyncStore, aopen
-    from chronicle.access.audit import Audit
-    from chronicle.access.best import Best
-    from chronicle.access.book import Book, BookOrder
-    from chronicle.access.books import Books
-    from chronicle.access.catalog import Coverage, Instrument
-    from chronicle.access.explain import Explanation
-    from chronicle.access.export import Exported, ExportJob
-    from chronicle.access.gaps import Gap
-    from chronicle.access.many import ManyBooks
-    from chronicle.access.partitions import Partition, to_dask
-    from chronicle.access.quality import Quality
-    from chronicle.access.replay import Event, Replay
-    from chronicle.access.scan import Scan
-    from chronicle.access.sql import Answer
+    from chronicle.access.books.best import Best
+    from chronicle.access.books.book import Book, BookOrder
+    from chronicle.access.books.books import Books
+    from chronicle.access.books.many import ManyBooks
+    from chronicle.access.formats.export import Exported, ExportJob
+    from chronicle.access.opened.catalog import Coverage, Instrument
+    from chronicle.access.ranges.partitions import Partition, to_dask
+    from chronicle.access.ranges.replay import Event, Replay
+    from chronicle.access.ranges.scan import Scan
+    from chronicle.access.serving.aio import AsyncStore, aopen
+    from chronicle.access.sql.sql import Answer
     from chronicle.access.store import Store, open
+    from chronicle.access.trust.audit import Audit
+    from chronicle.access.trust.explain import Explanation
+    from chronicle.access.trust.gaps import Gap
+    from chronicle.access.trust.quality import Quality
 
 __all__ = [
     "Answer",
@@ -54,29 +54,29 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Answer": "sql",
-    "AsyncStore": "aio",
-    "Audit": "audit",
-    "Best": "best",
-    "Book": "book",
-    "BookOrder": "book",
-    "Books": "books",
-    "Coverage": "catalog",
-    "Event": "replay",
-    "Explanation": "explain",
-    "ExportJob": "export",
-    "Exported": "export",
-    "Gap": "gaps",
-    "Instrument": "catalog",
-    "ManyBooks": "many",
-    "Partition": "partitions",
-    "Quality": "quality",
-    "Replay": "replay",
-    "Scan": "scan",
+    "Answer": "sql.sql",
+    "AsyncStore": "serving.aio",
+    "Audit": "trust.audit",
+    "Best": "books.best",
+    "Book": "books.book",
+    "BookOrder": "books.book",
+    "Books": "books.books",
+    "Coverage": "opened.catalog",
+    "Event": "ranges.replay",
+    "Explanation": "trust.explain",
+    "ExportJob": "formats.export",
+    "Exported": "formats.export",
+    "Gap": "trust.gaps",
+    "Instrument": "opened.catalog",
+    "ManyBooks": "books.many",
+    "Partition": "ranges.partitions",
+    "Quality": "trust.quality",
+    "Replay": "ranges.replay",
+    "Scan": "ranges.scan",
     "Store": "store",
-    "aopen": "aio",
+    "aopen": "serving.aio",
     "open": "store",
-    "to_dask": "partitions",
+    "to_dask": "ranges.partitions",
 }
 
 __getattr__ = lazy_names(__name__, _HOMES)

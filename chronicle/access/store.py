@@ -12,17 +12,17 @@ from os import PathLike, fspath, getpid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from chronicle.access.asked import time_range
-from chronicle.access.places import Location
+from chronicle.access.opened.asked import time_range
+from chronicle.access.opened.places import Location
 from chronicle.access.store_books import BookQuestions
 from chronicle.access.store_ranges import RangeQuestions
 from chronicle.access.store_trust import TrustQuestions
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chronicle.access.export import Exported, ExportJob, Unit
-    from chronicle.access.frames import Decimals
-    from chronicle.access.sql import Answer, Database
+    from chronicle.access.formats.export import Exported, ExportJob, Unit
+    from chronicle.access.ranges.frames import Decimals
+    from chronicle.access.sql.sql import Answer, Database
 
 __all__ = ["Store", "open"]
 
@@ -133,7 +133,7 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
         ConfigError
             When duckdb is not installed.
         """
-        from chronicle.access.frames import library
+        from chronicle.access.ranges.frames import library
 
         if decimals not in ("float", "decimal"):
             raise ConfigError(f"SQL gives no {decimals!r} numbers", expected="float | decimal", found=decimals)
@@ -142,7 +142,7 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
                 "a query needs some memory", expected=f">= {SQL_MEMORY_BYTES_MIN} bytes", found=memory_bytes
             )
         library("pyarrow", "sql")
-        from chronicle.access.sql import Database
+        from chronicle.access.sql.sql import Database
 
         key = (getpid(), decimals, memory_bytes)  # a database does not survive a fork
         database = self._databases.get(key)
@@ -210,8 +210,8 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
         register: str | None = None,
     ) -> ExportJob:
         """Return an export that has not begun: its ``units()`` say what it would write, ``run()`` writes it."""
-        from chronicle.access.export import ExportJob
-        from chronicle.access.frames import check_decimals, library
+        from chronicle.access.formats.export import ExportJob
+        from chronicle.access.ranges.frames import check_decimals, library
 
         if form not in ("npz",):
             library("pyarrow")
@@ -226,14 +226,14 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
 
     def quality_html(self, symbol: str, start: Any = None, end: Any = None) -> str:
         """Return the quality of `symbol` as one HTML page: counts, grade, latency, spread, depth, holes."""
-        from chronicle.access.report import quality_page
+        from chronicle.access.pages.report import quality_page
 
         first, last = time_range(start, end)
         return quality_page(self, self._with_channel(symbol, "book"), first, last)
 
     def plot_html(self, symbol: str, start: Any = None, end: Any = None) -> str:
         """Return price, spread and a heat map of the depth of `symbol` as one HTML page."""
-        from chronicle.access.report import plot_page
+        from chronicle.access.pages.report import plot_page
 
         first, last = time_range(start, end)
         return plot_page(self, self._with_channel(symbol, "book"), first, last)
@@ -246,7 +246,7 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
         ConfigError
             When matplotlib is not installed, or `dpi` is out of 30 to 600.
         """
-        from chronicle.access.images import plot_image
+        from chronicle.access.pages.images import plot_image
 
         first, last = time_range(start, end)
         return plot_image(self, self._with_channel(symbol, "book"), first, last, dpi=dpi)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from chronicle.access.asked import check_depth, moment_ns, step_ns
-from chronicle.access.lookup import book_at
-from chronicle.access.opened import OpenedPlaces
-from chronicle.access.symbols import is_pattern
+from chronicle.access.books.lookup import book_at
+from chronicle.access.opened.asked import check_depth, moment_ns, step_ns
+from chronicle.access.opened.opened import OpenedPlaces
+from chronicle.access.opened.symbols import is_pattern
 from chronicle.core.errors import BookNotTrustedError, ConfigError
 
 if TYPE_CHECKING:
-    from chronicle.access.best import Best
-    from chronicle.access.book import Book, BookOrder
-    from chronicle.access.books import Books
-    from chronicle.access.frames import Decimals
-    from chronicle.access.many import ManyBooks
+    from chronicle.access.books.best import Best
+    from chronicle.access.books.book import Book, BookOrder
+    from chronicle.access.books.books import Books
+    from chronicle.access.books.many import ManyBooks
+    from chronicle.access.ranges.frames import Decimals
 
 __all__ = ["BookQuestions"]
 
@@ -131,8 +131,8 @@ class BookQuestions(OpenedPlaces):
         decimals : "float", "int" or "decimal"
             How prices and sizes leave: nearest float64, mantissas, or exact decimals.
         """
-        from chronicle.access.books import Books
-        from chronicle.access.frames import check_decimals
+        from chronicle.access.books.books import Books
+        from chronicle.access.ranges.frames import check_decimals
 
         check_depth(depth)
         check_decimals(decimals)
@@ -152,8 +152,8 @@ class BookQuestions(OpenedPlaces):
         return Books(self._shelf, name, first, last, every=step, depth=depth, decimals=decimals)
 
     def _books_at(self, symbols: str | Sequence[str], at: Any, depth: int, decimals: Decimals) -> ManyBooks:
-        from chronicle.access.many import ManyBooks
-        from chronicle.access.sampling import exponents_in
+        from chronicle.access.books.many import ManyBooks
+        from chronicle.access.books.sampling import exponents_in
 
         several = hasattr(at, "__iter__") and not isinstance(at, str)
         moments = [moment_ns(moment) for moment in (at if several else [at])]
@@ -175,8 +175,8 @@ class BookQuestions(OpenedPlaces):
 
     def bbo(self, symbol: str, start: Any = None, end: Any = None, *, decimals: Decimals = "float") -> Best:
         """Return the best bid and ask of `symbol` in [start, end) as columns: a row for each change."""
-        from chronicle.access.best import Best
-        from chronicle.access.frames import check_decimals
+        from chronicle.access.books.best import Best
+        from chronicle.access.ranges.frames import check_decimals
 
         check_decimals(decimals)
         name = self._with_channel(symbol, "book")

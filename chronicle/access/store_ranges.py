@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from chronicle.access.asked import moment_ns, place_text, step_ns, time_range
-from chronicle.access.opened import OpenedPlaces
-from chronicle.access.symbols import is_pattern
+from chronicle.access.opened.asked import moment_ns, place_text, step_ns, time_range
+from chronicle.access.opened.opened import OpenedPlaces
+from chronicle.access.opened.symbols import is_pattern
 
 if TYPE_CHECKING:
-    from chronicle.access.frames import Decimals
-    from chronicle.access.partitions import Partition
-    from chronicle.access.replay import Event, Order, Replay
-    from chronicle.access.scan import Scan
+    from chronicle.access.ranges.frames import Decimals
+    from chronicle.access.ranges.partitions import Partition
+    from chronicle.access.ranges.replay import Event, Order, Replay
+    from chronicle.access.ranges.scan import Scan
 
 __all__ = ["RangeQuestions"]
 
@@ -57,8 +57,8 @@ class RangeQuestions(OpenedPlaces):
         decimals : "float", "int" or "decimal"
             How prices and sizes leave.
         """
-        from chronicle.access.frames import check_decimals
-        from chronicle.access.scan import Scan, columns_of
+        from chronicle.access.ranges.frames import check_decimals
+        from chronicle.access.ranges.scan import Scan, columns_of
 
         columns_of(channel)
         check_decimals(decimals)
@@ -68,8 +68,8 @@ class RangeQuestions(OpenedPlaces):
             self._with_channel(names[0], channel)
         place = self._shelf, names, channel, first, last
         if where is not None:
-            from chronicle.access.filtered import FilteredScan
-            from chronicle.access.where import parse_where
+            from chronicle.access.ranges.filtered import FilteredScan
+            from chronicle.access.ranges.where import parse_where
 
             return FilteredScan(
                 *place,
@@ -107,10 +107,10 @@ class RangeQuestions(OpenedPlaces):
         columns, where, kinds, decimals
             As :meth:`scan` takes them; a unit's ``scan()`` uses them.
         """
-        from chronicle.access.frames import check_decimals
-        from chronicle.access.partitions import cut
-        from chronicle.access.scan import columns_of
-        from chronicle.access.versions import chosen_version
+        from chronicle.access.ranges.frames import check_decimals
+        from chronicle.access.ranges.partitions import cut
+        from chronicle.access.ranges.scan import columns_of
+        from chronicle.access.trust.versions import chosen_version
 
         columns_of(channel)
         check_decimals(decimals)
@@ -123,7 +123,7 @@ class RangeQuestions(OpenedPlaces):
             "decimals": decimals,
         }
         if where is not None:
-            from chronicle.access.where import parse_where
+            from chronicle.access.ranges.where import parse_where
 
             parse_where(where)
             chosen["where"] = where if isinstance(where, str) else tuple(tuple(part) for part in where)
@@ -174,7 +174,7 @@ class RangeQuestions(OpenedPlaces):
         reorder : str or int
             By ``ts_event``: how long (of receive time) an event is held back so that earlier ones overtake it.
         """
-        from chronicle.access.replay import Replay
+        from chronicle.access.ranges.replay import Replay
 
         first, last = time_range(start, end)
         return Replay(
@@ -207,7 +207,7 @@ class RangeQuestions(OpenedPlaces):
         stopped : callable, optional
             Asked while nothing comes; True ends the tail.
         """
-        from chronicle.access.tail import tail
+        from chronicle.access.ranges.tail import tail
 
         first = None if start is None else moment_ns(start)
         wanted = None if symbols is None else [symbols] if isinstance(symbols, str) else list(symbols)

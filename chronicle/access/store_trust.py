@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from chronicle.access.asked import time_range
-from chronicle.access.book import Book
-from chronicle.access.opened import OpenedPlaces
+from chronicle.access.books.book import Book
+from chronicle.access.opened.asked import time_range
+from chronicle.access.opened.opened import OpenedPlaces
 from chronicle.core.errors import ConfigError, RangeError
 
 if TYPE_CHECKING:
-    from chronicle.access.audit import Audit
-    from chronicle.access.explain import Explanation
-    from chronicle.access.gaps import Gap
-    from chronicle.access.quality import Quality
+    from chronicle.access.trust.audit import Audit
+    from chronicle.access.trust.explain import Explanation
+    from chronicle.access.trust.gaps import Gap
+    from chronicle.access.trust.quality import Quality
     from chronicle.core.source import SegmentInfo
-    from chronicle.storage.verify import VerifyReport
+    from chronicle.storage.tiers.verify import VerifyReport
 
 __all__ = ["TrustQuestions"]
 
@@ -27,7 +27,7 @@ class TrustQuestions(OpenedPlaces):
 
     def gaps(self, symbol: str | None = None, start: Any = None, end: Any = None) -> list[Gap]:
         """Return the known holes of `symbol` (default: of all) that reach into [start, end)."""
-        from chronicle.access.gaps import gaps_of
+        from chronicle.access.trust.gaps import gaps_of
 
         first, last = time_range(start, end)
         names = self._directory.symbols(fresh=True) if symbol is None else [self.resolve(symbol)]
@@ -35,7 +35,7 @@ class TrustQuestions(OpenedPlaces):
 
     def quality(self, symbol: str, start: Any = None, end: Any = None) -> Quality:
         """Return what says how good the data of `symbol` is: records, checks, gaps, latency, a grade."""
-        from chronicle.access.quality import quality_of
+        from chronicle.access.trust.quality import quality_of
 
         first, last = time_range(start, end)
         return quality_of(self._shelf, self.resolve(symbol), first, last)
@@ -55,7 +55,7 @@ class TrustQuestions(OpenedPlaces):
         NotFoundError
             When the record is not there.
         """
-        from chronicle.access.explain import explain
+        from chronicle.access.trust.explain import explain
 
         if isinstance(row, Book):
             if "index" not in row.source:
@@ -77,7 +77,7 @@ class TrustQuestions(OpenedPlaces):
 
         ``wrong`` counts snapshots of ours that the records before them do not rebuild; it must be 0.
         """
-        from chronicle.access.audit import audit_of
+        from chronicle.access.trust.audit import audit_of
 
         first, last = time_range(start, end)
         return audit_of(self._shelf, self._with_channel(symbol, "book"), first, last)
@@ -96,7 +96,7 @@ class TrustQuestions(OpenedPlaces):
         progress : callable, optional
             Called after each segment with (segments checked, its info).
         """
-        from chronicle.storage.verify import verify
+        from chronicle.storage.tiers.verify import verify
 
         places = [self._places] if isinstance(self._places, str | PathLike) else self._places
         return [

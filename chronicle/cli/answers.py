@@ -17,7 +17,7 @@ from chronicle.cli.show import json_line
 from chronicle.core.durable import written_aside
 
 if TYPE_CHECKING:
-    from chronicle.access.sql import Answer
+    from chronicle.access.sql.sql import Answer
 
 __all__ = ["plain", "print_csv", "print_json", "write_answer"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chronicle.storage.planning import Move
+    from chronicle.storage.tiers.planning import Move
 
 __all__ = ["Bar"]
 

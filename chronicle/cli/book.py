@@ -12,7 +12,7 @@ from chronicle.cli.options import TIME, json_option, need_place, place_option, v
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chronicle.access.book import BookOrder
+    from chronicle.access.books.book import BookOrder
 
 _EPILOG = """\
 \b

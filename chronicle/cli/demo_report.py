@@ -91,7 +91,7 @@ def _busiest(store: Store) -> str:
 def _tiers(report: DemoReport, folder: Path) -> None:
     from chronicle.cli.tiering import policy_of
     from chronicle.config import load_settings
-    from chronicle.storage.status import tier_status
+    from chronicle.storage.tiers.status import tier_status
 
     status = tier_status(folder, policy_of(load_settings(folder, {}), folder))
     report.tiers = [asdict(row) | {"ratio": row.ratio} for row in status.tiers]

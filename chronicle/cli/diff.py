@@ -67,8 +67,8 @@ def command(ctx: click.Context, a: str, b: str, pattern: str, home: Path, as_jso
 
 
 def _source(name: str, home: Path) -> SegmentSource:
-    from chronicle.access.places import open_places
-    from chronicle.access.versions import chosen_version
+    from chronicle.access.opened.places import open_places
+    from chronicle.access.trust.versions import chosen_version
 
     return open_places(chosen_version(home, int(name), None).path if name.isascii() and name.isdigit() else name)
 

@@ -13,7 +13,7 @@ from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from chronicle.access import Explanation
-    from chronicle.access.explain import Link
+    from chronicle.access.trust.explain import Link
 
 PAYLOAD_SHOWN = 2000
 _EPILOG = """\

@@ -12,7 +12,7 @@ from chronicle.cli.options import TIME, home_option, json_option, need_home
 from chronicle.cli.progress import bar
 
 if TYPE_CHECKING:
-    from chronicle.access.export import Exported, Unit
+    from chronicle.access.formats.export import Exported, Unit
 
 _EPILOG = """\
 \b

@@ -37,7 +37,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def command(listen: str, token_file: Path | None, certificate: Path | None, key: Path | None, home: Path) -> None:
     """Serve the store's records by Arrow Flight."""
     import chronicle
-    from chronicle.access.frames import library
+    from chronicle.access.ranges.frames import library
 
     if (certificate is None) != (key is None):
         raise ConfigError("a certificate comes with its key", expected="--certificate and --key", found="one of them")
@@ -54,7 +54,7 @@ def command(listen: str, token_file: Path | None, certificate: Path | None, key:
             hint="--token-file, --certificate and --key; or --listen 127.0.0.1:PORT behind a proxy that does both",
         )
     library("pyarrow.flight")
-    from chronicle.access.flight import StoreServer
+    from chronicle.access.serving.flight import StoreServer
 
     tls = None if certificate is None or key is None else (_content(certificate), _content(key))
     scheme = "grpc" if tls is None else "grpc+tls"

@@ -13,7 +13,7 @@ from chronicle.cli.progress import bar
 from chronicle.core.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from chronicle.access.importing import Imported
+    from chronicle.access.formats.importing import Imported
 
 _EPILOG = """\
 \b
@@ -37,10 +37,10 @@ def command(paths: tuple[Path, ...], home: Path, as_json: bool) -> None:
     for path in paths:
         if not path.exists():
             raise NotFoundError("there is nothing to import", path=path)
-    from chronicle.access.frames import library
+    from chronicle.access.ranges.frames import library
 
     library("pyarrow")
-    from chronicle.access.importing import files_of, import_records
+    from chronicle.access.formats.importing import files_of, import_records
 
     files = files_of(paths)
     if home.exists():

@@ -19,7 +19,7 @@ from chronicle.core.layout import INT64_MIN
 from chronicle.core.times import format_ns
 
 if TYPE_CHECKING:
-    from chronicle.access.scan import Scan
+    from chronicle.access.ranges.scan import Scan
 
 __all__ = ["arrow_sink", "publish", "write_rows"]
 

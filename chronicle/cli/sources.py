@@ -13,6 +13,6 @@ __all__ = ["open_source"]
 
 def open_source(home: Path | str) -> SegmentSource:
     """Return the segments of `home` in all of its tiers."""
-    from chronicle.storage.source import open_source as open_tiers
+    from chronicle.storage.stores.source import open_source as open_tiers
 
     return open_tiers(home)

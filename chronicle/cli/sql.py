@@ -13,7 +13,7 @@ from chronicle.cli.options import SIZE, home_option, json_option, need_home
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chronicle.access.sql import Answer
+    from chronicle.access.sql.sql import Answer
 
 SHOWN_ROWS = 50
 _EPILOG = """\

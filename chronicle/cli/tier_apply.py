@@ -14,7 +14,7 @@ from chronicle.cli.bar import Bar
 from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
-    from chronicle.storage.report import Report
+    from chronicle.storage.tiers.report import Report
 
 _EPILOG = """\
 \b
@@ -39,7 +39,7 @@ def command(ctx: click.Context, everything: bool, prefix: str, home: Path, as_js
     from chronicle.cli.stopping import stopping
     from chronicle.cli.tiering import options_of, policy_of
     from chronicle.config import load_settings
-    from chronicle.storage.agent import apply_plan, make_plan
+    from chronicle.storage.tiers.agent import apply_plan, make_plan
 
     settings = load_settings(need_home(home), os.environ)
     policy = policy_of(settings, home)

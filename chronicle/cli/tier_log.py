@@ -11,7 +11,7 @@ from chronicle.cli import show
 from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
-    from chronicle.storage.history import Event
+    from chronicle.storage.manifest.history import Event
 
 _EPILOG = """\
 \b
@@ -32,7 +32,7 @@ code 5) where it is broken. The last hash is in every tier's catalog too.
 @json_option
 def command(prefix: str, last: int | None, home: Path, as_json: bool) -> None:
     """Show the manifest's history: moves, deletions, repairs, rebuilds."""
-    from chronicle.storage.manifest import Manifest
+    from chronicle.storage.manifest.manifest import Manifest
 
     manifest = Manifest.open(need_home(home))
     events = manifest.history() if manifest else []

@@ -12,7 +12,7 @@ from chronicle.cli import show
 from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
-    from chronicle.storage.planning import Plan
+    from chronicle.storage.tiers.planning import Plan
 
 _EPILOG = """\
 \b
@@ -35,7 +35,7 @@ def command(everything: bool, prefix: str, home: Path, as_json: bool) -> None:
     """Show which sealed segments are due for which tier, and which are held back."""
     from chronicle.cli.tiering import policy_of
     from chronicle.config import load_settings
-    from chronicle.storage.agent import make_plan
+    from chronicle.storage.tiers.agent import make_plan
 
     policy = policy_of(load_settings(need_home(home), os.environ), home)
     plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)

@@ -27,7 +27,7 @@ def command(home: Path, as_json: bool) -> None:
     """Make the manifest and the tiers' catalogs again from the segments that are there."""
     from chronicle.cli.tiering import policy_of
     from chronicle.config import load_settings
-    from chronicle.storage.rebuild import rebuild_manifest
+    from chronicle.storage.manifest.rebuild import rebuild_manifest
 
     policy = policy_of(load_settings(need_home(home), os.environ), home)
     report = rebuild_manifest(home, policy)

@@ -33,7 +33,7 @@ def command(ctx: click.Context, prefix: str, home: Path, as_json: bool) -> None:
     from chronicle.cli.tiering import policy_of
     from chronicle.config import load_settings
     from chronicle.core.errors import CorruptionError
-    from chronicle.storage.repair import repair
+    from chronicle.storage.tiers.repair import repair
 
     policy = policy_of(load_settings(need_home(home), os.environ), home)
     report = repair(home, policy, prefix=prefix)

@@ -16,7 +16,7 @@ from chronicle.cli.options import home_option, json_option, need_home
 
 if TYPE_CHECKING:
     from chronicle.config.settings import AgentSettings
-    from chronicle.storage.policy import Policy
+    from chronicle.storage.tiers.policy import Policy
 
 SETTLE_NS = 500_000_000
 
@@ -47,8 +47,8 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
     from chronicle.config import load_settings
     from chronicle.config.units import parse_duration
     from chronicle.core.errors import ChronicleError, ConfigError
-    from chronicle.storage.agent import run_once
-    from chronicle.storage.watching import SealWatch
+    from chronicle.storage.tiers.agent import run_once
+    from chronicle.storage.tiers.watching import SealWatch
 
     settings = load_settings(need_home(home), os.environ)
     try:
@@ -84,9 +84,9 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
 
 def _scrub(home: Path, policy: Policy, settings: AgentSettings, pause_ns: int) -> None:
     """Prove the next objects; say what was damaged."""
-    from chronicle.storage.manifest import Manifest
-    from chronicle.storage.policy import DELETE, HOT
-    from chronicle.storage.repair import scrub, scrub_budget
+    from chronicle.storage.manifest.manifest import Manifest
+    from chronicle.storage.tiers.policy import DELETE, HOT
+    from chronicle.storage.tiers.repair import scrub, scrub_budget
 
     manifest = Manifest.open(home)
     totals = {} if manifest is None else manifest.totals()

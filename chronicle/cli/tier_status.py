@@ -33,7 +33,7 @@ def command(home: Path, as_json: bool) -> None:
     from chronicle.cli.tiering import policy_of
     from chronicle.config import load_settings
     from chronicle.config.units import format_bytes
-    from chronicle.storage.status import tier_status
+    from chronicle.storage.tiers.status import tier_status
 
     status = tier_status(need_home(home), policy_of(load_settings(home, os.environ), home))
     if as_json:

@@ -10,8 +10,8 @@ from chronicle.config.settings import TIER_CLASSES, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chronicle.storage.agent import AgentOptions
-    from chronicle.storage.policy import Policy
+    from chronicle.storage.tiers.agent import AgentOptions
+    from chronicle.storage.tiers.policy import Policy
 
 __all__ = ["options_of", "policy_of"]
 
@@ -23,7 +23,7 @@ def address(path: str, home: Path) -> str | Path:
 
 def policy_of(settings: Settings, home: Path) -> Policy:
     """Return the policy of `settings`: tiers from hot to cold, rules whose tiers exist, limits, holds, prices."""
-    from chronicle.storage.policy import DELETE, HOT, Hold, Limits, Policy, Prices, Rule, TierPolicy
+    from chronicle.storage.tiers.policy import DELETE, HOT, Hold, Limits, Policy, Prices, Rule, TierPolicy
 
     order = sorted(settings.tiers, key=lambda tier: TIER_CLASSES.index(tier.tier_class))
     tiers = tuple(
@@ -61,7 +61,7 @@ def policy_of(settings: Settings, home: Path) -> Policy:
 
 def options_of(settings: Settings, stop: Callable[[], bool] | None = None) -> AgentOptions:
     """Return how the agent performs plans."""
-    from chronicle.storage.agent import AgentOptions
+    from chronicle.storage.tiers.agent import AgentOptions
 
     agent = settings.agent
     return AgentOptions(agent.at_once, agent.bandwidth, stop or (lambda: False))

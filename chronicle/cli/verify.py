@@ -14,7 +14,7 @@ from chronicle.cli import show
 from chronicle.cli.options import json_option, need_place, place_option
 
 if TYPE_CHECKING:
-    from chronicle.access.proof import RecordProof
+    from chronicle.access.trust.proof import RecordProof
     from chronicle.core.source import SegmentInfo
 
 _EPILOG = """\
@@ -41,7 +41,7 @@ def command(ctx: click.Context, deep: bool, prefix: str, home: Path | str, as_js
     """Prove that every sealed segment is whole, unchanged, and at exactly one published place."""
     from chronicle.config.units import format_bytes
     from chronicle.core.errors import CorruptionError
-    from chronicle.storage.verify import verify
+    from chronicle.storage.tiers.verify import verify
 
     report = verify(need_place(home), deep=deep, prefix=prefix, progress=_progress if sys.stderr.isatty() else None)
     proof = _records(home) if deep and not prefix and isinstance(home, Path) else None
@@ -76,11 +76,11 @@ def command(ctx: click.Context, deep: bool, prefix: str, home: Path | str, as_js
 
 def _records(home: Path) -> RecordProof | None:
     """Compare the clean queues of a home with what raw gives again; None for an archive root."""
-    from chronicle.access.proof import prove_records
+    from chronicle.access.trust.proof import prove_records
     from chronicle.cli.shards import etl_config
     from chronicle.cli.sources import open_source
     from chronicle.config import load_settings
-    from chronicle.storage.source import TieredSource
+    from chronicle.storage.stores.source import TieredSource
 
     source = open_source(home)
     if not isinstance(source, TieredSource):

@@ -1,7 +1,7 @@
 """Storage: tiers, policy, agent, manifest and archive encoding of sealed segments.
 
 Names are loaded when they are first asked for: listing a home needs no agent, and no decoder. The function
-:func:`chronicle.storage.verify.verify` is imported from its module, whose name it has.
+:func:`chronicle.storage.tiers.verify.verify` is imported from its module, whose name it has.
 """
 
 from typing import TYPE_CHECKING
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from chronicle.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from chronicle.storage.agent import AgentOptions, agent_lock, apply_plan, make_plan, run_once
-    from chronicle.storage.archive import ArchivedSegment
-    from chronicle.storage.encode import EncodeOptions, encode_segment
-    from chronicle.storage.entry import Entry
-    from chronicle.storage.manifest import Manifest
-    from chronicle.storage.planning import Held, Move, Plan, plan
-    from chronicle.storage.policy import Hold, Limits, Policy, Prices, Rule, TierPolicy, default_policy
-    from chronicle.storage.rebuild import RebuildReport, rebuild_manifest
-    from chronicle.storage.report import Failure, Report
-    from chronicle.storage.source import ArchiveSource, TieredSource, open_source
-    from chronicle.storage.status import TierRow, TierStatus, tier_status
-    from chronicle.storage.stores import LocalStore, Store
-    from chronicle.storage.verify import Finding, VerifyReport
+    from chronicle.storage.codec.archive import ArchivedSegment
+    from chronicle.storage.codec.encode import EncodeOptions, encode_segment
+    from chronicle.storage.manifest.entry import Entry
+    from chronicle.storage.manifest.manifest import Manifest
+    from chronicle.storage.manifest.rebuild import RebuildReport, rebuild_manifest
+    from chronicle.storage.stores.source import ArchiveSource, TieredSource, open_source
+    from chronicle.storage.stores.stores import LocalStore, Store
+    from chronicle.storage.tiers.agent import AgentOptions, agent_lock, apply_plan, make_plan, run_once
+    from chronicle.storage.tiers.planning import Held, Move, Plan, plan
+    from chronicle.storage.tiers.policy import Hold, Limits, Policy, Prices, Rule, TierPolicy, default_policy
+    from chronicle.storage.tiers.report import Failure, Report
+    from chronicle.storage.tiers.status import TierRow, TierStatus, tier_status
+    from chronicle.storage.tiers.verify import Finding, VerifyReport
 
 __all__ = [
     "AgentOptions",
@@ -62,41 +62,41 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AgentOptions": "agent",
-    "ArchiveSource": "source",
-    "ArchivedSegment": "archive",
-    "EncodeOptions": "encode",
-    "Entry": "entry",
-    "Failure": "report",
-    "Finding": "verify",
-    "Held": "planning",
-    "Hold": "policy",
-    "Limits": "policy",
-    "LocalStore": "stores",
-    "Manifest": "manifest",
-    "Move": "planning",
-    "Plan": "planning",
-    "Policy": "policy",
-    "Prices": "policy",
-    "RebuildReport": "rebuild",
-    "Report": "report",
-    "Rule": "policy",
-    "Store": "stores",
-    "TierPolicy": "policy",
-    "TierRow": "status",
-    "TierStatus": "status",
-    "TieredSource": "source",
-    "VerifyReport": "verify",
-    "agent_lock": "agent",
-    "apply_plan": "agent",
-    "default_policy": "policy",
-    "encode_segment": "encode",
-    "make_plan": "agent",
-    "open_source": "source",
-    "plan": "planning",
-    "rebuild_manifest": "rebuild",
-    "run_once": "agent",
-    "tier_status": "status",
+    "AgentOptions": "tiers.agent",
+    "ArchiveSource": "stores.source",
+    "ArchivedSegment": "codec.archive",
+    "EncodeOptions": "codec.encode",
+    "Entry": "manifest.entry",
+    "Failure": "tiers.report",
+    "Finding": "tiers.verify",
+    "Held": "tiers.planning",
+    "Hold": "tiers.policy",
+    "Limits": "tiers.policy",
+    "LocalStore": "stores.stores",
+    "Manifest": "manifest.manifest",
+    "Move": "tiers.planning",
+    "Plan": "tiers.planning",
+    "Policy": "tiers.policy",
+    "Prices": "tiers.policy",
+    "RebuildReport": "manifest.rebuild",
+    "Report": "tiers.report",
+    "Rule": "tiers.policy",
+    "Store": "stores.stores",
+    "TierPolicy": "tiers.policy",
+    "TierRow": "tiers.status",
+    "TierStatus": "tiers.status",
+    "TieredSource": "stores.source",
+    "VerifyReport": "tiers.verify",
+    "agent_lock": "tiers.agent",
+    "apply_plan": "tiers.agent",
+    "default_policy": "tiers.policy",
+    "encode_segment": "codec.encode",
+    "make_plan": "tiers.agent",
+    "open_source": "stores.source",
+    "plan": "tiers.planning",
+    "rebuild_manifest": "manifest.rebuild",
+    "run_once": "tiers.agent",
+    "tier_status": "tiers.status",
 }
 
 __getattr__ = lazy_names(__name__, _HOMES)

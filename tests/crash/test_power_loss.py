@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from chronicle.core.errors import ChronicleError
-from chronicle.storage.source import TieredSource
-from chronicle.storage.verify import verify
+from chronicle.storage.stores.source import TieredSource
+from chronicle.storage.tiers.verify import verify
 from tests.crash.test_strace import strace_problem
 from tests.support.power import Disk, trace
 from tests.support.survival import fast_folder

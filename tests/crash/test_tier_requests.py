@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.source import ArchiveSource, TieredSource
-from chronicle.storage.verify import verify
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.stores.source import ArchiveSource, TieredSource
+from chronicle.storage.tiers.verify import verify
 from tests.support.s3_server import BUCKET, client
 from tests.support.tiers import BOOK, apply_all, book_home, source_records, three_tiers
 

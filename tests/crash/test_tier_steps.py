@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from chronicle.cli.main import run
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.moves import STEPS
-from chronicle.storage.source import TieredSource
-from chronicle.storage.verify import verify
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.stores.source import TieredSource
+from chronicle.storage.tiers.moves import STEPS
+from chronicle.storage.tiers.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_home, source_records, three_tiers
 
 SEGMENTS = 3
@@ -95,7 +95,7 @@ def apply_all_to(home: Path, policy, hop: str):
     """Settle, then move what is not at `hop` yet (a segment that is there must not go farther)."""
     from dataclasses import replace
 
-    from chronicle.storage.agent import apply_plan, make_plan
+    from chronicle.storage.tiers.agent import apply_plan, make_plan
 
     empty, _ = make_plan(home, policy, prefix="nothing")
     apply_plan(home, empty, policy)

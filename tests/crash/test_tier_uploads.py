@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from chronicle.core.errors import StateError
-from chronicle.storage import remote
-from chronicle.storage.catalog import Catalog, publish_catalog
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.patience import Breaker, Patience
-from chronicle.storage.policy import Policy
-from chronicle.storage.remote import RemoteStore
-from chronicle.storage.repair import repair
-from chronicle.storage.requests import UploadGoneError
-from chronicle.storage.s3 import S3Requests
-from chronicle.storage.source import TieredSource
-from chronicle.storage.verify import verify
+from chronicle.storage.manifest.catalog import Catalog, publish_catalog
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.stores import remote
+from chronicle.storage.stores.patience import Breaker, Patience
+from chronicle.storage.stores.remote import RemoteStore
+from chronicle.storage.stores.requests import UploadGoneError
+from chronicle.storage.stores.s3 import S3Requests
+from chronicle.storage.stores.source import TieredSource
+from chronicle.storage.tiers.policy import Policy
+from chronicle.storage.tiers.repair import repair
+from chronicle.storage.tiers.verify import verify
 from tests.support.faults import FaultyProxy
 from tests.support.s3_server import BUCKET, client
 from tests.support.tiers import WIRE, apply_all, source_records, three_tiers, wire_home

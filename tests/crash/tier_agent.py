@@ -16,11 +16,11 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from chronicle.storage import remote
-from chronicle.storage.agent import AgentOptions
-from chronicle.storage.entry import Entry
-from chronicle.storage.patience import Patience
-from chronicle.storage.s3 import S3Requests
+from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.stores import remote
+from chronicle.storage.stores.patience import Patience
+from chronicle.storage.stores.s3 import S3Requests
+from chronicle.storage.tiers.agent import AgentOptions
 from tests.support.tiers import apply_all, three_tiers
 
 

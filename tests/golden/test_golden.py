@@ -15,13 +15,13 @@ from chronicle.core import EventBuilder, Kind, Queue, Side
 from chronicle.core.layout import INT64_MAX, INT64_MIN, ORDER_SNAPSHOT_BODY, Action, GapState, Origin, Verdict
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.archive import ArchivedSegment, check_archived
-from chronicle.storage.archive_layout import Method
-from chronicle.storage.catalog import CATALOG_NAME, Catalog, Pointer, publish_catalog, read_catalog
-from chronicle.storage.catalog_changes import Change, publish_changes
-from chronicle.storage.encode import encode_segment
-from chronicle.storage.entry import Entry
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive_layout import Method
+from chronicle.storage.codec.encode import encode_segment
+from chronicle.storage.manifest.catalog import CATALOG_NAME, Catalog, Pointer, publish_catalog, read_catalog
+from chronicle.storage.manifest.catalog_changes import Change, publish_changes
+from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.stores.stores import LocalStore
 from tests.support.home_builder import CleanQueue
 
 FOLDER = Path(__file__).resolve().parent

@@ -15,8 +15,8 @@ import chronicle
 from chronicle.core.layout import INT64_MIN
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 
 pytestmark = pytest.mark.data
 

@@ -12,8 +12,8 @@ import pytest
 
 from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import BOOK_DELTA_BYTES, Flag, Kind
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue
 
 START = 1_700_000_000_000_000_000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access.ladder import Ladder
+from chronicle.access.books.ladder import Ladder
 from chronicle.core.compare import compare_queue
 from chronicle.core.events import EventBuilder
 from chronicle.core.kernels.mixed import append_mixed

@@ -100,7 +100,7 @@ def unit_of(metadata: Any) -> Any:
 
 
 def test_candles_are_no_dbn(tmp_path: Path) -> None:
-    from chronicle.access.dbn import write_dbn
+    from chronicle.access.formats.dbn import write_dbn
 
     with pytest.raises(ConfigError, match="candle"):
         write_dbn(None, "candle", "a:b", 0, 1, tmp_path / "x")  # type: ignore[arg-type]

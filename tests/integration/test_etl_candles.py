@@ -17,8 +17,8 @@ from chronicle.core.queue import Queue
 from chronicle.etl import EtlConfig, run_shard
 from chronicle.etl.config import TIMEFRAMES
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.etl_streams import BID, RawStream, instrument
 
 SYMBOL = "kraken:BTC-EUR"

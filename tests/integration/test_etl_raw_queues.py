@@ -22,7 +22,7 @@ from chronicle.core.records import InstrumentFields, pack_details
 from chronicle.etl import EtlConfig, EtlReport, rebuild, run_shard
 from chronicle.etl.merge.members import Ending, leave, plan_joins, plan_leave
 from chronicle.etl.merge.units import Units
-from chronicle.storage.state import frontiers
+from chronicle.storage.tiers.state import frontiers
 from tests.support.etl_streams import RawStream, final, instrument, queue_records, random_levels, statuses
 
 CONFIG = EtlConfig(snapshot_deltas=30)

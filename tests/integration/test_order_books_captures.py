@@ -18,8 +18,8 @@ from chronicle.core.local import LocalSource
 from chronicle.core.times import parse_time
 from chronicle.etl import OrderBook, rebuild, run_shard
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.integration.test_three_places import run_live
 
 pytestmark = pytest.mark.data

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from chronicle.access.proof import RecordProof, prove_records
+from chronicle.access.trust.proof import RecordProof, prove_records
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
 from chronicle.etl import EtlConfig, run_shard
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
-from chronicle.storage.source import TieredSource
+from chronicle.storage.stores.source import TieredSource
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.etl_streams import RawStream, instrument, random_levels
 
 CONFIG = EtlConfig(snapshot_deltas=50)

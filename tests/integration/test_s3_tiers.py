@@ -19,16 +19,16 @@ import pytest
 import chronicle
 from chronicle.cli.main import run
 from chronicle.core.errors import StateError, UnavailableError
-from chronicle.storage.agent import AgentOptions, apply_plan, make_plan
-from chronicle.storage.catalog import read_pointer
-from chronicle.storage.catalog_changes import publish_changes
-from chronicle.storage.opening import open_store
-from chronicle.storage.patience import Breaker, Patience
-from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
-from chronicle.storage.rebuild import rebuild_manifest
-from chronicle.storage.remote import RemoteStore
-from chronicle.storage.source import ArchiveSource, TieredSource
-from chronicle.storage.verify import verify
+from chronicle.storage.manifest.catalog import read_pointer
+from chronicle.storage.manifest.catalog_changes import publish_changes
+from chronicle.storage.manifest.rebuild import rebuild_manifest
+from chronicle.storage.stores.opening import open_store
+from chronicle.storage.stores.patience import Breaker, Patience
+from chronicle.storage.stores.remote import RemoteStore
+from chronicle.storage.stores.source import ArchiveSource, TieredSource
+from chronicle.storage.tiers.agent import AgentOptions, apply_plan, make_plan
+from chronicle.storage.tiers.policy import Policy, Rule, TierPolicy, default_policy
+from chronicle.storage.tiers.verify import verify
 from tests.support.faults import FaultyProxy
 from tests.support.home_builder import CleanQueue
 from tests.support.s3_server import BUCKET, client

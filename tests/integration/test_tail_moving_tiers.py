@@ -37,8 +37,8 @@ for roll in range(first, first + rolls):
 AGENT = """
 import sys
 from pathlib import Path
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 home = Path(sys.argv[1])
 while True:
     run_once(home, default_policy(home), everything=True)

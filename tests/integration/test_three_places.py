@@ -15,9 +15,9 @@ from chronicle.core.local import LocalSource
 from chronicle.etl import rebuild, run_shard
 from chronicle.etl.shards.report import EtlReport
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
-from chronicle.storage.source import open_source
+from chronicle.storage.stores.source import open_source
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 
 pytestmark = pytest.mark.data
 

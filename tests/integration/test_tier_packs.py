@@ -13,18 +13,18 @@ import pytest
 
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import ChronicleError
-from chronicle.storage.agent import apply_plan, make_plan
-from chronicle.storage.entry import PACKS_FOLDER
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.moves import STEPS
-from chronicle.storage.packs import read_pack_table
-from chronicle.storage.policy import DELETE, Policy, Rule, TierPolicy
-from chronicle.storage.rebuild import rebuild_manifest
-from chronicle.storage.repair import repair
-from chronicle.storage.requests import requests_made
-from chronicle.storage.source import ArchiveSource, TieredSource
-from chronicle.storage.stores import LocalStore
-from chronicle.storage.verify import verify
+from chronicle.storage.manifest.entry import PACKS_FOLDER
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.rebuild import rebuild_manifest
+from chronicle.storage.stores.requests import requests_made
+from chronicle.storage.stores.source import ArchiveSource, TieredSource
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.agent import apply_plan, make_plan
+from chronicle.storage.tiers.moves import STEPS
+from chronicle.storage.tiers.packs import read_pack_table
+from chronicle.storage.tiers.policy import DELETE, Policy, Rule, TierPolicy
+from chronicle.storage.tiers.repair import repair
+from chronicle.storage.tiers.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, source_records, three_tiers
 
 OTHER = "clean/kraken/eth_eur/book.q"

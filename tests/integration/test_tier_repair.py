@@ -12,12 +12,12 @@ from chronicle.cli.main import run
 from chronicle.core import Queue
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import CorruptionError
-from chronicle.storage.agent import apply_plan, make_plan
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.repair import repair, scrub, scrub_budget
-from chronicle.storage.source import TieredSource
-from chronicle.storage.status import tier_status
-from chronicle.storage.verify import verify
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.stores.source import TieredSource
+from chronicle.storage.tiers.agent import apply_plan, make_plan
+from chronicle.storage.tiers.repair import repair, scrub, scrub_budget
+from chronicle.storage.tiers.status import tier_status
+from chronicle.storage.tiers.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_home, source_records, three_tiers
 
 HOUR = 3600 * 10**9

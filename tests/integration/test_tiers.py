@@ -15,16 +15,16 @@ from chronicle.core import Queue
 from chronicle.core.clock import FakeClock
 from chronicle.core.cursor import Cursor
 from chronicle.core.errors import CapacityError, CorruptionError, NotFoundError, QueueLockedError, StateError
-from chronicle.storage.agent import agent_lock, apply_plan, make_plan, run_once
-from chronicle.storage.archive import ArchivedSegment
-from chronicle.storage.archive_layout import Method
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.policy import default_policy
-from chronicle.storage.rebuild import rebuild_manifest
-from chronicle.storage.source import ArchiveSource, TieredSource, open_source
-from chronicle.storage.status import tier_status
-from chronicle.storage.stores import LocalStore
-from chronicle.storage.verify import verify
+from chronicle.storage.codec.archive import ArchivedSegment
+from chronicle.storage.codec.archive_layout import Method
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.rebuild import rebuild_manifest
+from chronicle.storage.stores.source import ArchiveSource, TieredSource, open_source
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.agent import agent_lock, apply_plan, make_plan, run_once
+from chronicle.storage.tiers.policy import default_policy
+from chronicle.storage.tiers.status import tier_status
+from chronicle.storage.tiers.verify import verify
 from tests.support.tiers import (
     BOOK,
     RAW,
@@ -355,7 +355,7 @@ def test_status_and_listing_load_no_numpy(tmp_path: Path) -> None:
 def test_a_rule_deletes_what_is_old_and_the_rest_stays_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from chronicle.storage.policy import DELETE, Rule
+    from chronicle.storage.tiers.policy import DELETE, Rule
 
     book_home(tmp_path, 4)
     clock = FakeClock(NOW)
@@ -386,7 +386,7 @@ def test_a_rule_deletes_what_is_old_and_the_rest_stays_whole(
 
 
 def test_a_rebuild_brings_nothing_back_that_was_to_be_deleted(tmp_path: Path) -> None:
-    from chronicle.storage.policy import DELETE, Rule
+    from chronicle.storage.tiers.policy import DELETE, Rule
 
     book_home(tmp_path, 3)
     clock = FakeClock(NOW)

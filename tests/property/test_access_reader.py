@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import chronicle
 from chronicle.core.layout import Kind, Side
 from chronicle.core.queue import Queue
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.eventful import START, eventful
 
 SYMBOL = "kraken:BTC-EUR"

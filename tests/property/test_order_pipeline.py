@@ -10,7 +10,7 @@ from unittest import mock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chronicle.access.ladder import Ladder
+from chronicle.access.books.ladder import Ladder
 from chronicle.core.layout import NONE, Action, Flag, GapState, Kind, SequenceRule, StatusCode
 from chronicle.core.queue_settings import QueueSettings
 from chronicle.core.records import InstrumentFields, Record, snapshot_orders

@@ -15,12 +15,12 @@ from chronicle.core.queue import Queue
 from chronicle.core.retention import RetentionPolicy, retain
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentView
-from chronicle.storage.archive import ArchivedSegment, check_archived
-from chronicle.storage.blocks import decode_block, encode_block
-from chronicle.storage.encode import EncodeOptions, encode_segment
-from chronicle.storage.sealed import check_sealed
-from chronicle.storage.stores import LocalStore
-from chronicle.storage.verify import verify
+from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.blocks import decode_block, encode_block
+from chronicle.storage.codec.encode import EncodeOptions, encode_segment
+from chronicle.storage.codec.sealed import check_sealed
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_home, first_sealed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chronicle.core.layout import Action, Flag, Kind, Side
-from chronicle.storage.order_layout import LEVEL_SLOTS
+from chronicle.storage.codec.order_layout import LEVEL_SLOTS
 
 WORD = 2**64
 HEADS = {80 | Kind.ORDER << 32: Kind.ORDER, 80 | Kind.BOOK_DELTA << 32: Kind.BOOK_DELTA}

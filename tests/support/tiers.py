@@ -10,8 +10,8 @@ from chronicle.core.layout import Kind, Origin, StatusCode
 from chronicle.core.records import SnapshotFields
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentSource
-from chronicle.storage.agent import apply_plan, make_plan
-from chronicle.storage.policy import Policy, TierPolicy, default_policy
+from chronicle.storage.tiers.agent import apply_plan, make_plan
+from chronicle.storage.tiers.policy import Policy, TierPolicy, default_policy
 
 BOOK = "clean/kraken/btc_eur/book.q"
 RAW = "raw/main.q"
@@ -99,7 +99,7 @@ def three_tiers(
     """Return a policy with warm and cold tiers beside the home's queues, or cold at a URL."""
     from dataclasses import replace
 
-    from chronicle.storage.policy import COLD_AFTER_NS, Rule
+    from chronicle.storage.tiers.policy import COLD_AFTER_NS, Rule
 
     base = default_policy(home)
     tiers = (

@@ -22,9 +22,9 @@ from chronicle.core.scan import record_offsets
 from chronicle.core.segment import LocalSegment
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.archive import ArchivedSegment, check_archived
-from chronicle.storage.encode import encode_segment
-from chronicle.storage.stores import MemoryStore
+from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.encode import encode_segment
+from chronicle.storage.stores.stores import MemoryStore
 from tests.support.itch_day import ItchDay, framed
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import markets, work_folder

@@ -14,14 +14,14 @@ from functools import partial
 
 import chronicle
 from chronicle.core.clock import SystemClock
-from chronicle.storage.agent import run_once
-from chronicle.storage.catalog import Catalog, publish_catalog, read_catalog
-from chronicle.storage.catalogs import Catalogs
-from chronicle.storage.entry import Entry
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.policy import default_policy
-from chronicle.storage.source import ArchiveSource
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.manifest.catalog import Catalog, publish_catalog, read_catalog
+from chronicle.storage.manifest.catalogs import Catalogs
+from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.stores.source import ArchiveSource
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tools.benches.books import book_data
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, suffix, work_folder

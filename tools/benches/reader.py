@@ -24,8 +24,8 @@ import pyarrow as pa
 import chronicle
 from chronicle.access.store import Store
 from chronicle.core.layout import Side
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import Policy, Rule, TierPolicy, default_policy
 from tools.benches import peers, range_peers
 from tools.benches.archive import book_table, write_parquet
 from tools.benches.books import BookData, book_data
@@ -44,7 +44,7 @@ SCANNED = ("ts_recv", "side", "price", "size")
 
 def run() -> Iterator[Figure]:
     """Yield the figures."""
-    import chronicle.access.moment  # noqa: F401 - a process that looks up many books has the kernels
+    import chronicle.access.books.moment  # noqa: F401 - a process that looks up many books has the kernels
 
     for each in markets("binance", "lobster"):
         yield from _lookups(each)
@@ -222,7 +222,7 @@ def _ranges(of: Market) -> Iterator[Figure]:
 
 def _hftbacktest(store: Store, data: BookData, name: str, rows: int) -> dict[str, float]:
     """Let hftbacktest replay our export of the same events; its answer is in ns and rows."""
-    from chronicle.access.hftbacktest import events_of
+    from chronicle.access.formats.hftbacktest import events_of
 
     instrument = next(row for row in store.instruments() if row.symbol == data.symbol)
     if data.symbol.startswith("nasdaq"):

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from chronicle.config.settings import AgentSettings
-from chronicle.storage.agent import AgentOptions, run_once
-from chronicle.storage.policy import Policy, Rule, TierPolicy, default_policy
+from chronicle.storage.tiers.agent import AgentOptions, run_once
+from chronicle.storage.tiers.policy import Policy, Rule, TierPolicy, default_policy
 from tests.support.faults import FaultyProxy
 from tests.support.s3_server import BUCKET, KEYS, client, moto_server, versitygw, versitygw_server
 from tools.benches.figure import Figure

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import chronicle
-from chronicle.access.audit import AuditDifference
+from chronicle.access.trust.audit import AuditDifference
 from chronicle.cli.main import run
 from chronicle.core.errors import NotFoundError
 from tests.support.eventful import eventful

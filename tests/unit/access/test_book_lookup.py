@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import chronicle
-from chronicle.access import lookup
+from chronicle.access.books import lookup
 from chronicle.core.errors import BookNotTrustedError, ConfigError, NotFoundError, SymbolError
 from chronicle.core.layout import Cause, StatusCode, Verdict
 from tests.support.home_builder import CleanQueue, definition, progress
@@ -364,8 +364,8 @@ def test_two_places_are_read_as_one(tmp_path: Path) -> None:
 def test_long_use_comes_to_pay_for_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(lookup, "KERNELS_FROM_DELTAS", 10)
-    monkeypatch.delitem(sys.modules, "chronicle.access.bulk", raising=False)
-    monkeypatch.delitem(sys.modules, "chronicle.access.moment", raising=False)
+    monkeypatch.delitem(sys.modules, "chronicle.access.books.bulk", raising=False)
+    monkeypatch.delitem(sys.modules, "chronicle.access.books.moment", raising=False)
     simple(tmp_path).close()
     with chronicle.open(tmp_path) as store:
         answers = []

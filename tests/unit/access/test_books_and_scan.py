@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access import rows as rows_module
-from chronicle.access import sampling
-from chronicle.access.frames import floats
+from chronicle.access.books import sampling
+from chronicle.access.ranges import rows as rows_module
+from chronicle.access.ranges.frames import floats
 from chronicle.core.errors import ConfigError, NotFoundError, RangeError
 from chronicle.core.layout import INT64_MIN, Verdict
 from tests.support.eventful import eventful
@@ -295,8 +295,8 @@ def test_a_row_that_names_no_record_cannot_be_explained(tmp_path: Path) -> None:
 def test_scan_of_archived_blocks_as_columns_is_the_scan_of_their_records(tmp_path: Path) -> None:
     import shutil
 
-    from chronicle.storage.agent import run_once
-    from chronicle.storage.policy import default_policy
+    from chronicle.storage.tiers.agent import run_once
+    from chronicle.storage.tiers.policy import default_policy
 
     queue = CleanQueue(tmp_path / "home")
     queue.define(START)

@@ -13,13 +13,21 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access import export
-from chronicle.access.hftbacktest import BUY, DEPTH_CLEAR, DEPTH_SNAPSHOT, EVENT_DTYPE, EXCH, LOCAL, in_both_orders
-from chronicle.access.importing import import_records
+from chronicle.access.formats import export
+from chronicle.access.formats.hftbacktest import (
+    BUY,
+    DEPTH_CLEAR,
+    DEPTH_SNAPSHOT,
+    EVENT_DTYPE,
+    EXCH,
+    LOCAL,
+    in_both_orders,
+)
+from chronicle.access.formats.importing import import_records
 from chronicle.core.compare import compare_queue
 from chronicle.core.errors import ChronicleError, ConfigError, CorruptionError, NotFoundError, StateError, StoreError
 from chronicle.core.layout import Cause, StatusCode, Verdict
-from chronicle.storage.source import open_source
+from chronicle.storage.stores.source import open_source
 from tests.support.home_builder import CleanQueue, definition
 
 pa = pytest.importorskip("pyarrow")
@@ -282,7 +290,7 @@ def test_a_registered_table_is_read_by_duckdb_and_polars(store, tmp_path: Path, 
         table = deltalake.DeltaTable(str(tmp_path / "trade"))
         frame, arrow = pl.scan_delta(table), table.to_pyarrow_dataset()
     else:
-        from chronicle.access.registers import iceberg_catalog
+        from chronicle.access.formats.registers import iceberg_catalog
 
         catalog = iceberg_catalog(tmp_path)
         table = catalog.load_table("chronicle.trade")
@@ -306,7 +314,7 @@ def test_a_failed_write_leaves_nothing_under_the_final_name(store, tmp_path: Pat
         next((tmp_path / "kept").rglob(".tmp-*"), None)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chronicle.access.export_rows.write_file", interrupted)
+    monkeypatch.setattr("chronicle.access.formats.export_rows.write_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.export(tmp_path / "kept", BTC, "trade")
     assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == before

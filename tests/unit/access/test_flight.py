@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import chronicle
-from chronicle.access.tickets import Ticket
+from chronicle.access.ranges.tickets import Ticket
 from chronicle.core.errors import ConfigError
-from chronicle.storage.agent import run_once
-from chronicle.storage.archive import ArchivedSegment
-from chronicle.storage.policy import default_policy
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.codec.archive import ArchivedSegment
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue, definition
 
 pa = pytest.importorskip("pyarrow")
@@ -50,7 +50,7 @@ def store(home: Path):
 
 @pytest.fixture
 def client(store):
-    from chronicle.access.flight import StoreServer
+    from chronicle.access.serving.flight import StoreServer
 
     with StoreServer(store) as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as connected:
         yield connected
@@ -143,7 +143,7 @@ def assert_tells_nothing_of_us(text: str, home: Path) -> None:
 
 
 def test_damage_met_in_a_stream_is_told_without_places(tmp_path: Path) -> None:
-    from chronicle.access.flight import StoreServer
+    from chronicle.access.serving.flight import StoreServer
 
     clean = CleanQueue(tmp_path, BTC, segment_bytes=1 << 19)
     for step in range(5_000):
@@ -190,7 +190,7 @@ def test_nothing_can_be_written_or_done(client) -> None:
 
 
 def test_a_token_is_asked_for(store) -> None:
-    from chronicle.access.flight import StoreServer
+    from chronicle.access.serving.flight import StoreServer
 
     with StoreServer(store, token="s3cret") as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as client:
         for headers in ([], [(b"authorization", b"Bearer wrong")]):
@@ -201,7 +201,7 @@ def test_a_token_is_asked_for(store) -> None:
 
 
 def test_only_so_many_streams_run_at_once(store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from chronicle.access import flight
+    from chronicle.access.serving import flight
 
     monkeypatch.setattr(flight, "STREAMS_MAX", 1)
     with flight.StoreServer(store) as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as client:

@@ -38,7 +38,7 @@ def test_a_lazy_scan_is_the_scan(home: Path) -> None:
 
 
 def test_only_the_needed_columns_are_decoded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from chronicle.access.frames import Columnar
+    from chronicle.access.ranges.frames import Columnar
 
     asked: list[list[str]] = []
     narrowed = Columnar._narrowed

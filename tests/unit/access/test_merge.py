@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronicle.access.frames import Chunk
-from chronicle.access.merge import WORTH_ROWS, cut_at_events
+from chronicle.access.ranges.frames import Chunk
+from chronicle.access.ranges.merge import WORTH_ROWS, cut_at_events
 from chronicle.core.layout import Flag
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access import lookup, moment, sampling
-from chronicle.access.bulk import BulkBook
-from chronicle.access.changes import Changes
-from chronicle.access.grid import GridBook
+from chronicle.access.books import lookup, moment, sampling
+from chronicle.access.books.bulk import BulkBook
+from chronicle.access.books.changes import Changes
+from chronicle.access.books.grid import GridBook
 from chronicle.access.kernels import books as codes
 from chronicle.access.kernels import moments as kernel
 from chronicle.core.layout import INT64_MAX, INT64_MIN

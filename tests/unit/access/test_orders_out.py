@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access.hftbacktest import BUY, DEPTH_CLEAR, SELL, events_of
-from chronicle.access.hftbacktest_orders import ADD_ORDER, CANCEL_ORDER, MODIFY_ORDER
+from chronicle.access.formats.hftbacktest import BUY, DEPTH_CLEAR, SELL, events_of
+from chronicle.access.formats.hftbacktest_orders import ADD_ORDER, CANCEL_ORDER, MODIFY_ORDER
 from chronicle.core.layout import Action, Flag, Kind, Side
 from chronicle.etl import ArrayOrderBook
 from chronicle.etl.streams.snapshots import order_records, snapshot_record

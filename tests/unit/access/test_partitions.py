@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access.partitions import Partition, to_dask
+from chronicle.access.ranges.partitions import Partition, to_dask
 from chronicle.core.errors import ConfigError
 from tests.support.home_builder import CleanQueue
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access import charts
-from chronicle.access.quality import Latency
+from chronicle.access.pages import charts
+from chronicle.access.trust.quality import Latency
 from chronicle.cli.main import run
 from chronicle.core.errors import ConfigError, NotFoundError, RangeError
 from chronicle.core.layout import Cause, Verdict
@@ -183,6 +183,6 @@ def test_the_command_line_writes_whole_files(tmp_path: Path, capsys) -> None:
     ],
 )
 def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) -> None:
-    from chronicle.access.charts import round_ticks
+    from chronicle.access.pages.charts import round_ticks
 
     assert round_ticks(low, high) == pytest.approx(ticks, rel=1e-12, abs=1e-15)

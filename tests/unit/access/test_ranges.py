@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access.replay import Replay
-from chronicle.access.tail import LOOK_NS, tail
+from chronicle.access.ranges.replay import Replay
+from chronicle.access.ranges.tail import LOOK_NS, tail
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import ConfigError, NotFoundError, RangeError, SymbolError
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue, definition
 
 START = 1_700_000_000_000_000_000

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import chronicle
-from chronicle.access.replay import Replay
-from chronicle.access.tail import tail
+from chronicle.access.ranges.replay import Replay
+from chronicle.access.ranges.tail import tail
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import ConfigError
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue
 
 SYMBOL = "kraken:BTC-EUR"

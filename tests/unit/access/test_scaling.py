@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access.scaling import Scaling, widened
+from chronicle.access.ranges.scaling import Scaling, widened
 from chronicle.cli.main import run
 from chronicle.core.errors import RangeError
 from chronicle.core.layout import INT64_MAX, INT64_MIN
-from chronicle.storage.agent import run_once
-from chronicle.storage.policy import default_policy
+from chronicle.storage.tiers.agent import run_once
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue, definition
 
 pa = pytest.importorskip("pyarrow")

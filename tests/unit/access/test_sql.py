@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import chronicle
-from chronicle.access import predicates, tables
+from chronicle.access.sql import predicates, tables
 from chronicle.core.errors import CapacityError, ChronicleError, ConfigError, SqlError, SymbolError
 from chronicle.core.layout import StatusCode
 from tests.support.home_builder import CleanQueue, definition

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import chronicle
-from chronicle.access.where import parse_where
+from chronicle.access.ranges.where import parse_where
 from chronicle.cli.main import run
 from chronicle.core.errors import ConfigError, SymbolError
 from tests.support.home_builder import CleanQueue, definition
@@ -116,6 +116,11 @@ def test_an_unknown_symbol_in_a_condition_is_told(store) -> None:
         store.scan([BTC, ETH], "trade", where="symbol == 'kraken:BTC-EURO'")
 
 
+def test_an_instrument_that_the_scan_is_not_of_has_no_rows(store) -> None:
+    assert len(store.scan(BTC, "trade", where=f"symbol == '{ETH}'").to_numpy()["price"]) == 0
+    assert len(store.scan(BTC, "trade", where=f"symbol != '{ETH}' and index < 10").to_numpy()["price"]) == 10
+
+
 def test_text_is_parsed_and_never_run() -> None:
     where = parse_where("1.10 < price and side == 'bid'")
     assert where.columns() == {"price", "side"}
@@ -130,7 +135,7 @@ def test_units_for_workers_carry_the_condition(store, home: Path) -> None:
     rows = sum(len(unit.scan().to_numpy()["price"]) for unit in units)
     assert rows == len(store.scan(BTC, "trade", where=where).to_numpy()["price"]) > 0
     fl = pytest.importorskip("pyarrow.flight")
-    from chronicle.access.flight import StoreServer
+    from chronicle.access.serving.flight import StoreServer
 
     with StoreServer(store) as server, fl.connect(f"grpc://127.0.0.1:{server.port}") as client:
         question = {"symbols": [BTC], "channel": "trade", "where": where, "records": 500}

@@ -12,16 +12,16 @@ import pytest
 from chronicle.core import Queue
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import CapacityError, StoreError
-from chronicle.storage import run
-from chronicle.storage.agent import AgentOptions, apply_plan, make_plan
-from chronicle.storage.catalogs import Catalogs
-from chronicle.storage.manifest import Entry, Manifest
-from chronicle.storage.policy import default_policy
-from chronicle.storage.source import TieredSource
-from chronicle.storage.stores import LocalStore
-from chronicle.storage.throttle import Throttle
-from chronicle.storage.verify import verify
-from chronicle.storage.watching import SealWatch
+from chronicle.storage.manifest.catalogs import Catalogs
+from chronicle.storage.manifest.manifest import Entry, Manifest
+from chronicle.storage.stores.source import TieredSource
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers import run
+from chronicle.storage.tiers.agent import AgentOptions, apply_plan, make_plan
+from chronicle.storage.tiers.policy import default_policy
+from chronicle.storage.tiers.throttle import Throttle
+from chronicle.storage.tiers.verify import verify
+from chronicle.storage.tiers.watching import SealWatch
 from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, source_records, three_tiers
 
 

@@ -16,10 +16,10 @@ from chronicle.core.errors import (
     VersionError,
 )
 from chronicle.core.layout import Kind
-from chronicle.storage.archive import ArchivedSegment, check_archived
-from chronicle.storage.archive_layout import BLOCK, FOOTER, HEADER, TRAILER, ArchiveFooter, pack_trailer
-from chronicle.storage.encode import EncodeOptions, encode_segment
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive_layout import BLOCK, FOOTER, HEADER, TRAILER, ArchiveFooter, pack_trailer
+from chronicle.storage.codec.encode import EncodeOptions, encode_segment
+from chronicle.storage.stores.stores import LocalStore
 from tests.support.tiers import BOOK, book_events, book_home, fill, first_sealed
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "format" / "archive.md"
@@ -120,8 +120,8 @@ def test_a_zstd_bomb_is_refused(tmp_path: Path, sealed) -> None:
     import xxhash
     import zstandard
 
-    from chronicle.storage.archive_layout import Block, Method
-    from chronicle.storage.decode import decode_stored
+    from chronicle.storage.codec.archive_layout import Block, Method
+    from chronicle.storage.codec.decode import decode_stored
 
     bomb = zstandard.ZstdCompressor().compress(bytes(50_000_000))
     for raw_bytes in (1000, 2**40):
@@ -182,7 +182,7 @@ def test_footer_packs_and_unpacks(tmp_path: Path, sealed) -> None:
 
 
 def without_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronicle.storage.event_encode.encode_events", lambda *_, **__: None)
+    monkeypatch.setattr("chronicle.storage.codec.event_encode.encode_events", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("events", [True, False])
@@ -227,8 +227,8 @@ def test_kinds_of_a_damaged_block_are_an_error(tmp_path: Path) -> None:
 
 
 def test_stretches_go_on_as_records_where_the_view_was_closed(tmp_path: Path) -> None:
-    from chronicle.access.segments import Shelf
-    from chronicle.storage.source import TieredSource
+    from chronicle.access.opened.segments import Shelf
+    from chronicle.storage.stores.source import TieredSource
     from tests.support.tiers import apply_all
 
     book_home(tmp_path, 1, per_segment=400)

@@ -8,10 +8,10 @@ import pytest
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import Kind
 from chronicle.core.records import pack_record
-from chronicle.storage.block_books import replayed_levels
-from chronicle.storage.block_shape import record_offsets
-from chronicle.storage.blocks import decode_block, encode_block
-from chronicle.storage.columns import Events, decode_column, encode_column
+from chronicle.storage.codec.block_books import replayed_levels
+from chronicle.storage.codec.block_shape import record_offsets
+from chronicle.storage.codec.blocks import decode_block, encode_block
+from chronicle.storage.codec.columns import Events, decode_column, encode_column
 from tests.support.tiers import book_events
 
 EXTREMES = [0, 1, -1, 2**63 - 1, -(2**63), 2**62, -(2**62), 255, 256, -256]

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chronicle.storage import catalog_changes
-from chronicle.storage.agent import apply_plan, make_plan
-from chronicle.storage.catalog import (
+from chronicle.storage.manifest import catalog_changes
+from chronicle.storage.manifest.catalog import (
     CATALOG_NAME,
     PARTS_FOLDER,
     Catalog,
@@ -21,14 +20,15 @@ from chronicle.storage.catalog import (
     read_pointer,
     spans_of,
 )
-from chronicle.storage.catalog_changes import publish_changes
-from chronicle.storage.entry import Entry
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.policy import default_policy
-from chronicle.storage.published import PublishedCatalog
-from chronicle.storage.source import ArchiveSource
-from chronicle.storage.stores import LocalStore
-from chronicle.storage.verify import verify
+from chronicle.storage.manifest.catalog_changes import publish_changes
+from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.published import PublishedCatalog
+from chronicle.storage.stores.source import ArchiveSource
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.agent import apply_plan, make_plan
+from chronicle.storage.tiers.policy import default_policy
+from chronicle.storage.tiers.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_home, source_records, three_tiers
 
 DAY = 86_400 * 10**9

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import INT64_MAX, INT64_MIN
-from chronicle.storage import engine, event_arrays, event_kernels
-from chronicle.storage.archive import COLUMN_NAMES
-from chronicle.storage.event_coded import code_of, rows_of
-from chronicle.storage.event_decode import EventBlock
-from chronicle.storage.event_encode import encode_events, is_compacted
-from chronicle.storage.event_layout import Price
+from chronicle.storage.codec import engine, event_arrays, event_kernels
+from chronicle.storage.codec.archive import COLUMN_NAMES
+from chronicle.storage.codec.event_coded import code_of, rows_of
+from chronicle.storage.codec.event_decode import EventBlock
+from chronicle.storage.codec.event_encode import encode_events, is_compacted
+from chronicle.storage.codec.event_layout import Price
 from tests.support.naive_coded import naive_code
 from tests.support.tiers import book_events
 

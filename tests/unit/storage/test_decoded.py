@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from chronicle.storage.decoded import DecodedBlocks, decoded_blocks
+from chronicle.storage.codec.decoded import DecodedBlocks, decoded_blocks
 
 
 def test_the_bound_holds_and_the_least_recently_used_goes_first() -> None:

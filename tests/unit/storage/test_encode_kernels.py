@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from chronicle.core.layout import INT64_MAX, INT64_MIN, Kind
 from chronicle.core.records import pack_record
-from chronicle.storage import block_shape, engine
-from chronicle.storage.blocks import decode_block, encode_block
-from chronicle.storage.event_decode import EventBlock
-from chronicle.storage.event_encode import encode_events
-from chronicle.storage.event_groups import GroupScan
+from chronicle.storage.codec import block_shape, engine
+from chronicle.storage.codec.blocks import decode_block, encode_block
+from chronicle.storage.codec.event_decode import EventBlock
+from chronicle.storage.codec.event_encode import encode_events
+from chronicle.storage.codec.event_groups import GroupScan
+from chronicle.storage.codec.snapshots import PRICE_MAX
+from chronicle.storage.codec.tokens import BEFORE, DELTA, PLAIN, SAME, divider
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
 from chronicle.storage.kernels.bodies import find_records
 from chronicle.storage.kernels.levels import NO_PRICE, apply_groups, fill_book, follows
-from chronicle.storage.snapshots import PRICE_MAX
-from chronicle.storage.tokens import BEFORE, DELTA, PLAIN, SAME, divider
 from tests.support.naive_events import naive_book, naive_gap_counts, naive_records, naive_votes
 from tests.support.tiers import book_events
 

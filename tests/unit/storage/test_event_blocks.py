@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import BOOK_DELTA_BODY, CHECK_BODY, INT64_MAX, INT64_MIN, Kind, Origin, Side
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
-from chronicle.storage import engine, event_arrays, event_kernels, tokens
-from chronicle.storage.archive import COLUMN_NAMES
-from chronicle.storage.event_decode import EventBlock, Head
-from chronicle.storage.event_encode import encode_events
-from chronicle.storage.event_layout import HEAD_BYTES, LEVELS_COLUMNS, LEVELS_REPLAYED
+from chronicle.storage.codec import engine, event_arrays, event_kernels, tokens
+from chronicle.storage.codec.archive import COLUMN_NAMES
+from chronicle.storage.codec.event_decode import EventBlock, Head
+from chronicle.storage.codec.event_encode import encode_events
+from chronicle.storage.codec.event_layout import HEAD_BYTES, LEVELS_COLUMNS, LEVELS_REPLAYED
+from chronicle.storage.codec.snapshots import PRICE_MAX, Book, is_proper_side
+from chronicle.storage.codec.tokens import ENTRY, ESCAPE, Columns, divider, needs_of, tables
 from chronicle.storage.kernels import tokens as kernel
 from chronicle.storage.kernels.levels import is_proper
-from chronicle.storage.snapshots import PRICE_MAX, Book, is_proper_side
-from chronicle.storage.tokens import ENTRY, ESCAPE, Columns, divider, needs_of, tables
 from tests.support.naive_events import naive_bits, naive_columns, naive_limit, naive_tokens
 from tests.support.tiers import book_events
 
@@ -495,7 +495,7 @@ def test_the_kernels_do_the_same_without_compilation() -> None:
 def test_a_block_or_two_are_decoded_without_numba() -> None:
     block, size = small_block()
     code = (
-        "import sys; from chronicle.storage.event_decode import EventBlock;"
+        "import sys; from chronicle.storage.codec.event_decode import EventBlock;"
         f"block = bytes.fromhex({block.hex()!r}); raw = EventBlock(block, {size}).raw();"
         "sys.exit('numba' in sys.modules)"
     )

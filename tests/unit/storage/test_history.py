@@ -11,7 +11,7 @@ import pytest
 from chronicle.cli.main import run
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import CorruptionError
-from chronicle.storage.catalog import (
+from chronicle.storage.manifest.catalog import (
     CATALOG_NAME,
     PARTS_FOLDER,
     Catalog,
@@ -19,13 +19,13 @@ from chronicle.storage.catalog import (
     read_catalog,
     read_pointer,
 )
-from chronicle.storage.catalog_layout import POINTER_MAGIC, pack_object
-from chronicle.storage.entry import Entry
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.policy import default_policy
-from chronicle.storage.published import PublishedCatalog
-from chronicle.storage.rebuild import rebuild_manifest
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.manifest.catalog_layout import POINTER_MAGIC, pack_object
+from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.published import PublishedCatalog
+from chronicle.storage.manifest.rebuild import rebuild_manifest
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.tiers import BOOK, apply_all, book_home, three_tiers
 
 DAY = 86_400 * 10**9

@@ -17,12 +17,12 @@ from chronicle.core.errors import (
     StoreError,
     VersionError,
 )
-from chronicle.storage.catalog import CATALOG_NAME, Catalog, publish_catalog, read_catalog
-from chronicle.storage.manifest import Entry, Intent, Manifest, Retired, manifest_error
-from chronicle.storage.policy import default_policy
-from chronicle.storage.rebuild import rebuild_manifest
-from chronicle.storage.source import TieredSource, open_source
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.manifest.catalog import CATALOG_NAME, Catalog, publish_catalog, read_catalog
+from chronicle.storage.manifest.manifest import Entry, Intent, Manifest, Retired, manifest_error
+from chronicle.storage.manifest.rebuild import rebuild_manifest
+from chronicle.storage.stores.source import TieredSource, open_source
+from chronicle.storage.stores.stores import LocalStore
+from chronicle.storage.tiers.policy import default_policy
 from tests.support.tiers import BOOK, apply_all, book_home, source_records
 
 
@@ -173,5 +173,5 @@ def test_handles_close_with_their_last_user(tmp_path: Path) -> None:
 def test_a_write_cut_short_on_a_full_disk_is_no_space(tmp_path, monkeypatch):
     error = lmdb.Error("mdb_txn_commit: Input/output error")
     assert isinstance(manifest_error(error, tmp_path), StoreError)
-    monkeypatch.setattr("chronicle.storage.manifest_file._is_full", lambda _: True)
+    monkeypatch.setattr("chronicle.storage.manifest.manifest_file._is_full", lambda _: True)
     assert isinstance(manifest_error(error, tmp_path), CapacityError)

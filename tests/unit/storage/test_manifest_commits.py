@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chronicle.core.errors import ChronicleError, StateError, StoreError
-from chronicle.storage.manifest import Manifest
-from chronicle.storage.manifest_commits import Together
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.manifest_commits import Together
 from tests.unit.storage.test_catalog_changes import entry
 
 
@@ -115,7 +115,7 @@ def test_a_key_that_lmdb_does_not_take_is_our_error(tmp_path: Path) -> None:
 
 
 def test_entries_are_read_on_from_a_key_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronicle.storage.manifest.PAGE_ENTRIES", 3)
+    monkeypatch.setattr("chronicle.storage.manifest.manifest.PAGE_ENTRIES", 3)
     manifest = Manifest.open(tmp_path, create=True)
     assert manifest is not None
     assert list(manifest.following()) == []

@@ -10,9 +10,9 @@ import msgpack
 import pytest
 
 from chronicle.core.clock import FakeClock
-from chronicle.storage.agent import run_once
-from chronicle.storage.manifest import Entry, Intent, Manifest, Retired
-from chronicle.storage.manifest_index import DATABASE, _after
+from chronicle.storage.manifest.manifest import Entry, Intent, Manifest, Retired
+from chronicle.storage.manifest.manifest_index import DATABASE, _after
+from chronicle.storage.tiers.agent import run_once
 from tests.support.tiers import BOOK, apply_all, book_home, three_tiers
 
 DAY = 86_400 * 10**9

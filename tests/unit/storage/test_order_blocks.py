@@ -29,15 +29,15 @@ from chronicle.core.layout import (
 )
 from chronicle.core.records import SnapshotFields, pack_record
 from chronicle.etl import OrderBook
-from chronicle.storage.archive import ArchivedSegment, check_archived
-from chronicle.storage.archive_layout import Holds, Method
-from chronicle.storage.blocks import encode_block
-from chronicle.storage.encode import encode_segment
+from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive_layout import Holds, Method
+from chronicle.storage.codec.blocks import encode_block
+from chronicle.storage.codec.encode import encode_segment
+from chronicle.storage.codec.order_decode import decode_orders
+from chronicle.storage.codec.order_encode import _Split, encode_orders
+from chronicle.storage.codec.order_layout import HEAD, HEAD_BYTES, SHAPES_MAX, orders_at
 from chronicle.storage.kernels import orders as kernel
-from chronicle.storage.order_decode import decode_orders
-from chronicle.storage.order_encode import _Split, encode_orders
-from chronicle.storage.order_layout import HEAD, HEAD_BYTES, SHAPES_MAX, orders_at
-from chronicle.storage.stores import LocalStore
+from chronicle.storage.stores.stores import LocalStore
 from tests.support.naive_order_blocks import NAMES, Rows, is_last, naive_join, naive_split
 from tests.support.tiers import fill, first_sealed
 

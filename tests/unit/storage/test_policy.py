@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chronicle.storage.planning import duration_text, packs, plan
-from chronicle.storage.policy import (
+from chronicle.storage.tiers.planning import duration_text, packs, plan
+from chronicle.storage.tiers.policy import (
     COLD_AFTER_NS,
     DELETE,
     HOT,

@@ -18,12 +18,12 @@ from chronicle.core.errors import (
     TornSegmentError,
     UnavailableError,
 )
-from chronicle.storage.opening import open_store
-from chronicle.storage.patience import Breaker, Patience
-from chronicle.storage.remote import RemoteStore
-from chronicle.storage.requests import ConditionRefusedError, Part, requests_made
-from chronicle.storage.s3 import S3Requests
-from chronicle.storage.stores import Store
+from chronicle.storage.stores.opening import open_store
+from chronicle.storage.stores.patience import Breaker, Patience
+from chronicle.storage.stores.remote import RemoteStore
+from chronicle.storage.stores.requests import ConditionRefusedError, Part, requests_made
+from chronicle.storage.stores.s3 import S3Requests
+from chronicle.storage.stores.stores import Store
 from tests.support.faults import FaultyProxy
 from tests.support.s3_server import BUCKET, client, versitygw
 
@@ -341,7 +341,7 @@ def test_a_sick_store_is_left_alone_and_tried_again_later() -> None:
 
 
 def test_no_space_there_is_no_space() -> None:
-    from chronicle.storage.s3 import _refusal
+    from chronicle.storage.stores.s3 import _refusal
 
     class Refused(Exception):
         response = {  # noqa: RUF012

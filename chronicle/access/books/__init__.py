@@ -1,0 +1,1 @@
+"""Books: at a moment, at a step of time, at each event."""

@@ -1,0 +1,1 @@
+"""Interchange: what others read, written; what was exported, taken back."""

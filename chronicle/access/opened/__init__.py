@@ -1,0 +1,1 @@
+"""What every question starts from: places, names, lanes, segments that were found and opened."""

@@ -1,0 +1,1 @@
+"""Stores for servers: async twins and Arrow Flight."""

@@ -1,0 +1,1 @@
+"""SQL: DuckDB over a store's own records."""

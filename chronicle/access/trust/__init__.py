@@ -1,0 +1,1 @@
+"""Trust: holes, quality, where a row comes from, whether a book is right."""

@@ -1,0 +1,218 @@
+"""Gaps: the holes that are known of, from GAP records and from segments that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from chronicle.access.opened.cost import Cost
+from chronicle.access.opened.frontier import frontier
+from chronicle.access.opened.lanes import Lane, lanes_of
+from chronicle.access.opened.segments import Segment, Shelf
+from chronicle.core.layout import NONE, Cause, GapState, Kind
+from chronicle.core.paths import lane_of
+from chronicle.core.records import Record
+from chronicle.core.source import SegmentInfo
+
+__all__ = ["Gap", "gaps_of", "records_of_kind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One hole. Times are ts_recv in ns UTC, sequences the venue's numbers; NONE (-1) where there is none.
+
+    `state` is ``open`` while no recovery is known. `cause` is ``sequence``, ``check``, ``disconnect``, ``dropped``,
+    ``decode``, ``no_snapshot``, ``order``, ``missing_segment``, or ``not_captured``: the range that was asked for
+    begins before the first record, or ends behind all that was worked off. `index` is the GAP record's, in `queue`;
+    `source` the raw queue and `source_index` the raw record by which the hole was found. `covered_by` is a lane (a
+    redundant line, a capture of its own) that was whole meanwhile: what one line missed is not missing then.
+    """
+
+    symbol: str
+    lane: int
+    cause: str
+    state: str
+    last_good_ts: int
+    detected_ts: int
+    recovery_ts: int
+    first_missing: int
+    last_missing: int
+    queue: str
+    index: int
+    source: str = ""
+    source_index: int = NONE
+    covered_by: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def touches(self, start: int | None, end: int | None) -> bool:
+        """Return whether the hole reaches into [start, end)."""
+        before = end is not None and self.last_good_ts >= end
+        after = start is not None and self.recovery_ts != NONE and self.recovery_ts <= start
+        return not (before or after)
+
+
+def gaps_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> list[Gap]:
+    """Return the holes of `symbol` (canonical) that reach into [start, end), by the time they were found."""
+    lanes = lanes_of(shelf, symbol, "book", fresh=True)
+    known = {lane.number: list(_gaps_of_lane(shelf, symbol, lane)) for lane in lanes}
+    spans = {
+        lane.number: (infos[0].ts_first, infos[-1].ts_last) for lane in lanes if (infos := shelf.segments(lane.queue))
+    }
+    found = [
+        replace(gap, covered_by=_covering(gap, known, spans))
+        for gaps in known.values()
+        for gap in gaps
+        if gap.touches(start, end)
+    ]
+    found += _not_captured(shelf, symbol, lanes, start, end)
+    return sorted(found, key=lambda gap: (gap.detected_ts, gap.lane, gap.index))
+
+
+def _not_captured(shelf: Shelf, symbol: str, lanes: list[Lane], start: int | None, end: int | None) -> Iterator[Gap]:
+    """Yield the parts of [start, end) that lie before the first record or behind the end of what is known."""
+    infos = [info for lane in lanes for info in shelf.segments(lane.queue)]
+    if not infos:
+        return
+    first = min(infos, key=lambda info: info.ts_first)
+    last = max(infos, key=lambda info: info.ts_last)
+    if start is not None and start < first.ts_first:
+        until = first.ts_first if end is None else min(end, first.ts_first)
+        yield _nothing(symbol, first, start, until, recovery=until)
+    if end is not None:
+        reached = max(last.ts_last, frontier(shelf, symbol, shelf.open(last)).ts)
+        if end > reached + 1:
+            begin = reached if start is None else max(start, reached)
+            yield _nothing(symbol, last, begin, begin, recovery=NONE)
+
+
+def _nothing(symbol: str, info: SegmentInfo, last_good: int, detected: int, *, recovery: int) -> Gap:
+    return Gap(
+        symbol=symbol,
+        lane=lane_of(info.queue),
+        cause="not_captured",
+        state="open" if recovery == NONE else "closed",
+        last_good_ts=last_good,
+        detected_ts=detected,
+        recovery_ts=recovery,
+        first_missing=NONE,
+        last_missing=NONE,
+        queue=info.queue,
+        index=info.base_index if recovery != NONE else info.end_index,
+    )
+
+
+def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int, int]]) -> int | None:
+    """Return the lowest other lane that has records on both sides of the hole and no hole of its own in it."""
+    until = gap.recovery_ts if gap.recovery_ts != NONE else gap.detected_ts
+    for lane in sorted(spans):
+        first, last = spans[lane]
+        if lane == gap.lane or gap.last_good_ts == NONE or first > gap.last_good_ts or last < until:
+            continue
+        if not any(other.touches(gap.last_good_ts, until + 1) for other in known[lane]):
+            return lane
+    return None
+
+
+def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
+    pending: Gap | None = None
+    sources = _sources_of(shelf, lane)
+    for record in records_of_kind(shelf, lane, frozenset({Kind.GAP})):
+        fields = record.fields()
+        if fields["state"] == GapState.OPEN:
+            if pending is not None:
+                yield pending
+            pending = _gap(symbol, lane, record, fields, sources)
+            continue
+        begun = pending if pending is not None else _gap(symbol, lane, record, fields, sources)
+        yield _closed(begun, fields["recovery_ts"])
+        pending = None
+    if pending is not None:
+        yield pending
+    infos = shelf.segments(lane.queue)
+    for before, after in pairwise(infos):
+        if before.end_index != after.base_index:
+            yield _missing(symbol, lane, before, after)
+    if infos and infos[0].base_index > 0:
+        yield _missing(symbol, lane, None, infos[0])
+    if shelf.is_cut(lane.queue):
+        yield _missing(symbol, lane, infos[-1] if infos else None, None)
+
+
+def _missing(symbol: str, lane: Lane, before: SegmentInfo | None, after: SegmentInfo | None) -> Gap:
+    """Return the hole between two segments, before the first, or behind the last that is there."""
+    last_good = NONE if before is None else before.ts_last
+    recovery = NONE if after is None else after.ts_first
+    return Gap(
+        symbol=symbol,
+        lane=lane.number,
+        cause="missing_segment",
+        state="open" if after is None else "closed",
+        last_good_ts=last_good,
+        detected_ts=last_good if after is None else recovery,
+        recovery_ts=recovery,
+        first_missing=NONE,
+        last_missing=NONE,
+        queue=lane.queue,
+        index=0 if before is None else before.end_index,
+    )
+
+
+def _sources_of(shelf: Shelf, lane: Lane) -> list[str]:
+    """Return the raw queues that a lane was made from; the table only grows, so that the last one holds for all."""
+    infos = shelf.segments(lane.queue, fresh=True)
+    sources = (shelf.open(infos[-1]).prologue().get("sources") or []) if infos else []
+    return [str(entry.get("queue", "")) for entry in sources]
+
+
+def _gap(symbol: str, lane: Lane, record: Record, fields: dict[str, Any], sources: list[str]) -> Gap:
+    return Gap(
+        symbol=symbol,
+        lane=lane.number,
+        cause=Cause(fields["cause"]).name.lower() if fields["cause"] in _CAUSES else f"cause-{fields['cause']}",
+        state="open",
+        last_good_ts=fields["last_good_ts"],
+        detected_ts=record.ts_recv,
+        recovery_ts=NONE,
+        first_missing=fields["first_missing"],
+        last_missing=fields["last_missing"],
+        queue=lane.queue,
+        index=record.index,
+        source=sources[record.source] if record.source < len(sources) else "",
+        source_index=record.source_index,
+    )
+
+
+def _closed(gap: Gap, recovery_ts: int) -> Gap:
+    return replace(gap, state="closed", recovery_ts=recovery_ts)
+
+
+_CAUSES = frozenset(int(cause) for cause in Cause)
+
+
+def records_of_kind(
+    shelf: Shelf, lane: Lane, kinds: frozenset[int], start: int | None = None, end: int | None = None
+) -> Iterator[Record]:
+    """Yield the records of `kinds` in a lane with ts_recv in [start, end), in order."""
+    import numpy as np
+
+    from chronicle.core.kernels.scan import record_offsets
+
+    cost = Cost()
+    for info in shelf.segments(lane.queue, fresh=True):
+        if (start is not None and info.ts_last < start) or (end is not None and info.ts_first >= end):
+            continue
+        segment: Segment = shelf.open(info)
+        for _, base, data in segment.windows(*segment.span(start, end), cost):
+            offsets = record_offsets(np.frombuffer(data, dtype=np.uint8))
+            record_kinds = np.frombuffer(data, dtype="<u2")[offsets // 2 + 2]
+            for position in np.flatnonzero(np.isin(record_kinds, list(kinds))).tolist():
+                place = int(offsets[position])
+                length = int.from_bytes(data[place : place + 4], "little")
+                record = Record(data[place : place + length], base + position)
+                if (start is None or record.ts_recv >= start) and (end is None or record.ts_recv < end):
+                    yield record

@@ -1,0 +1,1 @@
+"""The archive encoding: a segment's bytes to blocks of columns, and back."""

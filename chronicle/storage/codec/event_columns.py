@@ -1,0 +1,239 @@
+"""Columns of an event block by two calls of compiled code: one for its groups, one for all rows asked for.
+
+What a block says is checked here and in the kernels; :mod:`chronicle.storage.codec.event_decode` is the general way,
+which takes the few forms that these loops do not, and works without a compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Final
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from chronicle.core.fresh import fresh_array
+from chronicle.core.layout import INT64_MAX, INT64_MIN
+from chronicle.storage.codec import tokens
+from chronicle.storage.codec.event_layout import COLUMNS, GAP_EDGES, REFERENCES, SIGNED, STEP_SOURCE, Place
+from chronicle.storage.codec.scratch import scratch_array
+from chronicle.storage.codec.tokens import PLAIN, Values, Words, decompressor, tables
+from chronicle.storage.kernels import columns as kernel
+from chronicle.storage.kernels.lanes import SLACK_ROWS
+from chronicle.storage.kernels.rows import SCRATCH_ROWS
+
+__all__ = ["all_forms", "block_columns", "price_scratch"]
+
+WORDS: Final = 5
+"""int64 words of a column's descriptor."""
+FIELDS: Final = 11
+OF_NAME: Final = {
+    "ts_recv": Place.TS_RECV,
+    "ts_event": Place.TS_EVENT,
+    "sequence": Place.SEQUENCE,
+    "sequence_first": Place.SEQUENCE_FIRST,
+    "sequence_previous": Place.SEQUENCE_PREVIOUS,
+    "source_index": Place.SOURCE_INDEX,
+    "price": Place.PRICE_FIRST,
+    "size": Place.SIZE,
+}
+PRICES: Final = tuple(Place.PRICE_FIRST + part for part in range(len(GAP_EDGES) + 1))
+GROUP_PLACES: Final = {
+    "flags": (Place.MARKS,),
+    "source": (Place.LINE,),
+    "index": (Place.OTHERS,),
+    "side": (),
+}
+NARROW: Final = {"flags": np.uint8, "side": np.uint8, "source": np.int32}
+_NONE: Final = {name: np.empty(0, dtype=kind) for name, kind in NARROW.items()}
+_EDGES: Final = np.array(GAP_EDGES, dtype=np.int64)
+
+
+def block_columns(
+    head: Any,
+    descriptor: bytes,
+    data: memoryview,
+    names: Collection[str],
+    base_index: int,
+    sides: tuple[int, int],
+    limits: tuple[int | None, int | None],
+    divisors: tuple[float, float] = (0.0, 0.0),
+) -> dict[str, NDArray[Any]] | None:
+    """Return columns of a block's rows as :meth:`EventBlock.columns` does, None for a block of rarer form.
+
+    Parameters
+    ----------
+    head : Head
+    descriptor : bytes
+        An entry of 40 bytes for each column.
+    data : memoryview
+        The columns' streams.
+    limits : (int or None, int or None)
+        Rows from the first to the last group with start <= ts_recv < end.
+    divisors : (float, float)
+        Where not 0.0, prices and sizes come as float64, divided; as mantissas if one of them is INT64_MIN.
+
+    Raises
+    ------
+    ValueError, zstandard.ZstdError
+        When the block does not hold what it says.
+    """
+    start, end = limits
+    plan = _plan(tuple(names), start is not None or end is not None)
+    entries = np.frombuffer(descriptor, dtype=np.int64, count=WORDS * COLUMNS).reshape(COLUMNS, WORDS)
+    table = np.empty((COLUMNS, FIELDS), dtype=np.int64)
+    longest, bases, widths = all_forms()
+    rows_max = max(head.rows, head.levels, head.others)
+    status = kernel.lay_out(entries, len(data), rows_max, longest, tokens.NARROW_BITS, table)
+    if status == kernel.IMPOSSIBLE:
+        raise ValueError("the columns' streams do not add up")
+    facts = table.tolist()
+    signed = facts[PRICES[1]][kernel.MODE] != PLAIN
+    odd = any((facts[place][kernel.MODE] != PLAIN) != signed for place in PRICES[2:])
+    if status != kernel.FINE or facts[Place.SIZE][kernel.MODE] != PLAIN or odd or len(data) < 8:
+        return None
+    streams = np.frombuffer(data, dtype=np.uint8)
+    groups = np.empty((len(GROUP_ROWS), head.groups), dtype=np.int64)
+    places = np.empty(head.others if plan.indexed else 0, dtype=np.int64)
+    found = np.empty(4 + 2 * (len(GAP_EDGES) + 1), dtype=np.int64)
+    counts = [head.others if place == Place.OTHERS else head.groups for place in plan.groups]
+    sound = kernel.decode_groups(
+        table,
+        _unpack(plan.groups, counts, facts, table, data),
+        streams,
+        bases,
+        widths,
+        INT64_MIN if start is None else start,
+        INT64_MAX if end is None else end,
+        plan.timed,
+        head.rows,
+        _EDGES,
+        groups,
+        places,
+        found,
+    )
+    if not sound:
+        raise ValueError("the groups do not make the block's rows, or their columns hold other bits than they say")
+    parts = found.tolist()
+    first_counts = parts[5 + len(GAP_EDGES) :]
+    counts = [head.rows if place == Place.SIZE else first_counts[place - PRICES[0]] for place in plan.rows]
+    rows = parts[3] - parts[2]
+    room = (rows + SLACK_ROWS + 7) // 8 * 8  # each column begins on 64 bytes
+    out = fresh_array(max(1, len(plan.wide)) * room, np.int64).reshape(-1, room)
+    narrow = {name: fresh_array(room, kind) if name in names else _NONE[name] for name, kind in NARROW.items()}
+    forms = [form | SIGNED if signed else form for form in head.forms]
+    steps = 1 if head.steps & STEP_SOURCE else 0
+    status = kernel.decode_rows(
+        table,
+        _unpack(plan.rows, counts, facts, table, data),
+        streams,
+        bases,
+        widths,
+        groups,
+        places,
+        found,
+        plan.wanted,
+        np.array((head.price_base, head.price_unit, *forms, *sides, base_index, steps), dtype=np.int64),
+        _EDGES,
+        np.empty((3, len(PRICES)), dtype=np.uint64),
+        price_scratch(head.rows if "price" in names else 0),
+        np.array(divisors),
+        out,
+        narrow["flags"],
+        narrow["side"],
+        narrow["source"],
+    )
+    if status == kernel.IMPOSSIBLE:
+        raise ValueError("a column holds other bits than its tokens ask for")
+    if status != kernel.FINE:  # a price or size that is none has no quotient
+        return block_columns(head, descriptor, data, names, base_index, sides, limits)
+    columns = {name: out[number, :rows] for number, name in enumerate(plan.wide)}
+    for name, divisor in zip(("price", "size"), divisors, strict=True):
+        if divisor and name in columns:
+            columns[name] = columns[name].view(np.float64)
+    return {name: narrow[name][:rows] if name in narrow else columns[name] for name in names}
+
+
+GROUP_ROWS: Final = range(Place.SEQUENCE_PREVIOUS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What must be decoded for some columns: group columns (references included), row columns, and where they go."""
+
+    timed: bool
+    indexed: bool
+    groups: tuple[int, ...]
+    rows: tuple[int, ...]
+    wide: tuple[str, ...]
+    wanted: Values
+
+
+@lru_cache(maxsize=256)
+def _plan(names: tuple[str, ...], timed: bool) -> _Plan:
+    asked = {Place.BIDS, Place.ASKS} | ({Place.TS_RECV} if timed else set())
+    for name in names:
+        place = OF_NAME.get(name)
+        if place is None:
+            asked.update(GROUP_PLACES[name])
+        elif place <= Place.SEQUENCE_PREVIOUS:
+            asked.add(place)
+            if place in REFERENCES:
+                asked.add(REFERENCES[place])
+    rows = (*(PRICES if "price" in names else ()), *((Place.SIZE,) if "size" in names else ()))
+    wide = tuple(name for name in names if name not in NARROW)
+    wanted = np.full(COLUMNS + 1, -1, dtype=np.int64)
+    for number, name in enumerate(wide):
+        wanted[OF_NAME.get(name, COLUMNS)] = number
+    return _Plan(timed, "index" in names, tuple(sorted(map(int, asked))), tuple(map(int, rows)), wide, wanted)
+
+
+def price_scratch(rows: int) -> Values:
+    """Return working room for the prices of a block of so many rows."""
+    count = rows + SCRATCH_ROWS
+    return scratch_array("prices", 3 * count, np.int64).reshape(3, count)
+
+
+def _unpack(
+    asked: Sequence[int], counts: list[int], facts: list[list[int]], table: Values, data: memoryview
+) -> NDArray[np.uint8]:
+    """Return the tokens of columns side by side, and write where each column's begin into the table."""
+    parts: list[bytes | memoryview] = []
+    begin, zstd = 0, decompressor()
+    for place, rows in zip(asked, counts, strict=True):
+        fields = facts[place]
+        count, stored = fields[kernel.COUNT], fields[kernel.STORED]
+        table[place, kernel.TOKENS] = begin
+        begin += rows
+        start = (fields[kernel.BIT] >> 3) - stored
+        part: bytes | memoryview = data[start : start + stored]
+        if count != rows:
+            if count:
+                raise ValueError(f"column {place} has {count} rows where there are {rows}")
+            if stored or fields[kernel.BITS] or fields[kernel.ESCAPES]:
+                raise ValueError(f"column {place} has streams and no rows")
+            part = bytes(rows)
+        elif stored != count:
+            if zstandard.frame_content_size(part) != count:
+                raise ValueError("a stream has another length than its entry says")
+            part = zstd.decompress(part, max_output_size=count)
+        parts.append(part)
+    return np.frombuffer(b"".join(parts) or b"\0", dtype=np.uint8)
+
+
+@cache
+def all_forms() -> tuple[Values, Words, NDArray[np.uint8]]:
+    """Return, by form k * 8 + m of tokens: longest word (0: no form), bases and widths of 256 tokens."""
+    longest = np.zeros(64, dtype=np.int64)
+    bases, widths = np.zeros(64 * 256, dtype=np.uint64), np.zeros(64 * 256, dtype=np.uint8)
+    for k in range(1, 8):
+        for m in range(k + 1):
+            form = tables(k, m)
+            number = k * 8 + m
+            longest[number] = form.limit
+            bases[256 * number : 256 * (number + 1)] = form.bases
+            widths[256 * number : 256 * (number + 1)] = form.widths
+    return longest, bases, widths

@@ -1,0 +1,228 @@
+"""Segments from every tier as one SegmentSource, while the agent moves them.
+
+Nothing here loads NumPy or a decoder before a block of records is asked for: ``ls`` and ``tier status`` start fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from chronicle.core.errors import ConfigError, NotFoundError
+from chronicle.core.local import LocalSource
+from chronicle.core.segment import LocalSegment
+from chronicle.core.source import SegmentInfo, SegmentSource, SegmentView
+from chronicle.storage.codec.archive import ArchivedSegment
+from chronicle.storage.codec.archive_layout import BLOCK_BYTES
+from chronicle.storage.manifest.catalog import CATALOG_NAME
+from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.stores.opening import is_url, local_folder, open_store
+from chronicle.storage.stores.stores import LocalStore, Store
+from chronicle.storage.tiers.policy import DELETE, HOT
+
+__all__ = ["ArchiveSource", "TieredSource", "open_source"]
+
+ATTEMPTS: Final = 8
+"""A segment can move once from tier to tier between look and open, and has few tiers to go."""
+
+
+def open_source(path: str | Path, options: Mapping[str, Any] | None = None) -> SegmentSource:
+    """Return the source for a home or for an archive root, whichever `path` is; a URL is an archive root.
+
+    An archive root has a catalog, or holds archive objects and nothing of a home. All else is a home, an empty or
+    absent folder too.
+    """
+    if is_url(path):
+        return ArchiveSource(path, options)
+    root = local_folder(path)
+    if (root / CATALOG_NAME).is_file():
+        return ArchiveSource(root)
+    source = TieredSource(root)
+    if not source.queues() and not (root / "archive").is_dir():
+        # Only where objects of ours can be: a foreign folder of any size is not walked.
+        shapes = ("raw/*/*.czst", "wire/*/*.czst", "clean/*/*/*/*.czst")
+        if any(next(root.glob(shape), None) is not None for shape in shapes):
+            return ArchiveSource(root)
+    return source
+
+
+class TieredSource:
+    """A home's segments, hot ones and those in other tiers, each once at its published place.
+
+    Parameters
+    ----------
+    home : path
+        It may be empty or absent: then there are no queues.
+    """
+
+    def __init__(self, home: str | Path) -> None:
+        self.home = Path(home)
+        self._local = LocalSource(home)
+        self._manifest: Manifest | None = None
+        self._known: dict[str, tuple[int, dict[int, Entry]]] = {}
+        self._stores: dict[tuple[str, str], Store] = {}
+
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the names of the queues that start with `prefix`, sorted."""
+        names = set(self._local.queues(prefix))
+        manifest = self._open_manifest()
+        if manifest is not None:
+            away = (name for name in manifest.queues(prefix) if name not in names)
+            names.update([name for name in away if self._moved(name)])
+        return sorted(names)
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` in order.
+
+        The home is listed before the manifest is read: a source is deleted only after its new place was published,
+        so a segment that is gone from the list is in the manifest.
+        """
+        found = {info.number: info for info in self._local.segments(queue)}
+        locations: dict[str, str] = {}
+        for number, entry in self._recorded(queue).items():
+            if entry.place == DELETE:
+                found.pop(number, None)  # its file in the home, if one stands there still, is to be deleted
+                continue
+            if entry.place not in locations:
+                locations[entry.place] = self._store(entry.place).location
+            found[number] = entry.info(locations[entry.place])
+        return [found[number] for number in sorted(found)]
+
+    def sealed_end(self, queue: str) -> int:
+        """Return the index up to which the home's mark says `queue` was sealed; 0 when it has none."""
+        return self._local.sealed_end(queue)
+
+    def open(self, queue: str, number: int) -> SegmentView:
+        """Open a segment where it is now; one that moves meanwhile is looked up again."""
+        error: NotFoundError | None = None
+        for _ in range(ATTEMPTS):
+            entry = self._moved(queue).get(number)
+            try:
+                if entry is None:
+                    return self._local.open(queue, number)
+                return open_entry(self._store(entry.place), entry)
+            except NotFoundError as missing:
+                if error is not None and error.path == missing.path and self._moved(queue).get(number) == entry:
+                    break
+                error = missing
+        raise NotFoundError(
+            f"segment {number} of {queue} is in no tier",
+            path=error.path if error else self.home,
+            hint="chronicle verify tells what is missing; chronicle tier rebuild looks everywhere again",
+        ) from error
+
+    def _moved(self, queue: str) -> dict[int, Entry]:
+        """Return the entries of `queue` that are published outside the home's hot tier."""
+        return {number: entry for number, entry in self._recorded(queue).items() if entry.place != DELETE}
+
+    def _recorded(self, queue: str) -> dict[int, Entry]:
+        """Return the entries of `queue` that have left the hot tier, those that were removed for good among them."""
+        manifest = self._open_manifest()
+        if manifest is None:
+            return {}
+        version = manifest.version()
+        known = self._known.get(queue)
+        if known is None or known[0] != version:
+            from chronicle.storage.tiers.state import (
+                visible,  # what scans roots and packs is not needed to open a home
+            )
+
+            entries = visible(self.home, manifest.entries(queue))
+            known = version, {entry.number: entry for entry in entries if entry.place != HOT}
+            self._known[queue] = known
+        return known[1]
+
+    def _store(self, tier: str) -> Store:
+        manifest = self._open_manifest()
+        root = None if manifest is None else manifest.root(tier)
+        if manifest is None or root is None:
+            raise NotFoundError(f"the manifest names tier {tier!r} and does not know where it is", path=self.home)
+        if (tier, root) not in self._stores:
+            self._stores[tier, root] = manifest.store(tier)
+        return self._stores[tier, root]
+
+    def _open_manifest(self) -> Manifest | None:
+        if self._manifest is None:
+            self._manifest = Manifest.open(self.home)
+        return self._manifest
+
+
+class ArchiveSource:
+    """An archive root by itself: what its catalog says, or, without one, what its objects say.
+
+    Parameters
+    ----------
+    root : path or str
+        A folder or a URL.
+    options : mapping, optional
+        Of the store (:func:`chronicle.storage.stores.opening.open_store`).
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such folder, or nothing of ours at a URL.
+    """
+
+    def __init__(self, root: str | Path, options: Mapping[str, Any] | None = None) -> None:
+        self._store = open_store(root, options)
+        if isinstance(self._store, LocalStore) and not self._store.root.is_dir():
+            raise NotFoundError("there is no archive", path=self._store.root)
+        from chronicle.storage.manifest.published import PublishedCatalog
+
+        self._published = PublishedCatalog(self._store)
+
+    def queues(self, prefix: str = "") -> list[str]:
+        """Return the names of the queues that start with `prefix`, sorted."""
+        self._published.refresh()
+        return sorted(name for name in self._published.queues() if name.startswith(prefix))
+
+    def segments(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` in order."""
+        self._published.refresh()
+        return [entry.info(self._store.location) for entry in self._published.entries(queue)]
+
+    def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
+        """Return the segments of `queue` around a moment: see :class:`chronicle.core.source.NearLookup`."""
+        if fresh:
+            self._published.refresh()
+        return [entry.info(self._store.location) for entry in self._published.near(queue, ts)]
+
+    def sealed_end(self, queue: str) -> int:
+        """Return 0: an archive says what it holds, not what there was."""
+        del queue
+        return 0
+
+    def open(self, queue: str, number: int) -> SegmentView:
+        """Open a segment; the catalog is read again when its object is gone."""
+        missing: NotFoundError | None = None
+        for _ in range(2):
+            entry = self._published.entry(queue, number)
+            if entry is not None:
+                try:
+                    return open_entry(self._store, entry)
+                except NotFoundError as error:  # moved on to a colder tier, or renamed by a rebuild
+                    missing = error
+            self._published.load()
+        raise NotFoundError(
+            f"segment {number} of {queue} is not in this archive",
+            path=missing.path if missing else self._store.location,
+            hint="it may have moved to a colder tier: open the home, or that tier as well",
+        ) from missing
+
+
+def open_entry(store: Store, entry: Entry) -> SegmentView:
+    """Open the object of an entry in its tier's store."""
+    if entry.encoding == "none":
+        if not isinstance(store, LocalStore):
+            raise ConfigError("segments are kept as sealed in folders only", path=f"{store.location}/{entry.object}")
+        return LocalSegment(store.path(entry.object), queue=entry.queue, place=entry.place)
+    return ArchivedSegment(
+        store,
+        entry.object,
+        place=entry.place,
+        offset=entry.offset,
+        length=entry.length,
+        block_bytes=entry.length * BLOCK_BYTES // max(1, entry.file_bytes),
+    )
