@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from chronicle.access.books.book import Book
 from chronicle.access.books.ladder import Ladder, drives
+from chronicle.access.books.reached import Reached, Start
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.frontier import frontier
 from chronicle.access.opened.lanes import Lane, lanes_of
@@ -22,11 +23,11 @@ from chronicle.access.ranges.events import LaneEvents
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, NONE, BookStatus, GapState, Kind, Verdict, VerifiedBy
 from chronicle.core.paths import symbol_of
-from chronicle.core.records import InstrumentFields, Record
+from chronicle.core.records import Record
 from chronicle.core.source import SegmentInfo
 from chronicle.storage.stores.requests import requests_made
 
-__all__ = ["Reached", "Start", "book_at"]
+__all__ = ["book_at"]
 
 AHEAD_RECORDS_MAX = 8_192
 """How far the look ahead goes when nothing confirms the book."""
@@ -42,28 +43,6 @@ _RANK = {
     BookStatus.STALE: 4,
 }
 """A live feed says more about the moment than one that ended: what is in doubt ranks before what is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a replay begins: an event's offset in its segment, its record index, the definition in force there."""
-
-    offset: int
-    index: int
-    definition: InstrumentFields | None
-    at_opening: bool
-    """The book is what the segment's prologue says; else a snapshot stands at `offset`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """How far a replay came: the first event behind, and the ts_recv of the last one passed (NONE: none)."""
-
-    offset: int
-    index: int
-    last_ts: int
-    confirmed: bool
-    """What follows was looked at already, and stands behind the book."""
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chronicle.access.books.bulk import BulkBook, Rows, record_at
 from chronicle.access.books.changes import Changes
 from chronicle.access.books.ladder import Ladder
-from chronicle.access.books.lookup import Reached, Start
+from chronicle.access.books.reached import Reached, Start
 from chronicle.access.kernels import books as codes
 from chronicle.access.kernels import moments as kernel
 from chronicle.access.opened.cost import Cost

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chronicle.access.formats.forms import DBN_CHANNELS
 from chronicle.access.opened.lanes import lanes_of
 from chronicle.core.durable import file_errors, written_aside
 from chronicle.core.errors import ConfigError
@@ -27,7 +28,6 @@ __all__ = ["CHANNELS", "FORMATS", "REGISTERS", "ExportJob", "Exported", "Unit"]
 CHANNELS = ("book", "trade", "quote", "candle")
 FORMATS = ("parquet", "arrow", "csv", "jsonl", "npz", "dbn", "records")
 REGISTERS = ("delta", "iceberg")
-DBN_CHANNELS = ("book", "trade", "quote")
 ENDINGS = {"records": "parquet"}
 DAY_NS = 86_400 * 10**9
 

@@ -19,6 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.access.books.sampling import by_order_in
+from chronicle.access.formats.hftbacktest_events import (
+    BUY,
+    DEPTH,
+    DEPTH_CLEAR,
+    DEPTH_SNAPSHOT,
+    EVENT_DTYPE,
+    EXCH,
+    LOCAL,
+    SELL,
+    TRADE,
+)
 from chronicle.access.opened.segments import Shelf
 from chronicle.access.ranges.frames import Chunk, floats
 from chronicle.access.ranges.rows import KIND_WORDS, SIDE_WORDS
@@ -26,20 +37,6 @@ from chronicle.access.ranges.scan import Scan
 
 __all__ = ["EVENT_DTYPE", "events_of", "in_both_orders", "write_npz"]
 
-DEPTH, TRADE, DEPTH_CLEAR, DEPTH_SNAPSHOT = 1, 2, 3, 4
-EXCH, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
-EVENT_DTYPE = np.dtype(
-    [
-        ("ev", "<u8"),
-        ("exch_ts", "<i8"),
-        ("local_ts", "<i8"),
-        ("px", "<f8"),
-        ("qty", "<f8"),
-        ("order_id", "<u8"),
-        ("ival", "<i8"),
-        ("fval", "<f8"),
-    ]
-)
 _SIDES = np.array([{"bid": BUY, "ask": SELL}.get(word, 0) for word in SIDE_WORDS], dtype=np.uint64)
 _SNAPSHOT = KIND_WORDS.index("snapshot")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronicle.access.books.lookup import book_at
-from chronicle.access.formats.hftbacktest import BUY, DEPTH_CLEAR, EVENT_DTYPE, EXCH, LOCAL, SELL
+from chronicle.access.formats.hftbacktest_events import BUY, DEPTH_CLEAR, EVENT_DTYPE, EXCH, LOCAL, SELL
 from chronicle.access.opened.segments import Shelf
 from chronicle.access.ranges.frames import floats
 from chronicle.access.ranges.rows import ACTION_WORDS, SIDE_WORDS

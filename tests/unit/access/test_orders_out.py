@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import chronicle
-from chronicle.access.formats.hftbacktest import BUY, DEPTH_CLEAR, SELL, events_of
+from chronicle.access.formats.hftbacktest import events_of
+from chronicle.access.formats.hftbacktest_events import BUY, DEPTH_CLEAR, SELL
 from chronicle.access.formats.hftbacktest_orders import ADD_ORDER, CANCEL_ORDER, MODIFY_ORDER
 from chronicle.core.layout import Action, Flag, Kind, Side
 from chronicle.etl import ArrayOrderBook
