@@ -12,7 +12,6 @@ from os import PathLike, fspath, getpid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from chronicle.access.opened.asked import time_range
 from chronicle.access.opened.places import Location
 from chronicle.access.store_books import BookQuestions
 from chronicle.access.store_ranges import RangeQuestions
@@ -216,7 +215,7 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
         if form not in ("npz",):
             library("pyarrow")
         check_decimals(decimals)
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         names = self._directory.symbols(fresh=True) if symbols is None else self._names(symbols)
         wanted = [channels] if isinstance(channels, str) else list(channels)
         place = Path(fspath(folder)).expanduser()
@@ -228,14 +227,14 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
         """Return the quality of `symbol` as one HTML page: counts, grade, latency, spread, depth, holes."""
         from chronicle.access.pages.report import quality_page
 
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         return quality_page(self, self._with_channel(symbol, "book"), first, last)
 
     def plot_html(self, symbol: str, start: Any = None, end: Any = None) -> str:
         """Return price, spread and a heat map of the depth of `symbol` as one HTML page."""
         from chronicle.access.pages.report import plot_page
 
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         return plot_page(self, self._with_channel(symbol, "book"), first, last)
 
     def plot_png(self, symbol: str, start: Any = None, end: Any = None, *, dpi: int = 120) -> bytes:
@@ -248,5 +247,5 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
         """
         from chronicle.access.pages.images import plot_image
 
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         return plot_image(self, self._with_channel(symbol, "book"), first, last, dpi=dpi)

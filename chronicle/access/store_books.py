@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from chronicle.access.books.lookup import book_at
-from chronicle.access.opened.asked import check_depth, moment_ns, step_ns
+from chronicle.access.opened.asked import check_depth, step_ns
 from chronicle.access.opened.opened import OpenedPlaces
 from chronicle.access.opened.symbols import is_pattern
 from chronicle.core.errors import BookNotTrustedError, ConfigError
@@ -53,7 +53,7 @@ class BookQuestions(OpenedPlaces):
         ``unverified``, ``stale``; of what is not ``ok`` the freshest), then the lowest lane.
         """
         name = self._with_channel(symbol, "book")
-        moment = None if at is None else moment_ns(at)
+        moment = None if at is None else self._moment(at)
         if depth is not None:
             check_depth(depth)
         book = book_at(self._shelf, name, moment, depth)
@@ -156,7 +156,7 @@ class BookQuestions(OpenedPlaces):
         from chronicle.access.books.sampling import exponents_in
 
         several = hasattr(at, "__iter__") and not isinstance(at, str)
-        moments = [moment_ns(moment) for moment in (at if several else [at])]
+        moments = [self._moment(moment) for moment in (at if several else [at])]
         given = [symbols] if isinstance(symbols, str) else list(symbols)
         names = [name for name in self._names(given) if "book" in self._directory.channels(name)]
         for symbol in given:

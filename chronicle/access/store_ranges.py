@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from chronicle.access.opened.asked import moment_ns, place_text, step_ns, time_range
+from chronicle.access.opened.asked import place_text, step_ns
 from chronicle.access.opened.opened import OpenedPlaces
 from chronicle.access.opened.symbols import is_pattern
 
@@ -62,7 +62,7 @@ class RangeQuestions(OpenedPlaces):
 
         columns_of(channel)
         check_decimals(decimals)
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         names = self._names(symbols)
         if names and not any(channel in self._directory.channels(name) for name in names):
             self._with_channel(names[0], channel)
@@ -114,7 +114,7 @@ class RangeQuestions(OpenedPlaces):
 
         columns_of(channel)
         check_decimals(decimals)
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         given = [self._places] if isinstance(self._places, str | PathLike) else list(self._places)
         places = tuple(place_text(place) for place in given)
         chosen: dict[str, Any] = {
@@ -176,7 +176,7 @@ class RangeQuestions(OpenedPlaces):
         """
         from chronicle.access.ranges.replay import Replay
 
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         return Replay(
             self._shelf,
             self._names(symbols),
@@ -209,7 +209,7 @@ class RangeQuestions(OpenedPlaces):
         """
         from chronicle.access.ranges.tail import tail
 
-        first = None if start is None else moment_ns(start)
+        first = None if start is None else self._moment(start)
         wanted = None if symbols is None else [symbols] if isinstance(symbols, str) else list(symbols)
         if wanted is not None and not any(is_pattern(name) for name in wanted):
             self._names(wanted)

@@ -7,7 +7,6 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from chronicle.access.books.book import Book
-from chronicle.access.opened.asked import time_range
 from chronicle.access.opened.opened import OpenedPlaces
 from chronicle.core.errors import ConfigError, RangeError
 
@@ -29,7 +28,7 @@ class TrustQuestions(OpenedPlaces):
         """Return the known holes of `symbol` (default: of all) that reach into [start, end)."""
         from chronicle.access.trust.gaps import gaps_of
 
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         names = self._directory.symbols(fresh=True) if symbol is None else [self.resolve(symbol)]
         return [gap for name in names for gap in gaps_of(self._shelf, name, first, last)]
 
@@ -37,7 +36,7 @@ class TrustQuestions(OpenedPlaces):
         """Return what says how good the data of `symbol` is: records, checks, gaps, latency, a grade."""
         from chronicle.access.trust.quality import quality_of
 
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         return quality_of(self._shelf, self.resolve(symbol), first, last)
 
     def explain(
@@ -79,7 +78,7 @@ class TrustQuestions(OpenedPlaces):
         """
         from chronicle.access.trust.audit import audit_of
 
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         return audit_of(self._shelf, self._with_channel(symbol, "book"), first, last)
 
     def verify(

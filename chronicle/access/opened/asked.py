@@ -10,7 +10,7 @@ from chronicle.core.errors import ConfigError, RangeError
 from chronicle.core.layout import INT64_MAX
 from chronicle.core.times import format_ns, parse_time
 
-__all__ = ["check_depth", "moment_ns", "place_text", "step_ns", "time_range"]
+__all__ = ["MISTAKEN_NS_MAX", "check_depth", "check_unit", "place_text", "step_ns", "time_range"]
 
 DEPTH_MAX = 100_000
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
@@ -18,27 +18,26 @@ _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9,
 
 _MISTAKEN = (("seconds", 10**9, 10**9), ("milliseconds", 10**12, 10**6), ("microseconds", 10**15, 10**3))
 """Unit, where its numbers of our years begin (they end at ten times that), and ns of one."""
+MISTAKEN_NS_MAX = 10**16
+"""Before it, in April 1970, lies every number that :func:`check_unit` refuses."""
 
 
-def moment_ns(value: Any) -> int:
-    """Return a moment in ns; an int that looks like one of our years in another unit is refused.
+def check_unit(*values: Any) -> None:
+    """Refuse ints that look like one of our years in another unit than ns.
 
     Raises
     ------
     RangeError
-        When it names no moment, or most likely another than was meant.
+        When one most likely names another moment than was meant.
     """
-    at = parse_time(value)
-    if not isinstance(value, int):
-        return at
-    for unit, low, factor in _MISTAKEN:
-        if low <= at < 10 * low:
-            raise RangeError(
-                f"{at} is in early 1970 as ns, and looks like {unit}",
-                expected=f"ns: {at * factor}, {format_ns(at * factor)}",
-                found=at,
-            )
-    return at
+    for at in values:
+        for unit, low, factor in _MISTAKEN:
+            if isinstance(at, int) and low <= at < 10 * low:
+                raise RangeError(
+                    f"{at} is in early 1970 as ns, where nothing is captured, and looks like {unit}",
+                    expected=f"ns: {at * factor}, {format_ns(at * factor)}",
+                    found=at,
+                )
 
 
 def time_range(start: Any, end: Any) -> tuple[int | None, int | None]:
@@ -49,8 +48,8 @@ def time_range(start: Any, end: Any) -> tuple[int | None, int | None]:
     RangeError
         When it ends before it starts.
     """
-    first = None if start is None else moment_ns(start)
-    last = None if end is None else moment_ns(end)
+    first = None if start is None else parse_time(start)
+    last = None if end is None else parse_time(end)
     if first is not None and last is not None and last < first:
         raise RangeError(
             "the range ends before it starts",

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from os import getpid
 from typing import TYPE_CHECKING, Any, Self
 
-from chronicle.access.opened.asked import time_range
+from chronicle.access.opened.asked import MISTAKEN_NS_MAX, check_unit, time_range
 from chronicle.access.opened.places import Location, open_version
 from chronicle.access.opened.segments import Shelf
 from chronicle.access.opened.symbols import Directory, is_pattern
-from chronicle.core.errors import ConfigError, NotFoundError, SymbolError
+from chronicle.core.errors import ConfigError, NotFoundError, RangeError, SymbolError
 from chronicle.core.paths import CHANNELS
+from chronicle.core.times import parse_time
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from chronicle.access.opened.catalog import Coverage, Instrument
 
 __all__ = ["OpenedPlaces"]
+
+LOOKED_AT_MAX = 16
+"""Instruments whose first time is looked at, where a time given as int is in doubt."""
 
 
 class OpenedPlaces:
@@ -123,8 +127,28 @@ class OpenedPlaces:
             )
         return name
 
+    def _moment(self, value: Any) -> int:
+        """Return a moment in ns; an int that looks like another unit is refused, unless data are of that time."""
+        self._check_unit(value)
+        return parse_time(value)
+
+    def _range(self, start: Any, end: Any) -> tuple[int | None, int | None]:
+        """Return [start, end) in ns; ints as :meth:`_moment` takes them."""
+        self._check_unit(start, end)
+        return time_range(start, end)
+
+    def _check_unit(self, *values: Any) -> None:
+        try:
+            check_unit(*values)
+        except RangeError:
+            for symbol in self._directory.matching(None)[:LOOKED_AT_MAX]:
+                kept = self.coverage(symbol)
+                if kept.segments and kept.ts_first < MISTAKEN_NS_MAX:
+                    return  # made-up times that begin at 0
+            raise
+
     def _bounds(self, symbol: str, start: Any, end: Any) -> tuple[int, int]:
-        first, last = time_range(start, end)
+        first, last = self._range(start, end)
         if first is not None and last is not None:
             return first, last
         covered = self.coverage(symbol, "book")
