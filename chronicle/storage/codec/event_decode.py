@@ -27,12 +27,9 @@ from chronicle.core.layout import (
     Side,
 )
 from chronicle.storage.codec import engine
-from chronicle.storage.codec.block_shape import record_offsets
-from chronicle.storage.codec.blocks import BLOCK_BYTES_MAX, decode_block
+from chronicle.storage.codec.beside import read_beside
+from chronicle.storage.codec.blocks import BLOCK_BYTES_MAX
 from chronicle.storage.codec.event_layout import (
-    BESIDE_COLUMNS,
-    BESIDE_STORED,
-    BESIDE_ZSTD,
     CHECK_HEAD,
     COLUMNS,
     COMPACTED,
@@ -435,23 +432,8 @@ class EventBlock:
             if len(self._beside):
                 raise ValueError("records that nobody counted")
             return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
-        raw_bytes, method = struct.unpack_from("<II", self._beside)
-        if raw_bytes > self._raw_bytes:
-            raise ValueError("the other records are longer than the block")
-        raw: bytes | memoryview = self._beside[8:]
-        if method == BESIDE_COLUMNS:
-            raw = decode_block(raw, raw_bytes)
-        elif method == BESIDE_ZSTD:
-            if zstandard.frame_content_size(raw) != raw_bytes:
-                raise ValueError("the other records have another length than they say")
-            raw = decompressor().decompress(raw, max_output_size=raw_bytes)
-        elif method != BESIDE_STORED or len(raw) != raw_bytes:
-            raise ValueError("the other records are stored in no known way")
-        offsets = record_offsets(raw)
-        if offsets is None or len(offsets) != self.head.others:
-            raise ValueError("the other records are none")
-        words = np.frombuffer(raw, dtype=np.int64).copy()
-        return words, np.append(offsets >> 3, len(words))
+        words, starts = read_beside(self._beside, self._raw_bytes, self.head.others)
+        return words.copy(), starts
 
     def _snapshots(self, words: Values, starts: Values) -> list[Stored]:
         """Return the snapshots among the other records, with the counts of those whose levels were left out."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import HEADER_BYTES, ORDER_BYTES, SNAPSHOT_LEVELS_OFFSET, Kind
-from chronicle.storage.codec.block_shape import record_offsets
-from chronicle.storage.codec.blocks import BLOCK_BYTES_MAX, decode_block
+from chronicle.storage.codec.beside import read_beside
+from chronicle.storage.codec.blocks import BLOCK_BYTES_MAX
 from chronicle.storage.codec.event_kernels import values
-from chronicle.storage.codec.event_layout import BESIDE_COLUMNS, BESIDE_STORED, BESIDE_ZSTD, STEPS
+from chronicle.storage.codec.event_layout import STEPS
 from chronicle.storage.codec.order_layout import (
     COLUMNS,
     FORM_COLUMNS,
@@ -218,23 +218,8 @@ class _Join:
         if not self.others:
             none = np.zeros(0, dtype=np.int64)
             return none, np.zeros(1, dtype=np.int64), none
-        raw_bytes, method = struct.unpack_from("<II", self.beside)
-        if raw_bytes > self.raw_bytes:
-            raise ValueError("the other records are larger than their block")
-        raw: bytes | memoryview = self.beside[8:]
-        if method == BESIDE_COLUMNS:
-            raw = decode_block(raw, raw_bytes)
-        elif method == BESIDE_ZSTD:
-            if zstandard.frame_content_size(raw) != raw_bytes:
-                raise ValueError("the other records have another length than they say")
-            raw = decompressor().decompress(raw, max_output_size=raw_bytes)
-        elif method != BESIDE_STORED or len(raw) != raw_bytes:
-            raise ValueError("the other records are stored in no known way")
-        offsets = record_offsets(raw)
-        if offsets is None or len(offsets) != self.others:
-            raise ValueError("the other records are none")
-        words = np.frombuffer(raw, dtype=np.int64)
-        return words, np.append(offsets >> 3, len(words)), (words[offsets >> 3] >> 32) & 0xFFFF
+        words, starts = read_beside(self.beside, self.raw_bytes, self.others)
+        return words, starts, (words[starts[:-1]] >> 32) & 0xFFFF
 
     def _tails(self, words: Values, starts: Values, kinds: Values) -> Values:
         """Return how many words each of the other records was stored without."""
