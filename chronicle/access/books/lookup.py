@@ -18,7 +18,8 @@ from chronicle.access.books.reached import Reached, Start
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.frontier import frontier
 from chronicle.access.opened.lanes import Lane, lanes_of
-from chronicle.access.opened.segments import Segment, Shelf, iter_records
+from chronicle.access.opened.segment import Segment, iter_records
+from chronicle.access.opened.segments import Shelf
 from chronicle.access.ranges.events import LaneEvents
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, NONE, BookStatus, GapState, Kind, Verdict, VerifiedBy

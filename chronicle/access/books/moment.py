@@ -19,7 +19,7 @@ from chronicle.access.books.reached import Reached, Start
 from chronicle.access.kernels import books as codes
 from chronicle.access.kernels import moments as kernel
 from chronicle.access.opened.cost import Cost
-from chronicle.access.opened.segments import Segment
+from chronicle.access.opened.segment import Segment
 from chronicle.core.layout import INT64_MAX, NONE, Kind, VerifiedBy
 from chronicle.core.records import InstrumentFields
 

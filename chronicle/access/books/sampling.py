@@ -14,7 +14,8 @@ from chronicle.access.kernels import books as kernel
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.frontier import frontier
 from chronicle.access.opened.lanes import Turn, lanes_of, turns
-from chronicle.access.opened.segments import WINDOW_BYTES, Segment, Shelf, iter_records
+from chronicle.access.opened.segment import WINDOW_BYTES, Segment, iter_records
+from chronicle.access.opened.segments import Shelf
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, NONE, GapState, Kind
 from chronicle.core.paths import symbol_of

@@ -21,7 +21,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from chronicle.access.opened.cost import Cost
-from chronicle.access.opened.segments import Segment, Shelf
+from chronicle.access.opened.segment import Segment
+from chronicle.access.opened.segments import Shelf
 from chronicle.core.dtypes import DTYPES, HEADER_DTYPE
 from chronicle.core.errors import CorruptionError, ForeignFileError
 from chronicle.core.kernels.scan import record_offsets

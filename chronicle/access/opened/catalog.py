@@ -8,7 +8,8 @@ from typing import Any
 
 from chronicle.access.opened.frontier import frontier
 from chronicle.access.opened.lanes import lanes_of
-from chronicle.access.opened.segments import Segment, Shelf
+from chronicle.access.opened.segment import Segment
+from chronicle.access.opened.segments import Shelf
 from chronicle.access.opened.symbols import Directory
 from chronicle.core.decimals import to_decimal
 from chronicle.core.errors import CorruptionError, NotFoundError

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chronicle.access.opened.cost import Cost
-from chronicle.access.opened.segments import Segment, Shelf, iter_records
+from chronicle.access.opened.segment import Segment, iter_records
+from chronicle.access.opened.segments import Shelf
 from chronicle.core import layout
 from chronicle.core.layout import HEADER_BYTES, NONE, Kind
 from chronicle.core.paths import read_by

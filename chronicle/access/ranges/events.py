@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chronicle.access.opened.cost import Cost
-from chronicle.access.opened.segments import Segment, Shelf, iter_records
+from chronicle.access.opened.segment import Segment, iter_records
+from chronicle.access.opened.segments import Shelf
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentInfo
 

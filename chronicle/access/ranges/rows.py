@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from chronicle.access.kernels.select import pick, select
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.lanes import Lane
-from chronicle.access.opened.segments import Segment, Shelf
+from chronicle.access.opened.segment import Segment
+from chronicle.access.opened.segments import Shelf
 from chronicle.access.ranges.frames import Chunk, wide_floats
 from chronicle.access.ranges.scaling import Scaling
 from chronicle.core.errors import CorruptionError, RangeError

@@ -8,7 +8,8 @@ from typing import Any
 
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.lanes import lanes_of
-from chronicle.access.opened.segments import Segment, Shelf, iter_records
+from chronicle.access.opened.segment import Segment, iter_records
+from chronicle.access.opened.segments import Shelf
 from chronicle.core.errors import NotFoundError, RetiredError
 from chronicle.core.layout import NONE, Kind, WireForm
 from chronicle.core.paths import lane_of, wire_queue

@@ -10,7 +10,8 @@ from typing import Any
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.frontier import frontier
 from chronicle.access.opened.lanes import Lane, lanes_of
-from chronicle.access.opened.segments import Segment, Shelf
+from chronicle.access.opened.segment import Segment
+from chronicle.access.opened.segments import Shelf
 from chronicle.core.layout import NONE, Cause, GapState, Kind
 from chronicle.core.paths import lane_of
 from chronicle.core.records import Record
