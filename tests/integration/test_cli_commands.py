@@ -123,7 +123,7 @@ def test_a_home_that_is_a_file_or_absent_is_a_clear_error(arguments, code, tmp_p
 
 
 def test_sql_answers_in_every_form(archived, tmp_path, capsys):
-    query = f"select symbol, price, ts_recv from trade where symbol = '{SYMBOL}' order by ts_recv"
+    query = f"select symbol, price, ts_recv from trade where symbol = '{SYMBOL}' order by index"
     assert run(["sql", query, "--home", str(archived)]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["symbol", "price", "ts_recv"]

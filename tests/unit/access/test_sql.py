@@ -307,7 +307,7 @@ def test_a_damaged_record_ends_the_query_with_our_error(tmp_path: Path) -> None:
 
 
 def test_answers_leave_in_every_form(store) -> None:
-    answer = store.sql("select symbol, price, ts_recv from trade order by ts_recv_ns, symbol limit 7")
+    answer = store.sql("select symbol, price, ts_recv from trade order by symbol, index limit 7")
     assert answer.columns == ["symbol", "price", "ts_recv"]
     assert answer.types == ["VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"]
     assert len(answer.to_pandas()) == answer.to_polars().height == answer.to_arrow().num_rows == 7
