@@ -110,6 +110,26 @@ def fill_table(orders: Any, count: Any, table: Any) -> None:
         table[slot] = np.int32(number)
 
 
+@numba.njit(inline="always")
+def _pass(orders: Any, state: Any, number: Any, half: Any, action: Any, price: Any, size: Any) -> None:
+    """Do what a row does to its order, and note what the rows to come may repeat.
+
+    Inlined before compilation: a call that takes arrays costs reference counts for each row.
+    """
+    state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
+    if number >= 0 and action == CANCEL:
+        rest = orders[3, number]
+        orders[3, number] = 0 if size >= rest else rest - size
+    elif number >= 0 and action == MODIFY:
+        if price != orders[2, number] or size > orders[3, number]:
+            orders[4, number] = state[RANK]
+            state[RANK] += 1
+        orders[2, number], orders[3, number] = price, size
+    elif action == CLEAR:
+        state[ALIVE] = state[ORDERS]
+    state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
+
+
 @numba.njit(cache=True, nogil=True)
 def split_rows(
     words: Any,
@@ -263,19 +283,7 @@ def split_rows(
                 orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
                 state[RANK] += 1
                 state[ORDERS] += 1
-            # What it does to its order, and what the rows to come may repeat.
-            state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
-            if number >= 0 and action == CANCEL:
-                rest = orders[3, number]
-                orders[3, number] = 0 if size >= rest else rest - size
-            elif number >= 0 and action == MODIFY:
-                if price != orders[2, number] or size > orders[3, number]:
-                    orders[4, number] = state[RANK]
-                    state[RANK] += 1
-                orders[2, number], orders[3, number] = price, size
-            elif action == CLEAR:
-                state[ALIVE] = state[ORDERS]
-            state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
+            _pass(orders, state, number, half, action, price, size)
 
         # Its shape, new or known.
         slot = _shape_slot(head, tail, how, find)
@@ -403,19 +411,7 @@ def join_rows(
                 orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
                 state[RANK] += 1
                 state[ORDERS] += 1
-            # As in split_rows.
-            state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
-            if number >= 0 and action == CANCEL:
-                rest = orders[3, number]
-                orders[3, number] = 0 if size >= rest else rest - size
-            elif number >= 0 and action == MODIFY:
-                if price != orders[2, number] or size > orders[3, number]:
-                    orders[4, number] = state[RANK]
-                    state[RANK] += 1
-                orders[2, number], orders[3, number] = price, size
-            elif action == CLEAR:
-                state[ALIVE] = state[ORDERS]
-            state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
+            _pass(orders, state, number, half, action, price, size)
         else:
             if head & HEAD_MASK != DELTA_HEAD:
                 return BAD
