@@ -35,8 +35,8 @@ def some_entry(rng: random.Random) -> Entry:
     copies = tuple(Retired("warm", f"packs/1970-01-01/{rng.randrange(3)}.czpk", 5) for _ in range(rng.randrange(3)))
     return Entry(
         queue, rng.randrange(1, 3), number, "00" * 16, number * 10, rng.choice((0, 10, 10)), first, first + DAY // 2,
-        800, rng.randrange(10**6), 7, START + rng.randrange(5) * DAY, place, "zstd", name, 0, rng.randrange(10**5), intent,
-        copies,
+        800, rng.randrange(10**6), 7, START + rng.randrange(5) * DAY, place, "zstd", name, 0, rng.randrange(10**5),
+        intent, copies,
     )  # fmt: skip
 
 
@@ -78,10 +78,8 @@ def check(manifest: Manifest) -> None:
 def naive_stocks(entries: list[Entry]) -> list[Stock]:
     """Return what each place holds of each queue, by reading everything for each."""
     found = []
-    for queue, generation, queue_id, place in {(e.queue, e.generation, e.queue_id, e.place) for e in entries}:
-        mine = [
-            e for e in entries if (e.queue, e.generation, e.queue_id, e.place) == (queue, generation, queue_id, place)
-        ]
+    for key in {(e.queue, e.generation, e.queue_id, e.place) for e in entries}:
+        mine = [e for e in entries if (e.queue, e.generation, e.queue_id, e.place) == key]
         filled = sorted((e for e in mine if e.record_count), key=lambda e: e.number)
         first = (filled[0].number, filled[0].ts_first) if filled else (-1, -1)
         last = (filled[-1].number, filled[-1].ts_last, filled[-1].end_index) if filled else (-1, -1, 0)
