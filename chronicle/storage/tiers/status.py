@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from chronicle.storage.stores.opening import is_url, local_folder
 from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers.planning import Plan
 from chronicle.storage.tiers.planning import plan as plan_moves
-from chronicle.storage.tiers.policy import DELETE, HOT, Policy, Prices, default_policy
+from chronicle.storage.tiers.policy import DELETE, HOT, Policy, Prices, TierState, default_policy
 from chronicle.storage.tiers.state import gather, hot_entries, merge_hot, of_current, same_segment, visible
 
-__all__ = ["TierRow", "TierStatus", "tier_status"]
+__all__ = ["RawHeld", "TierRow", "TierStatus", "tier_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,18 @@ class TierRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RawHeld:
+    """Sealed segments of a raw queue that stay hot because of a shard: it stands at `frontier_index` (None: it has
+    not begun), and of all shards it is the farthest behind."""
+
+    queue: str
+    shard: str
+    frontier_index: int | None
+    segments: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class TierStatus:
     """All tiers, interrupted moves, copies that wait for deletion, and segments that could not be read.
 
@@ -66,6 +79,7 @@ class TierStatus:
     pending: Plan
     failed: tuple[dict[str, Any], ...] = ()
     damaged: tuple[dict[str, Any], ...] = ()
+    raw_held: tuple[RawHeld, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for ``--json``."""
@@ -83,6 +97,7 @@ class TierStatus:
             | {"source_bytes": self.pending.source_bytes, "requests": self.pending.requests},
             "failed": list(self.failed),
             "damaged": list(self.damaged),
+            "raw_held": [asdict(row) for row in self.raw_held],
         }
 
 
@@ -115,16 +130,28 @@ def tier_status(home: str | Path, policy: Policy | None = None, *, clock: Clock 
         here = [stock for stock in stocks if stock.place == name]
         sealed = None if manifest is None or not here else manifest.sealed_span(name)
         rows.append(_row(name, root, encoding, here, sealed, prices.get(name) or Prices()))
+    state = gather(home, policy, now_ns=now_ns, hot=(found, errors))[0]
     return TierStatus(
         tiers=tuple(rows),
         interrupted=tuple(entry for entry in hot if entry.intent),
         retired_copies=sum(len(entry.retired) for entry in visible(home, moving, manifest) if entry.place != DELETE),
         catalogs_behind=tuple(manifest.dirty()) if manifest else (),
         errors=tuple(errors),
-        pending=plan_moves(gather(home, policy, now_ns=now_ns, hot=(found, errors))[0], policy, now_ns),
+        pending=plan_moves(state, policy, now_ns),
         failed=tuple(manifest.failures()) if manifest else (),
         damaged=tuple(manifest.damaged()) if manifest else (),
+        raw_held=tuple(_raw_held(state)) if policy.raw_waits_for_etl else (),
     )
+
+
+def _raw_held(state: TierState) -> Iterator[RawHeld]:
+    """Yield who holds which raw queue back, of each queue the shard that is the farthest behind."""
+    for queue, shards in sorted(state.frontiers.items()):
+        shard, index = min(shards.items(), key=lambda item: (item[1] is not None, item[1] or 0, item[0]))
+        here = [row for row in state.segments if row.queue == queue and row.place == HOT]
+        waiting = [row for row in here if index is None or index < row.end_index]
+        if waiting:
+            yield RawHeld(queue, shard, index, len(waiting), sum(row.stored_bytes for row in waiting))
 
 
 def _here(found: list[Entry], manifest: Manifest | None) -> list[Entry]:
