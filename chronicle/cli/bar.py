@@ -70,16 +70,14 @@ class Bar:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Column
 
+        last = Column(no_wrap=True, overflow="ellipsis", max_width=text_width())
         columns = (
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[moves]}", table_column=Column(no_wrap=True)),
             DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
-            TextColumn(
-                "{task.fields[segment]}",
-                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=text_width()),
-            ),
+            TextColumn("{task.fields[segment]}", table_column=last),
         )
         self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
         total = self._planned_bytes or None

@@ -46,14 +46,13 @@ def bar(total: int, what: str) -> Iterator[Callable[[str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
+    last = Column(no_wrap=True, overflow="ellipsis", max_width=text_width())
     columns = (
         TextColumn(what, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=20),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
-        TextColumn(
-            "{task.fields[text]}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=text_width())
-        ),
+        TextColumn("{task.fields[text]}", table_column=last),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total, text="")
