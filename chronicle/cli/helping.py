@@ -59,12 +59,18 @@ def _example(line: str, width: int) -> Iterator[str]:
         return
     indent = len(line) - len(line.lstrip())
     command, _, words = line.strip().partition("   ")
-    for text, first, further in ((command, indent, indent + 4), (words.strip(), indent + 6, indent + 6)):
-        yield from textwrap.wrap(
-            text,
-            width,
-            initial_indent=" " * first,
-            subsequent_indent=" " * further,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+    parts = _wrapped(command, width - 2, indent, indent + 4)
+    yield from (f"{part} \\" for part in parts[:-1])  # it can be copied as it stands
+    yield parts[-1]
+    yield from _wrapped(words.strip(), width, indent + 6, indent + 6)
+
+
+def _wrapped(text: str, width: int, first: int, further: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=" " * first,
+        subsequent_indent=" " * further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

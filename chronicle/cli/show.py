@@ -146,8 +146,8 @@ def _echo_narrow(
         if number:
             click.echo()
         for name, text in zip(columns, row, strict=True):
-            shown = _coloured(text) if on_terminal() else text
-            click.echo(f"{click.style(name.ljust(name_width), bold=on_terminal())}  {shown}")
+            head = name.ljust(name_width)
+            click.echo(f"{click.style(head, bold=True)}  {_coloured(text)}" if on_terminal() else f"{head}  {text}")
 
 
 BLOCKS_MAX = 4
