@@ -360,7 +360,14 @@ class ArchivedSegment:
                 self.blocks_decoded += 1
                 with naming(self.path, block):
                     columns = self._columns(
-                        position, names, kinds, index, sides=sides, start_ts=start_ts, end_ts=end_ts, divisors=divisors
+                        position,
+                        names,
+                        kinds,
+                        index,
+                        sides=sides,
+                        start_ts=start_ts,
+                        end_ts=end_ts,
+                        divisors=divisors,
                     )
             yield Stretch(block.raw_offset, end, columns)
 

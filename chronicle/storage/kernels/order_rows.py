@@ -104,8 +104,10 @@ def plan_shapes(shapes: Any, orders: Any, deltas: Any, ids: Any, sides: Any, pla
             words[WANTED] = orders
             words[SOUND] = np.int64(has or how & (SIDE_FOLLOWS | PRICE_FOLLOWS | SIZE_RESTS) == 0)
             words[SIDE_OF_ORDER] = _mask(how & SIDE_FOLLOWS != 0)
-            words[SAME], words[KNOWN], words[NEW] = _mask(refers == SAME_ID), _mask(refers == KNOWN_ID), _mask(
-                refers == NEW_ID
+            words[SAME], words[KNOWN], words[NEW] = (
+                _mask(refers == SAME_ID),
+                _mask(refers == KNOWN_ID),
+                _mask(refers == NEW_ID),
             )
             words[ADDED] = _mask(refers == NEW_ID and action == ADD and ids == 1)
             words[OTHER] = _mask(refers == NEW_ID and action != ADD and ids == 1)
@@ -137,16 +139,16 @@ def survey_rows(rows: Any, plan: Any, splits: Any, low: Any, high: Any, counts: 
     group, opens, size, first = np.int64(-1), np.int64(1), np.int64(0), np.int64(0)
     wanted, taken, stop = np.int64(0), np.int64(0), np.int64(total)
     split = splits[0] if len(splits) else np.int64(total)
-    sound = True
+    sound = np.uint8(1)
     for row in range(total):
         shape = np.uint64(rows[np.uint64(row)])
-        sound &= shape < shapes
+        sound &= np.uint8(shape < shapes)
         shape = min(shape, limit)
         if row == split:
             opens = np.int64(1)
             taken += 1
             split = splits[taken] if taken < len(splits) else np.int64(total)
-            sound &= split > row
+            sound &= np.uint8(split > row)
         group += opens
         if group >= high:
             if group >= groups:
@@ -164,7 +166,7 @@ def survey_rows(rows: Any, plan: Any, splits: Any, low: Any, high: Any, counts: 
     found[GROUPS_FOUND], found[SPLITS_FOUND] = group + np.int64(stop == total), taken
     for number in range(len(plan)):
         count, words = counts[number], plan[number]
-        sound &= count == 0 or words[SOUND] == 1
+        sound &= np.uint8(count == 0 or words[SOUND] == 1)
         if words[IS_DELTA]:
             found[NEEDS + 5] -= count * words[PRICED]
             found[NEEDS + 6] -= count * words[SIZED]
