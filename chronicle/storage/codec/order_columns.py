@@ -62,8 +62,8 @@ def order_columns(
     names : collection of str
         Of :data:`chronicle.storage.codec.archive.COLUMN_NAMES`, ``kind`` (as in a record), ``action`` and
         ``order_id``. ``sequence_first`` and ``sequence_previous`` are of BOOK_DELTA rows, ``action`` and ``order_id``
-        of ORDER rows (else Action.NONE and 0). ``flags`` carry F_LAST on the last of these rows of each event, whichever record ends
-        the event.
+        of ORDER rows (else Action.NONE and 0). ``flags`` carry F_LAST on the last of these rows of each event,
+        whichever record ends the event.
     orders : callable, optional
         As :func:`chronicle.storage.codec.order_decode.decode_orders` takes it.
     sides : (int, int)

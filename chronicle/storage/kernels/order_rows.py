@@ -71,8 +71,8 @@ SAME, KNOWN, NEW, ADDED, OTHER, PRICED, RESTS, REPEATS, SIZED = range(5, 14)
 SIGN, CANCELS, MODIFIES, CLEARS = range(14, 18)
 ENDS, SOUND, LEVELS = 18, 19, 20
 PLAN_WORDS = 24
-"""Of a shape: 1 where its rows are asked for; masks and numbers that :func:`follow_rows` names. Of a BOOK_DELTA, RESTS
-says that the level's size is known, LEVELS that the change is added. ENDS: 1 with F_LAST."""
+"""Of a shape: 1 where its rows are asked for; masks and numbers that :func:`follow_rows` names. Of a BOOK_DELTA,
+RESTS says that the level's size is known, LEVELS that the change is added. ENDS: 1 with F_LAST."""
 
 FIRST_ROW, STOP_ROW, STOP_WANTED, GROUPS_FOUND, SPLITS_FOUND, NEEDS = range(6)
 FOUND_WORDS = NEEDS + COUNTED + 1
@@ -202,7 +202,7 @@ def follow_rows(
     int64[2]: what bids and asks are called. prices, sizes int64[m + 1] and sides u8[m + 1] are written, ids int64
     [m + 1] where it has rows. Returns -1 where a row refers to an order that is none.
     """
-    limit, one = np.uint64(len(orders) - 1), np.uint64(1)
+    limit = np.uint64(len(orders) - 1)
     with_ids, with_levels = len(ids) > 0, len(levels) > 0
     bid_name, ask_name = names[0], names[1]
     count, alive, rank = state[ORDERS], state[ALIVE], state[RANK]
