@@ -215,10 +215,7 @@ def naive_columns(
     records: list[bytes], kinds: set[int], base: int, sides: tuple[int, int], limits: tuple[int, int]
 ) -> dict[str, list[int]]:
     """Return columns of the rows of `kinds`, from the first to the last row with limits[0] <= ts_recv < limits[1]."""
-    number, words = (
-        0,
-        [[int.from_bytes(record[at : at + 8], "little") for at in range(0, 80, 8)] for record in records],
-    )
+    words = [[int.from_bytes(record[at : at + 8], "little") for at in range(0, 80, 8)] for record in records]
     is_row = [row[0] & 0xFFFFFFFFFFFF in HEADS for row in words]
     inside = [at for at, row in enumerate(words) if is_row[at] and limits[0] <= wrapped(row[1]) < limits[1]]
     found: list[dict[str, int]] = []

@@ -4,9 +4,9 @@ An order that was seen has a number: the first is 0. Rows refer to it by its age
 that only the encoder needs a table of ids. ``docs/format/archive.md`` (Order blocks) is the source.
 
 Common arguments, the caller's: state int64[STATES] goes from call to call; orders int64[n, 4] are id, price, size and
-place (rank << 1 | side: 0 bid, 1 ask) of each number, one order on one line of the cache; levels int64[LEVEL_SLOTS, 2]
-the last size of prices, key and size; shapes int64[s, 3] what rows have in common: first word, last word of an ORDER,
-how the rest follows.
+place (rank << 1 | side: 0 bid, 1 ask) of each number, one order on one line of the cache; levels
+int64[LEVEL_SLOTS, 2] the last size of prices, key and size; shapes int64[s, 3] what rows have in common: first word,
+last word of an ORDER, how the rest follows.
 
 The loop is long on purpose: an array handed to a function is counted up and down, and with a dozen arrays that took
 four fifths of the time.
