@@ -1,0 +1,170 @@
+"""Prices and sizes of a tabled event block back from their code. Needs the kernels.
+
+Whatever the code claims is checked before anything is allocated for it; what its symbols asked for is compared with
+what it holds behind the last one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+
+from chronicle.core.fresh import fresh_array
+from chronicle.storage.codec.event_layout import GAP_EDGES, Price
+from chronicle.storage.codec.models import (
+    CLASS_CONTEXTS,
+    CLASS_LOG,
+    CLASSES,
+    HEAD,
+    HEAD_BYTES,
+    KNOWN_MAX,
+    LOGS,
+    PRICE_CONTEXTS,
+    PRICE_TOKENS,
+    SIZE_CONTEXTS,
+    SIZE_TOKENS,
+    TABLES_MAX,
+    Model,
+    part_contexts,
+    read_models,
+    token_facts,
+)
+from chronicle.storage.codec.scratch import scratch_array
+from chronicle.storage.codec.tokens import Values, Words
+from chronicle.storage.kernels import tabled as kernel
+
+__all__ = ["TabledRows"]
+
+PRICES, CLASS, SIZES = range(3)
+CONTEXTS: Final = (PRICE_CONTEXTS, CLASS_CONTEXTS, SIZE_CONTEXTS)
+STATE_BYTES: Final = 4
+STATE_LAST: Final = 1 << 16
+"""The state of a coder behind its last symbol, which is where the encoder began."""
+SLACK: Final = b"\0" * 8
+
+
+class TabledRows:
+    """The code of a block's rows, its lengths checked.
+
+    Parameters
+    ----------
+    code : memoryview
+    rows : int
+        As many as the block's groups have.
+
+    Raises
+    ------
+    ValueError
+        When it is shorter or longer than it says, or says what cannot be.
+    """
+
+    def __init__(self, code: memoryview, rows: int) -> None:
+        if len(code) < HEAD_BYTES:
+            raise ValueError("the code of a block's rows is too short")
+        *fields, known, stored = HEAD.unpack_from(code)
+        parts = [fields[7 * number : 7 * number + 7] for number in range(3)]
+        place = HEAD_BYTES + stored
+        self._rows, self._begins = rows, []
+        shapes = []
+        for number, (log, _, tables, symbols, _, word_bytes, _) in enumerate(parts):
+            symbols_max = len(_facts(number)[0]) + (known if number == SIZES else 0)
+            fine = log in LOGS and 1 <= tables <= TABLES_MAX and 1 <= symbols <= symbols_max
+            fine = fine and STATE_BYTES <= word_bytes <= STATE_BYTES + 2 * rows and word_bytes % 2 == 0
+            if number == CLASS:
+                fine = fine and log == CLASS_LOG and symbols == CLASSES
+            if not fine or known > KNOWN_MAX:
+                raise ValueError("the code of a block's rows claims what cannot be")
+            shapes.append((log, tables, symbols))
+            self._begins.append([place, place + word_bytes])
+            place += word_bytes
+        for (*_, bits), begins in zip(parts, self._begins, strict=True):
+            begins += 8 * place, 8 * place + bits
+            place += (bits + 63) // 64 * 8
+        if place != len(code):
+            raise ValueError("the code of a block's rows has another length than its parts")
+        self._models, self._known = read_models(code[HEAD_BYTES : HEAD_BYTES + stored], shapes, CONTEXTS, known)
+        self._code = np.frombuffer(code, dtype=np.uint8)
+
+    def prices(self, bids: Values, asks: Values, price: Price) -> Values:
+        """Return the prices of all rows; SIGNED in the forms where gaps are zigzags."""
+        out = fresh_array(self._rows, np.int64)
+        facts, forms = np.array((price.base, price.unit), dtype=np.int64), np.array(price.forms, dtype=np.int64)
+        entries, starts, log, bases = self._tables(PRICES, "price entries")
+        coder = self._coder(PRICES)
+        parts = part_contexts(GAP_EDGES)
+        with np.errstate(over="ignore"):  # (without compilation)
+            kernel.decode_prices(bids, asks, forms, facts, self._code, entries, starts, log, bases, parts, coder, out)
+        self._check(PRICES, coder)
+        return out
+
+    def sizes(self, bids: Values, asks: Values, price: Price, unit: int, prices: Values) -> Values:
+        """Return the sizes of all rows, whose prices are known."""
+        out = fresh_array(self._rows, np.int64)
+        forms = np.array(price.forms, dtype=np.int64)
+        entries, starts, log, bases = self._tables(SIZES, "size entries")
+        slots = scratch_array("slots", 4 * kernel.SLOTS, np.int64).reshape(-1, 4)
+        class_coder, coder = self._coder(CLASS), self._coder(SIZES)
+        shares = _shares(self._models[CLASS])
+        with np.errstate(over="ignore"):  # (without compilation)
+            kernel.decode_sizes(
+                bids,
+                asks,
+                forms,
+                unit,
+                prices,
+                self._code,
+                shares,
+                entries,
+                starts,
+                log,
+                bases,
+                slots,
+                class_coder,
+                coder,
+                out,
+            )
+        self._check(CLASS, class_coder)
+        self._check(SIZES, coder)
+        return out
+
+    def _tables(self, number: int, name: str) -> tuple[Any, Values, int, Words]:
+        """Return (entries, starts, log, bases) of a model."""
+        model = self._models[number]
+        bases, lengths, widths = _facts(number)
+        known = self._known if number == SIZES else self._known[:0]
+        symbols = model.frequencies.shape[1]
+        bases = np.concatenate((bases, known))
+        lengths, widths = (np.concatenate((part, np.zeros(len(known), np.uint8)))[:symbols] for part in (lengths, widths))
+        entries = scratch_array(name, len(model.firsts) << model.log, np.uint64)
+        kernel.lay_entries(model.frequencies, model.log, lengths, widths, entries)
+        return entries, model.tables(CONTEXTS[number]) << model.log, model.log, bases
+
+    def _coder(self, number: int) -> Words:
+        """Return the coder of a model before its first symbol."""
+        word, _, bit, _ = self._begins[number]
+        state = int.from_bytes(self._code[word : word + STATE_BYTES].tobytes(), "little")
+        return np.array((state, word + STATE_BYTES, bit), dtype=np.uint64)
+
+    def _check(self, number: int, coder: Words) -> None:
+        _, word_end, bit, bit_end = self._begins[number]
+        if coder.tolist() != [STATE_LAST, word_end, bit if number == CLASS else bit_end]:
+            raise ValueError("the code of a block's rows holds other words than its symbols ask for")
+
+
+def _facts(number: int) -> tuple[Any, Any, Any]:
+    """Return (least word, bits, low bits) of the tokens of a model."""
+    if number == CLASS:
+        return _CLASS_FACTS
+    return token_facts(*(PRICE_TOKENS if number == PRICES else SIZE_TOKENS))
+
+
+_CLASS_FACTS: Final = (np.zeros(CLASSES, np.uint64), np.zeros(CLASSES, np.uint8), np.zeros(CLASSES, np.uint8))
+
+
+def _shares(model: Model) -> Words:
+    """Return, for each context of classes, where those after the first begin and the whole, 16 bits each."""
+    begins = model.begins()[:, 1:].astype(np.uint64)
+    packed = (begins << (np.arange(CLASSES, dtype=np.uint64) * np.uint64(16))).sum(axis=1, dtype=np.uint64)
+    return np.asarray(packed[model.tables(CLASS_CONTEXTS)], dtype=np.uint64)
