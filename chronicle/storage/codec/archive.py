@@ -21,6 +21,7 @@ from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.codec.archive_layout import (
+    EVENT_METHODS,
     HEADER_BYTES,
     HOLDS_OF_KIND,
     TAIL_READ_BYTES,
@@ -66,7 +67,6 @@ AHEAD_SHARE: Final = 1.25
 """Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
-EVENT_METHODS: Final = (Method.EVENTS, Method.COMPACTED)
 _KNOWN: Final = int(Holds.KNOWN)
 _INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
 _VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)

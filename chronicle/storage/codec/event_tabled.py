@@ -7,12 +7,13 @@ what it holds behind the last one.
 from __future__ import annotations
 
 from functools import cache
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from chronicle.core.fresh import fresh_array
-from chronicle.storage.codec.event_layout import GAP_EDGES, Price
+from chronicle.storage.codec.event_layout import GAP_EDGES, SIGNED, Price
 from chronicle.storage.codec.models import (
     CLASS_CONTEXTS,
     CLASS_LOG,
@@ -42,36 +43,42 @@ CONTEXTS: Final = (PRICE_CONTEXTS, CLASS_CONTEXTS, SIZE_CONTEXTS)
 STATE_BYTES: Final = 4
 STATE_LAST: Final = 1 << 16
 """The state of a coder behind its last symbol, which is where the encoder began."""
-SLACK: Final = b"\0" * 8
 
 
 class TabledRows:
-    """The code of a block's rows, its lengths checked.
+    """The rows of one code, whose lengths are checked; the groups' counts were checked to make `rows`.
 
     Parameters
     ----------
-    code : memoryview
+    bids, asks : int64 arrays of shape (groups,)
+    price : Price
+    size_unit : int
     rows : int
-        As many as the block's groups have.
+    code : memoryview
 
     Raises
     ------
     ValueError
-        When it is shorter or longer than it says, or says what cannot be.
+        Also from its properties, when it is shorter or longer than it says, or says what cannot be.
     """
 
-    def __init__(self, code: memoryview, rows: int) -> None:
+    def __init__(self, bids: Values, asks: Values, price: Price, size_unit: int, rows: int, code: memoryview) -> None:
         if len(code) < HEAD_BYTES:
             raise ValueError("the code of a block's rows is too short")
         *fields, known, stored = HEAD.unpack_from(code)
         parts = [fields[7 * number : 7 * number + 7] for number in range(3)]
         place = HEAD_BYTES + stored
-        self._rows, self._begins = rows, []
+        self._groups, self._size_unit, self._rows = (bids, asks), size_unit, rows
+        sign = SIGNED if parts[PRICES][1] else 0
+        self._forms = np.array((price.forms[0] | sign, price.forms[1] | sign), dtype=np.int64)
+        self._facts = np.array((price.base, price.unit), dtype=np.int64)
+        self._begins: list[list[int]] = []
         shapes = []
-        for number, (log, _, tables, symbols, _, word_bytes, _) in enumerate(parts):
+        for number, (log, signed, tables, symbols, reserved, word_bytes, _) in enumerate(parts):
             symbols_max = len(_facts(number)[0]) + (known if number == SIZES else 0)
             fine = log in LOGS and 1 <= tables <= TABLES_MAX and 1 <= symbols <= symbols_max
             fine = fine and STATE_BYTES <= word_bytes <= STATE_BYTES + 2 * rows and word_bytes % 2 == 0
+            fine = fine and signed <= (1 if number == PRICES else 0) and reserved == 0
             if number == CLASS:
                 fine = fine and log == CLASS_LOG and symbols == CLASSES
             if not fine or known > KNOWN_MAX:
@@ -87,33 +94,34 @@ class TabledRows:
         self._models, self._known = read_models(code[HEAD_BYTES : HEAD_BYTES + stored], shapes, CONTEXTS, known)
         self._code = np.frombuffer(code, dtype=np.uint8)
 
-    def prices(self, bids: Values, asks: Values, price: Price) -> Values:
-        """Return the prices of all rows; SIGNED in the forms where gaps are zigzags."""
+    @cached_property
+    def prices(self) -> Values:
+        """Prices of all rows."""
         out = fresh_array(self._rows, np.int64)
-        facts, forms = np.array((price.base, price.unit), dtype=np.int64), np.array(price.forms, dtype=np.int64)
         entries, starts, log, bases = self._tables(PRICES, "price entries")
         coder = self._coder(PRICES)
         parts = part_contexts(GAP_EDGES)
         with np.errstate(over="ignore"):  # (without compilation)
-            kernel.decode_prices(bids, asks, forms, facts, self._code, entries, starts, log, bases, parts, coder, out)
+            kernel.decode_prices(
+                *self._groups, self._forms, self._facts, self._code, entries, starts, log, bases, parts, coder, out
+            )
         self._check(PRICES, coder)
         return out
 
-    def sizes(self, bids: Values, asks: Values, price: Price, unit: int, prices: Values) -> Values:
-        """Return the sizes of all rows, whose prices are known."""
+    @cached_property
+    def sizes(self) -> Values:
+        """Sizes of all rows."""
         out = fresh_array(self._rows, np.int64)
-        forms = np.array(price.forms, dtype=np.int64)
         entries, starts, log, bases = self._tables(SIZES, "size entries")
         slots = scratch_array("slots", 4 * kernel.SLOTS, np.int64).reshape(-1, 4)
         class_coder, coder = self._coder(CLASS), self._coder(SIZES)
         shares = _shares(self._models[CLASS])
         with np.errstate(over="ignore"):  # (without compilation)
             kernel.decode_sizes(
-                bids,
-                asks,
-                forms,
-                unit,
-                prices,
+                *self._groups,
+                self._forms,
+                self._size_unit,
+                self.prices,
                 self._code,
                 shares,
                 entries,

@@ -83,9 +83,9 @@ def code_of(bids: Values, asks: Values, price: Price, size_unit: int, prices: Va
         ]
     tables = pack_models([part.model for part in coded], known)
     fields: list[int] = []
-    for part in coded:
+    for part, signed in zip(coded, (facts[3], 0, 0), strict=True):
         model = part.model
-        fields += (model.log, 0, len(model.firsts), model.frequencies.shape[1], 0, len(part.words), part.low_bit_count)
+        fields += (model.log, int(signed), len(model.firsts), model.frequencies.shape[1], 0, len(part.words), part.low_bit_count)
     head = HEAD.pack(*fields, len(known), len(tables))
     return b"".join((head, tables, *(part.words for part in coded), *(part.low_bits for part in coded)))
 
