@@ -16,7 +16,6 @@ from chronicle.core.fresh import fresh_array
 from chronicle.storage.codec.event_layout import GAP_EDGES, SIGNED, Price
 from chronicle.storage.codec.models import (
     CLASS_CONTEXTS,
-    CLASS_LOG,
     CLASSES,
     HEAD,
     HEAD_BYTES,
@@ -80,7 +79,7 @@ class TabledRows:
             fine = fine and STATE_BYTES <= word_bytes <= STATE_BYTES + 2 * rows and word_bytes % 2 == 0
             fine = fine and signed <= (1 if number == PRICES else 0) and reserved == 0
             if number == CLASS:
-                fine = fine and log == CLASS_LOG and symbols == CLASSES
+                fine = fine and symbols == CLASSES
             if not fine or known > KNOWN_MAX:
                 raise ValueError("the code of a block's rows claims what cannot be")
             shapes.append((log, tables, symbols))
@@ -92,7 +91,9 @@ class TabledRows:
         if place != len(code):
             raise ValueError("the code of a block's rows has another length than its parts")
         self._models, self._known = read_models(code[HEAD_BYTES : HEAD_BYTES + stored], shapes, CONTEXTS, known)
-        self._code = np.frombuffer(code, dtype=np.uint8)
+        # Room for all that the symbols of so many rows can ask for: the kernels load without a bound.
+        self._code = np.empty(len(code) + 10 * rows + 16, dtype=np.uint8)
+        self._code[: len(code)] = np.frombuffer(code, dtype=np.uint8)
 
     @cached_property
     def prices(self) -> Values:
@@ -112,10 +113,10 @@ class TabledRows:
     def sizes(self) -> Values:
         """Sizes of all rows."""
         out = fresh_array(self._rows, np.int64)
+        class_entries, class_starts, class_log, _ = self._tables(CLASS, "class entries")
         entries, starts, log, bases = self._tables(SIZES, "size entries")
         slots = scratch_array("slots", 4 * kernel.SLOTS, np.int64).reshape(-1, 4)
         class_coder, coder = self._coder(CLASS), self._coder(SIZES)
-        shares = _shares(self._models[CLASS])
         with np.errstate(over="ignore"):  # (without compilation)
             kernel.decode_sizes(
                 *self._groups,
@@ -123,14 +124,16 @@ class TabledRows:
                 self._size_unit,
                 self.prices,
                 self._code,
-                shares,
+                class_entries,
+                class_starts,
+                class_log,
+                class_coder,
                 entries,
                 starts,
                 log,
+                coder,
                 bases,
                 slots,
-                class_coder,
-                coder,
                 out,
             )
         self._check(CLASS, class_coder)
@@ -170,9 +173,3 @@ def _facts(number: int) -> tuple[Any, Any, Any]:
 
 _CLASS_FACTS: Final = (np.zeros(CLASSES, np.uint64), np.zeros(CLASSES, np.uint8), np.zeros(CLASSES, np.uint8))
 
-
-def _shares(model: Model) -> Words:
-    """Return, for each context of classes, where those after the first begin and the whole, 16 bits each."""
-    begins = model.begins()[:, 1:].astype(np.uint64)
-    packed = (begins << (np.arange(CLASSES, dtype=np.uint64) * np.uint64(16))).sum(axis=1, dtype=np.uint64)
-    return np.asarray(packed[model.tables(CLASS_CONTEXTS)], dtype=np.uint64)

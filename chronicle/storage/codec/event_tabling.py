@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from chronicle.storage.codec.event_layout import GAP_EDGES, SIGNED, Price
 from chronicle.storage.codec.models import (
     CLASS_CONTEXTS,
-    CLASS_LOG,
     CLASSES,
     HEAD,
     KNOWN_MAX,
@@ -37,8 +36,9 @@ from chronicle.storage.kernels import tabling as kernel
 
 __all__ = ["code_of"]
 
-PRICE_LOG: Final = 11
-SYMBOL_BITS: Final = 8.0
+PRICE_LOG: Final = 10
+CLASS_LOG: Final = 9
+SYMBOL_BITS: Final = 12.0
 """What a symbol of a table takes in the block, about."""
 KNOWN_BITS: Final = 24.0
 """What a size that is a symbol takes, about."""

@@ -45,7 +45,6 @@ KNOWN_MAX: Final = 1024
 TABLES_MAX: Final = 64
 LOGS: Final = range(8, 13)
 """Slots of a table are 2**log."""
-CLASS_LOG: Final = 12
 PARTS: Final = 65
 PACK_LEVEL: Final = 19
 

@@ -5,7 +5,8 @@ numeral systems (J. Duda, "Asymmetric numeral systems: entropy coding combining 
 compression rate of arithmetic coding", 2013; the form with words of 16 bits after F. Giesen, "Interleaved entropy
 coders", 2014). Three coders, of prices, classes of sizes and new sizes, do not wait for one another.
 
-Common arguments: data u8[n], 8 bytes at least, is the block's code, of which no load leads outside whatever it says.
+Common arguments: data u8[n] is the block's code with room behind it for all that as many symbols as there are rows
+can ask for (2 bytes of words and 8 of low bits each, and one load), so that no load leads outside whatever it says.
 entries u64[t << log]: for each table and slot the symbol's frequency (16 bits), the slot's place among the symbol's
 (16), the symbol (16), the bits of its words (8, saturated where a symbol stands for several lengths) and the width of
 its low bits (8). starts int64[c]: where the table of each context begins in `entries`. coder u64[3]: the state, the
@@ -20,7 +21,7 @@ import numba
 import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
-from chronicle.storage.kernels.lanes import load, window
+from chronicle.storage.kernels.lanes import load
 from chronicle.storage.kernels.tokens import bit_length
 
 __all__ = ["decode_prices", "decode_sizes", "lay_entries"]
@@ -71,23 +72,28 @@ def _step(state: Any, entry: Any, log: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _refill(state: Any, data: Any, place: Any, last: Any) -> Any:
+def _refill(state: Any, data: Any, place: Any) -> Any:
     """Return (state, place) with the next word of 16 bits in the state where it is short. No branch."""
     short = state < np.uint64(1 << 16)
-    following = (state << np.uint64(16)) | (load(data, min(place, last)) & np.uint64(0xFFFF))
+    following = (state << np.uint64(16)) | (load(data, place) & np.uint64(0xFFFF))
     return (following if short else state), place + (np.uint64(short) << np.uint64(1))
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _low_bits(data: Any, bit: Any, width: Any, last: Any) -> Any:
+def _window(data: Any, bit: Any) -> Any:
+    return load(data, bit >> np.uint64(3)) >> (bit & np.uint64(7))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _low_bits(data: Any, bit: Any, width: Any) -> Any:
     """Return `width` bits, 64 at most."""
     one = np.uint64(1)
     if width > np.uint64(WIDE):
         half = np.uint64(32)
-        low = window(data, bit, last) & np.uint64(0xFFFFFFFF)
-        high = window(data, bit + half, last) & ((one << (width - half)) - one)
+        low = _window(data, bit) & np.uint64(0xFFFFFFFF)
+        high = _window(data, bit + half) & ((one << (width - half)) - one)
         return low | (high << half)
-    return window(data, bit, last) & ((one << width) - one)
+    return _window(data, bit) & ((one << width) - one)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -114,7 +120,7 @@ def decode_prices(
     base, unit, sign = facts[0], facts[1], np.uint64(1 if forms[0] & SIGNED else 0)
     one = np.uint64(1)
     log = np.uint64(log)
-    mask, last = (one << log) - one, np.uint64(len(data) - 8)
+    mask = (one << log) - one
     state, place, bit = coder[STATE], coder[WORD], coder[BIT]
     bid_price, ask_price = np.int64(base), np.int64(base)
     bid_bits, ask_bits = np.int64(0), np.int64(0)
@@ -127,11 +133,11 @@ def decode_prices(
             form = forms[half]
             step = -unit if form & DESCENDING else unit
             at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
-            context = 32 + ask_bits if half else bid_bits
+            context = np.uint64(32 + ask_bits if half else bid_bits)
             entry = entries[np.uint64(starts[context]) + (state & mask)]
-            state, place = _refill(_step(state, entry, log), data, place, last)
+            state, place = _refill(_step(state, entry, log), data, place)
             width = entry >> np.uint64(56)
-            word = bases[(entry >> np.uint64(32)) & np.uint64(0xFFFF)] + _low_bits(data, bit, width, last)
+            word = bases[(entry >> np.uint64(32)) & np.uint64(0xFFFF)] + _low_bits(data, bit, width)
             bit += width
             moved = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
             length = min(np.int64((entry >> np.uint64(48)) & np.uint64(0xFF)), np.int64(BITS_MAX))
@@ -141,19 +147,19 @@ def decode_prices(
             else:
                 bid_price += moved
                 price, bid_bits = bid_price, length
-            out[at] = price
+            out[np.uint64(at)] = price
             before = np.int64(0)
             for left in range(rows - 2, -1, -1):
-                context = parts[min(left, np.int64(PARTS - 1))] + before
+                context = np.uint64(parts[np.uint64(min(left, np.int64(PARTS - 1)))] + before)
                 entry = entries[np.uint64(starts[context]) + (state & mask)]
-                state, place = _refill(_step(state, entry, log), data, place, last)
+                state, place = _refill(_step(state, entry, log), data, place)
                 width = entry >> np.uint64(56)
-                word = bases[(entry >> np.uint64(32)) & np.uint64(0xFFFF)] + _low_bits(data, bit, width, last)
+                word = bases[(entry >> np.uint64(32)) & np.uint64(0xFFFF)] + _low_bits(data, bit, width)
                 bit += width
                 before = min(np.int64((entry >> np.uint64(48)) & np.uint64(0xFF)), np.int64(GAP_BITS_MAX))
                 price += ((np.int64(word >> sign) ^ -np.int64(word & sign)) + 1) * step
                 at += stride
-                out[at] = price
+                out[np.uint64(at)] = price
             row += rows
     coder[STATE], coder[WORD], coder[BIT] = state, place, bit
 
@@ -161,13 +167,13 @@ def decode_prices(
 @numba.njit(cache=True, nogil=True, inline="always")
 def class_context(known: Any, class_before: Any, number: Any, bits: Any) -> Any:
     """Return the context of a size's class: what is known of the price, the class before, its place on the side."""
-    return ((known * 4 + min(number, 3)) * 4 + class_before) * 8 + (bits >> 2)
+    return known * 128 + min(number, 3) * 32 + class_before * 8 + (bits >> 2)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def size_context(known: Any, bits: Any) -> Any:
     """Return the context of a new size: whether there is one now, and the bits of the last."""
-    return (0 if known == 0 else 32 if known < 3 else 64) + bits
+    return ((known + 1) >> 1) * 32 + bits
 
 
 @numba.njit(cache=True, nogil=True)
@@ -178,71 +184,64 @@ def decode_sizes(
     unit: Any,
     prices: Any,
     data: Any,
-    shares: Any,
+    class_entries: Any,
+    class_starts: Any,
+    class_log: Any,
+    class_coder: Any,
     entries: Any,
     starts: Any,
     log: Any,
+    coder: Any,
     bases: Any,
     slots: Any,
-    class_coder: Any,
-    coder: Any,
     out: Any,
 ) -> None:
     """Decode the sizes of all rows, whose prices int64[n] are known: out int64[n] (the caller's, written).
 
-    Groups and forms as in :func:`decode_prices`. shares u64[c]: for each context of classes, where those after the
-    first begin and the whole, 16 bits each. slots int64[SLOTS, 4] is scratch. class_coder reads the classes, `coder`
-    the new sizes, bases u64[a] of which are least words of tokens and sizes of the dictionary. 12 ns a row.
+    Groups and forms as in :func:`decode_prices`; entries, starts, logs and coders of classes and of new sizes, bases
+    u64[a] of which are least words of tokens and sizes of the dictionary. slots int64[SLOTS, 4] is scratch. 15 ns a
+    row.
     """
-    one, sixteen, low_16 = np.uint64(1), np.uint64(16), np.uint64(0xFFFF)
-    log = np.uint64(log)
-    mask, last_byte = (one << log) - one, np.uint64(len(data) - 8)
-    whole, whole_mask = np.uint64(12), np.uint64(0xFFF)
+    one, four = np.uint64(1), np.uint64(32)
+    log, class_log = np.uint64(log), np.uint64(class_log)
+    mask, class_mask = (one << log) - one, (one << class_log) - one
+    price_at, last_at, other_at, known_at = np.uint64(PRICE), np.uint64(LAST), np.uint64(OTHER), np.uint64(KNOWN)
     state, place, bit = coder[STATE], coder[WORD], coder[BIT]
     class_state, class_place = class_coder[STATE], class_coder[WORD]
-    slots[:, KNOWN] = 0
+    slots[:, PRICE] = 0
+    slots[:, LAST:] = 0
     row = np.int64(0)
-    class_before = np.int64(ZERO)
+    found = np.int64(ZERO)
     for group in range(len(bids)):
         for half in range(2):
             rows = bids[group] if half == 0 else asks[group]
             at, stride = (row + rows - 1, np.int64(-1)) if forms[half] & REVERSED else (row, np.int64(1))
             for number in range(rows):
-                price = prices[at]
-                hashed = (np.uint64(price) + np.uint64(half)) * np.uint64(HASH)
-                slot = slots[hashed >> np.uint64(64 - SLOT_BITS)]
-                last, other, known = slot[LAST], slot[OTHER], slot[KNOWN]
-                if known == 0 or slot[PRICE] != price:
-                    slot[PRICE] = price
-                    last, other, known = np.int64(0), np.int64(0), np.int64(0)
+                price = prices[np.uint64(at)]
+                slot = ((np.uint64(price) + np.uint64(half)) * np.uint64(HASH)) >> np.uint64(64 - SLOT_BITS)
+                # No branch: what is known of another price, and which class comes, is not to be foreseen.
+                held = -np.int64(slots[slot, price_at] == price)
+                last, other = slots[slot, last_at] & held, slots[slot, other_at] & held
+                known = slots[slot, known_at] & held
                 bits = min(bit_length(np.uint64(last)), np.int64(BITS_MAX))
-                share = shares[class_context(known, class_before, number, bits)]
-                at_slot = class_state & whole_mask
-                found = np.int64(at_slot >= (share & low_16)) + np.int64(at_slot >= ((share >> sixteen) & low_16))
-                found += np.int64(at_slot >= ((share >> np.uint64(32)) & low_16))
-                shift = np.uint64(16 * found)
-                begin = ((share << sixteen) >> shift) & low_16
-                count = ((share >> shift) & low_16) - begin
-                class_state = count * (class_state >> whole) + at_slot - begin
-                class_state, class_place = _refill(class_state, data, class_place, last_byte)
-                size = np.int64(0)
+                start = np.uint64(class_starts[np.uint64(class_context(known, found, number, bits))])
+                entry = class_entries[start + (class_state & class_mask)]
+                class_state, class_place = _refill(_step(class_state, entry, class_log), data, class_place)
+                found = np.int64((entry >> four) & np.uint64(3))
+                size = (last & -np.int64(found == SAME_ONE)) | (other & -np.int64(found == SAME_TWO))
                 if found == NEW:
-                    entry = entries[np.uint64(starts[size_context(known, bits)]) + (state & mask)]
-                    state, place = _refill(_step(state, entry, log), data, place, last_byte)
+                    start = np.uint64(starts[np.uint64(size_context(known, bits))])
+                    entry = entries[start + (state & mask)]
+                    state, place = _refill(_step(state, entry, log), data, place)
                     width = entry >> np.uint64(56)
-                    word = bases[(entry >> np.uint64(32)) & low_16] + _low_bits(data, bit, width, last_byte)
+                    size = np.int64(bases[(entry >> four) & np.uint64(0xFFFF)] + _low_bits(data, bit, width))
                     bit += width
-                    size = np.int64(word)
-                    other, last = last, size
-                elif found == SAME_ONE:
-                    size = last
-                elif found == SAME_TWO:
-                    size = other
-                    other, last = last, size
-                slot[LAST], slot[OTHER] = last, other
-                slot[KNOWN] = (1 if found == ZERO else 3) + np.int64(other != 0)
-                class_before = found
-                out[at] = size * unit
+                moved = -np.int64(found >= SAME_TWO)
+                other ^= (other ^ last) & moved
+                slots[slot, price_at], slots[slot, last_at] = price, last ^ ((last ^ size) & moved)
+                slots[slot, other_at] = other
+                slots[slot, known_at] = 1 + 2 * np.int64(found != ZERO) + np.int64(other != 0)
+                out[np.uint64(at)] = size * unit
                 at += stride
             row += rows
     coder[STATE], coder[WORD], coder[BIT] = state, place, bit
