@@ -22,11 +22,11 @@ class Model:
 
     def symbol(self, context: int) -> int:
         table = self.tables[sum(first <= context for first in self.firsts) - 1]
-        slot, begin = self.state % (1 << self.log), 0
-        for symbol, count in enumerate(table):
-            if slot < begin + count:
-                break
-            begin += count
+        slot, begin, symbol = self.state % (1 << self.log), 0, 0
+        while slot >= begin + table[symbol]:
+            begin += table[symbol]
+            symbol += 1
+        count = table[symbol]
         self.state = count * (self.state >> self.log) + slot - begin
         if self.state < 1 << 16:
             self.state = self.state << 16 | int.from_bytes(self.words[:2], "little")

@@ -30,9 +30,7 @@ class CodedRows:
     code : memoryview
     """
 
-    def __init__(
-        self, bids: Values, asks: Values, price: Price, size_unit: int, rows: int, code: memoryview
-    ) -> None:
+    def __init__(self, bids: Values, asks: Values, price: Price, size_unit: int, rows: int, code: memoryview) -> None:
         self._groups, self._price, self._size_unit = (bids, asks), price, size_unit
         self._rows, self._code = rows, code
 

@@ -24,7 +24,7 @@ assert HEAD.size == HEAD_BYTES
 
 VERSION: Final = 1
 COMPACTED: Final = 2
-"""Version of a block whose prices and sizes are one arithmetic code, in the column of sizes. Read, and not written."""
+"""Version of a block whose prices and sizes are one arithmetic code, in the column of sizes; read, not written."""
 TABLED: Final = 3
 """Version of a block whose prices and sizes are symbols by tables of their contexts, in the column of sizes."""
 CODED_VERSIONS: Final = (COMPACTED, TABLED)

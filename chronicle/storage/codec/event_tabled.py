@@ -6,7 +6,6 @@ what it holds behind the last one.
 
 from __future__ import annotations
 
-from functools import cache
 from functools import cached_property
 from typing import Any, Final
 
@@ -26,7 +25,6 @@ from chronicle.storage.codec.models import (
     SIZE_CONTEXTS,
     SIZE_TOKENS,
     TABLES_MAX,
-    Model,
     part_contexts,
     read_models,
     token_facts,
@@ -147,7 +145,9 @@ class TabledRows:
         known = self._known if number == SIZES else self._known[:0]
         symbols = model.frequencies.shape[1]
         bases = np.concatenate((bases, known))
-        lengths, widths = (np.concatenate((part, np.zeros(len(known), np.uint8)))[:symbols] for part in (lengths, widths))
+        lengths, widths = (
+            np.concatenate((part, np.zeros(len(known), np.uint8)))[:symbols] for part in (lengths, widths)
+        )
         entries = scratch_array(name, len(model.firsts) << model.log, np.uint64)
         kernel.lay_entries(model.frequencies, model.log, lengths, widths, entries)
         return entries, model.tables(CONTEXTS[number]) << model.log, model.log, bases
@@ -172,4 +172,3 @@ def _facts(number: int) -> tuple[Any, Any, Any]:
 
 
 _CLASS_FACTS: Final = (np.zeros(CLASSES, np.uint64), np.zeros(CLASSES, np.uint8), np.zeros(CLASSES, np.uint8))
-

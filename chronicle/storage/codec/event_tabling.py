@@ -74,7 +74,9 @@ def code_of(bids: Values, asks: Values, price: Price, size_unit: int, prices: Va
     facts = np.array((price.base, price.unit, size_unit, bool(price.forms[0] & SIGNED)), dtype=np.int64)
     forms, parts = np.array(price.forms, dtype=np.int64), part_contexts(GAP_EDGES)
     with np.errstate(over="ignore"):  # (without compilation)
-        fresh = int(kernel.split_rows(bids, asks, forms, facts, prices, sizes, parts, slots, contexts, words, classes))
+        fresh = int(
+            kernel.split_rows(bids, asks, forms, facts, prices, sizes, parts, slots, contexts, words, classes)
+        )
         known = _known_sizes(words[1, :fresh])
         coded = [
             _words_coded(contexts[0], words[0], PRICE_CONTEXTS, PRICE_LOG, PRICE_TOKENS, NO_WORDS),
@@ -85,7 +87,15 @@ def code_of(bids: Values, asks: Values, price: Price, size_unit: int, prices: Va
     fields: list[int] = []
     for part, signed in zip(coded, (facts[3], 0, 0), strict=True):
         model = part.model
-        fields += (model.log, int(signed), len(model.firsts), model.frequencies.shape[1], 0, len(part.words), part.low_bit_count)
+        fields += (
+            model.log,
+            int(signed),
+            len(model.firsts),
+            model.frequencies.shape[1],
+            0,
+            len(part.words),
+            part.low_bit_count,
+        )
     head = HEAD.pack(*fields, len(known), len(tables))
     return b"".join((head, tables, *(part.words for part in coded), *(part.low_bits for part in coded)))
 
@@ -115,7 +125,9 @@ def _words_coded(
     low_bits = scratch_array("low bits", 8 * len(words) + 24, np.uint8)
     count = int(kernel.put_low_bits(words, symbols, widths, low_bits))
     alphabet = len(widths) if len(known) else int(symbols.max(initial=0)) + 1
-    return _coded(contexts, symbols, context_count, alphabet, log, low_bits[: (count + 63) // 64 * 8].tobytes(), count)
+    return _coded(
+        contexts, symbols, context_count, alphabet, log, low_bits[: (count + 63) // 64 * 8].tobytes(), count
+    )
 
 
 def _coded(

@@ -19,11 +19,11 @@ from chronicle.storage.codec.tokens import Values, Words, compressor, decompress
 __all__ = [
     "CLASS_CONTEXTS",
     "HEAD",
+    "KNOWN_MAX",
     "PRICE_CONTEXTS",
     "PRICE_TOKENS",
     "SIZE_CONTEXTS",
     "SIZE_TOKENS",
-    "KNOWN_MAX",
     "Model",
     "pack_models",
     "part_contexts",
@@ -148,4 +148,3 @@ def _joined(data: bytes, kind: type[np.uint16 | np.uint64]) -> NDArray[np.uint16
     """Return the values of planes."""
     width = np.dtype(kind).itemsize
     return np.ascontiguousarray(np.frombuffer(data, dtype=np.uint8).reshape(width, -1).T).view(kind).reshape(-1)
-

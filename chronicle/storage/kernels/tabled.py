@@ -114,8 +114,8 @@ def decode_prices(
     """Decode the prices of all groups: out int64[n] (the caller's, written).
 
     bids, asks int64[g], checked to make n rows; forms int64[2] of bids and asks, SIGNED where gaps are zigzags. facts
-    int64[2]: base and unit. bases u64[a]: least word of each symbol. parts int64[PARTS]: first context of gaps that so
-    many others follow on their side. Symbol by symbol, each in the context of the one before: 9 ns a row.
+    int64[2]: base and unit. bases u64[a]: least word of each symbol. parts int64[PARTS]: first context of gaps that
+    so many others follow on their side. Symbol by symbol, each in the context of the one before: 9 ns a row.
     """
     base, unit, sign = facts[0], facts[1], np.uint64(1 if forms[0] & SIGNED else 0)
     one = np.uint64(1)

@@ -218,7 +218,10 @@ def put_symbols(contexts: Any, symbols: Any, tables: Any, begins: Any, log: Any,
         count = np.uint64(begins[table, symbol + 1]) - begin
         if state >= count << (np.uint64(32) - shift):
             place -= 2
-            out[place], out[place + 1] = np.uint8(state & np.uint64(255)), np.uint8((state >> np.uint64(8)) & np.uint64(255))
+            out[place], out[place + 1] = (
+                np.uint8(state & np.uint64(255)),
+                np.uint8((state >> np.uint64(8)) & np.uint64(255)),
+            )
             state >>= np.uint64(16)
         whole = state // count
         state = (whole << shift) + (state - whole * count) + begin
