@@ -21,9 +21,11 @@ from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.codec.archive_layout import (
+    EVENT_METHODS,
     HEADER_BYTES,
     HOLDS_OF_KIND,
     TAIL_READ_BYTES,
+    TELLING_METHODS,
     ArchiveFooter,
     Block,
     Holds,
@@ -71,8 +73,6 @@ AHEAD_SHARE: Final = 1.25
 """Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
-EVENT_METHODS: Final = (Method.EVENTS, Method.COMPACTED)
-COLUMN_METHODS: Final = (*EVENT_METHODS, Method.ORDERS)
 _KNOWN: Final = int(Holds.KNOWN)
 _INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
 _VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
@@ -275,7 +275,7 @@ class ArchivedSegment:
             When a block is not what was stored.
         """
         holding = [(position, block) for position, block in self._record_blocks() if _may_define(block)]
-        if any(block.method not in COLUMN_METHODS for _, block in holding):
+        if any(block.method not in TELLING_METHODS for _, block in holding):
             return None
         found = []
         for position, block in holding:
@@ -465,7 +465,7 @@ class ArchivedSegment:
 
 def _gives_columns(block: Block, names: Collection[str], kinds: Collection[int], *, uniform: bool) -> bool:
     """Return whether the rows of a block are all there is of `kinds`, at decimals that are known beforehand."""
-    if block.method not in COLUMN_METHODS or (_may_define(block) and not uniform):
+    if block.method not in TELLING_METHODS or (_may_define(block) and not uniform):
         return False
     if Kind.BOOK_SNAPSHOT in kinds and (not block.holds or block.holds & _VENUE_SNAPSHOTS):
         return False
