@@ -39,6 +39,8 @@ WINDOW_BYTES_MAX = 32 << 20
 """A step costs some time for each stream that has records in it, and some Python for each book of orders: with many
 of them steps are larger."""
 PROGRESS_INTERVAL_NS = 100_000_000
+PROGRESS_SHARE = 50
+"""A report looks at every stream: the work between two takes so many times what a report takes."""
 DISCOVERY_INTERVAL_NS = 1_000_000_000
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
@@ -80,7 +82,8 @@ def run_shard(
     clock : Clock, optional
         For the pace of progress records; the output does not depend on it.
     progress : callable, optional
-        Called with the report after a step, at most ten times a second while there is work.
+        Called with the report after a step, at most ten times a second while there is work (less often with
+        thousands of streams).
     window_bytes : int, optional
         Raw bytes per step; default by the number of streams. The output does not depend on it.
 
@@ -156,7 +159,7 @@ class _Duty:
         self._live_since = INT64_MAX
         self._published = 0
         self._started_ns = clock.monotonic_ns()
-        self._told_ns = self._started_ns - PROGRESS_INTERVAL_NS
+        self._tell_at_ns = self._started_ns
         self._untold = False
 
     def drain(self, stop: Event) -> None:
@@ -219,10 +222,11 @@ class _Duty:
             lane.after(self._clock.monotonic_ns())
         if self._progress is not None and (worked or self._untold):
             now_ns = self._clock.monotonic_ns()
-            self._untold = worked and now_ns - self._told_ns < PROGRESS_INTERVAL_NS
+            self._untold = worked and now_ns < self._tell_at_ns
             if not self._untold:
-                self._told_ns = now_ns
                 self._progress(self.report())
+                told_ns = self._clock.monotonic_ns()
+                self._tell_at_ns = max(now_ns + PROGRESS_INTERVAL_NS, told_ns + PROGRESS_SHARE * (told_ns - now_ns))
         return worked
 
     def _step(self, lane: LaneRunner, *, live: bool) -> int:
