@@ -86,7 +86,7 @@ def store_settings(folder: Path, settings: QueueSettings) -> None:
     """Publish the settings of the queue in `folder`; from then on it is there."""
     values = {"format": "chronicle-queue", "version": layout.FORMAT_VERSION}
     values |= {name: getattr(settings, name) for name in QueueSettings.__slots__}
-    lines = ",\n ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in values.items())
+    lines = json.dumps(values, separators=(",\n ", ": "))[1:-1]  # (what indent=1 writes, in a tenth of the time)
     publish_bytes(folder / SETTINGS_NAME, f"{{\n {lines}\n}}".encode())
 
 

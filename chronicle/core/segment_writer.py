@@ -158,6 +158,11 @@ class SegmentWriter(WriterState):
                 self._lock.release()
                 self._lock = None
 
+    @property
+    def keeps_descriptor(self) -> bool:
+        """Whether the writer lock keeps a descriptor open: on file systems where a map does not keep it."""
+        return self._lock is not None and self._lock.keeps_descriptor
+
     def seal(self) -> None:
         """End the open segment with its ROLL and seal it; the next append starts a new segment.
 
