@@ -13,7 +13,7 @@ DESCRIPTORS_WANTED = 65_536
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files towards the hard one, as far as the host lets us; return it.
 
-    A shard keeps a descriptor for each clean queue it writes where the file system needs one for a lock (decision 39);
+    A shard keeps a descriptor for each clean queue where the file system needs one for a lock (decision 39);
     the usual soft limit of 1,024 is there for programs that use select(2), which nothing here does.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
