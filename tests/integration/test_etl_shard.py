@@ -16,6 +16,7 @@ import pytest
 from chronicle.core.clock import FakeClock
 from chronicle.core.compare import compare_queue
 from chronicle.core.errors import ConfigError, QueueLockedError
+from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import Kind, SegmentState, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
@@ -191,12 +192,11 @@ def test_few_queues_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
             stream.deltas(number, (BID, 1, round_number + 1))
     _write(tmp_path, stream)
     before, opened = len(os.listdir("/proc/self/fd")), []
-    append = clean_writer.append_mixed
 
     def counted(*args: Any) -> int:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8")
         opened.append(sum(line.endswith("/lock") and "clean/" in line for line in maps.splitlines()))
-        return append(*args)
+        return int(append_mixed(*args))
 
     monkeypatch.setattr(clean_writer, "append_mixed", counted)
     run_shard(tmp_path, drain=True, window_bytes=2048)

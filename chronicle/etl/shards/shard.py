@@ -27,7 +27,7 @@ from chronicle.etl.shards.latency import Latency
 from chronicle.etl.shards.live_file import write_latency
 from chronicle.etl.shards.report import EtlReport, LaneReport
 from chronicle.etl.shards.resync import ResyncRequests
-from chronicle.etl.shards.waiting import SPINS, RawWaiter
+from chronicle.etl.shards.waiting import SPIN_NS, SPIN_SLICE_NS, RawWaiter
 
 __all__ = ["EtlReport", "LaneReport", "run_shard"]
 
@@ -58,6 +58,7 @@ def run_shard(
     clock: Clock | None = None,
     progress: Callable[[EtlReport], None] | None = None,
     window_bytes: int | None = None,
+    spin_ns: int = SPIN_NS,
 ) -> EtlReport:
     """Turn the raw queues of `home` into clean queues per instrument; continue where the last run stopped.
 
@@ -86,6 +87,9 @@ def run_shard(
         thousands of streams).
     window_bytes : int, optional
         Raw bytes per step; default by the number of streams. The output does not depend on it.
+    spin_ns : int
+        How long a live shard spins on the next raw record, with a core of its own, before it sleeps until the writer
+        wakes it.
 
     Raises
     ------
@@ -112,6 +116,7 @@ def run_shard(
         clock or SystemClock(),
         progress,
         window_bytes,
+        spin_ns,
     )
     try:
         if drain:
@@ -139,6 +144,7 @@ class _Duty:
         clock: Clock,
         progress: Callable[[EtlReport], None] | None,
         window_bytes: int | None,
+        spin_ns: int,
     ) -> None:
         self._home = home
         self._source = source
@@ -150,6 +156,7 @@ class _Duty:
         self._clock = clock
         self._progress = progress
         self._window_bytes = window_bytes
+        self._spin_ns = spin_ns
         self._lanes: dict[str, LaneRunner] = {}
         self._resync = ResyncRequests(target)
         self._waiter = RawWaiter(home)
@@ -182,7 +189,7 @@ class _Duty:
     def live(self, stop: Event) -> None:
         """Follow the raw queues until `stop`."""
         self._live_since = self._clock.now_ns()
-        looked_ns = None
+        looked_ns, worked_ns = None, self._clock.monotonic_ns()
         while not stop.is_set():
             now_ns = self._clock.monotonic_ns()
             if looked_ns is None or now_ns - looked_ns >= DISCOVERY_INTERVAL_NS:
@@ -190,8 +197,13 @@ class _Duty:
                 self._part_from_ended(drained=False)
                 self._publish_latency()
                 looked_ns = now_ns
-            if self._cycle(live=True) or any(self._cycle(live=True) for _ in range(SPINS)):
+            if self._cycle(live=True):
+                worked_ns = now_ns
                 continue
+            if now_ns < worked_ns + self._spin_ns:
+                words = [word for lane in self._lanes.values() for word in lane.intake.next_words()]
+                if self._waiter.spin(words, min(worked_ns + self._spin_ns, now_ns + SPIN_SLICE_NS), self._clock):
+                    continue
             announced = self._waiter.announce()
             if not self._cycle(live=True):
                 self._waiter.wait(announced, stop)
