@@ -260,6 +260,17 @@ class ArchivedSegment:
         bit = int(HOLDS_OF_KIND.get(kind, Holds.OTHERS))
         return any(not block.holds & _KNOWN or block.holds & bit for _, block in self._record_blocks())
 
+    def pieces_of_kinds(self, kinds: Collection[int]) -> list[tuple[int, int]]:
+        """Return [offset, end) of the blocks that may hold a record of one of `kinds`; each begins an event."""
+        bits = Holds(0)
+        for kind in kinds:
+            bits |= HOLDS_OF_KIND.get(kind, Holds.OTHERS)
+        return [
+            (block.raw_offset, block.raw_offset + block.raw_bytes)
+            for _, block in self._record_blocks()
+            if not block.holds & _KNOWN or block.holds & int(bits)
+        ]
+
     def _record_blocks(self) -> Iterator[tuple[int, Block]]:
         """Yield (position, block) of the blocks of records."""
         for position, block in enumerate(self.footer.blocks):
