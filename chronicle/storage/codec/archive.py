@@ -260,8 +260,10 @@ class ArchivedSegment:
             if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
                 yield position, block
 
-    def instruments(self) -> list[tuple[int, bytes]] | None:
+    def instruments(self, known: bytes = b"") -> list[tuple[int, bytes]] | None:
         """Return (offset, body) of the segment's INSTRUMENT records; None where only its records can tell.
+
+        A block whose records all have the body that is `known` from before it is left out.
 
         Raises
         ------
@@ -271,10 +273,12 @@ class ArchivedSegment:
         holding = [(position, block) for position, block in self._record_blocks() if _may_define(block)]
         if any(block.method not in EVENT_METHODS for _, block in holding):
             return None
-        found = []
+        found: list[tuple[int, bytes]] = []
         for position, block in holding:
             with naming(self.path, block):
-                found += [(block.raw_offset + at, body) for at, body in self._event_block(position).instruments()]
+                told = self._event_block(position).instruments(known)
+            found += [(block.raw_offset + at, body) for at, body in told]
+            known = told[-1][1] if told else known
         return found
 
     def may_hold(self, kind: int, offset: int) -> bool:

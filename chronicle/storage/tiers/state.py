@@ -117,16 +117,18 @@ def same_segment(one: Entry, other: Entry) -> bool:
     return (one.queue_id, one.checksum, one.file_bytes) == (other.queue_id, other.checksum, other.file_bytes)
 
 
-def visible(home: str | Path, entries: Iterable[Entry], manifest: Manifest | None = None) -> list[Entry]:
+def visible(
+    home: str | Path, entries: Iterable[Entry], manifest: Manifest | None = None, *, local: LocalSource | None = None
+) -> list[Entry]:
     """Return the entries that belong to the queues as they are now, in order; `manifest` knows of more than
-    `entries`.
+    `entries`, `local` is the home's own source where there is one already.
 
     When a queue was made again (another generation or identity), segments of the former one stay in their tier but
     are no part of the queue any more.
     """
     current: dict[str, tuple[int, str] | None] = {}
     newest: dict[str, int] = {}
-    source, found = LocalSource(home), []
+    source, found = local or LocalSource(home), []
     listed = list(entries)
     for entry in listed:
         newest[entry.queue] = max(newest.get(entry.queue, 0), entry.generation)
