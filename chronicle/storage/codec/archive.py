@@ -33,6 +33,7 @@ from chronicle.storage.codec.archive_layout import (
 from chronicle.storage.codec.decode import compare, decode_stored, naming
 from chronicle.storage.codec.decoded import decoded_blocks
 from chronicle.storage.codec.footers import footer_info, read_footer
+from chronicle.storage.codec.prologue import book_place, prologue_orders
 from chronicle.storage.stores.stores import ObjectReader, Readable
 
 if TYPE_CHECKING:
@@ -400,7 +401,6 @@ class ArchivedSegment:
 
     def _book(self) -> Book:
         """Return the book in the prologue, with which the segment's first block of records may begin."""
-        from chronicle.storage.codec.encode import book_place
         from chronicle.storage.codec.small_blocks import book_in
 
         place = book_place(self)
@@ -411,8 +411,6 @@ class ArchivedSegment:
 
     def _orders(self) -> tuple[NDArray[Any], int]:
         """Return the orders in the prologue, with which the segment's first block of records may begin."""
-        from chronicle.storage.codec.encode import prologue_orders
-
         found = prologue_orders(self)
         if found is None:
             raise CorruptionError("a block begins with the prologue's orders, and there are none", path=self.path)
