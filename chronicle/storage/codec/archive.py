@@ -277,8 +277,10 @@ class ArchivedSegment:
             if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
                 yield position, block
 
-    def instruments(self) -> list[tuple[int, bytes]] | None:
+    def instruments(self, known: bytes = b"") -> list[tuple[int, bytes]] | None:
         """Return (offset, body) of the segment's INSTRUMENT records; None where only its records can tell.
+
+        A block whose records all have the body that is `known` from before it is left out.
 
         Raises
         ------
@@ -288,19 +290,22 @@ class ArchivedSegment:
         holding = [(position, block) for position, block in self._record_blocks() if _may_define(block)]
         if any(block.method not in TELLING_METHODS for _, block in holding):
             return None
-        found = []
+        found: list[tuple[int, bytes]] = []
         for position, block in holding:
             with naming(self.path, block):
-                found += [(block.raw_offset + at, body) for at, body in self._instruments_of(position)]
+                told = self._instruments_of(position, known)
+            found += [(block.raw_offset + at, body) for at, body in told]
+            known = told[-1][1] if told else known
         return found
 
-    def _instruments_of(self, position: int) -> list[tuple[int, bytes]]:
+    def _instruments_of(self, position: int, known: bytes) -> list[tuple[int, bytes]]:
         if self.footer.blocks[position].method != Method.ORDERS:
-            return self._event_block(position).instruments()
+            return self._event_block(position).instruments(known)
         from chronicle.storage.codec.order_columns import order_instruments
 
         block, stored = self._compared(position)
-        return order_instruments(stored, block.raw_bytes)
+        told = order_instruments(stored, block.raw_bytes)
+        return [] if all(body == known for _, body in told) else told
 
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
