@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import chronicle
 from chronicle.access.sql import predicates, tables
 from chronicle.core.errors import CapacityError, ChronicleError, ConfigError, SqlError, SymbolError
 from chronicle.core.layout import StatusCode
+from tests.conftest import REPOSITORY
 from tests.support.home_builder import CleanQueue, definition
 
 pa = pytest.importorskip("pyarrow")
@@ -333,6 +338,34 @@ def test_a_forked_worker_and_a_thread_ask_at_once(store) -> None:
 def _count(store) -> int:
     with store:
         return next(iter(store.sql("select count(*) AS n from trade")))["n"]
+
+
+IN_KOLKATA = """
+import json, sys
+import chronicle
+with chronicle.open(sys.argv[1]) as store:
+    books = store.sql("select count(*) as n from books('kraken:BTC-EUR', '2023-11-14 22:13:30', '2023-11-14 22:13:40')")
+    trades = store.sql("select count(*) as n from trade where ts_recv < TIMESTAMPTZ '2023-11-14 22:13:40'")
+    told = store.sql("select ts_recv::VARCHAR as at from trade where symbol = 'kraken:BTC-EUR' order by index limit 1")
+    print(json.dumps([list(answer)[0] for answer in (books, trades, told)]))
+"""
+
+
+def test_times_are_utc_wherever_the_machine_is(store, home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_KOLKATA, str(home)],
+        env=os.environ | {"TZ": "Asia/Kolkata", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    books, trades, told = json.loads(done.stdout)
+    early = [row["ts_recv_ns"] < START + 20 * SECOND for row in store.sql("select ts_recv_ns from trade")]
+    assert (books["n"], trades["n"]) == (10, sum(early))
+    assert told["at"].startswith("2023-11-14 22:13:20")
+    assert told["at"].endswith("+00")
 
 
 def test_an_old_duckdb_is_refused_with_words(home: Path, monkeypatch) -> None:
