@@ -35,7 +35,7 @@ venue = "nasdaq"
 groups = {groups}
 interface = "127.0.0.1"
 rewind = "{rewind}"
-give_up = "300ms"
+give_up = "2s"
 retry = "20ms"
 """
 

@@ -17,7 +17,7 @@ from chronicle.feed.live import FeedSession
 from chronicle.feed.simulator import FaultInjector
 from chronicle.feed.simulator.playback import PlaybackExchange, load_recording
 from tests.support.etl_streams import follow, queue_records, status_word
-from tests.support.recorded_exchange import until
+from tests.support.polling import until
 
 pytestmark = pytest.mark.data
 SETTINGS = ConnectionSettings(backoff_first=0.05, backoff_last=0.2)

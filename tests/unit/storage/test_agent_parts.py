@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, s
 
 def test_a_sealed_segment_wakes_the_agent(tmp_path: Path) -> None:
     book_home(tmp_path, 1, seal=False)
-    wake = threading.Event()
+    wake, again = threading.Event(), threading.Event()
     with SealWatch(tmp_path, wake) as watch:
         assert watch.failure == ""
         fill(tmp_path, "clean/kraken/eth_eur/book.q", book_events(5), seal=False)
@@ -37,9 +38,9 @@ def test_a_sealed_segment_wakes_the_agent(tmp_path: Path) -> None:
             appender.append_event(data, count)
             appender.seal()
         assert wake.wait(20)
-        wake.clear()
+    with SealWatch(tmp_path, again):
         apply_all(tmp_path)
-        assert not wake.wait(0.2)  # what it does itself wakes nobody
+        assert not again.wait(0.2)  # what it does itself wakes nobody
 
 
 def test_raw_in_memory_wakes_as_well(tmp_path: Path) -> None:
@@ -123,12 +124,14 @@ def test_a_stop_with_several_moves_under_way_finishes_those(tmp_path: Path) -> N
 
 def test_a_full_target_pauses_for_all_that_move_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = book_home(tmp_path / "home", 40, per_segment=20)
-    truth, put, written = source_records(TieredSource(home)), LocalStore.put, []
+    truth, put, written, one = source_records(TieredSource(home)), LocalStore.put, [], threading.Lock()
 
     def full(self: LocalStore, name: str, parts: Iterable[bytes | memoryview], **options: Any) -> int:
         if name.endswith(".czst"):
-            written.append(name)
-            if len(written) > 9:
+            with one:
+                written.append(name)
+                is_full = len(written) > 9
+            if is_full:
                 raise CapacityError("no space", path=name)
         return put(self, name, parts, **options)
 
@@ -177,13 +180,11 @@ def test_copies_that_come_due_while_their_segments_move_on_are_deleted_once(tmp_
     policy = three_tiers(home, grace_ns=3_600 * 10**9)
     apply_all(home, policy, clock=clock)
     assert len(list((home / BOOK).glob("*.seg"))) == 40
-    published: list[int] = []
+    published = itertools.count(1)
 
     def hook(step: str, entry: Entry) -> None:
-        if step == "published":
-            published.append(entry.number)
-            if len(published) == 20:
-                clock.sleep_ns(3_600 * 10**9)  # the first copies come due in the middle of the run
+        if step == "published" and next(published) == 20:
+            clock.sleep_ns(3_600 * 10**9)  # the first copies come due in the middle of the run
 
     report = apply_all(home, policy, clock=clock, hook=hook, options=AgentOptions(at_once=4))
     assert len(report.moved) == 40
