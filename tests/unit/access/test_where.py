@@ -15,7 +15,7 @@ import chronicle
 from chronicle.access.ranges.where import parse_where
 from chronicle.cli.main import run
 from chronicle.core.errors import ConfigError, SymbolError
-from chronicle.core.layout import INT64_MIN
+from chronicle.core.layout import INT64_MAX, INT64_MIN
 from tests.support.home_builder import CleanQueue, definition
 
 START = 1_700_000_000_000_000_000
@@ -162,11 +162,19 @@ def test_conditions_of_any_shape_leave_the_rows_that_a_plain_reading_leaves(quot
         some = 0
         for _ in range(400):
             where = drawn(rng)
-            scan = store.scan([BTC, ETH], "quote", where=where, columns=["ts_recv", "symbol"])
+            start = rng.choice([None, START + rng.randrange(-1, 40) * SECOND])
+            end = rng.choice([None, max(start or 0, START + rng.randrange(40) * SECOND + 1)])
+            scan = store.scan([BTC, ETH], "quote", start, end, where=where, columns=["ts_recv", "symbol"])
             found = scan.to_numpy()
             tree = ast.parse(where, mode="eval").body
-            wanted = [(row["ts_recv"], row["symbol"]) for row in rows if holds(tree, row)]
+            low, high = start or 0, INT64_MAX if end is None else end
+            inside = [row for row in rows if low <= row["ts_recv"] < high]
+            wanted = [(row["ts_recv"], row["symbol"]) for row in inside if holds(tree, row)]
             assert list(zip(found["ts_recv"].tolist(), found["symbol"].tolist(), strict=True)) == wanted, where
+            size = rng.randrange(1, 9)
+            batches = [part["ts_recv"].tolist() for part in scan.batches(size)]
+            assert [ts for part in batches for ts in part] == found["ts_recv"].tolist()
+            assert all(len(part) == size for part in batches[:-1])
             some += 0 < len(wanted) < len(rows)
         assert some > 100, "many conditions divide the rows"
 
