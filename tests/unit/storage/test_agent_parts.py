@@ -197,3 +197,42 @@ def test_copies_that_come_due_while_their_segments_move_on_are_deleted_once(tmp_
     assert not list((home / "archive").rglob("*.czst"))
     assert source_records(TieredSource(home)) == truth
     assert verify(home).findings == ()
+
+
+def test_what_a_thread_is_moving_is_not_settled_behind_its_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch is closed while segment 0, whose copy in hot is due, is published in cold and not yet told of."""
+    home = book_home(tmp_path / "home", 6, per_segment=20)
+    truth = source_records(TieredSource(home))
+    clock = FakeClock(4_000_000_000 * 10**9)
+    policy = three_tiers(home, grace_ns=3_600 * 10**9)
+    apply_all(home, policy, clock=clock)
+    in_hand, closed, close = threading.Event(), threading.Event(), run.Run._close_batch
+
+    def hook(step: str, entry: Entry) -> None:
+        if step == "published" and entry.number == 0:
+            clock.sleep_ns(3_600 * 10**9)
+            in_hand.set()
+            assert closed.wait(60)
+        elif step == "intent" and entry.number > 0:
+            assert in_hand.wait(60)
+
+    def closing(self: run.Run) -> None:
+        has_begun = in_hand.is_set()
+        close(self)
+        if has_begun:
+            closed.set()
+
+    monkeypatch.setattr(run, "BATCH_MOVES", 1)
+    monkeypatch.setattr(run.Run, "_close_batch", closing)
+    report = apply_all(home, policy, clock=clock, hook=hook, options=AgentOptions(at_once=2))
+    assert (len(report.moved), report.failures) == (6, [])
+    assert [info.place for info in TieredSource(home).segments(BOOK)] == ["cold"] * 6
+    clock.sleep_ns(3_600 * 10**9)
+    plan, _ = make_plan(home, policy, prefix="nothing", clock=clock)
+    apply_plan(home, plan, policy, clock=clock)
+    assert not list((home / BOOK).glob("*.seg"))
+    assert not list((home / "archive").rglob("*.czst"))
+    assert source_records(TieredSource(home)) == truth
+    assert verify(home).findings == ()
