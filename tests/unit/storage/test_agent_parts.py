@@ -12,10 +12,10 @@ import pytest
 
 from chronicle.core import Queue
 from chronicle.core.clock import FakeClock
-from chronicle.core.errors import CapacityError, StoreError
+from chronicle.core.errors import CapacityError, StoreError, UnavailableError
 from chronicle.storage.manifest.catalogs import Catalogs
 from chronicle.storage.manifest.manifest import Entry, Manifest
-from chronicle.storage.stores.source import TieredSource
+from chronicle.storage.stores.source import ArchiveSource, TieredSource
 from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers import run
 from chronicle.storage.tiers.agent import AgentOptions, apply_plan, make_plan
@@ -236,3 +236,28 @@ def test_what_a_thread_is_moving_is_not_settled_behind_its_back(
     assert not list((home / "archive").rglob("*.czst"))
     assert source_records(TieredSource(home)) == truth
     assert verify(home).findings == ()
+
+
+def test_a_copy_stays_while_the_catalog_that_names_it_cannot_be_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads the warm root alone finds all that its catalog tells of."""
+    home = book_home(tmp_path / "home", 3)
+    truth, policy = source_records(TieredSource(home)), three_tiers(home)
+    apply_all(home, policy)
+    publish = Catalogs.publish
+
+    def unanswered(self: Catalogs, tier: str) -> None:
+        if tier == "warm":
+            raise UnavailableError("the store does not answer", path=tier)
+        publish(self, tier)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalogs, "publish", unanswered)
+        report = apply_all(home, policy)
+    assert (len(report.moved), list(report.paused)) == (3, ["warm"])
+    assert source_records(TieredSource(home)) == truth
+    assert source_records(ArchiveSource(home / "archive")) == truth
+    apply_all(home, policy)
+    assert not list((home / "archive").rglob("*.czst"))
+    assert source_records(TieredSource(home)) == truth
