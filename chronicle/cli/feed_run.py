@@ -155,7 +155,7 @@ def key_of(venue: str, variable: str) -> str:
 
 
 def _checked(queue: str) -> str:
-    from chronicle.config.settings import queue_name
+    from chronicle.config.values import queue_name
 
     try:
         return queue_name(queue)

@@ -20,9 +20,8 @@ from chronicle.config.settings import (
     Settings,
     ShardSettings,
     TierSettings,
-    globs,
-    name,
 )
+from chronicle.config.values import globs, name
 from chronicle.core.errors import ConfigError
 
 __all__ = ["CONFIG_NAME", "keys_of", "load_settings", "settings_of"]

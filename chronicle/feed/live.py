@@ -17,8 +17,8 @@ from chronicle.core.layout import WireForm
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import feed_of
 from chronicle.core.queue import Queue
-from chronicle.core.tailer import Tailer
 from chronicle.feed.adapter import Frame
+from chronicle.feed.behind import BehindWriter
 from chronicle.feed.connection import ConnectionSettings, LiveConnection, Opener
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.health import HealthSettings
@@ -29,12 +29,11 @@ from chronicle.feed.ledger import LIVE, Entry, Ledger
 from chronicle.feed.log import EventLog
 from chronicle.feed.marks import CaptureMark, Line, end_frame, heartbeat_frame, start_frame
 from chronicle.feed.metrics import CONTENT_TYPE, problems, render_metrics
-from chronicle.feed.multicast import MulticastReceiver, MulticastSpec
+from chronicle.feed.multicast import LiveReceivers, MulticastReceiver, MulticastSpec
 from chronicle.feed.rest import Get
 from chronicle.feed.resync import ResyncRequests
 from chronicle.feed.session import LINES_MAX, LiveLines
-from chronicle.feed.status import FeedStatus, LineStatus, QueueStatus, write_status
-from chronicle.feed.symbology import venue_name
+from chronicle.feed.status import FeedStatus, QueueStatus, write_status
 from chronicle.feed.writer import FeedWriter
 
 __all__ = ["FeedSession", "LiveReport", "run_feed"]
@@ -46,8 +45,6 @@ HEARTBEAT_NS: Final = 1_000_000_000
 """A feed that nothing came to for so long says so in its queues."""
 HEARTBEAT_SHARED_NS: Final = 100_000_000
 """And after so long where the home has other raw queues: the ETL that merges them waits for this one."""
-HOLE_WINDOWS: Final = 4
-"""Windows of raw records whose numbers are looked at in one tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +139,10 @@ class FeedSession:
             message_sink=self._take_message,
         )
         first = len(self._lines.lines) + 1
-        self.receivers = [
-            MulticastReceiver(number, spec, self._take, self.clock) for number, spec in enumerate(multicast, first)
-        ]
-        self._receiver_lines = [
-            Line(receiver.number, receiver.spec.name, venue_name(receiver.spec.venue)) for receiver in self.receivers
-        ]
+        self._multicast = LiveReceivers(multicast, first, self._take, self.clock)
         self._said: dict[int, tuple[int, int]] = {}
         self._writer: FeedWriter | None = None
-        self._clocks = self._lines.clocks
         self._heartbeat_ns = HEARTBEAT_NS
-        self._behind: Tailer | None = None
-        """Reads the raw queue behind the writer."""
 
     @property
     def connections(self) -> list[LiveConnection]:
@@ -180,7 +169,7 @@ class FeedSession:
             self.home, number, segment_bytes=self._segment_bytes, cycle_ns=self._cycle_ns, name=self._name
         )
         with FeedWriter(lane, self.home) as writer:
-            marks = (*(line.mark for line in self._lines.lines), *self._receiver_lines)
+            marks = (*(line.mark for line in self._lines.lines), *self._multicast.marks)
             writer.decoder.require(mark.venue for mark in marks)
             starts = writer.wire.next_index, writer.raw.next_index
             entry = Entry(capture, capture, LIVE, [], number, *starts, LIVE, first_ts, feed=self._name)
@@ -191,21 +180,19 @@ class FeedSession:
                 writer.race = self._lines.race
             rules = {number: fields.sequence_rule for number, fields in writer.registry.definitions().items()}
             self._lines.holes = HoleCounts(rules)
-            self._behind = lane.raw.tailer()
-            self._behind.seek_end()
+            behind = BehindWriter(lane.raw, self._lines.holes, self._lines.clocks, self._log)
             self._take(start_frame(self._mark(capture), first_ts))
             writer.prefault()
             requests = ResyncRequests(self.home, self.clock)
             self._log.event("capture_start", capture=capture, raw=lane.raw.name, lines=len(marks))
-            runners: list[LiveConnection | MulticastReceiver] = [*self.connections, *self.receivers]
+            runners: list[LiveConnection | MulticastReceiver] = [*self.connections, *self._multicast.receivers]
             tasks = [asyncio.create_task(runner.run()) for runner in runners]
             try:
                 async with self._served(capture, requests):
-                    await self._watch(stop, tasks, requests, capture)
+                    await self._watch(stop, tasks, requests, behind, capture)
             finally:
                 requests.close()
-                self._count_holes()
-                self._behind.close()
+                behind.close()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -245,7 +232,7 @@ class FeedSession:
         return self._writer.records if self._writer is not None else 0
 
     def _mark(self, capture: str) -> CaptureMark:
-        marks = (*(line.mark for line in self._lines.lines), *self._receiver_lines)
+        marks = (*(line.mark for line in self._lines.lines), *self._multicast.marks)
         return CaptureMark(capture, LIVE, (), marks, self._lines.addresses())
 
     @asynccontextmanager
@@ -297,7 +284,12 @@ class FeedSession:
         self._stop.set()
 
     async def _watch(
-        self, stop: asyncio.Event, tasks: list[asyncio.Task[None]], requests: ResyncRequests, capture: str
+        self,
+        stop: asyncio.Event,
+        tasks: list[asyncio.Task[None]],
+        requests: ResyncRequests,
+        behind: BehindWriter,
+        capture: str,
     ) -> None:
         """Pass on resyncs, keep the status file, sync; return when stopped, raise what ended a connection's task."""
         ticks = 0
@@ -311,7 +303,7 @@ class FeedSession:
                 name = request.symbol or f"{request.venue}:{request.venue_symbol}"
                 self._log.event("resync", symbol=name, channel=request.channel, lines=count)
             self._tell_of_lines()
-            self._count_holes()
+            behind.count()
             if ticks % STATUS_TICKS == 0:
                 self._heartbeat_ns = HEARTBEAT_SHARED_NS if self._is_one_of_several() else HEARTBEAT_NS
                 await self._look_after()
@@ -339,7 +331,7 @@ class FeedSession:
         """Log the lines that came or went since the last call."""
         watched: list[tuple[Line, LiveConnection | MulticastReceiver]] = [
             *((line.mark, line.connection) for line in self._lines.lines),
-            *zip(self._receiver_lines, self.receivers, strict=True),
+            *zip(self._multicast.marks, self._multicast.receivers, strict=True),
         ]
         for mark, connection in watched:
             number = mark.number
@@ -350,24 +342,6 @@ class FeedSession:
             if now[1] != before[1]:
                 self._log.event("lost", venue=mark.venue, line=number, reason=connection.last_error, count=now[1])
             self._said[number] = now
-
-    def _count_holes(self) -> None:
-        """Look at the numbers of what was written since the last call, as far as a tick allows."""
-        tailer, holes = self._behind, self._lines.holes
-        if tailer is None or holes is None:
-            return
-        try:
-            for _ in range(HOLE_WINDOWS):
-                window = tailer.next_window()
-                if window is None:
-                    return
-                holes.take(window)
-                for number in self._clocks.take(window):
-                    behind = self._clocks.behind_ns[number] / 1e9
-                    self._log.event("clock_behind", line=number, seconds=round(behind, 6))
-        except ChronicleError as error:  # what is counted beside the stream must not end it
-            self._log.event("holes_not_counted", reason=str(error))
-            self._behind = None
 
     async def _look_after(self) -> None:
         """Do what stalled streams need."""
@@ -401,7 +375,7 @@ class FeedSession:
             clamped=writer.clamped,
             resyncs=self.resync_count,
             resyncs_dropped=dropped,
-            lines=[*self._lines.status(writer, ended=ended), *self._receiver_status(writer, ended=ended)],
+            lines=[*self._lines.status(writer, ended=ended), *self._multicast.status(writer, ended=ended)],
             lost=writer.decoder.lost,
             scanned=writer.decoder.scans[0],
             declined=writer.decoder.scans[1],
@@ -409,31 +383,6 @@ class FeedSession:
             queues=[_queue_status(queue) for queue in (writer.lane.wire, writer.lane.raw)],
             ended=ended,
         )
-
-    def _receiver_status(self, writer: FeedWriter, *, ended: bool) -> list[LineStatus]:
-        """Return what each multicast feed says of itself."""
-        found = []
-        for line, receiver in zip(self._receiver_lines, self.receivers, strict=True):
-            seen = [ts for (number, _, _), ts in writer.decoder.streams.items() if number == line.number]
-            found.append(
-                LineStatus(
-                    number=line.number,
-                    venue=line.venue,
-                    address=line.name,
-                    is_up=receiver.is_up and not ended,
-                    connect_count=receiver.connect_count,
-                    failure_count=receiver.failure_count,
-                    last_frame_ts=receiver.last_frame_ts,
-                    last_error=receiver.last_error,
-                    stream_count=len(seen),
-                    oldest_stream_ts=min(seen, default=0),
-                    frames=receiver.frame_count,
-                    bytes=receiver.byte_count,
-                    lag_ns=writer.decoder.lag_ns.get(line.number, 0),
-                    multicast=receiver.status().to_dict(),
-                )
-            )
-        return found
 
 
 def _queue_status(queue: Queue) -> QueueStatus:
