@@ -221,6 +221,21 @@ def test_the_first_event_of_a_day_begins_a_segment(beside: int, tmp_path: Path) 
             assert len(found) == 2
 
 
+@pytest.mark.parametrize("words", range(1_500, 1_560, 6))
+def test_a_segment_ends_where_the_long_way_ends_it(words: int, tmp_path: Path) -> None:
+    """With room for what may have to be decided behind its last event, wherever that event ends."""
+    stream = day(200, 2)
+    with mock.patch.object(QueueSettings, "capacity", return_value=8 * words):
+        twin = run(stream)
+        with QueueSink(tmp_path) as sink:
+            feed(pipeline(sink), stream, [40])
+            assert stored(tmp_path) == twin.bytes()
+            for queue in twin.queues:
+                found = prologues(tmp_path, queue)
+                assert found == [prologue for _, prologue in twin.prologues[queue]]
+                assert len(found) > 3
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("due", [False, True])
 def test_a_record_refused_within_an_event_halts_there(place: int, due: bool, tmp_path: Path) -> None:
