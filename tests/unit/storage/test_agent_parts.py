@@ -152,19 +152,26 @@ def test_moves_end_before_a_run_that_cannot_go_on(tmp_path: Path, monkeypatch: p
     home = book_home(tmp_path / "home", 40, per_segment=20)
     truth = source_records(TieredSource(home))
     monkeypatch.setattr(run, "BATCH_MOVES", 5)
+    published, refused = itertools.count(1), threading.Event()
+
+    def hook(step: str, entry: Entry) -> None:
+        if step == "published" and next(published) > 5:  # the fifth ends the batch, four more are in hand then
+            assert refused.wait(60)
+
     with monkeypatch.context() as patch:
 
         def broken(self: Catalogs, tier: str) -> None:
+            refused.set()
             raise StoreError("the catalog is refused", path=tier)
 
         patch.setattr(Catalogs, "publish", broken)
         with pytest.raises(StoreError, match="refused"):
-            apply_all(home, options=AgentOptions(at_once=4))
+            apply_all(home, hook=hook, options=AgentOptions(at_once=4))
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("tier")]
     manifest = Manifest.open(home)
     assert manifest is not None
     moved = [entry for entry in manifest.entries() if entry.place == "warm"]
-    assert 5 <= len(moved) < 40
+    assert 5 <= len(moved) < 5 + run.AHEAD, "what only waited for a thread was not begun"
     assert all(entry.retired and (home / entry.retired[0].object).exists() for entry in moved)
     assert source_records(TieredSource(home)) == truth
     assert len(apply_all(home, options=AgentOptions(at_once=4)).moved) >= 40 - len(moved)
