@@ -363,9 +363,9 @@ def test_simulate_run_and_top_as_processes_that_end_in_order(tmp_path: Path, num
         assert json.loads(done.output)["lines"][0]["is_up"] is True
     finally:
         feed.send_signal(number)
-        output, errors = feed.communicate(timeout=60)
+        output, errors = feed.communicate(timeout=200)
         exchange.send_signal(signal.SIGTERM)
-        _, told = exchange.communicate(timeout=60)
+        _, told = exchange.communicate(timeout=200)
     assert (feed.returncode, exchange.returncode) == (0 if number == signal.SIGTERM else 130, 0)
     report = json.loads(output)
     assert report["records"] == Queue.open(home / "raw/main.q").end_index()
