@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import xxhash
 
-from chronicle.core import layout
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import Kind
 from chronicle.core.segment import LocalSegment
-from chronicle.core.source import SegmentView
 from chronicle.storage.codec.archive_layout import (
     BLOCK_BYTES,
     HEADER_BYTES,
@@ -22,17 +20,15 @@ from chronicle.storage.codec.archive_layout import (
     pack_header,
     pack_trailer,
 )
+from chronicle.storage.codec.prologue import book_place, prologue_orders
 from chronicle.storage.codec.sealed import Reading
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from chronicle.storage.codec.archive import ArchivedSegment
     from chronicle.storage.codec.event_groups import GroupScan
     from chronicle.storage.codec.snapshots import Book
 
-__all__ = ["BLOCK_BYTES", "COMPACTED", "EncodeOptions", "book_place", "encode_segment"]
+__all__ = ["BLOCK_BYTES", "COMPACTED", "EncodeOptions", "encode_segment"]
 
 
 COMPACTED: Final = "compacted"
@@ -209,29 +205,3 @@ class _Coder:
         from chronicle.storage.codec.small_blocks import book_in
 
         return book_in(self._reading.view(0, self._segment.header.data_offset), *self._book_place)
-
-
-def prologue_orders(segment: SegmentView) -> tuple[NDArray[np.int64], int] | None:
-    """Return the orders in the prologue (int64[n, 3], as one ORDER_SNAPSHOT), and how many are bids, or None."""
-    records = segment.prologue().get("orders")
-    if not isinstance(records, list) or len(records) != 1:
-        return None
-    import numpy as np
-
-    from chronicle.storage.codec.order_layout import orders_at
-
-    record = records[0]
-    if not isinstance(record, bytes) or len(record) % 8 or len(record) < layout.HEADER_BYTES:
-        return None
-    words = np.frombuffer(record, dtype=np.int64)
-    return orders_at(words, 0, len(record))
-
-
-def book_place(segment: SegmentView) -> tuple[int, int] | None:
-    """Return (offset, length) of the snapshot record that the prologue has as its book, or None."""
-    record = segment.prologue().get("book")
-    if not isinstance(record, bytes) or len(record) < layout.SNAPSHOT_LEVELS_OFFSET:
-        return None
-    page = bytes(segment.view(layout.SEGMENT_HEADER_BYTES, segment.data_offset))
-    found = page.find(record)
-    return None if found < 0 else (layout.SEGMENT_HEADER_BYTES + found, len(record))

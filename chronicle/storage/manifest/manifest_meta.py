@@ -6,18 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import lmdb
 import msgpack
+import xxhash
 
 from chronicle.core.errors import NotFoundError
 from chronicle.storage.manifest.manifest_file import manifest_error
-from chronicle.storage.manifest.manifest_uploads import notes_of
 from chronicle.storage.stores.opening import is_url, open_store
 from chronicle.storage.stores.stores import Store
 
-__all__ = ["Meta"]
+__all__ = ["Meta", "notes_of"]
+
+_UPLOAD: Final = b"upload\0"
 
 
 class Meta(ABC):
@@ -151,3 +153,8 @@ class Meta(ABC):
                 transaction.put(key.encode(), msgpack.packb(value), db=self._meta)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
+
+
+def notes_of(tier: str, name: str) -> bytes:
+    """Return what the keys of the notes of an object's upload begin with."""
+    return _UPLOAD + xxhash.xxh3_128_digest(f"{tier}\0{name}".encode())

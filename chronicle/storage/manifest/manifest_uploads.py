@@ -8,25 +8,20 @@ that token is that part. ``docs/format/manifest.md`` (meta) has the rows.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import xxhash
-
+from chronicle.storage.manifest.manifest_meta import Meta, notes_of
 from chronicle.storage.stores.requests import NotedPart, NotedUpload
 
-if TYPE_CHECKING:
-    from chronicle.storage.manifest.manifest import Manifest
+__all__ = ["UploadNotes"]
 
-__all__ = ["UploadNotes", "notes_of"]
-
-_PREFIX: Final = b"upload\0"
 _NUMBER: Final = struct.Struct(">I")
 
 
 class UploadNotes:
     """Implements :class:`chronicle.storage.stores.requests.UploadJournal` for a tier. Threads may share one."""
 
-    def __init__(self, manifest: Manifest, tier: str) -> None:
+    def __init__(self, manifest: Meta, tier: str) -> None:
         self._manifest, self._tier = manifest, tier
 
     def known(self, name: str) -> NotedUpload | None:
@@ -51,8 +46,3 @@ class UploadNotes:
         """Note a part that the store took."""
         row: list[Any] = [part.size, part.token, part.digest]
         self._manifest.set_notes(None, {notes_of(self._tier, name) + _NUMBER.pack(number): row})
-
-
-def notes_of(tier: str, name: str) -> bytes:
-    """Return what the keys of an upload's notes begin with."""
-    return _PREFIX + xxhash.xxh3_128_digest(f"{tier}\0{name}".encode())
