@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from chronicle.cli.main import run
-from chronicle.core.control import WriterLock
 from chronicle.core.layout import Side
 from chronicle.core.queue import Queue
+from chronicle.core.writer_lock import WriterLock
 from tests.support.etl_streams import RawStream, instrument
 
 RAW = "raw/main.q"

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from chronicle.access.opened.cost import Cost
+from chronicle.access.opened.definitions import Definitions, known_definitions, remember_definitions
 from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import HEADER_BYTES, Kind, SegmentState
 from chronicle.core.paths import channel_of
@@ -62,18 +63,6 @@ class SeekTable:
             self.offset.extend(offset)
             self.ts.extend(ts)
             self.snapshots.extend(at for at, kind in enumerate(kinds, known) if kind == Kind.BOOK_SNAPSHOT)
-
-
-class Definitions:
-    """What is known of a segment's instrument, and how far it was looked for; `told`: it is all that there is."""
-
-    __slots__ = ("found", "looked", "told", "walked")
-
-    def __init__(self) -> None:
-        self.found: list[tuple[int, InstrumentFields]] = []
-        self.looked = 0
-        self.told = False
-        self.walked = 0
 
 
 class Segment:
@@ -161,14 +150,20 @@ class Segment:
         if known.told:
             return known.found
         with self._lock:
-            if not known.found:
-                opening = self._opening_definition()
-                if opening is not None:
-                    known.found.append((self.data_offset, InstrumentFields.unpack(opening.body)))
+            remembered = known_definitions(self._view)
+            if remembered is not None:
+                known.found, known.told = remembered, True
+                return known.found
+            opening = self._opening_definition() if not known.found else None
+            if opening is not None:
+                known.found.append((self.data_offset, InstrumentFields.unpack(opening.body)))
             if channel_of(self.info.queue) == "book":
-                self._define_at_snapshots(known)
+                self._define_at_snapshots(known, b"" if opening is None else bytes(opening.body))
             else:
                 self._define_by_walk(known)
+                known.told = self.info.state is SegmentState.SEALED
+            if known.told:
+                remember_definitions(self._view, known.found)
             return known.found
 
     def _opening_definition(self) -> Record | None:
@@ -178,12 +173,12 @@ class Segment:
         data = self._again(_definition)
         return None if data is None or len(data) < HEADER_BYTES else Record(data)
 
-    def _define_at_snapshots(self, known: Definitions) -> None:
+    def _define_at_snapshots(self, known: Definitions, opening: bytes) -> None:
         nothing_more: bool = self._again(_defines_nothing)
         if known.found and nothing_more:
             known.told = True
             return  # an archive's block table says so: not even its seek index is needed
-        told: list[tuple[int, bytes]] | None = self._again(_instruments)
+        told: list[tuple[int, bytes]] | None = self._again(partial(_instruments, known=opening))
         if told is not None:  # an archive's blocks tell them without their rows
             for offset, body in told:
                 _add(known, offset, InstrumentFields.unpack(body))
@@ -382,9 +377,9 @@ def _definition(view: SegmentView) -> bytes | None:
     return bytes(found) if isinstance(found, bytes | bytearray | memoryview) else None
 
 
-def _instruments(view: SegmentView) -> list[tuple[int, bytes]] | None:
+def _instruments(view: SegmentView, known: bytes) -> list[tuple[int, bytes]] | None:
     """Return (offset, body) of an archived segment's INSTRUMENT records, None where they must be looked for."""
-    return view.instruments() if isinstance(view, ArchivedSegment) else None
+    return view.instruments(known) if isinstance(view, ArchivedSegment) else None
 
 
 def _add(known: Definitions, offset: int, fields: InstrumentFields) -> None:

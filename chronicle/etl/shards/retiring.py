@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chronicle.core.clock import SystemClock
-from chronicle.core.control import WriterLock
 from chronicle.core.durable import file_errors, remove_file, sync_folder
 from chronicle.core.errors import NotFoundError, QueueLockedError, StateError
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import SETTINGS_NAME
 from chronicle.core.registry import drop_tailer
 from chronicle.core.selection import Selection
+from chronicle.core.writer_lock import WriterLock
 from chronicle.etl.shards.checkpoint import Checkpoint, read_checkpoint
 
 __all__ = ["Retirement", "retire_shard"]

@@ -42,7 +42,7 @@ def open_source(path: str | Path, options: Mapping[str, Any] | None = None) -> S
     if (root / CATALOG_NAME).is_file():
         return ArchiveSource(root)
     source = TieredSource(root)
-    if not source.queues() and not (root / "archive").is_dir():
+    if not source.has_queues() and not (root / "archive").is_dir():
         # Only where objects of ours can be: a foreign folder of any size is not walked.
         shapes = ("raw/*/*.czst", "wire/*/*.czst", "clean/*/*/*/*.czst")
         if any(next(root.glob(shape), None) is not None for shape in shapes):
@@ -73,6 +73,10 @@ class TieredSource:
         if manifest is not None:
             names.update([name for name in manifest.queues(prefix) if name not in names and manifest.holds(name)])
         return sorted(names)
+
+    def has_queues(self) -> bool:
+        """Return whether there is a queue at all, here or in another tier; the home is not walked for it."""
+        return self._local.has_queues() or bool(self.queues())
 
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the segments of `queue` in order.
@@ -156,7 +160,7 @@ class TieredSource:
                 visible,  # what scans roots and packs is not needed to open a home
             )
 
-            entries = visible(self.home, manifest.entries(queue))
+            entries = visible(self.home, manifest.entries(queue), local=self._local)
             known = version, {entry.number: entry for entry in entries if entry.place != HOT}
             self._known[queue] = known
         return known[1]

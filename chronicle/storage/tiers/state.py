@@ -138,14 +138,16 @@ def same_segment(one: Entry, other: Entry) -> bool:
     return (one.queue_id, one.checksum, one.file_bytes) == (other.queue_id, other.checksum, other.file_bytes)
 
 
-def visible(home: str | Path, entries: Iterable[Entry], manifest: Manifest | None = None) -> list[Entry]:
+def visible(
+    home: str | Path, entries: Iterable[Entry], manifest: Manifest | None = None, *, local: LocalSource | None = None
+) -> list[Entry]:
     """Return the entries that belong to the queues as they are now, in order; `manifest` knows of more than
-    `entries`.
+    `entries`, `local` is the home's own source where there is one already.
 
     When a queue was made again (another generation or identity), segments of the former one stay in their tier but
     are no part of the queue any more.
     """
-    return sorted(of_current(home, entries, manifest), key=lambda entry: entry.key)
+    return sorted(of_current(home, entries, manifest, local=local), key=lambda entry: entry.key)
 
 
 class OfQueue(Protocol):
@@ -170,11 +172,13 @@ class OfQueue(Protocol):
 T = TypeVar("T", bound=OfQueue)
 
 
-def of_current(home: str | Path, rows: Iterable[T], manifest: Manifest | None = None) -> list[T]:
+def of_current(
+    home: str | Path, rows: Iterable[T], manifest: Manifest | None = None, *, local: LocalSource | None = None
+) -> list[T]:
     """Return those of `rows` that belong to the queues as they are now: see :func:`visible`."""
     current: dict[str, tuple[int, str] | None] = {}
     newest: dict[str, int] = {}
-    source, found = LocalSource(home), []
+    source, found = local or LocalSource(home), []
     listed = list(rows)
     for row in listed:
         newest[row.queue] = max(newest.get(row.queue, 0), row.generation)
