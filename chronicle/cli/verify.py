@@ -67,7 +67,8 @@ def command(ctx: click.Context, deep: bool, prefix: str, home: Path | str, as_js
         for finding in report.findings:
             where = f"{finding.queue} segment {finding.number}: " if finding.queue else ""
             click.echo(f"{finding.kind}: {where}{finding.message}")
-        verdict = "all is proven" if report.ok else f"{len(report.findings)} findings"
+        proven = "all is proven" if report.segments else "there is nothing to prove"
+        verdict = proven if report.ok else f"{len(report.findings)} findings"
         size = format_bytes(report.raw_bytes)
         for difference in proof.differences if proof else ():
             click.echo(f"different: {difference}")
