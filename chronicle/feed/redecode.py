@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.cursor import Cursor
-from chronicle.core.durable import publish_bytes
+from chronicle.core.durable import file_errors, publish_bytes
 from chronicle.core.errors import ConfigError, NotFoundError, StateError
 from chronicle.core.layout import Flag, Kind
 from chronicle.core.local import LocalSource
@@ -112,7 +112,8 @@ def redecode(
         raise ConfigError("a redecode needs a folder of its own", path=into, hint="give another folder with --into")
     if (into / raw).exists():
         raise StateError("the folder holds a raw queue already", path=into / raw, hint="give another with --into")
-    os.makedirs((into / raw).parent, exist_ok=True)
+    with file_errors("make a folder for the new raw queue", into):
+        os.makedirs((into / raw).parent, exist_ok=True)
     queue = Queue.create(into / raw, name=raw, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
     (frames, records, events), errors, instruments = _decode(source, wire, queue, seal=seal, progress=progress)
     save_instruments(queue, records, instruments)

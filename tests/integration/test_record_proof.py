@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from chronicle.access.trust.proof import RecordProof, prove_records
+from chronicle.core.errors import StoreError
 from chronicle.core.layout import SEGMENT_OPEN_SUFFIX
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
 from chronicle.etl import EtlConfig, run_shard
+from chronicle.feed.redecode import redecode
 from chronicle.storage.stores.source import TieredSource
 from chronicle.storage.tiers.agent import run_once
 from chronicle.storage.tiers.policy import default_policy
 from tests.support.etl_streams import RawStream, instrument, random_levels
+from tests.support.mounts import read_only
 
 CONFIG = EtlConfig(snapshot_deltas=50)
 BOOK = "clean/kraken/btc_eur/book.q"
@@ -69,3 +72,19 @@ def test_another_configuration_and_absent_raw_are_passed_over(home: Path) -> Non
     empty = home / "empty"
     empty.mkdir()
     assert prove(empty).passed_over == ("no raw records are kept",)
+
+
+def test_a_read_only_home_is_proven_too_and_nothing_is_left(
+    home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_once(home, default_policy(home), everything=True)
+    scratch = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with read_only(tmp_path_factory.mktemp("mounts"), home) as seen:
+        found = prove(seen)
+        Queue.create(home / "wire/main.q", name="wire/main.q", segment_bytes=64 * 1024)
+        with pytest.raises(StoreError, match="could not make a folder for the new raw queue"):
+            redecode(seen, seen / "redecoded" / "1")
+    assert BOOK in found.compared
+    assert (found.differences, found.passed_over) == ((), ())
+    assert list(scratch.iterdir()) == []

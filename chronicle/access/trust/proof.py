@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronicle.core.compare import compare_queue
-from chronicle.core.durable import file_errors
+from chronicle.core.durable import file_error, file_errors
 from chronicle.core.errors import ChronicleError, NotFoundError
 from chronicle.core.local import LocalSource
 from chronicle.core.source import SegmentSource
@@ -35,7 +36,8 @@ class RecordProof:
 def prove_records(home: Path, source: SegmentSource, shards: Mapping[str, EtlConfig]) -> RecordProof:
     """Make the clean queues of a home again from its raw ones and compare every record.
 
-    What was made goes into a folder below the home and is removed afterwards. A clean queue that is behind its raw
+    What was made goes into a folder below the home (of a read-only one: into the system's folder of temporary files)
+    and is removed afterwards. A clean queue that is behind its raw
     one is compared as far as it goes.
 
     Parameters
@@ -60,15 +62,25 @@ def prove_records(home: Path, source: SegmentSource, shards: Mapping[str, EtlCon
             return RecordProof((), (), (f"{raw} begins at record {begin}: those before it cannot be refined again",))
     from chronicle.etl.rebuilding import rebuild
 
-    with file_errors("make a folder for the rebuild", home / FOLDER):
-        (home / FOLDER).mkdir(exist_ok=True)
-        into = Path(tempfile.mkdtemp(prefix="verify-", dir=home / FOLDER))
+    into = _folder(home)
     try:
         for shard, config in shards.items():
             rebuild(home, into, source=source, shard=shard, config=config)
         return _compared(source, LocalSource(into))
     finally:
         shutil.rmtree(into, ignore_errors=True)
+
+
+def _folder(home: Path) -> Path:
+    """Make the folder that the rebuild goes into."""
+    try:
+        (home / FOLDER).mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="verify-", dir=home / FOLDER))
+    except OSError as error:
+        if error.errno not in {errno.EROFS, errno.EACCES}:
+            raise file_error(error, "make a folder for the rebuild", home / FOLDER) from error
+    with file_errors("make a folder for the rebuild", Path(tempfile.gettempdir())):
+        return Path(tempfile.mkdtemp(prefix="chronicle-verify-"))
 
 
 def _compared(source: SegmentSource, rebuilt: LocalSource) -> RecordProof:
