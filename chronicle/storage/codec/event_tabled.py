@@ -36,6 +36,7 @@ from chronicle.storage.kernels import tabled as kernel
 __all__ = ["TabledRows"]
 
 PRICES, CLASS, SIZES = range(3)
+assert LOGS == (kernel.PRICE_LOG, kernel.CLASS_LOG, kernel.SIZE_LOG)
 CONTEXTS: Final = (PRICE_CONTEXTS, CLASS_CONTEXTS, SIZE_CONTEXTS)
 STATE_BYTES: Final = 4
 STATE_LAST: Final = 1 << 16
@@ -71,13 +72,13 @@ class TabledRows:
         self._facts = np.array((price.base, price.unit), dtype=np.int64)
         self._begins: list[list[int]] = []
         shapes = []
-        for number, (log, signed, tables, symbols, reserved, word_bytes, _) in enumerate(parts):
+        for number, (log, signed, tables, symbols, reserved, word_bytes, bits) in enumerate(parts):
             symbols_max = len(_facts(number)[0]) + (known if number == SIZES else 0)
             fine = log == LOGS[number] and 1 <= tables <= TABLES_MAX and 1 <= symbols <= symbols_max
             fine = fine and STATE_BYTES <= word_bytes <= STATE_BYTES + 2 * rows and word_bytes % 2 == 0
             fine = fine and signed <= (1 if number == PRICES else 0) and reserved == 0
             if number == CLASS:
-                fine = fine and symbols == CLASSES
+                fine = fine and symbols == CLASSES and bits == 0
             if not fine or known > KNOWN_MAX:
                 raise ValueError("the code of a block's rows claims what cannot be")
             shapes.append((log, tables, symbols))
@@ -159,8 +160,8 @@ class TabledRows:
         return np.array((state, word + STATE_BYTES, bit), dtype=np.uint64)
 
     def _check(self, number: int, coder: Words) -> None:
-        _, word_end, bit, bit_end = self._begins[number]
-        if coder.tolist() != [STATE_LAST, word_end, bit if number == CLASS else bit_end]:
+        _, word_end, _, bit_end = self._begins[number]
+        if coder.tolist() != [STATE_LAST, word_end, bit_end]:
             raise ValueError("the code of a block's rows holds other words than its symbols ask for")
 
 

@@ -37,8 +37,6 @@ WIDE = 56
 BITS_MAX = 31
 """Words of as many bits and more are one in a context."""
 GAP_BITS_MAX = 19
-GAPS_FROM = 64
-"""Contexts of first prices: 32 for each side; those of gaps follow, 20 for each part."""
 PARTS = 65
 """Of a gap: the part it is in, by how many follow on its side, up to 64."""
 SLOT_BITS = 15
@@ -112,7 +110,7 @@ def decode_prices(
     """Decode the prices of all groups: out int64[n] (the caller's, written).
 
     bids, asks int64[g], checked to make n rows; forms int64[2] of bids and asks, SIGNED where gaps are zigzags. facts
-    int64[2]: base and unit. bases u64[256], widths u8[256]: least word and low bits of each symbol. parts int64[PARTS]:
+    int64[2]: base and unit. bases u64[256], widths u8[256]: least word and low bits of each symbol. parts int64[65]:
     first context of gaps that so many others follow on their side. Symbol by symbol, each in the context of the one
     before: 7.5 ns a row.
     """
