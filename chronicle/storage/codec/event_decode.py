@@ -401,10 +401,18 @@ class EventBlock:
                 lengths[snapshot.number] += 2 * (snapshot.bids + snapshot.asks)
         return lengths
 
-    def instruments(self) -> list[tuple[int, bytes]]:
-        """Return (offset in the sealed block, body) of its INSTRUMENT records; no row is decoded."""
+    def instruments(self, known: bytes = b"") -> list[tuple[int, bytes]]:
+        """Return (offset in the sealed block, body) of its INSTRUMENT records; no row is decoded.
+
+        Where all of them say what is `known` already (a venue's list that was sent again), they are left out.
+        """
         try:
             words, starts = self._beside_words()
+            kinds = (words[starts[:-1]] >> 32) & 0xFFFF
+            numbers = np.flatnonzero(kinds == Kind.INSTRUMENT).tolist()
+            bodies = [words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:] for number in numbers]
+            if all(body == known for body in bodies):
+                return []
             lengths = self._lengths(starts, self._snapshots(words, starts))
             places = self._places
             bids, asks = self._counts
@@ -412,11 +420,7 @@ class EventBlock:
                 raise ValueError("the groups do not make the block's rows")
             above = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(bids + asks)))[places]
             offsets = BOOK_DELTA_BYTES * above + 8 * (np.cumsum(lengths) - lengths)
-            kinds = (words[starts[:-1]] >> 32) & 0xFFFF
-            return [
-                (int(offsets[number]), words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:])
-                for number in np.flatnonzero(kinds == Kind.INSTRUMENT).tolist()
-            ]
+            return [(int(offsets[number]), body) for number, body in zip(numbers, bodies, strict=True)]
         except _DAMAGE as error:
             raise _corrupt(error) from error
 
