@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from chronicle.core import Kind, Queue
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
 from chronicle.core.layout import SegmentState
@@ -63,21 +61,6 @@ def test_what_the_writer_knows_seals_the_same_bytes_as_a_walk(tmp_path: Path) ->
             if name == "many":
                 assert ended.seek_count >= 64
         assert known[0][1] == known[1][1]
-
-
-def test_the_thread_is_there_only_for_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronicle.core.housekeeping._LINGER_SECONDS", 0.01)
-    keeper = Housekeeper(tmp_path, "q.q")
-    assert keeper._thread is None
-    for _ in range(5):
-        keeper.prepare(SIZE)
-        thread = keeper._thread
-        keeper.finish()
-        assert keeper.take_blank(SIZE) is not None
-        if thread is not None:
-            thread.join(30)
-            assert not thread.is_alive()
-    keeper.close()
 
 
 def test_rolls_of_large_segments_use_what_was_prepared_and_keep_every_record(tmp_path: Path) -> None:
