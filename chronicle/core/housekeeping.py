@@ -22,7 +22,6 @@ from chronicle.core.crew import Tasks
 from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, StoreError
 from chronicle.core.mapping import MemoryMap, map_file, populate
-from chronicle.core.media import is_memory
 from chronicle.core.seal import Ended, seal_segment
 
 __all__ = ["BACKGROUND_BYTES_MIN", "Housekeeper"]
@@ -36,12 +35,12 @@ _HURRY_TASKS = 4
 class Housekeeper:
     """A queue's bounded list of tasks for a thread; their errors are raised where the writer asks."""
 
-    def __init__(self, folder: Path, queue: str) -> None:
+    def __init__(self, folder: Path, queue: str, *, in_memory: bool) -> None:
         self._folder = folder
         self._queue = queue
         self._tasks = Tasks(_TASKS_MAX)
         self._error: ChronicleError | None = None
-        self._in_memory = is_memory(folder)
+        self._in_memory = in_memory
         self._blank: tuple[Path, MemoryMap] | None = None
         self._blank_lock = threading.Lock()
         self._blank_numbers = itertools.count()

@@ -30,6 +30,8 @@ PROGRESS_INTERVAL_NS = 1_000_000_000
 CHECKPOINT_RECORDS_MIN = 2_000_000
 STATE_BYTES_PER_RECORD = 20
 """A checkpoint is due after one record per so many bytes of the last one, so that large states are written rarely."""
+CHECKPOINT_STREAMS = 5_000
+"""Beyond so many streams, to gather whose states takes some 25 us each, it is due as much later as there are more."""
 
 
 class LaneRunner:
@@ -166,7 +168,11 @@ class LaneRunner:
         if self._since_progress >= PROGRESS_RECORDS or (idle and self._since_progress):
             self.publish_progress()
             self._progress_at_ns = now_ns
-        due = max(CHECKPOINT_RECORDS_MIN, self.start.bytes_last // STATE_BYTES_PER_RECORD)
+        due = max(
+            CHECKPOINT_RECORDS_MIN,
+            self.start.bytes_last // STATE_BYTES_PER_RECORD,
+            CHECKPOINT_RECORDS_MIN * len(self.pipeline.streams) // CHECKPOINT_STREAMS,
+        )
         if self._since_checkpoint >= due:
             self.save_checkpoint()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from chronicle.core import Kind, Queue
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
 from chronicle.core.layout import SegmentState
+from chronicle.core.media import is_memory
 from chronicle.core.seal import Ended, sealed_bytes
 from chronicle.core.segment import LocalSegment
 from tests.support.queues import append_random, small_queue
@@ -16,7 +17,7 @@ SIZE = 1 << 20
 
 def test_a_blank_that_was_taken_is_not_reused_for_the_next(tmp_path: Path) -> None:
     """The next one may be asked for while the first is still being made a segment."""
-    keeper = Housekeeper(tmp_path, "q.q")
+    keeper = Housekeeper(tmp_path, "q.q", in_memory=is_memory(tmp_path))
     keeper.prepare(SIZE)
     keeper.finish()
     taken = keeper.take_blank(SIZE)
@@ -34,7 +35,7 @@ def test_a_blank_that_was_taken_is_not_reused_for_the_next(tmp_path: Path) -> No
 
 
 def test_one_blank_is_kept_and_the_unused_are_removed(tmp_path: Path) -> None:
-    keeper = Housekeeper(tmp_path, "q.q")
+    keeper = Housekeeper(tmp_path, "q.q", in_memory=is_memory(tmp_path))
     for size in (SIZE, SIZE, 2 * SIZE):
         keeper.prepare(size)
         keeper.finish()
