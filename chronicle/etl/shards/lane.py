@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from chronicle.core.collecting import Uncollected
 from chronicle.core.errors import NotFoundError
 from chronicle.core.layout import NONE, Kind
 from chronicle.core.membership import Decision
@@ -76,6 +77,7 @@ class LaneRunner:
         self.owners = owners
         self.decisions = list(decisions)
         self.lane = lane_of(raw_queue)
+        self._uncollected = Uncollected()
         self._reports: dict[str, LaneReport] = {}
         self._marks: dict[str, ProgressMark] = {}
         self.sink: QueueSink = QueueSink(self.target)
@@ -144,9 +146,10 @@ class LaneRunner:
         if batch is None:
             return 0
         self.first_ts = batch.first_ts
-        count = give(self.pipeline, self.intake, batch)
-        self.doubtful = self.pipeline.doubtful()
-        self.pipeline.flush()
+        with self._uncollected:
+            count = give(self.pipeline, self.intake, batch)
+            self.doubtful = self.pipeline.doubtful()
+            self.pipeline.flush()
         self._since_progress += count
         self._since_checkpoint += count
         return count
@@ -185,7 +188,8 @@ class LaneRunner:
     def save_checkpoint(self) -> None:
         """Publish the state, and tell the raw queues how far back a restart may read."""
         self._since_checkpoint = 0
-        self.start.save(whole_state(self.pipeline, self.intake))
+        with self._uncollected:
+            self.start.save(whole_state(self.pipeline, self.intake))
         keep, self._restart_indexes = self._restart_indexes, self._indexes()
         self._mark_kept(keep)
 
