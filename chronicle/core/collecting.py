@@ -10,8 +10,8 @@ __all__ = ["Uncollected"]
 class Uncollected:
     """A ``with`` block in which the collector does not start by itself.
 
-    It starts by counts of new objects and walks all there are: with the streams of 10,000 instruments a walk takes 0.4
-    s, and to make them starts one after the other. One object serves one thread; blocks do not nest.
+    It starts by counts of new objects and walks all there are: with the streams of 10,000 instruments a walk takes
+    0.4 s, and to make them starts one after the other. One object serves one thread; blocks do not nest.
 
     Examples
     --------
