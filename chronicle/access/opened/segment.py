@@ -233,6 +233,26 @@ class Segment:
             end = table.offset[last] if last < len(table) else end
         return table.offset[first], table.index[first], max(end, table.offset[first])
 
+    def spans_of_kinds(
+        self, kinds: Collection[int], start_ts: int | None, end_ts: int | None
+    ) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset, index, end offset) of whole events outside which no record of `kinds` is in the range.
+
+        An archive's blocks tell what they hold without being decoded.
+        """
+        if not self._again(partial(_may_hold_any, kinds=kinds)):
+            return
+        start, index, end = self.span(start_ts, end_ts)
+        pieces: list[tuple[int, int]] | None = self._again(partial(_pieces, kinds=kinds))
+        if pieces is None:
+            yield start, index, end
+            return
+        table = self.seek()
+        for first, last in pieces:
+            first, last = max(first, start), min(last, end)
+            if first < last:
+                yield first, table.index[bisect_right(table.offset, first) - 1], last
+
     def windows(
         self,
         start: int,
@@ -333,6 +353,15 @@ def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
     """Return what the view says where it is a :class:`chronicle.core.source.KindLookup`, else True."""
     look = getattr(view, "may_hold", None)  # isinstance of a protocol would cost more than the look
     return look is None or bool(look(kind, offset))
+
+
+def _may_hold_any(view: SegmentView, kinds: Collection[int]) -> bool:
+    return not isinstance(view, ArchivedSegment) or any(view.may_hold_anywhere(kind) for kind in kinds)
+
+
+def _pieces(view: SegmentView, kinds: Collection[int]) -> list[tuple[int, int]] | None:
+    """Return the bytes of the blocks that may hold one of `kinds`, None where there are no blocks."""
+    return view.pieces_of_kinds(kinds) if isinstance(view, ArchivedSegment) else None
 
 
 def _defines_nothing(view: SegmentView) -> bool:

@@ -31,6 +31,7 @@ from chronicle.storage.codec.beside import read_beside
 from chronicle.storage.codec.blocks import BLOCK_BYTES_MAX
 from chronicle.storage.codec.event_layout import (
     CHECK_HEAD,
+    CODED_VERSIONS,
     COLUMNS,
     COMPACTED,
     GAP_EDGES,
@@ -87,7 +88,7 @@ class Head:
         "flags",
         "forms",
         "groups",
-        "is_compacted",
+        "is_coded",
         "level_base",
         "level_unit",
         "levels",
@@ -97,6 +98,7 @@ class Head:
         "rows",
         "snapshots",
         "steps",
+        "version",
     )
 
     columns: int
@@ -110,13 +112,13 @@ class Head:
         if len(block) < HEAD_BYTES or raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
             raise CorruptionError("an event block is too short or too large", found=(len(block), raw_bytes))
         version, *values = HEAD.unpack_from(block)
-        self.is_compacted = version == COMPACTED
+        self.version, self.is_coded = version, version in CODED_VERSIONS
         self.columns, self.groups, self.rows, self.others, self.snapshots, self.levels = values[:6]
         self.forms, self.steps, self.flags = (values[6], values[7]), values[8], values[9]
         self.price_unit, self.price_base, self.level_unit, self.level_base = values[10:14]
         self.descriptor_bytes, self.beside_bytes = values[14:]
         plausible = (
-            version in (VERSION, COMPACTED)
+            version in (VERSION, *CODED_VERSIONS)
             and self.columns == COLUMNS
             and 0 < self.groups <= self.rows
             and self.snapshots <= self.others
@@ -172,19 +174,24 @@ class EventBlock:
         """The columns one by one."""
         head = self.head
         rows_max = max(head.rows, head.levels, head.others)
-        coded = Place.SIZE if head.is_compacted else -1
+        coded = Place.SIZE if head.is_coded else -1
         return Columns(self._descriptor, head.columns, self._data, rows_max, coded=coded)
 
     @cached_property
-    def _coded(self) -> tuple[Values, Values]:
-        """Prices and sizes of all rows of a compacted block."""
-        from chronicle.storage.codec.event_coded import rows_of
-
+    def _coded(self) -> Any:
+        """The prices and sizes of a block that holds them as a code, of either form."""
         head = self.head
-        assert self._whole.stop == head.rows
+        if self._whole.stop != head.rows:
+            raise ValueError("the groups do not make the block's rows")
         price = Price(head.price_base, head.price_unit, head.forms)
         unit, code = self._columns.unit(Place.SIZE), self._columns.code(Place.SIZE, head.rows)
-        return rows_of(*self._counts, price, unit, head.rows, code)
+        if head.version == COMPACTED:
+            from chronicle.storage.codec.event_coded import CodedRows
+
+            return CodedRows(*self._counts, price, unit, head.rows, code)
+        from chronicle.storage.codec.event_tabled import TabledRows
+
+        return TabledRows(*self._counts, price, unit, head.rows, code)
 
     @cached_property
     def _counts(self) -> tuple[Values, Values]:
@@ -277,15 +284,15 @@ class EventBlock:
     def _row_prices(self, of: Cut) -> Values:
         """Return the prices of the rows of a cut."""
         head = self.head
-        if head.is_compacted:
-            return self._coded[0][of.above : of.stop]
+        if head.is_coded:
+            return np.asarray(self._coded.prices[of.above : of.stop])
         price = Price(head.price_base, head.price_unit, head.forms)
         return self._priced(Place.PRICE_FIRST, *self._counts, price, of)
 
     def _row_sizes(self, of: Cut) -> Values:
         """Return the sizes of the rows of a cut."""
-        if self.head.is_compacted:
-            return self._coded[1][of.above : of.stop]
+        if self.head.is_coded:
+            return np.asarray(self._coded.sizes[of.above : of.stop])
         if self._columns.mode(Place.SIZE) != PLAIN:
             return self._values(Place.SIZE)[of.above : of.stop]
         part = of.above, of.stop
