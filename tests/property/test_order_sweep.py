@@ -222,6 +222,23 @@ def test_the_first_event_of_a_day_begins_a_segment(beside: int, tmp_path: Path) 
             assert len(found) == 2
 
 
+@pytest.mark.parametrize("crash", range(30, 37))
+@pytest.mark.parametrize("orders_each", [2, 5])
+def test_what_is_made_again_ends_with_an_event(orders_each: int, crash: int, tmp_path: Path) -> None:
+    """The sweep leaves the last records that the queue holds to be compared: of the event there, none or all."""
+    stream = day(60, orders_each)
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink)
+        feed_between(machine, stream, 0, 10)
+        state = capture_state(machine)
+        feed_between(machine, stream, 10, crash)
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink)
+        restore_state(machine, state)
+        feed(machine, stream, [40], 10)
+        assert stored(tmp_path) == run(stream).bytes()
+
+
 @pytest.mark.parametrize("flags", [0, int(Flag.SNAPSHOT)])
 def test_numbers_of_a_retransmission_stand_behind_no_book(flags: int, tmp_path: Path) -> None:
     """What an own snapshot says of its book: verified by the venue's numbers, once live ones were seen unbroken."""
