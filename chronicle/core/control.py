@@ -1,4 +1,4 @@
-"""A queue's control file and writer lock: who writes, which segment is open, how far it is durable, who waits.
+"""A queue's control file: which segment is open, how far it is durable, who waits.
 
 The control file is a hint and a meeting place, never the truth: records alone say what is committed. It may be
 lost or read-only, and readers still work.
@@ -6,29 +6,22 @@ lost or read-only, and readers still work.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
-import fcntl
-import json
 import os
 from pathlib import Path
-from typing import IO, Any
 
 from chronicle.core import layout
 from chronicle.core.durable import file_error, file_errors, publish_bytes
-from chronicle.core.errors import QueueLockedError
 from chronicle.core.mapping import MemoryMap, map_file
 
-__all__ = ["FUTEX_CALL", "Control", "WriterLock", "lock_holder", "register_writer"]
+__all__ = ["FUTEX_CALL", "Control", "register_writer"]
 
 CONTROL_NAME = "control"
-LOCK_NAME = "lock"
 _NOT_TO_BE_HAD = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 FUTEX_CALL = 202 if ctypes.sizeof(ctypes.c_void_p) == 8 and os.uname().machine == "x86_64" else 98
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _SYS_MEMBARRIER = 324 if os.uname().machine == "x86_64" else 283
-_LOCK_ATTEMPTS = 20_000
 _MEMBARRIER_GLOBAL_EXPEDITED, _MEMBARRIER_REGISTER = 2, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -136,100 +129,6 @@ class Control:
         return self._map.writable
 
 
-class WriterLock:
-    """The OS lock that makes a queue's writer single; it dies with its owner, whatever kills it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file: IO[bytes] | None = file
-
-    @classmethod
-    def acquire(cls, folder: Path, *, started_ns: int) -> WriterLock:
-        """Take the lock or say who holds it.
-
-        Raises
-        ------
-        QueueLockedError
-            When a live process (or another appender of this one) holds it.
-        """
-        path = folder / LOCK_NAME
-        try:
-            file = open(path, "a+b", buffering=0)  # noqa: SIM115 - the lock lives as long as the file is open
-        except OSError as error:
-            raise file_error(error, "open the writer lock", path) from error
-        try:
-            free = lock_exclusively(file.fileno(), path)
-        except BaseException:
-            file.close()
-            raise
-        if not free:
-            holder = lock_holder(folder)
-            file.close()
-            raise QueueLockedError(
-                "another writer owns the queue",
-                path=folder,
-                expected="no writer",
-                found=holder or "a live process",
-                hint="stop it, or read with a tailer: readers need no lock",
-            )
-        holder = {"pid": os.getpid(), "host": os.uname().nodename, "started_ns": started_ns}
-        with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space, only its text does
-            file.truncate(0)
-            file.write(json.dumps(holder).encode("utf-8"))
-        return cls(file)
-
-    def release(self) -> None:
-        """Give the lock up."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.truncate(0)
-            self._file.close()
-            self._file = None
-
-
-def lock_exclusively(descriptor: int, path: Path) -> bool:
-    """Take the flock of an open file; return whether nobody else has it.
-
-    Whoever asks for the holder takes a shared lock for a moment (see :func:`lock_holder`). That is not an owner:
-    while a shared lock can be had, the exclusive one is tried again.
-    """
-    for _ in range(_LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with file_errors("look at a lock", path), open(path, "rb") as probe:
-                try:
-                    fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return False
-            os.sched_yield()
-        except OSError as error:
-            raise file_error(error, "take a lock", path) from error
-        else:
-            return True
-    return False
-
-
 def register_writer() -> None:
     """Let readers' membarriers reach this process (an old kernel refuses: readers then find out within a slice)."""
     _libc.syscall(_SYS_MEMBARRIER, _MEMBARRIER_REGISTER, 0, 0)
-
-
-def lock_holder(folder: Path) -> dict[str, Any] | None:
-    """Return {pid, host, started_ns} of the live holder, or None when the lock is free."""
-    path = folder / LOCK_NAME
-    try:
-        with open(path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                text = file.read(4096)
-            else:
-                fcntl.flock(file, fcntl.LOCK_UN)
-                return None
-    except OSError:
-        return None
-    try:
-        holder = json.loads(text)
-    except ValueError:
-        return {"pid": 0}
-    return holder if isinstance(holder, dict) else {"pid": 0}

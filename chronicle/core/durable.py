@@ -27,7 +27,7 @@ TEMPORARY_PREFIX = ".tmp-"
 
 def temporary_name(path: Path) -> Path:
     """Return the name beside `path` under which its bytes are written first."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+    return path.parent / f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}"
 
 
 def sync_folder(folder: Path) -> None:
@@ -73,16 +73,27 @@ def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> None:
     """
     temporary = temporary_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            _write_synced(temporary, data)
+        except FileNotFoundError:  # the folder is not there yet
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_synced(temporary, data)
         publish_file(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise file_error(error, f"write {len(data)} bytes", path) from error
+
+
+def _write_synced(path: Path, data: bytes | bytearray | memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        view = memoryview(data)
+        while len(view):
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

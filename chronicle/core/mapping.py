@@ -13,15 +13,18 @@ import weakref
 from typing import Final
 
 from chronicle.core.errors import StoreError
+from chronicle.core.layout import PAGE_BYTES
 
-__all__ = ["MADV_DONTNEED", "MADV_POPULATE_WRITE", "MemoryMap", "map_file", "populate"]
+__all__ = ["MADV_DONTNEED", "MADV_POPULATE_WRITE", "FileHold", "MemoryMap", "hold_file", "map_file", "populate"]
 
+_PROT_NONE: Final = 0
 _PROT_READ: Final = 1
 _PROT_WRITE: Final = 2
 _MAP_SHARED: Final = 1
 MADV_DONTNEED: Final = 4
 MADV_POPULATE_WRITE: Final = 23
 _MS_SYNC: Final = 4
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -80,7 +83,7 @@ def map_file(descriptor: int, length: int, *, writable: bool) -> MemoryMap:
     """
     protection = _PROT_READ | (_PROT_WRITE if writable else 0)
     address = _libc.mmap(None, length, protection, _MAP_SHARED, descriptor, 0)
-    if address is None or address == ctypes.c_void_p(-1).value:
+    if address is None or address == _MAP_FAILED:
         code = ctypes.get_errno()
         raise StoreError(
             f"could not map {length} bytes: {os.strerror(code)}",
@@ -94,3 +97,24 @@ def populate(mapping: MemoryMap, start: int = 0, end: int | None = None) -> bool
     did. `start` begins a page."""
     length = (mapping.length if end is None else end) - start
     return bool(_libc.madvise(mapping.address + start, length, MADV_POPULATE_WRITE) == 0)
+
+
+class FileHold:
+    """An open file kept open without a descriptor, by a map of it that nobody reads; :meth:`release` lets it go.
+
+    A ``flock`` belongs to the open file, which lives as long as anything refers to it: the lock stays until the map
+    is gone, by :meth:`release`, with the last reference to this object, or with the process, whatever ends it.
+    """
+
+    __slots__ = ("__weakref__", "release")
+
+    def __init__(self, address: int) -> None:
+        self.release = weakref.finalize(self, _libc.munmap, address, PAGE_BYTES)
+
+
+def hold_file(descriptor: int) -> FileHold | None:
+    """Keep an open file open after its descriptor is closed; None where the kernel refuses another map."""
+    address = _libc.mmap(None, PAGE_BYTES, _PROT_NONE, _MAP_SHARED, descriptor, 0)
+    if address is None or address == _MAP_FAILED:
+        return None
+    return FileHold(address)

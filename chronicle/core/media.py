@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 from pathlib import Path
+from typing import Final
 
 __all__ = ["is_memory"]
 
-MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
-MOUNT_TABLE = Path("/proc/self/mountinfo")
-_DEVICE, _MOUNT_FIELDS_MIN = 2, 10
+MEMORY_FILE_SYSTEMS: Final = frozenset({0x01021994, 0x858458F6, 0x958458F6})
+"""Numbers by which statfs(2) tells tmpfs (devtmpfs too), ramfs and hugetlbfs."""
+_STATFS_BYTES = 256
+"""More than any platform's struct statfs."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.statfs.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 
 
 def is_memory(folder: Path) -> bool:
     """Return whether `folder` (or its nearest parent that is there) lies on a file system without a device.
 
-    The file system is looked up by device number in the mount table (proc(5), mountinfo). Where there is no such
-    table, or it does not list the device (some overlays), the answer is False.
+    The kernel is asked for the file system's number (statfs(2), the first word of its answer); where it does not
+    answer, the answer is False.
     """
-    try:
-        device = _device(folder)
-        table = MOUNT_TABLE.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    for line in table.splitlines():
-        fields = line.split(" ")
-        if len(fields) >= _MOUNT_FIELDS_MIN and fields[_DEVICE] == device and "-" in fields:
-            return fields[fields.index("-") + 1] in MEMORY_FILE_SYSTEMS
-    return False
-
-
-def _device(folder: Path) -> str:
-    place = folder.absolute()
-    while True:
-        try:
-            number = os.stat(place).st_dev
-        except FileNotFoundError:
-            if place == place.parent:
-                raise
-            place = place.parent
-            continue
-        return f"{os.major(number)}:{os.minor(number)}"
+    answer = ctypes.create_string_buffer(_STATFS_BYTES)
+    place = os.path.abspath(folder)
+    while _libc.statfs(os.fsencode(place), answer) != 0:
+        above = os.path.dirname(place)
+        if ctypes.get_errno() not in (errno.ENOENT, errno.ENOTDIR) or above == place:
+            return False
+        place = above
+    return ctypes.c_long.from_buffer(answer).value & 0xFFFFFFFF in MEMORY_FILE_SYSTEMS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock, SystemClock
-from chronicle.core.control import Control, lock_holder
+from chronicle.core.control import Control
 from chronicle.core.durability import Durability
 from chronicle.core.durable import file_errors
 from chronicle.core.errors import ConfigError, StateError
@@ -33,6 +33,7 @@ from chronicle.core.registry import (
 )
 from chronicle.core.retention import RetentionPlan, RetentionPolicy, retain
 from chronicle.core.watermarks import Watermarks, mark_tiered, read_watermarks, wait_synced
+from chronicle.core.writer_lock import lock_holder
 
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender

@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from chronicle.core.control import lock_exclusively
 from chronicle.core.durable import file_error, file_errors, publish_bytes, remove_file
 from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError, QueueLockedError, StateError
+from chronicle.core.writer_lock import lock_exclusively
 
 __all__ = ["TailerInfo", "TailerLock", "drop_tailer", "list_tailers", "load_position", "store_position"]
 

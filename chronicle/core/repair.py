@@ -13,7 +13,6 @@ from pathlib import Path
 
 from chronicle.core import layout
 from chronicle.core.check import check_queue
-from chronicle.core.control import WriterLock
 from chronicle.core.durable import file_error, publish_bytes
 from chronicle.core.errors import CorruptionError, StateError, TornSegmentError
 from chronicle.core.layout import PAGE_BYTES, SEEK_ENTRY, SEEK_ENTRY_BYTES, SEGMENT_SEEK_COUNT_OFFSET
@@ -21,6 +20,7 @@ from chronicle.core.mapping import MemoryMap, map_file
 from chronicle.core.queue import Queue
 from chronicle.core.scan import walk
 from chronicle.core.segment_header import SegmentHeader
+from chronicle.core.writer_lock import WriterLock
 
 __all__ = ["RepairPlan", "perform_repair", "plan_repair"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chronicle.core import layout
 from chronicle.core.clock import Clock
 from chronicle.core.compiled import names_address
-from chronicle.core.control import FUTEX_CALL, Control, WriterLock, register_writer
+from chronicle.core.control import FUTEX_CALL, Control, register_writer
 from chronicle.core.durability import Durability, Syncer
 from chronicle.core.errors import CapacityError, ChronicleError, CorruptionError, StateError
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
@@ -42,6 +42,7 @@ from chronicle.core.scan import LOADS_ARE_ACQUIRE
 from chronicle.core.seal import Ended, seal_segment
 from chronicle.core.segment_file import create_segment, segment_size
 from chronicle.core.tail_mark import TailMark, write_tail_mark
+from chronicle.core.writer_lock import WriterLock
 from chronicle.core.writer_state import WriterState
 
 if TYPE_CHECKING:
@@ -156,6 +157,11 @@ class SegmentWriter(WriterState):
             finally:
                 self._lock.release()
                 self._lock = None
+
+    @property
+    def keeps_descriptor(self) -> bool:
+        """Whether the writer lock keeps a descriptor open: on file systems where a map does not keep it."""
+        return self._lock is not None and self._lock.keeps_descriptor
 
     def seal(self) -> None:
         """End the open segment with its ROLL and seal it; the next append starts a new segment.

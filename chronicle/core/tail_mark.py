@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from chronicle.core import layout
@@ -59,4 +59,5 @@ def read_tail_mark(folder: Path) -> TailMark:
 
 def write_tail_mark(folder: Path, mark: TailMark) -> None:
     """Publish the mark of the queue in `folder`."""
-    publish_bytes(folder / TAIL_NAME, json.dumps(asdict(mark)).encode("ascii"))
+    values = {name: getattr(mark, name) for name in TailMark.__slots__}
+    publish_bytes(folder / TAIL_NAME, json.dumps(values).encode("ascii"))

@@ -14,9 +14,9 @@ from tests.support.survival import fast_folder
 
 HOUR_NS = 3_600 * 10**9
 DESCRIPTORS_PER_QUEUE = 1
-"""The writer lock; neither maps nor closed segments keep one."""
-MAPS_PER_QUEUE = 2
-"""The control page and the open segment."""
+"""The writer lock, where a map does not keep it; neither maps nor closed segments keep one."""
+MAPS_PER_QUEUE = 3
+"""The control page, the open segment, and the writer lock (decision 39)."""
 MEMORY_PER_QUEUE = 96 * 1024
 """The pages of the open segment that were touched, the control page, and the objects of one appender."""
 OPEN_BYTES_MAX = 80 * 1024

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from chronicle.core.clock import FakeClock
 from chronicle.core.compare import compare_queue
 from chronicle.core.errors import ConfigError, QueueLockedError
+from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import Kind, SegmentState, StatusCode
 from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
@@ -180,7 +182,7 @@ def test_clean_queues_that_lost_their_tail_are_continued_from_an_older_checkpoin
 
 
 def test_few_queues_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clean_writer, "OPEN_QUEUES_MAX", 3)
+    monkeypatch.setattr(clean_writer, "open_queues_max", lambda **_: 3)
     stream = RawStream()
     for number in range(1, 13):
         stream.define(number, instrument(f"kraken:A{number}-EUR"))
@@ -189,9 +191,17 @@ def test_few_queues_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
         for number in range(1, 13):
             stream.deltas(number, (BID, 1, round_number + 1))
     _write(tmp_path, stream)
-    before = len(os.listdir("/proc/self/fd"))
+    before, opened = len(os.listdir("/proc/self/fd")), []
+
+    def counted(*args: Any) -> int:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+        opened.append(sum(line.endswith("/lock") and "clean/" in line for line in maps.splitlines()))
+        return int(append_mixed(*args))
+
+    monkeypatch.setattr(clean_writer, "append_mixed", counted)
     run_shard(tmp_path, drain=True, window_bytes=2048)
     assert len(os.listdir("/proc/self/fd")) <= before
+    assert max(opened) <= 3, "each open queue has its lock mapped"
     for number in range(1, 13):
         records = queue_records(tmp_path, f"clean/kraken/a{number}_eur/book.q")
         assert [record.kind for record in records].count(Kind.BOOK_DELTA) == 20

@@ -14,7 +14,7 @@ from chronicle.core.kernels.atomics import load_acquire, pause
 from chronicle.core.kernels.memory import peek
 from chronicle.core.layout import HEADER_BYTES, WORD_FLAGS_SHIFT, WORD_KIND_SHIFT, WORD_LENGTH_MASK, Flag, Kind
 
-__all__ = ["ENDED", "STOPPED", "TIMED_OUT", "compiled_loop", "monotonic_ns"]
+__all__ = ["ENDED", "STOPPED", "TIMED_OUT", "compiled_loop", "monotonic_ns", "spin_any"]
 
 TIMED_OUT, ENDED, STOPPED = 0, 1, 2
 _LAST = int(Flag.LAST) << WORD_FLAGS_SHIFT
@@ -31,6 +31,24 @@ def monotonic_ns(scratch: Any) -> Any:
     """Return the ns of ``Clock.monotonic_ns``; 20 to 35 ns. scratch: address of 16 bytes of the caller's."""
     _clock_gettime(_CLOCK_MONOTONIC, scratch)
     return peek(scratch) * 1_000_000_000 + peek(scratch + 8)
+
+
+@njit(cache=True, nogil=True)
+def spin_any(addresses: Any, deadline: Any, scratch: Any) -> int:
+    """Return the number of the first of several commit words that is set, or -1 at `deadline` (monotonic ns).
+
+    addresses int64[n]: of words in mapped segments. scratch: address of 16 bytes of the caller's. Some ns a word and
+    look; it holds no GIL.
+    """
+    looks = 0
+    while True:
+        for place in range(addresses.shape[0]):
+            if load_acquire(np.uint64(addresses[place])) != 0:
+                return place
+        looks += 1
+        if looks & _LOOKS == 0 and monotonic_ns(scratch) >= deadline:
+            return -1
+        pause()
 
 
 @cache

@@ -25,23 +25,29 @@ from chronicle.etl.pipeline.row import Row
 
 __all__ = ["QueueSink", "queue_identity"]
 
-OPEN_QUEUES_MAX = 16_000
-"""Appenders hold a descriptor and two maps each; beyond this many the longest unused is closed. (Linux gives a
-process 65,530 maps.)"""
+MAPS_PER_QUEUE = 4
+"""An appender holds three maps (segment, control page, lock); one more for what its book may take."""
+MAPS_DEFAULT = 65_530
+"""What Linux gives a process (vm.max_map_count)."""
 DESCRIPTORS_KEPT_FREE = 256
 OPEN_QUEUES_MIN = 64
 
 
-def open_queues_max() -> int:
-    """Return how many clean queues may be open at once under this process' limit of descriptors.
+def open_queues_max(*, need_descriptors: bool = False) -> int:
+    """Return how many clean queues may be open at once; beyond them the longest unused is closed.
 
-    To open a queue again costs about a millisecond: a shard of more queues than this is slow. ``chronicle etl run``
-    raises the limit as far as the host lets it.
+    To open a queue again costs about a millisecond: a shard of more queues than this is slow. Descriptors count only
+    where writer locks keep them (decision 39); ``chronicle etl run`` raises their limit as far as the host lets it.
     """
+    try:
+        maps = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        maps = MAPS_DEFAULT
+    most = max(maps // MAPS_PER_QUEUE, OPEN_QUEUES_MIN)
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed == resource.RLIM_INFINITY:
-        return OPEN_QUEUES_MAX
-    return min(max(allowed - DESCRIPTORS_KEPT_FREE, OPEN_QUEUES_MIN), OPEN_QUEUES_MAX)
+    if not need_descriptors or allowed == resource.RLIM_INFINITY:
+        return most
+    return min(max(allowed - DESCRIPTORS_KEPT_FREE, OPEN_QUEUES_MIN), most)
 
 
 def queue_identity(queue: str, generation: int) -> bytes:
@@ -187,6 +193,8 @@ class QueueSink:
             exist_ok=True,
         )
         held = self._open[queue] = _Open(stored)
+        if held.appender.keeps_descriptor:
+            self._open_max = min(self._open_max, open_queues_max(need_descriptors=True))
         return held
 
     def _give_up_one(self) -> None:

@@ -256,6 +256,18 @@ class Intake:
             item for item in self.members if item.joined and not item.pending and (item.stop, item.number) < first
         ]
 
+    def next_words(self) -> list[int]:
+        """Return the addresses of the commit words that the raw queues' next records get; none where one has no such
+        place now (it rolled, or has no open segment here)."""
+        found = []
+        for member in self.members:
+            place = member.cursor.next_word() if member.joined else None
+            if place is not None:
+                found.append(place[0].address + place[1])
+            elif member.joined:
+                return []
+        return found
+
     def close(self) -> None:
         """Release all segments."""
         for member in self.members:

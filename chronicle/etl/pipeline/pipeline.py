@@ -11,6 +11,7 @@ same tables of streams and definitions. What stands alone is elsewhere: windows 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -406,7 +407,8 @@ class Pipeline:
         words, message = window.words, window.base_index + first
         position = first
         self._by_key.clear()
-        for number in [record for record in window.flagged if first <= record < end]:
+        flagged = window.flagged
+        for number in flagged[bisect_left(flagged, first) : bisect_left(flagged, end)]:
             self._bulk(position, number, message)
             position = number + 1
             at = int(window.starts[number])

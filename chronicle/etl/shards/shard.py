@@ -27,7 +27,7 @@ from chronicle.etl.shards.latency import Latency
 from chronicle.etl.shards.live_file import write_latency
 from chronicle.etl.shards.report import EtlReport, LaneReport
 from chronicle.etl.shards.resync import ResyncRequests
-from chronicle.etl.shards.waiting import SPINS, RawWaiter
+from chronicle.etl.shards.waiting import SPIN_NS, SPIN_SLICE_NS, RawWaiter
 
 __all__ = ["EtlReport", "LaneReport", "run_shard"]
 
@@ -39,6 +39,8 @@ WINDOW_BYTES_MAX = 32 << 20
 """A step costs some time for each stream that has records in it, and some Python for each book of orders: with many
 of them steps are larger."""
 PROGRESS_INTERVAL_NS = 100_000_000
+PROGRESS_SHARE = 50
+"""A report looks at every stream: the work between two takes so many times what a report takes."""
 DISCOVERY_INTERVAL_NS = 1_000_000_000
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
@@ -56,6 +58,7 @@ def run_shard(
     clock: Clock | None = None,
     progress: Callable[[EtlReport], None] | None = None,
     window_bytes: int | None = None,
+    spin_ns: int = SPIN_NS,
 ) -> EtlReport:
     """Turn the raw queues of `home` into clean queues per instrument; continue where the last run stopped.
 
@@ -80,9 +83,13 @@ def run_shard(
     clock : Clock, optional
         For the pace of progress records; the output does not depend on it.
     progress : callable, optional
-        Called with the report after a step, at most ten times a second while there is work.
+        Called with the report after a step, at most ten times a second while there is work (less often with
+        thousands of streams).
     window_bytes : int, optional
         Raw bytes per step; default by the number of streams. The output does not depend on it.
+    spin_ns : int
+        How long a live shard spins on the next raw record, with a core of its own, before it sleeps until the writer
+        wakes it.
 
     Raises
     ------
@@ -109,6 +116,7 @@ def run_shard(
         clock or SystemClock(),
         progress,
         window_bytes,
+        spin_ns,
     )
     try:
         if drain:
@@ -136,6 +144,7 @@ class _Duty:
         clock: Clock,
         progress: Callable[[EtlReport], None] | None,
         window_bytes: int | None,
+        spin_ns: int,
     ) -> None:
         self._home = home
         self._source = source
@@ -147,6 +156,7 @@ class _Duty:
         self._clock = clock
         self._progress = progress
         self._window_bytes = window_bytes
+        self._spin_ns = spin_ns
         self._lanes: dict[str, LaneRunner] = {}
         self._resync = ResyncRequests(target)
         self._waiter = RawWaiter(home)
@@ -156,7 +166,7 @@ class _Duty:
         self._live_since = INT64_MAX
         self._published = 0
         self._started_ns = clock.monotonic_ns()
-        self._told_ns = self._started_ns - PROGRESS_INTERVAL_NS
+        self._tell_at_ns = self._started_ns
         self._untold = False
 
     def drain(self, stop: Event) -> None:
@@ -179,7 +189,7 @@ class _Duty:
     def live(self, stop: Event) -> None:
         """Follow the raw queues until `stop`."""
         self._live_since = self._clock.now_ns()
-        looked_ns = None
+        looked_ns, worked_ns = None, self._clock.monotonic_ns()
         while not stop.is_set():
             now_ns = self._clock.monotonic_ns()
             if looked_ns is None or now_ns - looked_ns >= DISCOVERY_INTERVAL_NS:
@@ -187,8 +197,13 @@ class _Duty:
                 self._part_from_ended(drained=False)
                 self._publish_latency()
                 looked_ns = now_ns
-            if self._cycle(live=True) or any(self._cycle(live=True) for _ in range(SPINS)):
+            if self._cycle(live=True):
+                worked_ns = now_ns
                 continue
+            if now_ns < worked_ns + self._spin_ns:
+                words = [word for lane in self._lanes.values() for word in lane.intake.next_words()]
+                if self._waiter.spin(words, min(worked_ns + self._spin_ns, now_ns + SPIN_SLICE_NS), self._clock):
+                    continue
             announced = self._waiter.announce()
             if not self._cycle(live=True):
                 self._waiter.wait(announced, stop)
@@ -219,10 +234,11 @@ class _Duty:
             lane.after(self._clock.monotonic_ns())
         if self._progress is not None and (worked or self._untold):
             now_ns = self._clock.monotonic_ns()
-            self._untold = worked and now_ns - self._told_ns < PROGRESS_INTERVAL_NS
+            self._untold = worked and now_ns < self._tell_at_ns
             if not self._untold:
-                self._told_ns = now_ns
                 self._progress(self.report())
+                told_ns = self._clock.monotonic_ns()
+                self._tell_at_ns = max(now_ns + PROGRESS_INTERVAL_NS, told_ns + PROGRESS_SHARE * (told_ns - now_ns))
         return worked
 
     def _step(self, lane: LaneRunner, *, live: bool) -> int:

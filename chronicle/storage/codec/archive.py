@@ -21,9 +21,11 @@ from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.codec.archive_layout import (
+    EVENT_METHODS,
     HEADER_BYTES,
     HOLDS_OF_KIND,
     TAIL_READ_BYTES,
+    TELLING_METHODS,
     ArchiveFooter,
     Block,
     Holds,
@@ -71,8 +73,6 @@ AHEAD_SHARE: Final = 1.25
 """Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
-EVENT_METHODS: Final = (Method.EVENTS, Method.COMPACTED)
-COLUMN_METHODS: Final = (*EVENT_METHODS, Method.ORDERS)
 _KNOWN: Final = int(Holds.KNOWN)
 _INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
 _VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
@@ -260,14 +260,27 @@ class ArchivedSegment:
         bit = int(HOLDS_OF_KIND.get(kind, Holds.OTHERS))
         return any(not block.holds & _KNOWN or block.holds & bit for _, block in self._record_blocks())
 
+    def pieces_of_kinds(self, kinds: Collection[int]) -> list[tuple[int, int]]:
+        """Return [offset, end) of the blocks that may hold a record of one of `kinds`; each begins an event."""
+        bits = Holds(0)
+        for kind in kinds:
+            bits |= HOLDS_OF_KIND.get(kind, Holds.OTHERS)
+        return [
+            (block.raw_offset, block.raw_offset + block.raw_bytes)
+            for _, block in self._record_blocks()
+            if not block.holds & _KNOWN or block.holds & int(bits)
+        ]
+
     def _record_blocks(self) -> Iterator[tuple[int, Block]]:
         """Yield (position, block) of the blocks of records."""
         for position, block in enumerate(self.footer.blocks):
             if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
                 yield position, block
 
-    def instruments(self) -> list[tuple[int, bytes]] | None:
+    def instruments(self, known: bytes = b"") -> list[tuple[int, bytes]] | None:
         """Return (offset, body) of the segment's INSTRUMENT records; None where only its records can tell.
+
+        A block whose records all have the body that is `known` from before it is left out.
 
         Raises
         ------
@@ -275,21 +288,24 @@ class ArchivedSegment:
             When a block is not what was stored.
         """
         holding = [(position, block) for position, block in self._record_blocks() if _may_define(block)]
-        if any(block.method not in COLUMN_METHODS for _, block in holding):
+        if any(block.method not in TELLING_METHODS for _, block in holding):
             return None
-        found = []
+        found: list[tuple[int, bytes]] = []
         for position, block in holding:
             with naming(self.path, block):
-                found += [(block.raw_offset + at, body) for at, body in self._instruments_of(position)]
+                told = self._instruments_of(position, known)
+            found += [(block.raw_offset + at, body) for at, body in told]
+            known = told[-1][1] if told else known
         return found
 
-    def _instruments_of(self, position: int) -> list[tuple[int, bytes]]:
+    def _instruments_of(self, position: int, known: bytes) -> list[tuple[int, bytes]]:
         if self.footer.blocks[position].method != Method.ORDERS:
-            return self._event_block(position).instruments()
+            return self._event_block(position).instruments(known)
         from chronicle.storage.codec.order_columns import order_instruments
 
         block, stored = self._compared(position)
-        return order_instruments(stored, block.raw_bytes)
+        told = order_instruments(stored, block.raw_bytes)
+        return [] if all(body == known for _, body in told) else told
 
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
@@ -465,7 +481,7 @@ class ArchivedSegment:
 
 def _gives_columns(block: Block, names: Collection[str], kinds: Collection[int], *, uniform: bool) -> bool:
     """Return whether the rows of a block are all there is of `kinds`, at decimals that are known beforehand."""
-    if block.method not in COLUMN_METHODS or (_may_define(block) and not uniform):
+    if block.method not in TELLING_METHODS or (_may_define(block) and not uniform):
         return False
     if Kind.BOOK_SNAPSHOT in kinds and (not block.holds or block.holds & _VENUE_SNAPSHOTS):
         return False

@@ -132,7 +132,7 @@ def test_repair_cuts_after_the_last_good_record_and_says_so(home, capsys, how):
 def test_repair_refuses_damage_in_a_sealed_segment_and_a_live_writer(home, capsys):
     at = ["raw/main", "--home", str(home), "--yes"]
     damage(home, "word")
-    from chronicle.core.control import WriterLock
+    from chronicle.core.writer_lock import WriterLock
 
     lock = WriterLock.acquire(home / "raw" / "main.q", started_ns=0)
     try:

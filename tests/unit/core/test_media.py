@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chronicle.core import Kind, Queue, media
+from chronicle.core import Kind, Queue
 from chronicle.core.durability import Durability
 from chronicle.core.errors import ConfigError, StateError
 from chronicle.core.media import is_memory
@@ -21,17 +21,19 @@ def test_a_tmpfs_is_memory_and_proc_is_not(tmp_path: Path) -> None:
     assert not is_memory(Path("/proc/self"))
 
 
-@pytest.mark.parametrize(
-    "table",
-    ["", "\n\n", "22 1 0:0 / / rw", "a b c d e f g h i j k", "\x00" * 100, "1 2 {device} / / rw - "],
-)
-def test_a_mount_table_that_says_nothing_means_a_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
-) -> None:
-    monkeypatch.setattr(media, "MOUNT_TABLE", tmp_path / "mountinfo")
-    assert not is_memory(tmp_path)
-    (tmp_path / "mountinfo").write_text(table)
-    assert not is_memory(tmp_path)
+def test_a_place_that_nothing_can_be_said_of_is_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert is_memory(tmp_path / "file" / "below.q") == is_memory(tmp_path)
+    assert not is_memory(tmp_path / ("n" * 300) / "q.q"), "a name that the file system refuses"
+
+
+def test_the_root_stands_on_what_the_mount_table_says() -> None:
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    fields = [line.split(" ") for line in table]
+    for place, kind in [(line[4], line[line.index("-") + 1]) for line in fields if line[4] in ("/", "/dev/shm")]:
+        last = [line for line in fields if line[4] == place][-1]  # what is mounted over it counts
+        if kind == last[last.index("-") + 1]:
+            assert is_memory(Path(place)) == (kind in {"tmpfs", "ramfs"})
 
 
 def test_buffered_in_memory_never_claims_to_be_synced(tmp_path: Path) -> None:
