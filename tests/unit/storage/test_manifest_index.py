@@ -173,7 +173,8 @@ def test_what_an_operator_asks_first_reads_no_entries(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Manifest, "entries", lambda *_: pytest.fail("all entries are read"))
     monkeypatch.setattr(Manifest, "_held", lambda *args: read.append(args) or held(*args))
     assert [(row.tier, row.segments) for row in rows] == [("hot", 2), ("warm", 0), ("cold", 3)]
-    assert tier_status(tmp_path, policy).tiers == rows
+    again = tier_status(tmp_path, policy).tiers
+    assert [replace(row, free_bytes=None) for row in again] == [replace(row, free_bytes=None) for row in rows]
     assert TieredSource(tmp_path).summary(BOOK) == listed
     assert TieredSource(tmp_path).queues() == [BOOK]
     assert read == []
