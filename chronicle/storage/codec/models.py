@@ -147,7 +147,7 @@ def _planes(values: NDArray[Any]) -> bytes:
 def _joined(data: bytes, kind: type[np.uint16 | np.uint64]) -> NDArray[Any]:
     """Return the values of planes."""
     planes = np.frombuffer(data, dtype=np.uint8).reshape(np.dtype(kind).itemsize, -1)
-    found = planes[0].astype(kind)
+    found: NDArray[Any] = planes[0].astype(kind)
     for number, plane in enumerate(planes[1:], 1):
         found |= plane.astype(kind) << kind(8 * number)
     return found
