@@ -75,7 +75,7 @@ def test_a_cold_tier_holds_compacted_segments_of_any_source(tmp_path: Path, sour
     assert cursor_records(tmp_path) == before
     for entry in entries:
         with ArchivedSegment(LocalStore(tmp_path / "cold"), entry.object) as segment:
-            assert any(block.method == Method.COMPACTED for block in segment.footer.blocks)
+            assert any(block.method == Method.TABLED for block in segment.footer.blocks)
             assert bytes(segment.view(0, segment.footer.file_bytes)) == images[entry.number]
     assert verify(tmp_path, deep=True).ok
     assert verify(tmp_path / "cold", deep=True).ok

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chronicle.core.layout import Flag, Kind, Origin, SequenceRule, VerifiedBy
+from chronicle.core.queue import Queue
 from chronicle.core.queue_settings import QueueSettings
 from chronicle.core.records import Record
 from chronicle.etl.books import array_orders, ladder
@@ -220,6 +221,25 @@ def test_the_first_event_of_a_day_begins_a_segment(beside: int, tmp_path: Path) 
             found = prologues(tmp_path, queue)
             assert found == [prologue for _, prologue in twin.prologues[queue]]
             assert len(found) == 2
+
+
+def test_seek_entries_stand_where_an_append_puts_them(memory_path: Path) -> None:
+    stream = day(2_000, 2)
+    with QueueSink(memory_path) as sink:
+        feed(pipeline(sink), stream, [50])
+    swept = Queue.open(memory_path / "clean/nasdaq/amzn/book.q")
+    appended = Queue.create(memory_path / "appended.q", segment_bytes=8 << 20)
+    with appended.appender() as appender:
+        for event in iter(swept.tailer().next_event, None):
+            appender.append_event(b"".join(bytes(record.data) for record in event), len(event))
+    assert len(swept.segments()) == 1
+    found = []
+    for queue in (swept, appended):
+        with queue.open_segment(0) as segment:
+            points = segment.seek_points()
+            found.append([(point.index, point.offset - points[0].offset) for point in points])
+    assert len(found[0]) > 20
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("crash", range(30, 37))

@@ -80,7 +80,7 @@ def encode_events(
     book : Book, optional
         The book in the segment's prologue, given for the segment's first block only.
     compact : bool
-        Prices and sizes as symbols by tables of their contexts: fewer bytes, twice the time.
+        Prices and sizes as symbols by tables of their contexts: fewer bytes, three times the time.
 
     Returns
     -------
