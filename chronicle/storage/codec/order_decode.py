@@ -19,7 +19,7 @@ __all__ = ["decode_orders"]
 Values = NDArray[np.int64]
 
 LENGTH_MASK: Final = 0xFFFFFFFF
-TILE_ROWS: Final = 1024
+TILE_ROWS: Final = 256
 """Rows are followed, then written, so many at a time: their columns stay in the nearest cache."""
 NO_SIDES: Final = np.zeros(256, dtype=np.int64)
 """The first words of shapes have the sides that do not follow."""
