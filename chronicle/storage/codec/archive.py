@@ -171,8 +171,22 @@ class ArchivedSegment:
     def header(self) -> SegmentHeader:
         """The sealed segment's own header."""
         if self._header is None:
-            self._header = SegmentHeader.unpack(bytes(self.view(0, layout.PAGE_BYTES)), self.path)
+            opening = self._opening()
+            data = self.view(0, layout.PAGE_BYTES) if opening is None else opening[: layout.PAGE_BYTES]
+            self._header = SegmentHeader.unpack(bytes(data), self.path)
         return self._header
+
+    def _opening(self) -> bytes | None:
+        """Return header and prologue with zeros for the levels of its book; None where it must be decoded whole."""
+        block = self.footer.blocks[0]
+        if block.method != Method.PROLOGUE or block.raw_bytes != self.data_offset:
+            return None
+        from chronicle.storage.codec.small_blocks import decode_prologue
+
+        stored = self._stored(block)
+        compare(stored, block.stored_checksum, block, self.path, "stored")
+        with naming(self.path, block):
+            return decode_prologue(stored, block.raw_bytes, levels=False)
 
     def prologue(self) -> dict[str, Any]:
         """Return the prologue's map."""
@@ -184,16 +198,10 @@ class ArchivedSegment:
 
     def definition(self) -> bytes | None:
         """Return the INSTRUMENT record in the prologue, without decoding the book beside it."""
-        block = self.footer.blocks[0]
-        if block.method != Method.PROLOGUE or block.raw_bytes != self.data_offset:
+        raw = self._opening()
+        if raw is None:
             found = self.prologue().get("instrument")
         else:
-            from chronicle.storage.codec.small_blocks import decode_prologue
-
-            stored = self._stored(block)
-            compare(stored, block.stored_checksum, block, self.path, "stored")
-            with naming(self.path, block):
-                raw = decode_prologue(stored, block.raw_bytes, levels=False)
             self._header = SegmentHeader.unpack(raw[: layout.PAGE_BYTES], self.path)
             start = layout.SEGMENT_HEADER_BYTES
             data = raw[start : start + self._header.prologue_bytes]
@@ -210,10 +218,22 @@ class ArchivedSegment:
         """Return the seek index as four columns: index, offset, ts_recv, kind. An object a point would cost more."""
         if self._seek_columns is None:
             start = self.footer.footer_offset
-            entries = self.view(start, start + self.header.seek_count * layout.SEEK_ENTRY_BYTES)
+            entries = self.view(start, start + self._seek_count() * layout.SEEK_ENTRY_BYTES)
             words = entries.cast("q").tolist()
             self._seek_columns = words[0::4], words[1::4], words[2::4], words[3::4]
         return self._seek_columns
+
+    def _seek_count(self) -> int:
+        """Return how many entries the seek index has; where its block tells, the prologue is not even read."""
+        block = self.footer.blocks[bisect_right(self._starts, self.footer.footer_offset) - 1]
+        if block.raw_offset != self.footer.footer_offset or block.method != Method.SEEK:
+            return self.header.seek_count
+        from chronicle.storage.codec.small_blocks import seek_entries
+
+        stored = self._stored(block)
+        compare(stored, block.stored_checksum, block, self.path, "stored")
+        with naming(self.path, block):
+            return seek_entries(stored, block.raw_bytes)
 
     def data_end(self) -> int:
         """Return the offset after the last record, the ROLL included."""
