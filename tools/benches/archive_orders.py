@@ -11,6 +11,7 @@ byte for byte. The peer has the rows without snapshots, definitions and prologue
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,9 @@ def _measured(name: str, home: Path, write_parquet: Callable[[pa.Table, Path], N
     yield Figure(f"archive.orders_decode_ns_{name}", best_ns(decoded, REPEATS) / count, "ns", count, PARQUET, read)
     yield Figure(f"archive.orders_verify_ns_{name}", best_ns(verified, REPEATS) / count, "ns", count)
     for label, names, asked in (("four", FOUR, list(FOUR)), ("all", ALL, None)):
-        spent = best_ns(lambda names=names: columns(names), REPEATS) / table.num_rows
-        read = best_ns(lambda asked=asked: pq.read_table(path, columns=asked, use_threads=False), REPEATS)
-        figure = f"archive.orders_decode_{label}_ns_{name}"
-        yield Figure(figure, spent, "ns", table.num_rows, PARQUET, read / table.num_rows)
+        spent = best_ns(partial(columns, names), REPEATS) / table.num_rows
+        read = best_ns(partial(pq.read_table, path, columns=asked, use_threads=False), REPEATS) / table.num_rows
+        yield Figure(f"archive.orders_decode_{label}_ns_{name}", spent, "ns", table.num_rows, PARQUET, read)
     for segment in segments:
         segment.close()
 

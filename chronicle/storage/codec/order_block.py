@@ -297,6 +297,31 @@ class Walk:
             raise ValueError("a row refers to an order that is not there")
         return found
 
+    def join(self, begin: int, end: int, groups: Values, tile: tuple[Any, Any], out: Values, at: int) -> int:
+        """Follow rows [begin, end), write their records to words out[at:]; return the word behind."""
+        found = int(
+            kernel.join_rows(
+                self.rows,
+                self.plan,
+                self.block.shapes,
+                begin,
+                end,
+                self._values,
+                self.orders,
+                self._levels,
+                groups,
+                self.block.splits,
+                self.state,
+                self._names,
+                *tile,
+                out,
+                at,
+            )
+        )
+        if found < 0:
+            raise ValueError("a row refers to an order that is not there")
+        return found
+
 
 LEVEL_COLUMN: Final = Column.LEVEL_PRICE - Column.AGE
 """From this column on they are of levels."""

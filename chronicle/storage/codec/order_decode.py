@@ -13,14 +13,13 @@ from chronicle.storage.codec.order_block import DAMAGE, OrderBlock, Orders, Walk
 from chronicle.storage.codec.order_layout import FORM_COLUMNS, FORM_VERBATIM, expected_levels
 from chronicle.storage.codec.order_resting import Resting
 from chronicle.storage.codec.scratch import scratch_array
-from chronicle.storage.kernels import order_rows as kernel
 
 __all__ = ["decode_orders"]
 
 Values = NDArray[np.int64]
 
 LENGTH_MASK: Final = 0xFFFFFFFF
-TILE_ROWS: Final = 1024
+TILE_ROWS: Final = 256
 """Rows are followed, then written, so many at a time: their columns stay in the nearest cache."""
 NO_SIDES: Final = np.zeros(256, dtype=np.int64)
 """The first words of shapes have the sides that do not follow."""
@@ -68,8 +67,7 @@ class _Join:
             raise ValueError("its rows do not make its groups")
         self._resting = Resting()
         words = scratch_array("tile", 3 * (TILE_ROWS + 1), np.int64).reshape(3, -1)
-        self._tile = words[0], words[1], scratch_array("sides", TILE_ROWS + 1, np.uint8), words[2]
-        """Prices, sizes, sides, ids of the rows of a tile."""
+        self._tile = words, scratch_array("sides", TILE_ROWS + 1, np.uint8)
 
     def raw(self) -> memoryview:
         """Return the records; see :func:`decode_orders`."""
@@ -103,26 +101,7 @@ class _Join:
 
     def _rows(self, begin: int, end: int, groups: Values, out: Values, at: int) -> int:
         """Write the records of rows [begin, end) to words out[at:]; return the place behind."""
-        walk, block = self._walk, self._block
-        while begin < end:
-            stop = min(end, begin + TILE_ROWS)
-            walk.follow(begin, stop, self._tile)
-            kernel.write_rows(
-                walk.rows,
-                walk.plan,
-                block.shapes,
-                begin,
-                stop,
-                groups,
-                block.splits,
-                *self._tile,
-                walk.state,
-                out,
-                at,
-            )
-            at += (stop - begin) * ORDER_BYTES // 8
-            begin = stop
-        return at
+        return self._walk.join(begin, end, groups, self._tile, out, at) if begin < end else at
 
     def _follows(self, row: int, record: Values, tail: int, *, is_levels: bool) -> Values:
         """Return what a snapshot holds when nothing but the rows happened."""

@@ -65,7 +65,7 @@ from chronicle.storage.kernels.orders import (
 )
 from chronicle.storage.kernels.rows import fill
 
-__all__ = ["event_flags", "follow_rows", "plan_shapes", "row_numbers", "spread_groups", "survey_rows", "write_rows"]
+__all__ = ["event_flags", "follow_rows", "join_rows", "plan_shapes", "row_numbers", "spread_groups", "survey_rows"]
 
 WANTED, IS_DELTA, HALF, SIDE, SIDE_OF_ORDER = range(5)
 SAME, KNOWN, NEW, ADDED, OTHER, PRICED, RESTS, REPEATS, SIZED = range(5, 14)
@@ -355,6 +355,42 @@ def write_rows(
         opens = plan[shape, ENDS]
         word += row_words
     state[IN_EVENT], state[IN_GROUP], state[GROUPS], state[SPLITS] = 1 - opens, inner, group + 1, taken
+
+
+@numba.njit(cache=True, nogil=True)
+def join_rows(
+    rows: Any,
+    plan: Any,
+    shapes: Any,
+    begin: Any,
+    end: Any,
+    values: Any,
+    orders: Any,
+    levels: Any,
+    groups: Any,
+    splits: Any,
+    state: Any,
+    names: Any,
+    tile: Any,
+    sides: Any,
+    out: Any,
+    at: Any,
+) -> Any:
+    """Follow rows [begin, end) and write their records to words out[at:]; return the word behind, -1 as above.
+
+    tile int64[3, t + 1] and sides u8[t + 1] are working room: t rows at a time stay in the nearest cache.
+    """
+    while begin < end:
+        stop = min(end, begin + len(sides) - 1)
+        followed = follow_rows(
+            rows, plan, begin, stop, 0, values, orders, levels, state, names, tile[0], tile[1], sides, tile[2], 0
+        )
+        if followed < 0:
+            return np.int64(-1)
+        write_rows(rows, plan, shapes, begin, stop, groups, splits, tile[0], tile[1], sides, tile[2], state, out, at)
+        at += (stop - begin) * ROW_WORDS
+        begin = stop
+    return np.int64(at)
 
 
 @numba.njit(cache=True, nogil=True)
