@@ -1,8 +1,8 @@
 """What a writer of large segments has done off its append path: the next segment's space, and sealing.
 
 Reserving and faulting in 64 MiB costs tens of ms, sealing it as much again; both would stall a feed. A thread does
-them: it prepares a blank file, mapped and faulted in, soon after a roll, and seals what has rolled. It lives while
-there is work and some seconds longer. Small segments (quiet clean queues) are handled in place.
+them (:mod:`chronicle.core.crew`): it prepares a blank file, mapped and faulted in, soon after a roll, and seals what
+has rolled. Small segments (quiet clean queues) are handled in place.
 
 The thread shares the interpreter with the appends. It holds it for some tens of us at a time: what takes longer
 happens in C functions that give it up, and between two of them it asks whether somebody waits.
@@ -13,43 +13,39 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import queue as handover
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from chronicle.core.clock import yield_to_threads
+from chronicle.core.crew import Tasks
 from chronicle.core.durable import TEMPORARY_PREFIX
 from chronicle.core.errors import ChronicleError, StoreError
 from chronicle.core.mapping import MemoryMap, map_file, populate
-from chronicle.core.media import is_memory
 from chronicle.core.seal import Ended, seal_segment
 
 __all__ = ["BACKGROUND_BYTES_MIN", "Housekeeper"]
 
 BACKGROUND_BYTES_MIN = 1024 * 1024
-_TASKS_MAX = 8
-_HURRY_TASKS = 3
-"""With so many tasks waiting the thread no longer steps aside within one."""
-_LINGER_SECONDS = 2.0
+_TASKS_MAX = 9
+_HURRY_TASKS = 4
+"""With so many tasks, the one under way among them, the thread no longer steps aside within one."""
 
 
 class Housekeeper:
-    """A thread, when there is work, with a bounded list of tasks; their errors are raised where the writer asks."""
+    """A queue's bounded list of tasks for a thread; their errors are raised where the writer asks."""
 
-    def __init__(self, folder: Path, queue: str) -> None:
+    def __init__(self, folder: Path, queue: str, *, in_memory: bool) -> None:
         self._folder = folder
         self._queue = queue
-        self._tasks: handover.Queue[Callable[[], None] | None] = handover.Queue(_TASKS_MAX)
+        self._tasks = Tasks(_TASKS_MAX)
         self._error: ChronicleError | None = None
-        self._in_memory = is_memory(folder)
+        self._in_memory = in_memory
         self._blank: tuple[Path, MemoryMap] | None = None
         self._blank_lock = threading.Lock()
         self._blank_numbers = itertools.count()
         self._asked_bytes = 0
         self._rolled: list[tuple[Path, Ended | None]] = []
-        self._thread: threading.Thread | None = None
-        self._thread_lock = threading.Lock()
 
     def seal(self, path: Path, ended: Ended | None = None, mapping: MemoryMap | None = None) -> None:
         """Seal a rolled segment soon, and let its map go after that. Blocks only when eight seals are behind.
@@ -99,12 +95,8 @@ class Housekeeper:
             self.check()
 
     def close(self) -> None:
-        """Finish what was asked for and end the thread."""
-        with self._thread_lock:
-            thread = self._thread
-        if thread is not None:
-            self._tasks.put(None)
-            thread.join()
+        """Finish what was asked for, and remove what was prepared and not taken."""
+        self._tasks.join()
         if self._blank is not None:
             with contextlib.suppress(OSError):
                 self._blank[0].unlink()
@@ -112,36 +104,17 @@ class Housekeeper:
         self.check()
 
     def _submit(self, task: Callable[[], None]) -> None:
-        self._tasks.put(task)
-        with self._thread_lock:  # (a thread that is about to end looks at the tasks once more under this lock)
-            if self._thread is None:
-                name = f"housekeeper {self._queue}"
-                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while True:
+        def checked() -> None:
             try:
-                task = self._tasks.get(timeout=_LINGER_SECONDS)
-            except handover.Empty:
-                with self._thread_lock:
-                    if self._tasks.empty():
-                        self._thread = None
-                        return
-                continue
-            try:
-                if task is None:
-                    return
                 task()
             except ChronicleError as error:
                 self._error = error
-            finally:
-                task = None  # with it the map of what was sealed
-                self._tasks.task_done()
+
+        self._tasks.put(checked)
 
     def _breathe(self) -> None:
         """Step aside for whoever waits for the interpreter, and prepare a blank that the writer waits for more."""
-        if self._tasks.qsize() < _HURRY_TASKS:
+        if len(self._tasks) < _HURRY_TASKS:
             yield_to_threads()
         self._prepare_asked()
 

@@ -12,11 +12,11 @@ __all__ = ["is_memory"]
 
 MEMORY_FILE_SYSTEMS: Final = frozenset({0x01021994, 0x858458F6, 0x958458F6})
 """Numbers by which statfs(2) tells tmpfs (devtmpfs too), ramfs and hugetlbfs."""
-_STATFS_BYTES = 256
-"""More than any platform's struct statfs."""
+_Statfs = ctypes.c_long * 32
+"""A struct statfs begins with the number, and none is larger."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.statfs.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+_libc.statfs.argtypes = [ctypes.c_char_p, ctypes.POINTER(_Statfs)]
 
 
 def is_memory(folder: Path) -> bool:
@@ -25,11 +25,11 @@ def is_memory(folder: Path) -> bool:
     The kernel is asked for the file system's number (statfs(2), the first word of its answer); where it does not
     answer, the answer is False.
     """
-    answer = ctypes.create_string_buffer(_STATFS_BYTES)
-    place = os.path.abspath(folder)
+    answer, place = _Statfs(), os.fspath(folder)
     while _libc.statfs(os.fsencode(place), answer) != 0:
+        place = os.path.abspath(place)
         above = os.path.dirname(place)
         if ctypes.get_errno() not in (errno.ENOENT, errno.ENOTDIR) or above == place:
             return False
         place = above
-    return ctypes.c_long.from_buffer(answer).value & 0xFFFFFFFF in MEMORY_FILE_SYSTEMS
+    return answer[0] & 0xFFFFFFFF in MEMORY_FILE_SYSTEMS

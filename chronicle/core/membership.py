@@ -57,6 +57,21 @@ class Decision:
     ts: int = INT64_MIN
 
 
+class Reading:
+    """The shared lock of a shard that reads, held within a ``with`` block; there is one before every window."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, lock: int) -> None:
+        self.lock = lock
+
+    def __enter__(self) -> None:
+        fcntl.flock(self.lock, fcntl.LOCK_SH)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self.lock, fcntl.LOCK_UN)
+
+
 class DecisionLog:
     """Reads the decisions of a home as they come."""
 
@@ -64,11 +79,10 @@ class DecisionLog:
         self._home = home
         self._settings = os.path.join(home, MERGE_QUEUE, SETTINGS_NAME)
         self._cursor: Cursor | None = None
-        self._lock: int | None = None
+        self._reading: Reading | None = None
         self.decisions: list[Decision] = []
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> Reading:
         """Keep others from deciding while raw records are read and the log is looked at behind that.
 
         Raises
@@ -76,13 +90,9 @@ class DecisionLog:
         StoreError
             When the home cannot be written to.
         """
-        if self._lock is None:
-            self._lock = _open_lock(self._home)
-        fcntl.flock(self._lock, fcntl.LOCK_SH)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        if self._reading is None:
+            self._reading = Reading(_open_lock(self._home))
+        return self._reading
 
     def poll(self) -> list[Decision]:
         """Return the decisions since the last call.
@@ -107,9 +117,9 @@ class DecisionLog:
         if self._cursor is not None:
             self._cursor.close()
             self._cursor = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._reading is not None:
+            os.close(self._reading.lock)
+            self._reading = None
 
 
 def decide(home: Path, plan: Callable[[Sequence[Decision]], Sequence[Decision]], *, ts_recv: int) -> list[Decision]:

@@ -203,12 +203,12 @@ def _remove_leftovers(queue: QueueFolder) -> None:
     with file_errors("list the queue's folder", queue.path):
         entries = sorted(os.listdir(queue.path))
     for entry in entries:
-        path = queue.path / entry
+        stem, _, suffix = entry.rpartition(".")
         if entry.startswith(TEMPORARY_PREFIX):
             pid = entry.rpartition("-")[2]
             if not (pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()):
-                remove_file(path)
-        elif path.suffix == layout.SEGMENT_OPEN_SUFFIX and path.stem.isdigit():
-            sealed = path.with_name(layout.segment_name(int(path.stem), SegmentState.SEALED))
+                remove_file(queue.path / entry)
+        elif f".{suffix}" == layout.SEGMENT_OPEN_SUFFIX and stem.isdigit():
+            sealed = queue.path / layout.segment_name(int(stem), SegmentState.SEALED)
             if sealed.exists():
-                remove_file(path)
+                remove_file(queue.path / entry)

@@ -435,7 +435,7 @@ class SegmentWriter(WriterState):
         self._last_entry = points[-1].offset if points else header.data_offset - SEEK_INTERVAL_BYTES
         self._prepare_at = layout.INT64_MAX if adapts else header.data_offset + header.data_capacity // 8
         if self._keeper is None and header.data_capacity >= BACKGROUND_BYTES_MIN:
-            self._keeper = Housekeeper(self.queue.path, self.queue.name)
+            self._keeper = Housekeeper(self.queue.path, self.queue.name, in_memory=self._in_memory)
         self._set_reach()
 
     def _detach(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -205,6 +206,23 @@ def test_few_queues_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     for number in range(1, 13):
         records = queue_records(tmp_path, f"clean/kraken/a{number}_eur/book.q")
         assert [record.kind for record in records].count(Kind.BOOK_DELTA) == 20
+
+
+def test_a_shard_makes_its_streams_and_its_state_uncollected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path, _stream(40))
+    seen: list[tuple[str, bool]] = []
+    for name in ("give", "whole_state"):
+        call = getattr(lane, name)
+
+        def watched(*args: object, name: str = name, call: object = call) -> object:
+            seen.append((name, gc.isenabled()))
+            return call(*args)  # type: ignore[operator]
+
+        monkeypatch.setattr(lane, name, watched)
+    run_shard(tmp_path, drain=True)
+    assert ("give", False) in seen
+    assert seen[-1] == ("whole_state", False)
+    assert gc.isenabled()
 
 
 def test_lanes_go_to_clean_lanes(tmp_path: Path) -> None:

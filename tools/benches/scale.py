@@ -31,7 +31,7 @@ from tools.benches.raw_streams import BOOK, ORDERS, TRADES, write_stream
 COUNTS = (1, 100, 500, 10_000)
 RECORDS = 2_000_000
 RECORDS_LONG = 6_000_000
-"""Of the streams over 500 instruments, which would else end before their segments have grown."""
+"""Of the streams over 500 instruments and more, which would else end before their segments have grown."""
 PEER_RECORDS = 200_000
 MEMORY_MAX = 2 << 30
 TIMEOUT_SECONDS = 300
@@ -78,7 +78,7 @@ def _demultiplexing() -> Iterator[Figure]:
 def _home(channel: str, count: int) -> tuple[Path, int, int]:
     """Return a home with the stream, the records before its steady part, and those in it."""
     home = work_folder() / f"scale-{channel}-{count}"
-    records = RECORDS_LONG if count == 500 else RECORDS
+    records = RECORDS_LONG if count >= 500 else RECORDS
     return home, write_stream(home, channel, count, records), records
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from chronicle.core.collecting import Uncollected
 from chronicle.core.errors import NotFoundError
 from chronicle.core.layout import NONE, Kind
 from chronicle.core.membership import Decision
@@ -30,6 +31,8 @@ PROGRESS_INTERVAL_NS = 1_000_000_000
 CHECKPOINT_RECORDS_MIN = 2_000_000
 STATE_BYTES_PER_RECORD = 20
 """A checkpoint is due after one record per so many bytes of the last one, so that large states are written rarely."""
+CHECKPOINT_STREAMS = 5_000
+"""Beyond so many streams, to gather whose states takes some 25 us each, it is due as much later as there are more."""
 
 
 class LaneRunner:
@@ -74,6 +77,7 @@ class LaneRunner:
         self.owners = owners
         self.decisions = list(decisions)
         self.lane = lane_of(raw_queue)
+        self._uncollected = Uncollected()
         self._reports: dict[str, LaneReport] = {}
         self._marks: dict[str, ProgressMark] = {}
         self.sink: QueueSink = QueueSink(self.target)
@@ -142,9 +146,10 @@ class LaneRunner:
         if batch is None:
             return 0
         self.first_ts = batch.first_ts
-        count = give(self.pipeline, self.intake, batch)
-        self.doubtful = self.pipeline.doubtful()
-        self.pipeline.flush()
+        with self._uncollected:
+            count = give(self.pipeline, self.intake, batch)
+            self.doubtful = self.pipeline.doubtful()
+            self.pipeline.flush()
         self._since_progress += count
         self._since_checkpoint += count
         return count
@@ -166,7 +171,11 @@ class LaneRunner:
         if self._since_progress >= PROGRESS_RECORDS or (idle and self._since_progress):
             self.publish_progress()
             self._progress_at_ns = now_ns
-        due = max(CHECKPOINT_RECORDS_MIN, self.start.bytes_last // STATE_BYTES_PER_RECORD)
+        due = max(
+            CHECKPOINT_RECORDS_MIN,
+            self.start.bytes_last // STATE_BYTES_PER_RECORD,
+            CHECKPOINT_RECORDS_MIN * len(self.pipeline.streams) // CHECKPOINT_STREAMS,
+        )
         if self._since_checkpoint >= due:
             self.save_checkpoint()
 
@@ -179,7 +188,8 @@ class LaneRunner:
     def save_checkpoint(self) -> None:
         """Publish the state, and tell the raw queues how far back a restart may read."""
         self._since_checkpoint = 0
-        self.start.save(whole_state(self.pipeline, self.intake))
+        with self._uncollected:
+            self.start.save(whole_state(self.pipeline, self.intake))
         keep, self._restart_indexes = self._restart_indexes, self._indexes()
         self._mark_kept(keep)
 

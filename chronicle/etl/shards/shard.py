@@ -39,7 +39,7 @@ WINDOW_BYTES_MAX = 32 << 20
 """A step costs some time for each stream that has records in it, and some Python for each book of orders: with many
 of them steps are larger."""
 PROGRESS_INTERVAL_NS = 100_000_000
-PROGRESS_SHARE = 50
+PROGRESS_SHARE = 10
 """A report looks at every stream: the work between two takes so many times what a report takes."""
 DISCOVERY_INTERVAL_NS = 1_000_000_000
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)

@@ -1,10 +1,11 @@
 """Waiting for raw records: spin on the next commit words for a while, then sleep on the raw queue's futex.
 
-The spin is compiled, holds no GIL, and sees a record some tens of ns after its commit; a sleeper is woken some tens of
-us later. How long it spins is the operator's choice (``chronicle etl run --spin``): it takes a core meanwhile. A shard of
-one live raw queue (the usual case) is woken by its writer. With several, it sleeps on the one that delivered last and
-looks at the others in short slices; a raw queue whose control file cannot be written (read-only media, another tier) is
-looked at in slices too.
+The spin is compiled, holds no GIL, and sees a record some tens of ns after its commit; a sleeper is woken some tens
+of us later. How long it spins is the operator's choice (``chronicle etl run --spin``): it takes a core meanwhile.
+
+A shard of one live raw queue (the usual case) is woken by its writer. With several, it sleeps on the one that
+delivered last and looks at the others in short slices; a raw queue whose control file cannot be written (read-only
+media, another tier) is looked at in slices too.
 """
 
 from __future__ import annotations

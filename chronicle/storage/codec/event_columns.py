@@ -47,7 +47,11 @@ GROUP_PLACES: Final = {
     "index": (Place.OTHERS,),
     "side": (),
 }
-NARROW: Final[dict[str, np.dtype[Any]]] = {"flags": np.dtype(np.uint8), "side": np.dtype(np.uint8), "source": np.dtype(np.int32)}
+NARROW: Final[dict[str, np.dtype[Any]]] = {
+    "flags": np.dtype(np.uint8),
+    "side": np.dtype(np.uint8),
+    "source": np.dtype(np.int32),
+}
 _NONE: Final = {name: np.empty(0, dtype=kind) for name, kind in NARROW.items()}
 _EDGES: Final = np.array(GAP_EDGES, dtype=np.int64)
 

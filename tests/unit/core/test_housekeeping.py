@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from chronicle.core import Kind, Queue
 from chronicle.core.housekeeping import BACKGROUND_BYTES_MIN, Housekeeper
 from chronicle.core.layout import SegmentState
+from chronicle.core.media import is_memory
 from chronicle.core.seal import Ended, sealed_bytes
 from chronicle.core.segment import LocalSegment
 from tests.support.queues import append_random, small_queue
@@ -18,7 +17,7 @@ SIZE = 1 << 20
 
 def test_a_blank_that_was_taken_is_not_reused_for_the_next(tmp_path: Path) -> None:
     """The next one may be asked for while the first is still being made a segment."""
-    keeper = Housekeeper(tmp_path, "q.q")
+    keeper = Housekeeper(tmp_path, "q.q", in_memory=is_memory(tmp_path))
     keeper.prepare(SIZE)
     keeper.finish()
     taken = keeper.take_blank(SIZE)
@@ -36,7 +35,7 @@ def test_a_blank_that_was_taken_is_not_reused_for_the_next(tmp_path: Path) -> No
 
 
 def test_one_blank_is_kept_and_the_unused_are_removed(tmp_path: Path) -> None:
-    keeper = Housekeeper(tmp_path, "q.q")
+    keeper = Housekeeper(tmp_path, "q.q", in_memory=is_memory(tmp_path))
     for size in (SIZE, SIZE, 2 * SIZE):
         keeper.prepare(size)
         keeper.finish()
@@ -63,21 +62,6 @@ def test_what_the_writer_knows_seals_the_same_bytes_as_a_walk(tmp_path: Path) ->
             if name == "many":
                 assert ended.seek_count >= 64
         assert known[0][1] == known[1][1]
-
-
-def test_the_thread_is_there_only_for_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronicle.core.housekeeping._LINGER_SECONDS", 0.01)
-    keeper = Housekeeper(tmp_path, "q.q")
-    assert keeper._thread is None
-    for _ in range(5):
-        keeper.prepare(SIZE)
-        thread = keeper._thread
-        keeper.finish()
-        assert keeper.take_blank(SIZE) is not None
-        if thread is not None:
-            thread.join(30)
-            assert not thread.is_alive()
-    keeper.close()
 
 
 def test_rolls_of_large_segments_use_what_was_prepared_and_keep_every_record(tmp_path: Path) -> None:

@@ -7,11 +7,17 @@ import threading
 from pathlib import Path
 from threading import Event
 
+import numba
+import numpy as np
 import pytest
 
+from chronicle.core.clock import SystemClock
 from chronicle.core.control import Control
+from chronicle.core.kernels.following import spin_any
+from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.etl import run_shard
+from chronicle.etl.merge.intake import Intake
 from chronicle.etl.shards.latency import Latency
 from chronicle.etl.shards.live_file import LIVE_NAME, read_latency
 from chronicle.etl.shards.waiting import RawWaiter
@@ -57,7 +63,46 @@ def test_a_waiter_is_woken_by_the_writer(tmp_path: Path) -> None:
         waiter.wait(waiter.announce(), stop)
 
 
-def test_a_live_run_measures_from_receipt_to_the_clean_queue(tmp_path: Path) -> None:
+def test_the_spin_names_the_first_word_that_is_set() -> None:
+    words, scratch = np.zeros(3, dtype=np.uint64), np.zeros(2, dtype=np.int64)
+    addresses = words.ctypes.data + 8 * np.arange(3, dtype=np.int64)
+    if numba.config.DISABLE_JIT:
+        pytest.skip("addresses mean nothing to Python")
+    for values in ((0, 0, 0), (0, 5, 0), (0, 5, 7), (1, 0, 0)):
+        words[:] = values
+        expected = next((place for place, value in enumerate(values) if value), -1)
+        assert spin_any(addresses, 0, scratch.ctypes.data) == expected
+
+
+def test_a_spin_ends_with_the_next_record_and_not_where_there_is_nothing_to_spin_on(tmp_path: Path) -> None:
+    if numba.config.DISABLE_JIT:
+        pytest.skip("addresses mean nothing to Python")
+    name, clock = "raw/main.q", SystemClock()
+    waiter = RawWaiter(tmp_path)
+    with Queue.create(tmp_path / name, name=name).appender() as appender:
+        appender.append(17, bytes(8), ts_recv=1)
+        intake = Intake(LocalSource(tmp_path), [name])
+        assert intake.next_words() == [], "what is there was not taken"
+        batch = intake.take(1 << 20)
+        assert batch is not None
+        words = intake.next_words()
+        assert len(words) == 1
+        assert not waiter.spin(words, clock.monotonic_ns(), clock)
+        writer = threading.Timer(0.01, lambda: appender.append(17, bytes(8), ts_recv=2))
+        writer.start()
+        far = clock.monotonic_ns() + 3_600_000_000_000
+        assert waiter.spin(words, far, clock), "an hour's spin ends now"
+        writer.join()
+        assert not waiter.spin([], far, clock)
+        del batch
+        assert intake.take(1 << 20) is not None
+        appender.seal()
+        assert intake.next_words() == [], "the segment has rolled"
+        intake.close()
+
+
+@pytest.mark.parametrize("spin_ns", [0, 100_000, 1 << 62])
+def test_a_live_run_measures_from_receipt_to_the_clean_queue(tmp_path: Path, spin_ns: int) -> None:
     name = "raw/main.q"
     stop, behind = Event(), threading.Semaphore(0)
     with Queue.create(tmp_path / name, name=name).appender() as appender:
@@ -75,7 +120,7 @@ def test_a_live_run_measures_from_receipt_to_the_clean_queue(tmp_path: Path) -> 
 
         writer = threading.Thread(target=write)
         writer.start()
-        report = run_shard(tmp_path, stop=stop, progress=lambda _: behind.release())
+        report = run_shard(tmp_path, stop=stop, progress=lambda _: behind.release(), spin_ns=spin_ns)
         writer.join()
     assert report.latency["work"]["count"] == len(stream.events)
     assert report.latency["raw_to_clean"]["count"] == len(stream.events)
