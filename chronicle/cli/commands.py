@@ -49,6 +49,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": (_BASE + "etl_run:command", "Run a shard: follow the raw queues, or drain them and end."),
         "rebuild": (_BASE + "etl_rebuild:command", "Make the clean queues anew in another folder, and compare."),
         "status": (_BASE + "etl_status:command", "How far each shard is behind, and whom it waits for."),
+        "retire": (_BASE + "etl_retire:command", "Forget a shard that is gone: raw segments wait for it no longer."),
         "leave": (_BASE + "etl_leave:command", "Record that a raw queue is dead: the merge goes on without it."),
     },
     "tier": {

@@ -14,6 +14,7 @@ Examples:
   chronicle etl run --home data               follow a live feed until SIGTERM
   chronicle etl status --home data
   chronicle etl leave raw/b.q --home data     a dead feed's queue holds the others back no longer
+  chronicle etl retire old --home data        a shard that is configured no longer holds raw back no longer
   chronicle etl rebuild --into again --verify --home data
 """
 

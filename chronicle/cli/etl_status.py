@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ its frontier once a second while it works, and at its end. p50 and p99 are the t
 to the clean queue, over the windows of the shard's last live run.
 \b
 Several raw queues of a home are merged by ts_recv: the frontier is that of all, and a queue that brings
-nothing holds the others back (an idle feed writes heartbeats). The last lines say who waits for whom.
+nothing holds the others back (an idle feed writes heartbeats). The last lines say who waits for whom, and
+which shards are configured no longer and hold raw segments back (`chronicle etl retire`).
 """
 
 
@@ -30,9 +32,13 @@ nothing holds the others back (an idle feed writes heartbeats). The last lines s
 @json_option
 def command(home: Path, as_json: bool) -> None:
     """Show each shard's frontier, how far it is behind, and whether it runs."""
+    from chronicle.config import load_settings
     from chronicle.config.units import format_duration
 
     rows = shard_rows(need_home(home))
+    configured = {item.name for item in load_settings(home, os.environ).etl.shards}
+    for row in rows:
+        row["configured"] = row["shard"] in configured
     if as_json:
         show.echo_json(rows)
         return
@@ -76,6 +82,14 @@ def command(home: Path, as_json: bool) -> None:
     for row in rows:
         if row["holds_back"]:
             click.echo(_waiting(row))
+    for shard in dict.fromkeys(row["shard"] for row in rows if not row["configured"]):
+        click.echo(_retired(shard, [row for row in rows if row["shard"] == shard]))
+
+
+def _retired(shard: str, rows: list[dict[str, Any]]) -> str:
+    """Return what to do about a shard that is not configured any more."""
+    held = ", ".join(f"{row['raw_queue']} from record {row['frontier_index']:,}" for row in rows)
+    return f"shard {shard} is not in [etl] shards and holds back {held}: `chronicle etl retire {shard}` lets go of it"
 
 
 def _waiting(row: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,12 @@ import click
 from chronicle.cli import show
 from chronicle.cli.options import json_option, need_place, place_option
 from chronicle.core.errors import ChronicleError
-from chronicle.core.layout import INT64_MIN, NONE
+from chronicle.core.layout import NONE
 
 if TYPE_CHECKING:
-    from chronicle.core.source import SegmentSource
+    from collections.abc import Callable
+
+    from chronicle.core.source import QueueSummary, SegmentSource
 
 _EPILOG = """\
 \b
@@ -78,28 +79,29 @@ def command(pattern: str, raw: bool, home: Path | str, as_json: bool) -> None:
 def row_of(source: SegmentSource, queue: str) -> QueueRow:
     """Return the row of one queue; a queue that cannot be read is a row with an error."""
     from chronicle.core.paths import channel_of, lane_of, symbol_of
+    from chronicle.core.source import summary_of
 
     symbol = channel = ""
     try:
         if queue.startswith("clean/"):
             symbol, channel = symbol_of(queue), channel_of(queue)
         sealed_end = source.sealed_end(queue)
-        infos = source.segments(queue)
+        look: Callable[[str], QueueSummary] | None = getattr(source, "summary", None)  # core.source.SummaryLookup
+        found = summary_of(source.segments(queue)) if look is None else look(queue)
     except ChronicleError as error:
         return QueueRow(queue, symbol, channel, lane_of(queue), 0, None, None, 0, 0, {}, str(error))
-    end = infos[-1].end_index if infos else 0
-    filled = [info for info in infos if info.record_count and info.ts_first not in {NONE, INT64_MIN}]
+    end = found.end_index
     return QueueRow(
         queue=queue,
         symbol=symbol,
         channel=channel,
         lane=lane_of(queue),
-        records=sum(info.record_count for info in infos),
-        ts_first=min((info.ts_first for info in filled), default=None),
-        ts_last=max((info.ts_last for info in filled), default=None),
-        stored_bytes=sum(info.size_bytes for info in infos),
-        segments=len(infos),
-        places=dict(sorted(Counter(info.place for info in infos).items())),
+        records=found.records,
+        ts_first=None if found.ts_first == NONE else found.ts_first,
+        ts_last=None if found.ts_last == NONE else found.ts_last,
+        stored_bytes=found.stored_bytes,
+        segments=sum(found.segments.values()),
+        places=dict(sorted(found.segments.items())),
         error=f"records {end} to {sealed_end - 1} are missing" if end < sealed_end else None,
     )
 

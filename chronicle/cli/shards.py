@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,7 @@ from chronicle.core.selection import Selection
 if TYPE_CHECKING:
     from chronicle.etl import EtlConfig, EtlReport
 
-__all__ = ["etl_config", "live_line", "other_shards", "print_report", "shard_name"]
+__all__ = ["etl_config", "live_line", "other_shards", "print_report", "shard_name", "shard_standing"]
 
 
 def shard_name(settings: Settings, shard: str | None) -> str:
@@ -62,6 +63,21 @@ def other_shards(settings: Settings, shard: str) -> dict[str, Selection]:
         for item in settings.etl.shards
         if item.name != shard
     }
+
+
+def shard_standing(home: Path, settings: Settings, shard: str, index: int | None) -> str:
+    """Return how far a shard is that holds raw segments back, and what to do about it."""
+    from chronicle.core.local import LocalSource
+
+    source = LocalSource(home)
+    where = "which has not begun" if index is None else f"which is at record {index:,}"
+    if shard not in {item.name for item in settings.etl.shards}:
+        todo = f"is not in [etl] shards: `chronicle etl retire {shard}`"
+    elif any(source.queue(name).writer() for name in source.queues(f"etl/{shard}/")):
+        todo = "runs: `chronicle etl status`"
+    else:
+        todo = f"does not run: `chronicle etl run --shard {shard}`"
+    return f"shard {shard}, {where} and {todo}"
 
 
 @contextmanager

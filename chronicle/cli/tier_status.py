@@ -17,8 +17,9 @@ Examples:
   chronicle tier status --json --home demo
 \b
 Stored is what sealed segments take where they are, raw what they hold; "a month" what that costs at the
-prices of [[tiers]]. A move that was interrupted is
-finished or undone by the next `tier apply` or `tier run`.
+prices of [[tiers]]. A move that was interrupted is finished or undone by the next `tier apply` or
+`tier run`. Raw segments stay hot until every shard has refined them: the last lines say which one is
+the farthest behind, and what to do.
 """
 
 
@@ -30,12 +31,14 @@ FAILED_SHOWN = 10
 @json_option
 def command(home: Path, as_json: bool) -> None:
     """Show segments, bytes and compression of each tier, interrupted moves, unreadable segments."""
+    from chronicle.cli.shards import shard_standing
     from chronicle.cli.tiering import policy_of
     from chronicle.config import load_settings
     from chronicle.config.units import format_bytes
     from chronicle.storage.tiers.status import tier_status
 
-    status = tier_status(need_home(home), policy_of(load_settings(home, os.environ), home))
+    settings = load_settings(need_home(home), os.environ)
+    status = tier_status(home, policy_of(settings, home))
     if as_json:
         show.echo_json(status.to_dict())
         return
@@ -63,6 +66,11 @@ def command(home: Path, as_json: bool) -> None:
     if pending.moves or pending.held:
         size = format_bytes(pending.source_bytes)
         click.echo(f"due: {len(pending.moves)} segments, {size}; {len(pending.held)} held back (chronicle tier plan)")
+    for held in status.raw_held:
+        click.echo(
+            f"raw held back: {held.queue}, {held.segments} segments, {format_bytes(held.bytes)}, by "
+            f"{shard_standing(home, settings, held.shard, held.frontier_index)}"
+        )
     for failed in status.failed[-FAILED_SHOWN:]:
         click.echo(
             f"failed: segment {failed['number']} of {failed['queue']} to {failed['target']}: {failed['error']}"

@@ -175,7 +175,7 @@ class TierSettings:
     encoding: str = setting(
         "zstd",
         "How segments are stored there: none (as sealed), zstd (compressed columns), or compacted (a tenth less,"
-        " ten times as slow to write and read: for cold).",
+        " two to four times the time to write and read: for cold).",
         one_of(*ENCODINGS),
     )
     level: int = setting(3, "The level of zstd: higher is smaller and slower to write.", number(1, 19))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from chronicle.core.errors import NotFoundError
@@ -30,19 +31,25 @@ class LocalSource:
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home)
+        self._home = str(home)
         self._opened: dict[str, tuple[tuple[int, int], Queue]] = {}
 
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of the queues that start with `prefix`, sorted; only the folder it names is walked."""
-        found: list[str] = []
+        return sorted(name for name in self._walk(prefix) if name.startswith(prefix))
+
+    def has_queues(self) -> bool:
+        """Return whether there is a queue at all; the walk ends with the first one."""
+        return next(self._walk(""), None) is not None
+
+    def _walk(self, prefix: str) -> Iterator[str]:
         folder = prefix.rpartition("/")[0]
         if "/" in folder and folder.partition("/")[0] in QUEUE_ROOTS:
-            _collect(self.home / folder, folder, folder.count("/") + 1, found)
-            return sorted(name for name in found if name.startswith(prefix))
+            yield from _queues_in(f"{self._home}/{folder}", folder, folder.count("/") + 1)
+            return
         for root in QUEUE_ROOTS:
             if prefix.startswith(f"{root}/") or f"{root}/".startswith(prefix):
-                _collect(self.home / root, root, 1, found)
-        return sorted(name for name in found if name.startswith(prefix))
+                yield from _queues_in(f"{self._home}/{root}", root, 1)
 
     def queue(self, name: str) -> Queue:
         """Open a queue by name.
@@ -52,15 +59,14 @@ class LocalSource:
         NotFoundError
             When this home has none of that name.
         """
-        folder = self.home / name
         try:
-            stat = os.stat(folder / SETTINGS_NAME)
-        except OSError:
-            return Queue.open(folder, name=name)  # its error says what is wrong
+            stat = os.stat(f"{self._home}/{name}/{SETTINGS_NAME}")
+        except (OSError, ValueError):
+            return Queue.open(self.home / name, name=name)  # its error says what is wrong
         made = stat.st_ino, stat.st_mtime_ns
         opened = self._opened.get(name)
         if opened is None or opened[0] != made:
-            opened = self._opened[name] = (made, Queue.open(folder, name=name))
+            opened = self._opened[name] = (made, Queue.open(self.home / name, name=name))
         return opened[1]
 
     def segments(self, queue: str) -> list[SegmentInfo]:
@@ -116,17 +122,15 @@ class QueueSource:
         return self._queue.open_segment(number)
 
 
-def _collect(folder: Path, name: str, depth: int, found: list[str]) -> None:
+def _queues_in(folder: str, name: str, depth: int) -> Iterator[str]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as entries:
+            below = [entry.name for entry in entries if entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
-    for entry in entries:
-        if not entry.is_dir():
-            continue
-        child = f"{name}/{entry.name}"
-        if entry.name.endswith(QUEUE_SUFFIX):
-            if os.path.exists(os.path.join(entry.path, SETTINGS_NAME)):
-                found.append(child)
+    for entry in below:
+        if entry.endswith(QUEUE_SUFFIX):
+            if os.path.exists(f"{folder}/{entry}/{SETTINGS_NAME}"):
+                yield f"{name}/{entry}"
         elif depth < _DEPTH_MAX:
-            _collect(Path(entry.path), child, depth + 1, found)
+            yield from _queues_in(f"{folder}/{entry}", f"{name}/{entry}", depth + 1)

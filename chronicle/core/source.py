@@ -6,13 +6,23 @@ A :class:`SegmentView` is one segment: mapped from this host's disk, or decoded 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from chronicle.core.layout import SegmentState
+from chronicle.core.layout import INT64_MIN, NONE, SegmentState
 
-__all__ = ["KindLookup", "SeekPoint", "SegmentInfo", "SegmentSource", "SegmentView"]
+__all__ = [
+    "KindLookup",
+    "QueueSummary",
+    "SeekPoint",
+    "SegmentInfo",
+    "SegmentSource",
+    "SegmentView",
+    "SummaryLookup",
+    "summary_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,39 @@ class NearLookup(Protocol):
         it, where that begins within a day; what lies farther away may be left out.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSummary:
+    """All segments of a queue together: `segments` by place, records, stored bytes, times (ns; NONE: no record)."""
+
+    segments: dict[str, int]
+    records: int
+    stored_bytes: int
+    ts_first: int
+    ts_last: int
+    end_index: int
+
+
+class SummaryLookup(Protocol):
+    """What a source may offer besides: what all segments of a queue are together, without listing them."""
+
+    def summary(self, queue: str) -> QueueSummary:
+        """Return the sum of what :meth:`SegmentSource.segments` would list."""
+        ...
+
+
+def summary_of(infos: Sequence[SegmentInfo]) -> QueueSummary:
+    """Return the sum of a queue's segments."""
+    filled = [info for info in infos if info.record_count and info.ts_first not in {NONE, INT64_MIN}]
+    return QueueSummary(
+        segments=dict(Counter(info.place for info in infos)),
+        records=sum(info.record_count for info in infos),
+        stored_bytes=sum(info.size_bytes for info in infos),
+        ts_first=min((info.ts_first for info in filled), default=NONE),
+        ts_last=max((info.ts_last for info in filled), default=NONE),
+        end_index=max((info.end_index for info in infos), default=0),
+    )
 
 
 class SegmentSource(Protocol):

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgpack
 
+from chronicle.core.clock import Clock
 from chronicle.core.cursor import Cursor
-from chronicle.core.durable import publish_bytes
-from chronicle.core.errors import ConfigError, CorruptionError, NotFoundError, StateError, StoreError
+from chronicle.core.durable import file_error, publish_bytes
+from chronicle.core.errors import (
+    ConfigError,
+    CorruptionError,
+    NotFoundError,
+    QueueLockedError,
+    StateError,
+    StoreError,
+)
 from chronicle.core.layout import INT64_MIN, Kind
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import feed_of, lane_of, raw_queue, wire_queue
 from chronicle.core.queue import Queue
 
-__all__ = ["LANES_MAX", "Lane", "choose_lane", "load_instruments", "open_lane", "prepare_home", "save_instruments"]
+__all__ = [
+    "LANES_MAX",
+    "Lane",
+    "choose_lane",
+    "deciding",
+    "load_instruments",
+    "open_lane",
+    "prepare_home",
+    "save_instruments",
+]
 
 LANES_MAX: Final = 999
 """The ETL numbers redundant lines of a lane from 1000 up."""
 DAY_NS: Final = 86_400 * 10**9
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
+LOCK_NAME: Final = "lanes.lock"
+DECIDING_NS_MAX: Final = 60 * 10**9
+"""A feed that starts holds the lock while it decodes what a killed one left: seconds."""
+_LOOK_AGAIN_NS: Final = 10_000_000
 INSTRUMENTS_NAME: Final = "instruments.msgpack"
 _KIND_OFFSET: Final = 4
 
@@ -73,11 +96,49 @@ def open_lane(
     return Lane(number, queues[0], queues[1])
 
 
+@contextlib.contextmanager
+def deciding(home: Path, clock: Clock) -> Iterator[None]:
+    """Hold the home's lanes: while the block runs, no other feed looks which one is free.
+
+    A lane is taken once its writer is open (the queues' locks), and the captures' ledger names it: until then the
+    block lasts. The lock dies with its owner. The folder ``raw`` must exist.
+
+    Raises
+    ------
+    QueueLockedError
+        When another feed holds them for longer than any start takes.
+    """
+    path = home / "raw" / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise file_error(error, "lock the lanes", path) from error
+    try:
+        end_ns = clock.monotonic_ns() + DECIDING_NS_MAX
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if clock.monotonic_ns() >= end_ns:
+                    raise QueueLockedError(
+                        "another feed of this home is starting, and does not come to an end of it",
+                        path=path,
+                        expected=f"at most {DECIDING_NS_MAX // 10**9} s",
+                        hint="`fuser` names the process that holds this file",
+                    ) from None
+                clock.sleep_ns(_LOOK_AGAIN_NS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def choose_lane(home: Path, first_ts: int, *, taken: frozenset[int] = frozenset(), name: str = "main") -> int:
     """Return the first lane that ends at or before `first_ts`, so that time never runs backwards in a queue.
 
     `taken` lanes are passed over: an interrupted capture still has to end in them. So are those above 0 that another
     feed of the home has: a clean queue is named by its lane's number alone, and lanes above 0 are not merged.
+    Two that look at once find the same lane: see :func:`deciding`.
 
     Raises
     ------

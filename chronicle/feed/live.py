@@ -24,7 +24,7 @@ from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.health import HealthSettings
 from chronicle.feed.holes import HoleCounts
 from chronicle.feed.http import Answer, StatusServer
-from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, open_lane, prepare_home
+from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, deciding, open_lane, prepare_home
 from chronicle.feed.ledger import LIVE, Entry, Ledger
 from chronicle.feed.log import EventLog
 from chronicle.feed.marks import CaptureMark, Line, end_frame, heartbeat_frame, start_frame
@@ -164,11 +164,13 @@ class FeedSession:
         prepare_home(self.home)
         first_ts = self.clock.now_ns()
         capture = f"live-{first_ts}"
-        number = choose_lane(self.home, first_ts, name=self._name)
-        lane = open_lane(
-            self.home, number, segment_bytes=self._segment_bytes, cycle_ns=self._cycle_ns, name=self._name
-        )
-        with FeedWriter(lane, self.home) as writer:
+        with deciding(self.home, self.clock):
+            number = choose_lane(self.home, first_ts, name=self._name)
+            lane = open_lane(
+                self.home, number, segment_bytes=self._segment_bytes, cycle_ns=self._cycle_ns, name=self._name
+            )
+            opened = FeedWriter(lane, self.home)
+        with opened as writer:
             marks = (*(line.mark for line in self._lines.lines), *self._multicast.marks)
             writer.decoder.require(mark.venue for mark in marks)
             starts = writer.wire.next_index, writer.raw.next_index

@@ -15,8 +15,8 @@ from chronicle.core.layout import NONE
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures.capture import Capture, open_capture
 from chronicle.feed.instruments import InstrumentRegistry
-from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, open_lane, prepare_home
-from chronicle.feed.ledger import STARTED, Entry, Ledger, fingerprint_of
+from chronicle.feed.lanes import DAY_NS, SEGMENT_BYTES, choose_lane, deciding, open_lane, prepare_home
+from chronicle.feed.ledger import STARTED, Entry, Fingerprint, Ledger, fingerprint_of
 from chronicle.feed.marks import END, START, CaptureMark, end_frame, start_frame
 from chronicle.feed.venues import adapter_for
 from chronicle.feed.writer import FeedWriter
@@ -128,9 +128,12 @@ def replay_capture(
         raise DecodeError("the capture holds no frame", path=capture.paths[0])
     prepare_home(home)
     ledger = Ledger(home)
-    entry, resumed = _enter(home, ledger, capture, first.ts_recv, again, segment_bytes, cycle_ns)
-    lane = open_lane(home, entry.lane, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
-    with FeedWriter(lane, home, wire_start=entry.wire_start, raw_start=entry.raw_start) as writer:
+    fingerprint = fingerprint_of(capture)
+    with deciding(home, clock):
+        entry, resumed = _enter(home, ledger, capture, fingerprint, first.ts_recv, again, segment_bytes, cycle_ns)
+        lane = open_lane(home, entry.lane, segment_bytes=segment_bytes, cycle_ns=cycle_ns)
+        opened = FeedWriter(lane, home, wire_start=entry.wire_start, raw_start=entry.raw_start)
+    with opened as writer:
         count, last_ts = _run(writer, _marked(capture, entry, first, frames), pace, clock, progress)
         writer.finish()
         if seal:
@@ -183,10 +186,16 @@ def speed_factor(speed: float | str) -> float | None:
 
 
 def _enter(
-    home: Path, ledger: Ledger, capture: Capture, first_ts: int, again: bool, segment_bytes: int, cycle_ns: int
+    home: Path,
+    ledger: Ledger,
+    capture: Capture,
+    fingerprint: Fingerprint,
+    first_ts: int,
+    again: bool,
+    segment_bytes: int,
+    cycle_ns: int,
 ) -> tuple[Entry, bool]:
     """Return the ledger's entry for the capture, and whether it continues an interrupted one."""
-    fingerprint = fingerprint_of(capture)
     entry = ledger.unfinished(fingerprint)
     if entry is not None:
         if not ledger.followed(entry):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from chronicle.core import EventBuilder, Kind, Queue, Side
 from chronicle.core.layout import INT64_MAX, INT64_MIN, ORDER_SNAPSHOT_BODY, Action, GapState, Origin, Verdict
@@ -17,7 +18,7 @@ from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
 from chronicle.core.segment import LocalSegment
 from chronicle.storage.codec.archive import ArchivedSegment, check_archived
 from chronicle.storage.codec.archive_layout import Method
-from chronicle.storage.codec.encode import encode_segment
+from chronicle.storage.codec.encode import EncodeOptions, encode_segment
 from chronicle.storage.manifest.catalog import CATALOG_NAME, Catalog, Pointer, publish_catalog, read_catalog
 from chronicle.storage.manifest.catalog_changes import Change, publish_changes
 from chronicle.storage.manifest.entry import Entry
@@ -29,6 +30,9 @@ SEGMENT = FOLDER / "queue-v1.seg"
 ARCHIVE = FOLDER / "archive-v1.czst"
 EVENTS = FOLDER / "archive-v1-events.czst"
 ORDERS = FOLDER / "archive-v1-orders.czst"
+COMPACTED = FOLDER / "archive-v1-compacted.czst"
+"""Of the arithmetic code, which no writer makes any more."""
+TABLED = FOLDER / "archive-v1-tabled.czst"
 NAME = "clean/kraken/btc_eur/book.q"
 
 
@@ -112,6 +116,19 @@ def test_archive_object_with_event_blocks_is_read() -> None:
         assert stretches[0].columns["price"].tobytes() == b"".join(prices)
 
 
+@pytest.mark.parametrize(("path", "method"), [(COMPACTED, Method.COMPACTED), (TABLED, Method.TABLED)])
+def test_compacted_archive_objects_are_read(path: Path, method: Method) -> None:
+    footer = check_archived(LocalStore(path.parent), path.name)
+    assert {block.method for block in footer.blocks} == {method, Method.PROLOGUE, Method.ZSTD}
+    with ArchivedSegment(LocalStore(path.parent), path.name) as segment:
+        stretches = list(segment.stretches(None, None, ("price", "size"), {Kind.BOOK_DELTA}, sides=(1, 2)))
+        deltas = [record for record in event_records(segment) if record[4] == Kind.BOOK_DELTA]
+        for name, begin in (("price", 48), ("size", 56)):
+            assert stretches[0].columns is not None
+            assert stretches[0].columns[name].tobytes() == b"".join(record[begin : begin + 8] for record in deltas)
+    assert len(deltas) == 1491
+
+
 def test_archive_object_with_order_blocks_gives_back_the_segment(tmp_path: Path) -> None:
     footer = check_archived(LocalStore(ORDERS.parent), ORDERS.name)
     assert Method.ORDERS in {block.method for block in footer.blocks}
@@ -153,7 +170,7 @@ def event_records(segment: ArchivedSegment) -> list[bytes]:
     return [bytes(memory[a:b]) for a, b in zip(starts, [*starts[1:], len(memory)], strict=True)]
 
 
-def build_events(folder: Path) -> bytes:
+def build_events(folder: Path, encoding: str = "zstd") -> bytes:
     """Return the archive object of a book's second segment, which begins with a book in its prologue."""
     queue = CleanQueue(folder)
     queue.define(1_000)
@@ -171,7 +188,7 @@ def build_events(folder: Path) -> bytes:
     queue.seal()
     queue.close()
     with LocalSegment(queue.queue.segment_files()[1], queue=queue.queue.name) as sealed:
-        return b"".join(encode_segment(sealed))
+        return b"".join(encode_segment(sealed, EncodeOptions.of(encoding, 3)))
 
 
 def decoded(path: Path) -> bytes:
@@ -250,6 +267,8 @@ if __name__ == "__main__":
         ARCHIVE.write_bytes(b"".join(encode_segment(sealed)))
     with tempfile.TemporaryDirectory() as scratch:
         EVENTS.write_bytes(build_events(Path(scratch)))
+    with tempfile.TemporaryDirectory() as scratch:
+        TABLED.write_bytes(build_events(Path(scratch), "compacted"))
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "x.seg").write_bytes(build_orders(Path(scratch)))
         with LocalSegment(Path(scratch) / "x.seg", queue=NAME) as sealed:

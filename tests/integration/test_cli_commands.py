@@ -354,7 +354,7 @@ def test_light_commands_load_neither_kernels_nor_frames(arguments, archived):
     )
     environ = dict(os.environ, CHRONICLE_HOME=str(archived), PYTHONPATH=str(REPOSITORY))
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -366,7 +366,7 @@ def test_a_book_where_the_seek_is_short_needs_no_kernel(archived):
     )
     environ = dict(os.environ, CHRONICLE_HOME=str(archived), PYTHONPATH=str(REPOSITORY))
     command = [sys.executable, "-c", code, "book", SYMBOL, "--at", AT]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
 

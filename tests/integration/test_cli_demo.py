@@ -72,7 +72,7 @@ def test_an_interrupted_demo_leaves_no_process_and_may_be_run_again(tmp_path):
             if line.startswith("waiting"):
                 break
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=100)
+        _, error = process.communicate(timeout=200)
     assert process.returncode == 130
     assert "Traceback" not in error
     assert processes_of(folder) == []
@@ -80,7 +80,7 @@ def test_an_interrupted_demo_leaves_no_process_and_may_be_run_again(tmp_path):
         assert process.stdout is not None
         assert "replacing" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=100)
+        process.communicate(timeout=200)
     assert processes_of(folder) == []
 
 
@@ -92,7 +92,7 @@ def test_demo_replaces_nothing_that_is_not_a_demo(tmp_path, what):
     keep = folder / "precious" if what == "folder" else folder
     keep.write_text("x")
     with demo(folder) as process:
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=200)
     assert process.returncode == 2
     assert "left alone" in error
     assert keep.read_text() == "x"

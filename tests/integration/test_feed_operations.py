@@ -37,7 +37,7 @@ from chronicle.feed.redecode import decoder_of, redecode
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.simulator import DEFAULT_PAIRS, FaultInjector, SimulatedExchange
 from chronicle.feed.status import FeedStatus, LineStatus, read_status, write_status
-from tests.support.recorded_exchange import until
+from tests.support.polling import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAST = ConnectionSettings(backoff_first=0.02, backoff_last=0.1)
@@ -251,7 +251,7 @@ def test_a_hole_of_one_line_is_no_hole_of_the_other(tmp_path: Path) -> None:
 
 def test_a_book_that_falls_silent_is_renewed_and_a_mute_line_is_given_up(tmp_path: Path) -> None:
     told: list[str] = []
-    health = HealthSettings(stall_seconds=1.0, answer_seconds=1.0)
+    health = HealthSettings(stall_seconds=1.0, answer_seconds=3.0)
 
     async def play(exchange: SimulatedExchange, session: FeedSession) -> None:
         await until(lambda: any(" renew " in line for line in told), "a renewal: nobody moved the market")
@@ -356,16 +356,16 @@ def test_simulate_run_and_top_as_processes_that_end_in_order(tmp_path: Path, num
         stderr=subprocess.PIPE,
     )
     try:
-        asyncio.run(until(lambda: (s := read_status(home)) is not None and s.records > 300, "300 records"))
+        asyncio.run(until(lambda: (s := read_status(home)) is not None and s.records > 300, "300 records", 120))
         done = CliRunner().invoke(cli, ["feed", "top", "--once", "--home", str(home)])
         assert (done.exit_code, "okx" in done.output, "msg/s" in done.output) == (0, True, True)
         done = CliRunner().invoke(cli, ["feed", "top", "--json", "--home", str(home)])
         assert json.loads(done.output)["lines"][0]["is_up"] is True
     finally:
         feed.send_signal(number)
-        output, errors = feed.communicate(timeout=30)
+        output, errors = feed.communicate(timeout=200)
         exchange.send_signal(signal.SIGTERM)
-        _, told = exchange.communicate(timeout=30)
+        _, told = exchange.communicate(timeout=200)
     assert (feed.returncode, exchange.returncode) == (0 if number == signal.SIGTERM else 130, 0)
     report = json.loads(output)
     assert report["records"] == Queue.open(home / "raw/main.q").end_index()

@@ -29,6 +29,7 @@ from chronicle.feed.live import FeedSession, LiveReport, run_feed
 from chronicle.feed.replay import replay_capture
 from chronicle.feed.simulator import SimulatedExchange
 from chronicle.feed.status import read_status, read_statuses
+from tests.support.polling import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAST = ConnectionSettings(backoff_first=0.02, backoff_last=0.1)
@@ -75,14 +76,6 @@ def wire(mantissa: int, exponent: int, decimals: int) -> str:
     return str(
         mantissa * 10 ** (decimals - exponent) if decimals >= exponent else mantissa // 10 ** (exponent - decimals)
     )
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{what} did not come to pass in 20 s")
 
 
 def capture(
@@ -322,17 +315,19 @@ def test_the_exchange_and_the_feed_as_processes_and_threads(tmp_path: Path) -> N
         async def enough() -> None:
             queue = tmp_path / "raw/main.q"
             await until(
-                lambda: (queue / "queue.json").exists() and Queue.open(queue).end_index() > 500, "500 records"
+                lambda: (queue / "queue.json").exists() and Queue.open(queue).end_index() > 500,
+                "500 records",
+                seconds=120,
             )
 
         asyncio.run(enough())
         stop.set()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     finally:
         stop.set()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         process.stdout.close() if process.stdout else None
     assert reports[0].records > 500
     held, failed = judge(records(tmp_path))

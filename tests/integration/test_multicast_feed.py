@@ -35,7 +35,7 @@ venue = "nasdaq"
 groups = {groups}
 interface = "127.0.0.1"
 rewind = "{rewind}"
-give_up = "300ms"
+give_up = "2s"
 retry = "20ms"
 """
 
@@ -99,7 +99,7 @@ def test_an_operator_starts_it_by_configuration_and_stops_it(tmp_path: Path, gro
             wait_for(lambda: line(home)["multicast"].get("next_sequence", 0) == 2_105, process)
             status = line(home)
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=200)
         finally:
             process.kill()
     assert process.returncode == 0, err

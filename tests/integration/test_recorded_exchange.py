@@ -28,20 +28,13 @@ from chronicle.feed.captures import open_capture
 from chronicle.feed.connection import ConnectionSettings
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession, LiveReport
+from tests.support.polling import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def records(home: Path, queue: str = "raw/main.q") -> list[Record]:
     return [record.copy() for record in Queue.open(home / queue).tailer().drain()]
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{what} did not come to pass in 20 s")
 
 
 def play(

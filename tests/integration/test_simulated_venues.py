@@ -14,10 +14,10 @@ from chronicle.feed.connection import ConnectionSettings
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession, LiveReport
 from chronicle.feed.simulator import DEFAULT_PAIRS, SimulatedExchange
-from tests.support.recorded_exchange import until
+from tests.support.polling import until
 
 KEY = "k3y-of-nobody"
-SETTINGS = ConnectionSettings(read_deadline=0.3, backoff_first=0.02, backoff_last=0.1)
+SETTINGS = ConnectionSettings(backoff_first=0.02, backoff_last=0.1)
 
 
 def records(home: Path, queue: str = "raw/main.q") -> list[Record]:
@@ -31,10 +31,11 @@ def capture(
     done: Callable[[FeedSession, SimulatedExchange], bool],
     *,
     step: Callable[[SimulatedExchange], None] = lambda exchange: exchange.pump(5),
+    settings: ConnectionSettings = SETTINGS,
 ) -> LiveReport:
     async def run() -> LiveReport:
         async with SimulatedExchange(venue=venue, seed=3, pairs=DEFAULT_PAIRS[:2], rate=0) as exchange:
-            session = FeedSession(home, make(exchange), settings=SETTINGS)
+            session = FeedSession(home, make(exchange), settings=settings)
             stop = asyncio.Event()
             task = asyncio.create_task(session.run(stop))
 
@@ -81,9 +82,10 @@ def test_polygon_s_silence_at_night_is_no_lost_line(tmp_path: Path) -> None:
 
     def quiet(session: FeedSession, exchange: SimulatedExchange) -> bool:
         elapsed["polls"] += all(connection.is_up for connection in session.connections)
-        return elapsed["polls"] > 100  # three read deadlines and more
+        return elapsed["polls"] > 350  # three read deadlines and more
 
-    report = capture(tmp_path, "polygon", polygon, quiet, step=lambda exchange: None)
+    short = ConnectionSettings(read_deadline=1.0, backoff_first=0.02, backoff_last=0.1)
+    report = capture(tmp_path, "polygon", polygon, quiet, step=lambda exchange: None, settings=short)
     assert (report.connects, report.failures) == (2, 0)
 
 

@@ -17,6 +17,7 @@ from chronicle.core.layout import Flag, Kind, SequenceRule
 from chronicle.core.queue_settings import QueueSettings
 from chronicle.etl.books import array_orders, ladder
 from chronicle.etl.clean.clean_writer import QueueSink
+from chronicle.etl.clean.outlet import DAY_NS
 from chronicle.etl.kernels import order_sweep
 from chronicle.etl.shards.checkpoint import capture_state, restore_state
 from chronicle.etl.streams.order_stream import OrderStream
@@ -31,7 +32,7 @@ from tests.property.test_sweep import (
     told_apart,
     turns,
 )
-from tests.support.etl_streams import MemorySink, RawStream, instrument, pipeline
+from tests.support.etl_streams import MemorySink, RawStream, instrument, pipeline, run
 from tests.support.naive_orders import ASK, BID
 
 many = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,8 +57,8 @@ def memory_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-def feed(machine: Any, stream: RawStream, sizes: list[int]) -> None:
-    position = turn = 0
+def feed(machine: Any, stream: RawStream, sizes: list[int], position: int = 0) -> None:
+    turn = 0
     while position < len(stream.events):
         end = min(len(stream.events), position + sizes[turn % len(sizes)])
         machine.feed(stream.memory(position, end), stream.events[position][0])
@@ -98,8 +99,8 @@ def test_segments_that_end_often_change_nothing(script: list[Any], rule: int, wo
 
 
 @many
-@given(busy, st.data())
-def test_a_shard_of_orders_that_died_goes_on(script: list[Any], data: st.DataObject) -> None:
+@given(busy, st.data(), st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_a_shard_of_orders_that_died_goes_on(script: list[Any], data: st.DataObject, sizes: list[int]) -> None:
     stream = Script(script).stream
     with tempfile.TemporaryDirectory() as folder:
         stop = data.draw(st.integers(1, len(stream.events)), label="checkpoint")
@@ -112,7 +113,7 @@ def test_a_shard_of_orders_that_died_goes_on(script: list[Any], data: st.DataObj
         with QueueSink(Path(folder)) as sink:
             again = pipeline(sink, CONFIG)
             restore_state(again, state)
-            feed_between(again, stream, stop, len(stream.events))
+            feed(again, stream, sizes, stop)  # what the queue holds already is made again, and left out
             assert stored(Path(folder)) == whole(stream).bytes()
 
 
@@ -133,9 +134,9 @@ def test_merged_orders_keep_their_queue_and_index(script: list[Any], queues: lis
         assert stored(Path(folder)) == expected
 
 
-def day(events: int, orders_each: int = 1) -> RawStream:
+def day(events: int, orders_each: int = 1, start_ts: int = 1_000_000_000_000) -> RawStream:
     """Return a day of one instrument that contradicts nothing: additions, changes, executions, deletions."""
-    stream = RawStream()
+    stream = RawStream(start_ts)
     stream.define(1, instrument("nasdaq:AMZN", driver=Kind.ORDER))
     out = stream.begin()
     out.order(1, 0, 0, 0, 0, action=ord("R"), ts_event=1)
@@ -204,6 +205,35 @@ def test_the_sweep_restates_orders_when_it_is_due(memory_path: Path, monkeypatch
     twin = b"".join(expected.queues["clean/nasdaq/amzn/book.q"])
     assert written == twin[: len(written)]
     assert written.count(int(Kind.ORDER_SNAPSHOT).to_bytes(2, "little") + bytes([Flag.SNAPSHOT | Flag.LAST])) > 2
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 1])
+def test_the_first_event_of_a_day_begins_a_segment(beside: int, tmp_path: Path) -> None:
+    """Also one that comes with the stroke of midnight."""
+    stream = day(90, 2, 20_000 * DAY_NS - 50_000_000 + beside)
+    twin = run(stream)
+    with QueueSink(tmp_path) as sink:
+        feed(pipeline(sink), stream, [20])
+        assert stored(tmp_path) == twin.bytes()
+        for queue in twin.queues:
+            found = prologues(tmp_path, queue)
+            assert found == [prologue for _, prologue in twin.prologues[queue]]
+            assert len(found) == 2
+
+
+@pytest.mark.parametrize("words", range(1_500, 1_560, 6))
+def test_a_segment_ends_where_the_long_way_ends_it(words: int, tmp_path: Path) -> None:
+    """With room for what may have to be decided behind its last event, wherever that event ends."""
+    stream = day(200, 2)
+    with mock.patch.object(QueueSettings, "capacity", return_value=8 * words):
+        twin = run(stream)
+        with QueueSink(tmp_path) as sink:
+            feed(pipeline(sink), stream, [40])
+            assert stored(tmp_path) == twin.bytes()
+            for queue in twin.queues:
+                found = prologues(tmp_path, queue)
+                assert found == [prologue for _, prologue in twin.prologues[queue]]
+                assert len(found) > 3
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -18,6 +18,7 @@ from chronicle.core.local import LocalSource
 from chronicle.etl.books import ladder
 from chronicle.etl.clean.clean_writer import QueueSink
 from chronicle.etl.clean.lineage import position_of, split_position
+from chronicle.etl.clean.outlet import DAY_NS
 from chronicle.etl.config import EtlConfig
 from chronicle.etl.kernels import plain as kernel
 from chronicle.etl.kernels.racing import stamp_positions
@@ -27,7 +28,7 @@ from chronicle.etl.streams.book_stream import BookStream
 from chronicle.etl.streams.candles import CandleStream
 from chronicle.etl.streams.stream import PlainStream
 from tests.property.test_etl_pipeline import CONFIG, _play, levels, numbers, scripts, steps
-from tests.support.etl_streams import MemorySink, RawStream, binance, instrument, pipeline, queue_records, split
+from tests.support.etl_streams import MemorySink, RawStream, binance, instrument, pipeline, queue_records, run, split
 
 common = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 plain = st.tuples(st.just("deltas"), numbers, st.just(1), levels, st.just(0), st.integers(0, 7))
@@ -128,6 +129,29 @@ def test_the_sweep_writes_what_the_long_way_writes(script: list[Any], sizes: lis
         assert stored(Path(folder)) == twin.bytes()
         for queue in twin.queues:
             assert prologues(Path(folder), queue) == [prologue for _, prologue in twin.prologues[queue]]
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 1])
+def test_the_first_event_of_a_day_begins_a_segment(beside: int, tmp_path: Path) -> None:
+    """Also one that comes with the stroke of midnight."""
+    stream = RawStream(20_000 * DAY_NS - 50_000_000 + beside)
+    stream.define(1, instrument("kraken:BTC-EUR"))
+    stream.snapshot(1, [(100, 1)], [(101, 1)])
+    for turn in range(90):
+        stream.deltas(1, (66, 90 + turn % 9, turn))
+        out = stream.begin(step_ns=0)
+        out.trade(1, 66, 100 + turn, 3, ts_event=stream.ts_recv)
+        stream.end()
+    twin = run(stream)
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink)
+        for event in range(0, len(stream.events), 20):
+            machine.feed(stream.memory(event, event + 20), stream.events[event][0])
+            machine.flush()
+        assert stored(tmp_path) == twin.bytes()
+        for queue in twin.queues:
+            assert prologues(tmp_path, queue) == [prologue for _, prologue in twin.prologues[queue]]
+        assert {queue: len(found) for queue, found in twin.prologues.items()} == dict.fromkeys(twin.queues, 2)
 
 
 @common

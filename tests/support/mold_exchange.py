@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -18,14 +19,18 @@ _PACKET_BYTES = 1_400
 
 
 def loopback_groups(count: int) -> list[str]:
-    """Return `count` groups with free ports that reach this host over the loopback interface, else skip."""
+    """Return `count` groups that are this process' own and reach this host over the loopback interface, else skip.
+
+    No other process takes part in them, whatever port it has: the group's address is made of the process id.
+    """
     groups = []
     for number in range(count):
         probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        groups.append(f"239.255.77.{number + 1}:{port}")
+        own = os.getpid() & 0xFFFF
+        groups.append(f"239.{192 + number}.{own >> 8}.{own & 0xFF}:{port}")
     host, port = groups[0].split(":")
     receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sender = _sender()
@@ -108,10 +113,12 @@ class MoldExchange:
         self.send(_HEADER.pack(self.session, len(self.messages) + 1, 0xFFFF if end else 0), *lines)
 
     def _serve(self) -> None:
-        while not self._stop.is_set():
+        while True:
             try:
                 data, peer = self._server.recvfrom(64)
             except TimeoutError:
+                if self._stop.is_set():
+                    return  # what was sent before is counted
                 continue
             session, first, count = self.asked(data)
             self.requests.append((first, count))

@@ -209,3 +209,47 @@ def _join_delta(how: int, half: int, columns: dict[str, object], memory: Memory)
 def is_last(head: int) -> bool:
     """Return whether a first word carries F_LAST."""
     return bool(head >> 48 & Flag.LAST)
+
+
+def naive_columns(
+    records: list[bytes], kinds: set[int], base: int, sides: tuple[int, int], limits: tuple[int, int]
+) -> dict[str, list[int]]:
+    """Return columns of the rows of `kinds`, from the first to the last row with limits[0] <= ts_recv < limits[1]."""
+    words = [[int.from_bytes(record[at : at + 8], "little") for at in range(0, 80, 8)] for record in records]
+    is_row = [row[0] & 0xFFFFFFFFFFFF in HEADS for row in words]
+    inside = [at for at, row in enumerate(words) if is_row[at] and limits[0] <= wrapped(row[1]) < limits[1]]
+    found: list[dict[str, int]] = []
+    opened = False
+    if not inside:
+        return {name: [] for name in _columns_of([0] * 10, 0, sides)}
+    following = [at for at in range(inside[-1] + 1, len(records)) if is_row[at]]
+    for number, row in enumerate(words[: following[0] if following else len(words)]):
+        if is_row[number] and number >= inside[0] and row[0] >> 32 & 0xFFFF in kinds:
+            found.append(_columns_of(row, base + number, sides))
+            opened = True
+        if is_last(row[0]):
+            if opened:
+                found[-1]["flags"] |= Flag.LAST
+            opened = False
+    names = _columns_of([0] * 10, 0, sides)
+    return {name: [row[name] for row in found] for name in names}
+
+
+def _columns_of(row: list[int], index: int, sides: tuple[int, int]) -> dict[str, int]:
+    kind = row[0] >> 32 & 0xFFFF
+    shift = int(kind == Kind.ORDER)
+    return {
+        "ts_recv": wrapped(row[1]),
+        "ts_event": wrapped(row[2]),
+        "side": {int(Side.BID): sides[0], int(Side.ASK): sides[1]}.get(row[0] >> 56, 0),
+        "flags": row[0] >> 48 & 0x7F,
+        "price": wrapped(row[6 + shift]),
+        "size": wrapped(row[7 + shift]),
+        "sequence": wrapped(row[5]),
+        "source_index": wrapped(row[3]),
+        "source": row[4] >> 32 & 0xFFFF,
+        "index": index,
+        "kind": kind,
+        "order_id": row[6] if shift else 0,
+        "action": row[9] & 0xFF if shift else int(Action.NONE),
+    }

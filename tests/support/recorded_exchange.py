@@ -18,15 +18,7 @@ from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession, LiveReport
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until `condition` holds, for 20 s."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{what} did not come to pass in 20 s")
+from tests.support.polling import until
 
 
 class RecordedExchange:

@@ -5,6 +5,7 @@ Run as a program it is moto's server: it prints its port and serves until its st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -57,6 +58,16 @@ def moto_server() -> Iterator[str]:
             process.kill()
 
 
+def _own_port() -> int:
+    """Return a free port below those that the kernel gives away: nobody else is given it before the server has it."""
+    for offset in range(100):
+        port = 20_000 + (os.getpid() * 7 + offset) % 10_000
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port between 20000 and 30000")
+
+
 @contextmanager
 def versitygw_server(folder: Path) -> Iterator[str]:
     """Run versitygw over a folder and yield its address."""
@@ -64,9 +75,7 @@ def versitygw_server(folder: Path) -> Iterator[str]:
     assert program is not None
     (folder / "data").mkdir()
     (folder / "versions").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _own_port()
     keys = ["--access", KEYS["AWS_ACCESS_KEY_ID"], "--secret", KEYS["AWS_SECRET_ACCESS_KEY"]]
     command = [program, "--port", f"127.0.0.1:{port}", *keys, "posix", str(folder / "data")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -129,14 +129,16 @@ def _archive(feeds: list[_Feed], end: str) -> Iterator[Figure]:
     yield Figure(f"archive.encode_ns{end}", spent(_Feed.encode), "ns", rows, PARQUET, written)
     yield Figure(f"archive.verify_ns{end}", spent(_Feed.verified), "ns", rows)
     compacted = best_ns(lambda: feeds[0].encode("compacted"), 1) / feeds[0].rows
-    yield Figure(f"archive.encode_compacted_ns{end}", compacted, "ns", feeds[0].rows)
+    yield Figure(f"archive.encode_compacted_ns{end}", compacted, "ns", feeds[0].rows, PARQUET, written)
     for name, columns in (("decode_ns", COLUMNS), ("decode_all_ns", COLUMN_NAMES)):
         read = spent(lambda feed, columns=columns: feed.read_parquet(list(columns) if columns == COLUMNS else None))
         ours = spent(lambda feed, columns=columns: feed.columns(columns))
         yield Figure(f"archive.{name}{end}", ours, "ns", rows, PARQUET, read)
     yield Figure(f"archive.decode_records_ns{end}", spent(_Feed.records), "ns", rows)
-    read = spent(lambda feed: feed.columns(COLUMNS, "compacted"))
-    yield Figure(f"archive.decode_compacted_ns{end}", read, "ns", rows)
+    for name, columns in (("decode_compacted_ns", COLUMNS), ("decode_compacted_all_ns", COLUMN_NAMES)):
+        read = spent(lambda feed, columns=columns: feed.read_parquet(list(columns) if columns == COLUMNS else None))
+        ours = spent(lambda feed, columns=columns: feed.columns(columns, "compacted"))
+        yield Figure(f"archive.{name}{end}", ours, "ns", rows, PARQUET, read)
     for feed in feeds:
         for segment in feed.local:
             segment.close()

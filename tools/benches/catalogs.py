@@ -22,6 +22,7 @@ from chronicle.storage.stores.source import ArchiveSource
 from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers.agent import run_once
 from chronicle.storage.tiers.policy import default_policy
+from chronicle.storage.tiers.status import tier_status
 from tools.benches.books import book_data
 from tools.benches.figure import Figure, best_ns
 from tools.benches.market import Market, suffix, work_folder
@@ -71,6 +72,8 @@ def figures(of: Market) -> Iterator[Figure]:
         policy = default_policy(home)
         spent = best_ns(lambda home=home, policy=policy: run_once(home, policy), REPEATS)
         yield Figure(f"archive.agent_cycle_ms_{count}{end}", spent / 1e6, "ms", len(entries))
+        spent = best_ns(lambda home=home, policy=policy: tier_status(home, policy), REPEATS)
+        yield Figure(f"archive.tier_status_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         shutil.rmtree(home)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from chronicle.access.opened.cost import Cost
+from chronicle.access.opened.definitions import Definitions, known_definitions, remember_definitions
 from chronicle.core.errors import CorruptionError, NotFoundError
 from chronicle.core.layout import HEADER_BYTES, Kind, SegmentState
 from chronicle.core.paths import channel_of
@@ -62,18 +63,6 @@ class SeekTable:
             self.offset.extend(offset)
             self.ts.extend(ts)
             self.snapshots.extend(at for at, kind in enumerate(kinds, known) if kind == Kind.BOOK_SNAPSHOT)
-
-
-class Definitions:
-    """What is known of a segment's instrument, and how far it was looked for; `told`: it is all that there is."""
-
-    __slots__ = ("found", "looked", "told", "walked")
-
-    def __init__(self) -> None:
-        self.found: list[tuple[int, InstrumentFields]] = []
-        self.looked = 0
-        self.told = False
-        self.walked = 0
 
 
 class Segment:
@@ -161,14 +150,20 @@ class Segment:
         if known.told:
             return known.found
         with self._lock:
-            if not known.found:
-                opening = self._opening_definition()
-                if opening is not None:
-                    known.found.append((self.data_offset, InstrumentFields.unpack(opening.body)))
+            remembered = known_definitions(self._view)
+            if remembered is not None:
+                known.found, known.told = remembered, True
+                return known.found
+            opening = self._opening_definition() if not known.found else None
+            if opening is not None:
+                known.found.append((self.data_offset, InstrumentFields.unpack(opening.body)))
             if channel_of(self.info.queue) == "book":
-                self._define_at_snapshots(known)
+                self._define_at_snapshots(known, b"" if opening is None else bytes(opening.body))
             else:
                 self._define_by_walk(known)
+                known.told = self.info.state is SegmentState.SEALED
+            if known.told:
+                remember_definitions(self._view, known.found)
             return known.found
 
     def _opening_definition(self) -> Record | None:
@@ -178,12 +173,12 @@ class Segment:
         data = self._again(_definition)
         return None if data is None or len(data) < HEADER_BYTES else Record(data)
 
-    def _define_at_snapshots(self, known: Definitions) -> None:
+    def _define_at_snapshots(self, known: Definitions, opening: bytes) -> None:
         nothing_more: bool = self._again(_defines_nothing)
         if known.found and nothing_more:
             known.told = True
             return  # an archive's block table says so: not even its seek index is needed
-        told: list[tuple[int, bytes]] | None = self._again(_instruments)
+        told: list[tuple[int, bytes]] | None = self._again(partial(_instruments, known=opening))
         if told is not None:  # an archive's blocks tell them without their rows
             for offset, body in told:
                 _add(known, offset, InstrumentFields.unpack(body))
@@ -237,6 +232,26 @@ class Segment:
             last = bisect_left(table.ts, end_ts)
             end = table.offset[last] if last < len(table) else end
         return table.offset[first], table.index[first], max(end, table.offset[first])
+
+    def spans_of_kinds(
+        self, kinds: Collection[int], start_ts: int | None, end_ts: int | None
+    ) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset, index, end offset) of whole events outside which no record of `kinds` is in the range.
+
+        An archive's blocks tell what they hold without being decoded.
+        """
+        if not self._again(partial(_may_hold_any, kinds=kinds)):
+            return
+        start, index, end = self.span(start_ts, end_ts)
+        pieces: list[tuple[int, int]] | None = self._again(partial(_pieces, kinds=kinds))
+        if pieces is None:
+            yield start, index, end
+            return
+        table = self.seek()
+        for first, last in pieces:
+            first, last = max(first, start), min(last, end)
+            if first < last:
+                yield first, table.index[bisect_right(table.offset, first) - 1], last
 
     def windows(
         self,
@@ -340,6 +355,15 @@ def _may_hold(view: SegmentView, kind: int, offset: int) -> bool:
     return look is None or bool(look(kind, offset))
 
 
+def _may_hold_any(view: SegmentView, kinds: Collection[int]) -> bool:
+    return not isinstance(view, ArchivedSegment) or any(view.may_hold_anywhere(kind) for kind in kinds)
+
+
+def _pieces(view: SegmentView, kinds: Collection[int]) -> list[tuple[int, int]] | None:
+    """Return the bytes of the blocks that may hold one of `kinds`, None where there are no blocks."""
+    return view.pieces_of_kinds(kinds) if isinstance(view, ArchivedSegment) else None
+
+
 def _defines_nothing(view: SegmentView) -> bool:
     """Return whether a sealed segment is known to have no definition but the prologue's."""
     return isinstance(view, ArchivedSegment) and not view.may_hold_anywhere(Kind.INSTRUMENT)
@@ -353,9 +377,9 @@ def _definition(view: SegmentView) -> bytes | None:
     return bytes(found) if isinstance(found, bytes | bytearray | memoryview) else None
 
 
-def _instruments(view: SegmentView) -> list[tuple[int, bytes]] | None:
+def _instruments(view: SegmentView, known: bytes) -> list[tuple[int, bytes]] | None:
     """Return (offset, body) of an archived segment's INSTRUMENT records, None where they must be looked for."""
-    return view.instruments() if isinstance(view, ArchivedSegment) else None
+    return view.instruments(known) if isinstance(view, ArchivedSegment) else None
 
 
 def _add(known: Definitions, offset: int, fields: InstrumentFields) -> None:

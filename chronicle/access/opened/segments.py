@@ -38,7 +38,6 @@ class Shelf:
         self._capacity = capacity
         self._opened: OrderedDict[tuple[str, int, int], Segment] = OrderedDict()
         self._infos: dict[str, list[SegmentInfo]] = {}
-        self._cut: dict[str, bool] = {}
         self._queues: list[str] | None = None
         self._lock = threading.RLock()
         self.deltas_walked = 0
@@ -60,13 +59,11 @@ class Shelf:
         if known is not None and not fresh:
             return known
         try:
-            end = self.source.sealed_end(queue)
             found = [info for info in self.source.segments(queue) if info.record_count > 0]
         except NotFoundError:
-            end, found = 0, []
+            found = []
         with self._lock:
             self._infos[queue] = found
-            self._cut[queue] = end > (found[-1].end_index if found else 0)
         return found
 
     def segments_in(self, queue: str, start: int | None, end: int | None) -> list[SegmentInfo]:
@@ -95,9 +92,19 @@ class Shelf:
         return [info for info in look(queue, ts, fresh=fresh) if info.record_count > 0]
 
     def is_cut(self, queue: str) -> bool:
-        """Return whether the last segments of `queue` were missing when :meth:`segments` looked last."""
-        with self._lock:
-            return self._cut.get(queue, False)
+        """Return whether the last segments of `queue` are missing: its mark tells of more than there is.
+
+        The mark is read first: what is sealed after that is no hole.
+        """
+        try:
+            end = self.source.sealed_end(queue)
+        except NotFoundError:
+            return False
+        known = self.segments(queue)
+        if known and known[-1].end_index >= end:
+            return False
+        known = self.segments(queue, fresh=True)
+        return end > (known[-1].end_index if known else 0)
 
     def open(self, info: SegmentInfo, cost: Cost | None = None) -> Segment:
         """Open a segment, at its present place."""
@@ -139,7 +146,6 @@ class Shelf:
                 segment.close()
             self._opened.clear()
             self._infos.clear()
-            self._cut.clear()
             self._queues = None
 
 

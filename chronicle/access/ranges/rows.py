@@ -20,7 +20,7 @@ from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.fresh import fresh_array
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Action, Flag, Kind, Side
 from chronicle.core.records import InstrumentFields
-from chronicle.storage.codec.archive import COLUMN_NAMES, Stretch
+from chronicle.storage.codec.archive import COLUMN_NAMES, ORDER_NAMES, Stretch
 from chronicle.storage.stores.requests import requests_made
 
 __all__ = [
@@ -272,7 +272,7 @@ def lane_rows(
                 yield chunk
 
 
-_COLUMN_FIELDS = frozenset(COLUMN_NAMES) | {"kind", "lane"}
+_COLUMN_FIELDS = frozenset(COLUMN_NAMES) | frozenset(ORDER_NAMES) | {"lane"}
 """Fields that an archived block gives as columns, without its records."""
 
 
@@ -288,7 +288,7 @@ def _stretches(
     """Return the blocks of an archived segment, where they can give all `fields`."""
     if not set(fields) <= _COLUMN_FIELDS:
         return None
-    names = [name for name in fields if name in COLUMN_NAMES]
+    names = [name for name in fields if name != "lane"]
     sides = SIDE_WORDS.index("bid"), SIDE_WORDS.index("ask")
     return segment.stretches(start, end, names, kinds, sides, floats=floats)
 
@@ -336,11 +336,23 @@ def _spans(
             chunk["price"] = scaling.prices(chunk["price"], price)
         if "size" in chunk:
             chunk["size"] = scaling.sizes(chunk["size"], size)
-        if "kind" in fields:
-            chunk["kind"] = np.full(last - first, _KINDS[Kind.BOOK_DELTA], dtype=np.uint8)
+        _tell_kinds(chunk, fields, last - first)
         if "lane" in fields:
             chunk["lane"] = np.full(last - first, lane.number, dtype=np.int32)
         yield {name: chunk[name] for name in fields}
+
+
+def _tell_kinds(chunk: Chunk, fields: tuple[str, ...], count: int) -> None:
+    """Give kinds and actions our codes; a block of deltas alone has neither, nor ids of orders."""
+    if "kind" in fields:
+        kinds = chunk.get("kind")
+        alone = np.uint8(_KINDS[Kind.BOOK_DELTA])
+        chunk["kind"] = np.full(count, alone, dtype=np.uint8) if kinds is None else _KIND_CODES[kinds]
+    if "action" in fields:
+        actions = chunk.get("action")
+        chunk["action"] = np.zeros(count, dtype=np.uint8) if actions is None else _ACTION_CODES[actions]
+    if "order_id" in fields and "order_id" not in chunk:
+        chunk["order_id"] = np.zeros(count, dtype=np.uint64)
 
 
 def _exponents(holding: InstrumentFields) -> tuple[int, int]:

@@ -84,6 +84,7 @@ def parse_where(given: object) -> Where:
     given : str or sequence of (column, sign, value)
         Text: comparisons of columns with values (or of two columns) by ``==, !=, <, <=, >, >=, in, not in``,
         joined by ``and``, ``or``, ``not`` and brackets; times as text or ns. Triples: all of them must hold.
+        Where a row has no value (the bid of a quote without bids) no comparison holds.
 
     Raises
     ------
@@ -211,11 +212,11 @@ class Judge:
                 _there(chunk[term.column], chunk[term.other]) & compare(chunk[term.column], chunk[term.other])
             )
         if "in" in term.sign:
-            tests = [self._with_value(term.column, column, "==", value) for value in term.value]
+            sign, join = ("==", np.logical_or) if term.sign == "in" else ("!=", np.logical_and)
+            tests = [self._with_value(term.column, column, sign, value) for value in term.value]
             if not tests:
                 raise ConfigError("a set of no values", found=f"{term.column} {term.sign} ()")
-            wanted = term.sign == "in"
-            return lambda chunk: np.logical_or.reduce([test(chunk) for test in tests]) == wanted
+            return lambda chunk: np.asarray(join.reduce([test(chunk) for test in tests]))
         return self._with_value(term.column, column, term.sign, term.value)
 
     def _with_value(self, name: str, column: Column, sign: str, value: Any) -> Callable[[Chunk], Mask]:

@@ -100,7 +100,7 @@ class Database:
         self._base = self.duckdb.connect(config=config)
         self.close = weakref.finalize(self, _close, self._base, getpid())
         """Releases the database; at the end of the process at the latest."""
-        self._base.execute("SET TimeZone = 'UTC'")
+        self._base.execute("SET GLOBAL TimeZone = 'UTC'")  # each query has a cursor: a session's setting is not its
         scales = _scales(directory) if decimals == "decimal" else None
         for name, table in _tables(shelf, directory, scales, self.failure).items():
             self._base.from_arrow(table).create_view(name)

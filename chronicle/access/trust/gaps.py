@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from chronicle.access.opened.cost import Cost
@@ -208,7 +208,8 @@ def records_of_kind(
         if (start is not None and info.ts_last < start) or (end is not None and info.ts_first >= end):
             continue
         segment: Segment = shelf.open(info)
-        for _, base, data in segment.windows(*segment.span(start, end), cost):
+        spans = segment.spans_of_kinds(kinds, start, end)
+        for _, base, data in chain.from_iterable(segment.windows(*span, cost) for span in spans):
             offsets = record_offsets(np.frombuffer(data, dtype=np.uint8))
             record_kinds = np.frombuffer(data, dtype="<u2")[offsets // 2 + 2]
             for position in np.flatnonzero(np.isin(record_kinds, list(kinds))).tolist():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,15 @@ from chronicle.etl.streams.gaps import Gap
 from chronicle.etl.streams.order_stream import OrderStream
 from chronicle.etl.streams.stream import Definition, PlainStream
 
-__all__ = ["Checkpoint", "CheckpointStore", "capture_state", "restore_state", "sources_of", "written_counts"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointStore",
+    "capture_state",
+    "read_checkpoint",
+    "restore_state",
+    "sources_of",
+    "written_counts",
+]
 
 MAGIC = b"CHRETL02"
 _TRAILER = struct.Struct("<Q")
@@ -47,6 +55,7 @@ class Checkpoint:
     next_index: int
     selection: Selection
     state: dict[str, Any]
+    identity: dict[str, Any] = field(default_factory=dict)
 
     def index_in(self, raw_queue: str) -> int | None:
         """Return where it stands in `raw_queue`, None where that was not part of the lane."""
@@ -112,21 +121,26 @@ class CheckpointStore:
         return sorted(found, key=lambda checkpoint: checkpoint.next_index, reverse=True)
 
     def _read(self, path: Path) -> Checkpoint | None:
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        body, trailer = data[: -_TRAILER.size], data[-_TRAILER.size :]
-        if not body.startswith(MAGIC) or _TRAILER.pack(xxhash.xxh3_64_intdigest(body)) != trailer:
-            return None
-        content = msgpack.unpackb(body[len(MAGIC) :], raw=False, strict_map_key=False)
-        if content["identity"] != self._identity:
-            return None
-        state = content["state"]
-        return Checkpoint(path, int(state["next_index"]), Selection.of(content["selection"]), state)
+        found = read_checkpoint(path)
+        return None if found is None or found.identity != self._identity else found
 
     def _path(self, slot: int) -> Path:
         return self._folder / f"checkpoint-{self._stem}-{slot}"
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """Return what a file holds, of whatever version, configuration and raw queue; None where it is no checkpoint."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    body, trailer = data[: -_TRAILER.size], data[-_TRAILER.size :]
+    if not body.startswith(MAGIC) or _TRAILER.pack(xxhash.xxh3_64_intdigest(body)) != trailer:
+        return None
+    content = msgpack.unpackb(body[len(MAGIC) :], raw=False, strict_map_key=False)
+    state = content["state"]
+    selection = Selection.of(content["selection"])
+    return Checkpoint(path, int(state["next_index"]), selection, state, content["identity"])
 
 
 def capture_state(pipeline: Pipeline) -> dict[str, Any]:

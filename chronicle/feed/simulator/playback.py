@@ -353,8 +353,12 @@ class PlaybackExchange:
 
 def _merged(lines: list[RecordedLine]) -> Iterator[tuple[int, Any, int]]:
     """Yield (ts_recv, payload, line's number) of all lines in the order of time."""
-    streams = [((ts_recv, payload, line.number) for ts_recv, payload in line.frames) for line in lines]
-    return heapq.merge(*streams, key=lambda item: item[0])
+    return heapq.merge(*map(_numbered, lines), key=lambda item: item[0])
+
+
+def _numbered(line: RecordedLine) -> Iterator[tuple[int, Any, int]]:
+    for ts_recv, payload in line.frames:
+        yield ts_recv, payload, line.number
 
 
 def _path(address: str) -> str:

@@ -21,9 +21,11 @@ from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.codec.archive_layout import (
+    EVENT_METHODS,
     HEADER_BYTES,
     HOLDS_OF_KIND,
     TAIL_READ_BYTES,
+    TELLING_METHODS,
     ArchiveFooter,
     Block,
     Holds,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from chronicle.storage.codec.event_decode import EventBlock
     from chronicle.storage.codec.snapshots import Book
 
-__all__ = ["COLUMN_NAMES", "ArchivedSegment", "Stretch", "check_archived"]
+__all__ = ["COLUMN_NAMES", "ORDER_NAMES", "ArchivedSegment", "Stretch", "check_archived"]
 
 COLUMN_NAMES: Final = (
     "ts_recv",
@@ -59,6 +61,10 @@ COLUMN_NAMES: Final = (
     "index",
 )
 """What :meth:`ArchivedSegment.stretches` gives as columns."""
+ORDER_NAMES: Final = ("kind", "order_id", "action")
+"""What it gives besides where a block has rows of orders; a block that lacks them has BOOK_DELTA rows alone."""
+DELTA_NAMES: Final = frozenset(("sequence_first", "sequence_previous"))
+"""What ORDER records do not have."""
 PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
 PART_AHEAD_BYTES: Final = 768 * 1024
@@ -67,7 +73,6 @@ AHEAD_SHARE: Final = 1.25
 """Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
-EVENT_METHODS: Final = (Method.EVENTS, Method.COMPACTED)
 _KNOWN: Final = int(Holds.KNOWN)
 _INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
 _VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
@@ -255,14 +260,27 @@ class ArchivedSegment:
         bit = int(HOLDS_OF_KIND.get(kind, Holds.OTHERS))
         return any(not block.holds & _KNOWN or block.holds & bit for _, block in self._record_blocks())
 
+    def pieces_of_kinds(self, kinds: Collection[int]) -> list[tuple[int, int]]:
+        """Return [offset, end) of the blocks that may hold a record of one of `kinds`; each begins an event."""
+        bits = Holds(0)
+        for kind in kinds:
+            bits |= HOLDS_OF_KIND.get(kind, Holds.OTHERS)
+        return [
+            (block.raw_offset, block.raw_offset + block.raw_bytes)
+            for _, block in self._record_blocks()
+            if not block.holds & _KNOWN or block.holds & int(bits)
+        ]
+
     def _record_blocks(self) -> Iterator[tuple[int, Block]]:
         """Yield (position, block) of the blocks of records."""
         for position, block in enumerate(self.footer.blocks):
             if self.footer.data_offset <= block.raw_offset < self.footer.footer_offset:
                 yield position, block
 
-    def instruments(self) -> list[tuple[int, bytes]] | None:
+    def instruments(self, known: bytes = b"") -> list[tuple[int, bytes]] | None:
         """Return (offset, body) of the segment's INSTRUMENT records; None where only its records can tell.
+
+        A block whose records all have the body that is `known` from before it is left out.
 
         Raises
         ------
@@ -270,13 +288,24 @@ class ArchivedSegment:
             When a block is not what was stored.
         """
         holding = [(position, block) for position, block in self._record_blocks() if _may_define(block)]
-        if any(block.method not in EVENT_METHODS for _, block in holding):
+        if any(block.method not in TELLING_METHODS for _, block in holding):
             return None
-        found = []
+        found: list[tuple[int, bytes]] = []
         for position, block in holding:
             with naming(self.path, block):
-                found += [(block.raw_offset + at, body) for at, body in self._event_block(position).instruments()]
+                told = self._instruments_of(position, known)
+            found += [(block.raw_offset + at, body) for at, body in told]
+            known = told[-1][1] if told else known
         return found
+
+    def _instruments_of(self, position: int, known: bytes) -> list[tuple[int, bytes]]:
+        if self.footer.blocks[position].method != Method.ORDERS:
+            return self._event_block(position).instruments(known)
+        from chronicle.storage.codec.order_columns import order_instruments
+
+        block, stored = self._compared(position)
+        told = order_instruments(stored, block.raw_bytes)
+        return [] if all(body == known for _, body in told) else told
 
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
@@ -310,10 +339,11 @@ class ArchivedSegment:
         Parameters
         ----------
         names : collection of str
-            Columns of COLUMN_NAMES.
+            Columns of COLUMN_NAMES and ORDER_NAMES.
         kinds : collection of int
-            The record kinds that are wanted. A block is given as columns when its BOOK_DELTA records are all there is
-            of them and its instrument is not redefined in it; no record of it is built then.
+            The record kinds that are wanted. A block is given as columns when its BOOK_DELTA and ORDER records are
+            all there is of them and its instrument is not redefined in it; no record of it is built then. A block
+            that is known to have none of them is left out.
         sides : (int, int)
             What ``side`` says of bids and of asks.
         uniform : bool
@@ -336,27 +366,54 @@ class ArchivedSegment:
                 return
             if following is not None and start_ts is not None and times[following] < start_ts:
                 continue
+            if _holds_none(block, kinds):
+                continue
             index = 0 if not indexed else None if point is None else indexes[point]
             if block.raw_offset == self.footer.data_offset:
                 index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
-            if index is not None and _gives_columns(block, kinds, uniform=uniform):
+            if index is not None and _gives_columns(block, names, kinds, uniform=uniform):
                 self.blocks_decoded += 1
                 with naming(self.path, block):
-                    columns = self._event_block(position).columns(
-                        names, index, sides=sides, start_ts=start_ts, end_ts=end_ts, divisors=divisors
+                    columns = self._columns(
+                        position,
+                        names,
+                        kinds,
+                        index,
+                        sides=sides,
+                        start_ts=start_ts,
+                        end_ts=end_ts,
+                        divisors=divisors,
                     )
             yield Stretch(block.raw_offset, end, columns)
+
+    def _columns(
+        self, position: int, names: Collection[str], kinds: Collection[int], index: int, **options: Any
+    ) -> dict[str, NDArray[Any]]:
+        """Return columns of a block of events or orders."""
+        if self.footer.blocks[position].method != Method.ORDERS:
+            return self._event_block(position).columns(
+                [name for name in names if name not in ORDER_NAMES], index, **options
+            )
+        from chronicle.storage.codec.order_columns import order_columns
+
+        block, stored = self._compared(position)
+        return order_columns(stored, block.raw_bytes, names, kinds, index, orders=self._orders, **options)
 
     def _event_block(self, position: int) -> EventBlock:
         """Return a block of events whose stored bytes matched their checksum."""
         from chronicle.storage.codec.event_decode import EventBlock
 
+        block, stored = self._compared(position)
+        return EventBlock(stored, block.raw_bytes)
+
+    def _compared(self, position: int) -> tuple[Block, bytes]:
+        """Return a block and its stored bytes, which matched their checksum."""
         block = self.footer.blocks[position]
         stored = self._stored(block)
         compare(stored, block.stored_checksum, block, self.path, "stored")
-        return EventBlock(stored, block.raw_bytes)
+        return block, stored
 
     def piece(self, start: int, end: int, until: int) -> tuple[int, memoryview]:
         """Return (offset, bytes) of what is decoded around [start, end), for one who reads on to `until`.
@@ -422,11 +479,23 @@ class ArchivedSegment:
         return self._reader.read(block.object_offset, block.object_bytes)
 
 
-def _gives_columns(block: Block, kinds: Collection[int], *, uniform: bool) -> bool:
-    """Return whether the deltas of a block are all there is of `kinds`, at decimals that are known beforehand."""
-    if Kind.BOOK_DELTA not in kinds or block.method not in EVENT_METHODS or (_may_define(block) and not uniform):
+def _gives_columns(block: Block, names: Collection[str], kinds: Collection[int], *, uniform: bool) -> bool:
+    """Return whether the rows of a block are all there is of `kinds`, at decimals that are known beforehand."""
+    if block.method not in TELLING_METHODS or (_may_define(block) and not uniform):
         return False
-    return Kind.BOOK_SNAPSHOT not in kinds or bool(block.holds and not block.holds & _VENUE_SNAPSHOTS)
+    if Kind.BOOK_SNAPSHOT in kinds and (not block.holds or block.holds & _VENUE_SNAPSHOTS):
+        return False
+    if block.method != Method.ORDERS:
+        return Kind.BOOK_DELTA in kinds
+    return Kind.ORDER not in kinds or DELTA_NAMES.isdisjoint(names)
+
+
+def _holds_none(block: Block, kinds: Collection[int]) -> bool:
+    """Return whether a block is known to have no record of `kinds`."""
+    if not block.holds & _KNOWN or Kind.BOOK_DELTA in kinds:
+        return False
+    bits = {int(HOLDS_OF_KIND.get(kind, Holds.OTHERS)) for kind in kinds}
+    return not any(block.holds & bit for bit in bits)
 
 
 def _may_define(block: Block) -> bool:

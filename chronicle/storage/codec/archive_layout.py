@@ -57,6 +57,8 @@ class Method(IntEnum):
     COMPACTED = 6
     """Events, with prices and sizes as one arithmetic code."""
     ORDERS = 7
+    TABLED = 8
+    """Events, with prices and sizes as symbols by tables of their contexts."""
 
 
 class Holds(IntFlag):
@@ -75,7 +77,9 @@ class Holds(IntFlag):
 
 
 HOLDS_MAX: Final = 1023
-TELLING_METHODS: Final = (Method.EVENTS, Method.COMPACTED, Method.ORDERS)
+COMPACTED_METHODS: Final = (Method.COMPACTED, Method.TABLED)
+EVENT_METHODS: Final = (Method.EVENTS, *COMPACTED_METHODS)
+TELLING_METHODS: Final = (*EVENT_METHODS, Method.ORDERS)
 HOLDS_OF_KIND: Final[dict[int, Holds]] = {
     Kind.BOOK_DELTA: Holds.KNOWN,
     Kind.ORDER: Holds.ORDERS,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import xxhash
 
 from chronicle.core.errors import CorruptionError
-from chronicle.storage.codec.archive_layout import Block, Method
+from chronicle.storage.codec.archive_layout import EVENT_METHODS, Block, Method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def decode_stored(
         raw: bytes | memoryview = stored
     elif block.method == Method.ZSTD:
         raw = _decompress(stored, block, path)
-    elif block.method in (Method.COLUMNS, Method.EVENTS, Method.COMPACTED, Method.PROLOGUE, Method.SEEK):
+    elif block.method in (Method.COLUMNS, *EVENT_METHODS, Method.PROLOGUE, Method.SEEK):
         with naming(path, block):
             raw = _decode_columns(stored, block, book)
     elif block.method == Method.ORDERS:
@@ -94,7 +94,7 @@ def _decode_columns(stored: bytes, block: Block, book: Callable[[], Book] | None
         from chronicle.storage.codec.blocks import decode_block
 
         return decode_block(stored, block.raw_bytes)
-    if block.method in (Method.EVENTS, Method.COMPACTED):
+    if block.method in EVENT_METHODS:
         from chronicle.storage.codec.event_decode import EventBlock
 
         return EventBlock(stored, block.raw_bytes).raw(book)

@@ -33,7 +33,7 @@ __all__ = ["BLOCK_BYTES", "COMPACTED", "EncodeOptions", "encode_segment"]
 
 COMPACTED: Final = "compacted"
 COMPACT_BLOCK_BYTES: Final = 16 << 20
-"""Fewer books, and models that know more; who looks into a block decodes all of it."""
+"""Fewer books and tables; who looks into a block decodes the prices and sizes of all of it."""
 COMPACT_LEVEL: Final = 9
 
 
@@ -175,11 +175,11 @@ class _Coder:
         is_records = header.data_offset <= start < header.footer_offset
         if scan is not None:
             from chronicle.storage.codec.blocks import encode_block
-            from chronicle.storage.codec.event_encode import encode_scanned, is_compacted
+            from chronicle.storage.codec.event_encode import encode_scanned, is_tabled
 
             book = self._book() if start == header.data_offset else None
             packed, holds = encode_scanned(scan, level, book, compact=self._options.compact) or (None, 0)
-            yield packed, Method.COMPACTED if packed and is_compacted(packed) else Method.EVENTS, holds
+            yield packed, Method.TABLED if packed and is_tabled(packed) else Method.EVENTS, holds
             if scan.has_orders:
                 from chronicle.storage.codec.order_encode import encode_orders
 

@@ -11,6 +11,7 @@ PLAIN_BLOCKS: Final = 3
 """A process decodes so many blocks in plain NumPy (some 10 ms each) before it loads the kernels (some 300 ms)."""
 
 _blocks = 0
+_kernels: Any = None
 
 
 def arrays() -> Any:
@@ -18,11 +19,14 @@ def arrays() -> Any:
 
     A process that has numba already uses the kernels from the start.
     """
-    global _blocks
+    global _blocks, _kernels
+    if _kernels is not None:
+        return _kernels
     _blocks += 1
     if _blocks > PLAIN_BLOCKS or "numba" in sys.modules:
         from chronicle.storage.codec import event_kernels
 
+        _kernels = event_kernels
         return event_kernels
     from chronicle.storage.codec import event_arrays
 

@@ -1,8 +1,11 @@
-"""Prices and sizes of a compacted event block as one arithmetic code, and back. Needs the kernels."""
+"""Prices and sizes of a compacted event block back from their arithmetic code. Needs the kernels.
+
+Blocks of this form were written by earlier releases; :mod:`chronicle.storage.codec.event_tabled` is today's.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
@@ -12,59 +15,46 @@ from chronicle.storage.codec.scratch import scratch_array
 from chronicle.storage.codec.tokens import Values
 from chronicle.storage.kernels import coded as kernel
 
-__all__ = ["code_of", "rows_of"]
+__all__ = ["CodedRows"]
 
 
-def code_of(
-    bids: Values, asks: Values, price: Price, size_unit: int, prices: Values, sizes: Values, room: int
-) -> bytes | None:
-    """Return the code of a block's rows, None where it takes more than `room` bytes.
+class CodedRows:
+    """The rows of one code; the groups' counts were checked to make `rows`.
 
     Parameters
     ----------
     bids, asks : int64 arrays of shape (groups,)
     price : Price
-        Its unit divides all steps of `prices` in walking order, `size_unit` all `sizes`.
-    prices, sizes : int64 arrays of shape (rows,)
+    size_unit : int
+    rows : int
+    code : memoryview
     """
-    data = scratch_array("code", room, np.uint8)
-    used = _run(bids, asks, price, size_unit, prices, sizes, data, decoding=False)
-    return None if used < 0 else data[:used].tobytes()
 
+    def __init__(self, bids: Values, asks: Values, price: Price, size_unit: int, rows: int, code: memoryview) -> None:
+        self._groups, self._price, self._size_unit = (bids, asks), price, size_unit
+        self._rows, self._code = rows, code
 
-def rows_of(
-    bids: Values, asks: Values, price: Price, size_unit: int, rows: int, code: memoryview
-) -> tuple[Values, Values]:
-    """Return (prices, sizes) of a code; the groups' counts were checked to make `rows`.
+    @property
+    def prices(self) -> Values:
+        """Prices of all rows."""
+        return self._both[0]
 
-    Raises
-    ------
-    ValueError
-        When the code is longer or shorter than its rows.
-    """
-    prices, sizes = fresh_array(rows, np.int64), fresh_array(rows, np.int64)
-    data = scratch_array("code", len(code), np.uint8)
-    data[:] = np.frombuffer(code, dtype=np.uint8)
-    if _run(bids, asks, price, size_unit, prices, sizes, data, decoding=True) != len(data):
-        raise ValueError("the code of a block's rows has another length than they need")
-    return prices, sizes
+    @property
+    def sizes(self) -> Values:
+        """Sizes of all rows."""
+        return self._both[1]
 
-
-def _run(
-    bids: Values,
-    asks: Values,
-    price: Price,
-    size_unit: int,
-    prices: Values,
-    sizes: Values,
-    data: Any,
-    *,
-    decoding: bool,
-) -> int:
-    models = scratch_array("models", kernel.MODELS, np.uint32)
-    slots = scratch_array("slots", 4 * (kernel.SLOTS + 2), np.int64).reshape(-1, 4)
-    coder = np.zeros(5, dtype=np.uint64)
-    facts = np.array((price.base, price.unit, size_unit), dtype=np.int64)
-    forms = np.array(price.forms, dtype=np.int64)
-    with np.errstate(over="ignore"):  # (without compilation)
-        return int(kernel.code_rows(bids, asks, forms, facts, prices, sizes, data, models, slots, coder, decoding))
+    @cached_property
+    def _both(self) -> tuple[Values, Values]:
+        """Prices and sizes of all rows; a ValueError where the code is longer or shorter than they need."""
+        prices, sizes = fresh_array(self._rows, np.int64), fresh_array(self._rows, np.int64)
+        models = scratch_array("models", kernel.MODELS, np.uint32)
+        slots = scratch_array("slots", 4 * (kernel.SLOTS + 2), np.int64).reshape(-1, 4)
+        facts = np.array((self._price.base, self._price.unit, self._size_unit), dtype=np.int64)
+        forms, coder = np.array(self._price.forms, dtype=np.int64), np.zeros(4, dtype=np.uint64)
+        data = np.frombuffer(self._code, dtype=np.uint8)
+        with np.errstate(over="ignore"):  # (without compilation)
+            used = kernel.decode_rows(*self._groups, forms, facts, data, models, slots, coder, prices, sizes)
+        if used != len(data):
+            raise ValueError("the code of a block's rows has another length than they need")
+        return prices, sizes

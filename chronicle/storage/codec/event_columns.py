@@ -6,7 +6,7 @@ which takes the few forms that these loops do not, and works without a compiler.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final
@@ -20,7 +20,7 @@ from chronicle.core.layout import INT64_MAX, INT64_MIN
 from chronicle.storage.codec import tokens
 from chronicle.storage.codec.event_layout import COLUMNS, GAP_EDGES, REFERENCES, SIGNED, STEP_SOURCE, Place
 from chronicle.storage.codec.scratch import scratch_array
-from chronicle.storage.codec.tokens import PLAIN, Values, Words, decompressor, tables
+from chronicle.storage.codec.tokens import Values, Words, decompressor, tables
 from chronicle.storage.kernels import columns as kernel
 from chronicle.storage.kernels.lanes import SLACK_ROWS
 from chronicle.storage.kernels.rows import SCRATCH_ROWS
@@ -83,26 +83,24 @@ def block_columns(
     """
     start, end = limits
     plan = _plan(tuple(names), start is not None or end is not None)
-    entries = np.frombuffer(descriptor, dtype=np.int64, count=WORDS * COLUMNS).reshape(COLUMNS, WORDS)
-    table = np.empty((COLUMNS, FIELDS), dtype=np.int64)
     longest, bases, widths = all_forms()
+    table, jobs = np.empty((COLUMNS, FIELDS), dtype=np.int64), np.empty((len(plan.asked) + 1, 3), dtype=np.int64)
     rows_max = max(head.rows, head.levels, head.others)
-    status = kernel.lay_out(entries, len(data), rows_max, longest, tokens.NARROW_BITS, table)
+    entries = np.frombuffer(descriptor, dtype=np.int64, count=WORDS * COLUMNS).reshape(COLUMNS, WORDS)
+    status = kernel.lay_out(entries, len(data), rows_max, longest, tokens.NARROW_BITS, plan.asked, table, jobs)
     if status == kernel.IMPOSSIBLE:
         raise ValueError("the columns' streams do not add up")
-    facts = table.tolist()
-    signed = facts[PRICES[1]][kernel.MODE] != PLAIN
-    odd = any((facts[place][kernel.MODE] != PLAIN) != signed for place in PRICES[2:])
-    if status != kernel.FINE or facts[Place.SIZE][kernel.MODE] != PLAIN or odd or len(data) < 8:
+    if status != kernel.FINE or len(data) < 8:
         return None
+    *unpacked, (zeros, signed, _) = jobs.tolist()
+    unpacked_tokens = _unpack(unpacked, zeros, data)
     streams = np.frombuffer(data, dtype=np.uint8)
     groups = np.empty((len(GROUP_ROWS), head.groups), dtype=np.int64)
     places = np.empty(head.others if plan.indexed else 0, dtype=np.int64)
     found = np.empty(4 + 2 * (len(GAP_EDGES) + 1), dtype=np.int64)
-    counts = [head.others if place == Place.OTHERS else head.groups for place in plan.groups]
     sound = kernel.decode_groups(
         table,
-        _unpack(plan.groups, counts, facts, table, data),
+        unpacked_tokens,
         streams,
         bases,
         widths,
@@ -117,18 +115,17 @@ def block_columns(
     )
     if not sound:
         raise ValueError("the groups do not make the block's rows, or their columns hold other bits than they say")
-    parts = found.tolist()
-    first_counts = parts[5 + len(GAP_EDGES) :]
-    counts = [head.rows if place == Place.SIZE else first_counts[place - PRICES[0]] for place in plan.rows]
-    rows = parts[3] - parts[2]
+    rows = int(found[3]) - int(found[2])
     room = (rows + SLACK_ROWS + 7) // 8 * 8  # each column begins on 64 bytes
     out = fresh_array(max(1, len(plan.wide)) * room, np.int64).reshape(-1, room)
-    narrow = {name: fresh_array(room, kind) if name in names else _NONE[name] for name, kind in NARROW.items()}
-    forms = [form | SIGNED if signed else form for form in head.forms]
+    narrow = {name: fresh_array(room, kind) if name in plan.places else _NONE[name] for name, kind in NARROW.items()}
+    low, high = head.forms
+    if signed:
+        low, high = low | SIGNED, high | SIGNED
     steps = 1 if head.steps & STEP_SOURCE else 0
     status = kernel.decode_rows(
         table,
-        _unpack(plan.rows, counts, facts, table, data),
+        unpacked_tokens,
         streams,
         bases,
         widths,
@@ -136,10 +133,10 @@ def block_columns(
         places,
         found,
         plan.wanted,
-        np.array((head.price_base, head.price_unit, *forms, *sides, base_index, steps), dtype=np.int64),
+        np.array((head.price_base, head.price_unit, low, high, *sides, base_index, steps, head.rows), dtype=np.int64),
         _EDGES,
         np.empty((3, len(PRICES)), dtype=np.uint64),
-        price_scratch(head.rows if "price" in names else 0),
+        price_scratch(head.rows if "price" in plan.places else 0),
         np.array(divisors),
         out,
         narrow["flags"],
@@ -147,14 +144,15 @@ def block_columns(
         narrow["source"],
     )
     if status == kernel.IMPOSSIBLE:
-        raise ValueError("a column holds other bits than its tokens ask for")
+        raise ValueError("a column holds other bits than its tokens ask for, or other values than there are rows")
     if status != kernel.FINE:  # a price or size that is none has no quotient
         return block_columns(head, descriptor, data, names, base_index, sides, limits)
-    columns = {name: out[number, :rows] for number, name in enumerate(plan.wide)}
-    for name, divisor in zip(("price", "size"), divisors, strict=True):
-        if divisor and name in columns:
-            columns[name] = columns[name].view(np.float64)
-    return {name: narrow[name][:rows] if name in narrow else columns[name] for name in names}
+    quotients = {name for name, divisor in zip(("price", "size"), divisors, strict=True) if divisor}
+    columns: dict[str, NDArray[Any]] = {}
+    for name, place in plan.places.items():
+        column = narrow[name] if place < 0 else out[place]
+        columns[name] = (column.view(np.float64) if name in quotients else column)[:rows]
+    return columns
 
 
 GROUP_ROWS: Final = range(Place.SEQUENCE_PREVIOUS + 1)
@@ -162,14 +160,17 @@ GROUP_ROWS: Final = range(Place.SEQUENCE_PREVIOUS + 1)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What must be decoded for some columns: group columns (references included), row columns, and where they go."""
+    """What must be decoded for some columns: which columns of the block (references included), and where they go.
+
+    `places` has for each name its row of the int64 columns, -1 for a narrow one.
+    """
 
     timed: bool
     indexed: bool
-    groups: tuple[int, ...]
-    rows: tuple[int, ...]
+    asked: Values
     wide: tuple[str, ...]
     wanted: Values
+    places: dict[str, int]
 
 
 @lru_cache(maxsize=256)
@@ -188,7 +189,8 @@ def _plan(names: tuple[str, ...], timed: bool) -> _Plan:
     wanted = np.full(COLUMNS + 1, -1, dtype=np.int64)
     for number, name in enumerate(wide):
         wanted[OF_NAME.get(name, COLUMNS)] = number
-    return _Plan(timed, "index" in names, tuple(sorted(map(int, asked))), tuple(map(int, rows)), wide, wanted)
+    places = {name: -1 if name in NARROW else wide.index(name) for name in names}
+    return _Plan(timed, "index" in names, np.array((*sorted(asked), *rows), dtype=np.int64), wide, wanted, places)
 
 
 def price_scratch(rows: int) -> Values:
@@ -197,30 +199,19 @@ def price_scratch(rows: int) -> Values:
     return scratch_array("prices", 3 * count, np.int64).reshape(3, count)
 
 
-def _unpack(
-    asked: Sequence[int], counts: list[int], facts: list[list[int]], table: Values, data: memoryview
-) -> NDArray[np.uint8]:
-    """Return the tokens of columns side by side, and write where each column's begin into the table."""
+def _unpack(jobs: list[list[int]], zeros: int, data: memoryview) -> NDArray[np.uint8]:
+    """Return the tokens of columns side by side (start, bytes as stored and count of each), then so many zeros."""
+    zstd = decompressor()
     parts: list[bytes | memoryview] = []
-    begin, zstd = 0, decompressor()
-    for place, rows in zip(asked, counts, strict=True):
-        fields = facts[place]
-        count, stored = fields[kernel.COUNT], fields[kernel.STORED]
-        table[place, kernel.TOKENS] = begin
-        begin += rows
-        start = (fields[kernel.BIT] >> 3) - stored
+    for start, stored, count in jobs:
         part: bytes | memoryview = data[start : start + stored]
-        if count != rows:
-            if count:
-                raise ValueError(f"column {place} has {count} rows where there are {rows}")
-            if stored or fields[kernel.BITS] or fields[kernel.ESCAPES]:
-                raise ValueError(f"column {place} has streams and no rows")
-            part = bytes(rows)
-        elif stored != count:
+        if stored != count:
             if zstandard.frame_content_size(part) != count:
                 raise ValueError("a stream has another length than its entry says")
             part = zstd.decompress(part, max_output_size=count)
         parts.append(part)
+    if zeros:
+        parts.append(bytes(zeros))
     return np.frombuffer(b"".join(parts) or b"\0", dtype=np.uint8)
 
 

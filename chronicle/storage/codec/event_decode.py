@@ -31,6 +31,7 @@ from chronicle.storage.codec.beside import read_beside
 from chronicle.storage.codec.blocks import BLOCK_BYTES_MAX
 from chronicle.storage.codec.event_layout import (
     CHECK_HEAD,
+    CODED_VERSIONS,
     COLUMNS,
     COMPACTED,
     GAP_EDGES,
@@ -87,7 +88,7 @@ class Head:
         "flags",
         "forms",
         "groups",
-        "is_compacted",
+        "is_coded",
         "level_base",
         "level_unit",
         "levels",
@@ -97,6 +98,7 @@ class Head:
         "rows",
         "snapshots",
         "steps",
+        "version",
     )
 
     columns: int
@@ -110,13 +112,13 @@ class Head:
         if len(block) < HEAD_BYTES or raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
             raise CorruptionError("an event block is too short or too large", found=(len(block), raw_bytes))
         version, *values = HEAD.unpack_from(block)
-        self.is_compacted = version == COMPACTED
+        self.version, self.is_coded = version, version in CODED_VERSIONS
         self.columns, self.groups, self.rows, self.others, self.snapshots, self.levels = values[:6]
         self.forms, self.steps, self.flags = (values[6], values[7]), values[8], values[9]
         self.price_unit, self.price_base, self.level_unit, self.level_base = values[10:14]
         self.descriptor_bytes, self.beside_bytes = values[14:]
         plausible = (
-            version in (VERSION, COMPACTED)
+            version in (VERSION, *CODED_VERSIONS)
             and self.columns == COLUMNS
             and 0 < self.groups <= self.rows
             and self.snapshots <= self.others
@@ -172,19 +174,24 @@ class EventBlock:
         """The columns one by one."""
         head = self.head
         rows_max = max(head.rows, head.levels, head.others)
-        coded = Place.SIZE if head.is_compacted else -1
+        coded = Place.SIZE if head.is_coded else -1
         return Columns(self._descriptor, head.columns, self._data, rows_max, coded=coded)
 
     @cached_property
-    def _coded(self) -> tuple[Values, Values]:
-        """Prices and sizes of all rows of a compacted block."""
-        from chronicle.storage.codec.event_coded import rows_of
-
+    def _coded(self) -> Any:
+        """The prices and sizes of a block that holds them as a code, of either form."""
         head = self.head
-        assert self._whole.stop == head.rows
+        if self._whole.stop != head.rows:
+            raise ValueError("the groups do not make the block's rows")
         price = Price(head.price_base, head.price_unit, head.forms)
         unit, code = self._columns.unit(Place.SIZE), self._columns.code(Place.SIZE, head.rows)
-        return rows_of(*self._counts, price, unit, head.rows, code)
+        if head.version == COMPACTED:
+            from chronicle.storage.codec.event_coded import CodedRows
+
+            return CodedRows(*self._counts, price, unit, head.rows, code)
+        from chronicle.storage.codec.event_tabled import TabledRows
+
+        return TabledRows(*self._counts, price, unit, head.rows, code)
 
     @cached_property
     def _counts(self) -> tuple[Values, Values]:
@@ -277,15 +284,15 @@ class EventBlock:
     def _row_prices(self, of: Cut) -> Values:
         """Return the prices of the rows of a cut."""
         head = self.head
-        if head.is_compacted:
-            return self._coded[0][of.above : of.stop]
+        if head.is_coded:
+            return np.asarray(self._coded.prices[of.above : of.stop])
         price = Price(head.price_base, head.price_unit, head.forms)
         return self._priced(Place.PRICE_FIRST, *self._counts, price, of)
 
     def _row_sizes(self, of: Cut) -> Values:
         """Return the sizes of the rows of a cut."""
-        if self.head.is_compacted:
-            return self._coded[1][of.above : of.stop]
+        if self.head.is_coded:
+            return np.asarray(self._coded.sizes[of.above : of.stop])
         if self._columns.mode(Place.SIZE) != PLAIN:
             return self._values(Place.SIZE)[of.above : of.stop]
         part = of.above, of.stop
@@ -394,10 +401,18 @@ class EventBlock:
                 lengths[snapshot.number] += 2 * (snapshot.bids + snapshot.asks)
         return lengths
 
-    def instruments(self) -> list[tuple[int, bytes]]:
-        """Return (offset in the sealed block, body) of its INSTRUMENT records; no row is decoded."""
+    def instruments(self, known: bytes = b"") -> list[tuple[int, bytes]]:
+        """Return (offset in the sealed block, body) of its INSTRUMENT records; no row is decoded.
+
+        Where all of them say what is `known` already (a venue's list that was sent again), they are left out.
+        """
         try:
             words, starts = self._beside_words()
+            kinds = (words[starts[:-1]] >> 32) & 0xFFFF
+            numbers = np.flatnonzero(kinds == Kind.INSTRUMENT).tolist()
+            bodies = [words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:] for number in numbers]
+            if all(body == known for body in bodies):
+                return []
             lengths = self._lengths(starts, self._snapshots(words, starts))
             places = self._places
             bids, asks = self._counts
@@ -405,11 +420,7 @@ class EventBlock:
                 raise ValueError("the groups do not make the block's rows")
             above = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(bids + asks)))[places]
             offsets = BOOK_DELTA_BYTES * above + 8 * (np.cumsum(lengths) - lengths)
-            kinds = (words[starts[:-1]] >> 32) & 0xFFFF
-            return [
-                (int(offsets[number]), words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:])
-                for number in np.flatnonzero(kinds == Kind.INSTRUMENT).tolist()
-            ]
+            return [(int(offsets[number]), body) for number, body in zip(numbers, bodies, strict=True)]
         except _DAMAGE as error:
             raise _corrupt(error) from error
 

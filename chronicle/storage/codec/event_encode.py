@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from chronicle.core.layout import Origin
 from chronicle.storage.codec.archive_layout import HOLDS_OF_KIND, Holds
 from chronicle.storage.codec.blocks import encode_block
-from chronicle.storage.codec.event_coded import code_of
 from chronicle.storage.codec.event_follow import snapshot_forms
 from chronicle.storage.codec.event_groups import GroupScan
 from chronicle.storage.codec.event_layout import (
     BESIDE_COLUMNS,
     BESIDE_STORED,
     BESIDE_ZSTD,
-    COMPACTED,
     DESCENDING,
     GAP_EDGES,
     HEAD,
@@ -34,7 +32,9 @@ from chronicle.storage.codec.event_layout import (
     ON_PROLOGUE,
     REFERENCES,
     REVERSED,
+    SIGNED,
     STEP_SOURCE,
+    TABLED,
     VERSION,
     Place,
     Price,
@@ -57,7 +57,7 @@ from chronicle.storage.codec.tokens import CODED, DELTA, ENTRY, PLAIN, compresso
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
 
-__all__ = ["encode_events", "encode_scanned", "is_compacted", "priced"]
+__all__ = ["encode_events", "encode_scanned", "is_tabled", "priced"]
 
 Values = NDArray[np.int64]
 
@@ -80,7 +80,7 @@ def encode_events(
     book : Book, optional
         The book in the segment's prologue, given for the segment's first block only.
     compact : bool
-        Prices and sizes as an arithmetic code: fewer bytes, ten times the time.
+        Prices and sizes as symbols by tables of their contexts: fewer bytes, twice the time.
 
     Returns
     -------
@@ -101,9 +101,9 @@ def encode_scanned(
     return _Parts(scan).encode(level, book, compact=compact)
 
 
-def is_compacted(block: bytes) -> bool:
+def is_tabled(block: bytes) -> bool:
     """Return whether an event block holds its prices and sizes as a code."""
-    return int(HEAD.unpack_from(block)[0]) == COMPACTED
+    return int(HEAD.unpack_from(block)[0]) == TABLED
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ class _Parts:
         descriptor = token_compressor(TOKEN_LEVEL).compress(b"".join(entries) + bytes(forms))
         beside = self._beside(snapshots, forms, level)
         head = HEAD.pack(
-            COMPACTED if compacted else VERSION,
+            TABLED if compacted else VERSION,
             len(entries),
             self.groups.shape[1],
             len(self.prices),
@@ -171,12 +171,13 @@ class _Parts:
 
     def _compact(self, rows: _Priced) -> bool:
         """Replace the streams of prices and sizes by their code, unless that takes more."""
-        price = Price(rows.base, rows.unit, rows.forms)
-        counts = self.groups[Place.BIDS], self.groups[Place.ASKS]
-        room = sum(map(len, rows.streams))
-        unit = int(ENTRY.unpack(rows.columns[-1])[5])
-        code = code_of(*counts, price, unit, self.prices, self.sizes, room)
-        if code is None:
+        from chronicle.storage.codec.event_tabling import code_of
+
+        columns = [ENTRY.unpack(column) for column in rows.columns]
+        sign = SIGNED if columns[1][0] != PLAIN else 0
+        price, unit = Price(rows.base, rows.unit, (rows.forms[0] | sign, rows.forms[1] | sign)), columns[-1][5]
+        code = code_of(self.groups[Place.BIDS], self.groups[Place.ASKS], price, unit, self.prices, self.sizes)
+        if len(code) >= sum(map(len, rows.streams)):
             return False
         empty = zeros(PLAIN, 0)[0]
         rows.columns[:] = [empty] * (len(rows.columns) - 1)

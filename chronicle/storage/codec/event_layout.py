@@ -24,7 +24,10 @@ assert HEAD.size == HEAD_BYTES
 
 VERSION: Final = 1
 COMPACTED: Final = 2
-"""Version of a block whose prices and sizes are one arithmetic code, in the column of sizes."""
+"""Version of a block whose prices and sizes are one arithmetic code, in the column of sizes; read, not written."""
+TABLED: Final = 3
+"""Version of a block whose prices and sizes are symbols by tables of their contexts, in the column of sizes."""
+CODED_VERSIONS: Final = (COMPACTED, TABLED)
 STEP_ORDINAL: Final = 1
 """Step: each row of a group has the ordinal after that of the row before."""
 STEP_SOURCE: Final = 2

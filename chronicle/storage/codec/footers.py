@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import xxhash
@@ -21,6 +22,9 @@ from chronicle.storage.stores.stores import ObjectReader, Readable
 __all__ = ["footer_info", "read_archive_footer", "read_footer"]
 
 FOOTER_BYTES_MAX: Final = 64 << 20
+KNOWN_MAX: Final = 128
+KNOWN_BYTES_MAX: Final = 8 << 10
+"""So many parsed footers are kept, up to this size (130 blocks and more): 6 MiB at most."""
 
 
 def read_archive_footer(
@@ -68,4 +72,13 @@ def read_footer(
     data = tail[offset - tail_offset : offset - tail_offset + length]
     if xxhash.xxh3_64_intdigest(data) != checksum:
         raise CorruptionError("an archive's footer does not match its checksum", path=path, offset=offset)
-    return ArchiveFooter.unpack(data, object_end=offset, path=path), tail, tail_offset
+    parse = _known if length <= KNOWN_BYTES_MAX else _parsed
+    return parse(data, offset, path), tail, tail_offset
+
+
+def _parsed(data: bytes, object_end: int, path: str) -> ArchiveFooter:
+    return ArchiveFooter.unpack(data, object_end=object_end, path=path)
+
+
+_known = lru_cache(maxsize=KNOWN_MAX)(_parsed)
+"""The same for footers of usual size: a process that opens its places again meets those it has parsed before."""

@@ -92,7 +92,7 @@ class _Split:
         self._splits, self._rows = scratch_array("splits", 2 * capacity, np.int64).reshape(2, capacity)
         self._others, self._places = scratch_array("others", 2 * beside, np.int64).reshape(2, beside)
         self._columns = scratch_array("values", kernel.COUNTED * capacity, np.int64).reshape(kernel.COUNTED, capacity)
-        self._orders = scratch_array("orders", 5 * numbers, np.int64).reshape(5, numbers)
+        self._orders = scratch_array("orders", 4 * numbers, np.int64).reshape(numbers, 4)
         self._table = np.full(1 << max(TABLE_BITS_MIN, (4 * before).bit_length()), -1, dtype=np.int32)
         self._levels = scratch_array("levels", 2 * LEVEL_SLOTS, np.int64).reshape(LEVEL_SLOTS, 2)
         self._levels[:] = kernel.NO_KEY, 0

@@ -80,18 +80,18 @@ def live_orders(found: Values, numbers: tuple[int, int]) -> tuple[Values, int]:
 
     Parameters
     ----------
-    found : int64 array of shape (5, orders)
-        Id, side (0 bid, 1 ask), price, size, rank of every order that was seen.
+    found : int64 array of shape (orders, 4)
+        Id, price, size and place (rank << 1 | side: 0 bid, 1 ask) of every order that was seen.
     numbers : (int, int)
         The first of them that may rest, and how many there are.
     """
     first, count = numbers
-    part = found[:, first:count]
-    rests = np.flatnonzero(part[3] > 0)
-    ids, sides, prices, sizes, ranks = part[:, rests]
-    if len(ranks) > 1 and bool((ranks[1:] < ranks[:-1]).any()):  # a place was lost: else numbers rise as ranks do
-        turn = np.argsort(ranks)
-        ids, sides, prices, sizes = ids[turn], sides[turn], prices[turn], sizes[turn]
+    part = found[first:count]
+    resting = part[part[:, 2] > 0]
+    places = resting[:, 3]
+    if len(places) > 1 and bool((places[1:] < places[:-1]).any()):  # one was lost: else numbers rise as ranks do
+        resting = resting[np.argsort(places >> 1, kind="stable")]
+    ids, prices, sizes, sides = resting[:, 0], resting[:, 1], resting[:, 2], resting[:, 3] & 1
     bids, asks = np.flatnonzero(sides == 0), np.flatnonzero(sides != 0)
     bids = bids[np.argsort(~prices[bids], kind="stable")]
     asks = asks[np.argsort(prices[asks], kind="stable")]

@@ -45,7 +45,7 @@ BEFORE: Final = 3
 """Zigzag of (value - reference in the row before) / unit; before the first stands the base."""
 MODES: Final = 4
 CODED: Final = 4
-"""Of the sizes of a compacted block only: the tokens are an arithmetic code of prices and sizes together."""
+"""Of the sizes of a compacted block only: the tokens are a code of prices and sizes together."""
 
 ESCAPE: Final = 255
 NARROW_BITS: Final = 57

@@ -1,4 +1,4 @@
-"""Prices and sizes of compacted event blocks: an adaptive binary arithmetic coder, one body for both directions.
+"""Prices and sizes of compacted event blocks, decoded: an adaptive binary arithmetic coder.
 
 ``docs/format/archive.md`` (Compacted event blocks) is the source: the carryless coder of M. Mahoney's lpaq (a range
 of 32 bits, probabilities of 16, counts that slow adaptation), over a model of what order books do: gaps grow outward
@@ -16,7 +16,7 @@ import numpy as np
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 from chronicle.storage.kernels.tokens import bit_length
 
-__all__ = ["code_rows"]
+__all__ = ["decode_rows"]
 
 MODELS = 1 << 18
 """Binary models; the first OWN are placed by hand, the rest by a hash of what they are of."""
@@ -26,23 +26,22 @@ SLOTS = 1 << 15
 COUNT_MASK, COUNT_MAX = 0x3FF, 255
 DESCENDING, REVERSED = 1, 2
 EDGE_1, EDGE_2, EDGE_3 = 3, 15, 63
-LOW, HIGH, FOUND, PLACE, FAILED = range(5)
-"""Of the coder: the range, the code as far as it was read, bytes so far, whether the room did not suffice."""
+LOW, HIGH, FOUND, PLACE = range(4)
+"""Of the coder: the range, the code as far as it was read, bytes so far."""
 
 FIRSTS, GAPS, SIZES, ZEROS, SAME_ONE, SAME_TWO = 0, 2048, 4096, 8192, 8448, 8704
 """Where the models of lengths and flags begin."""
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _code(coder: Any, data: Any, models: Any, at: Any, bit: Any, decoding: Any) -> Any:
-    """Code one bit with model `at`; return it."""
+def _bit(coder: Any, data: Any, models: Any, at: Any) -> Any:
+    """Decode one bit with model `at`."""
     model = models[at]
     chance = np.uint64(model) >> np.uint64(16)  # of 16 bits
     chance = np.uint64(1) if chance == np.uint64(0) else chance  # (16 bits: 65535 at most)
     low, high = coder[LOW], coder[HIGH]
     middle = low + (((high - low) * chance) >> np.uint64(16))
-    if decoding:
-        bit = np.int64(coder[FOUND] <= middle)
+    bit = np.int64(coder[FOUND] <= middle)
     # The probability has 22 bits above a count of 10, which slows its steps down.
     count = np.int64(model & np.uint32(COUNT_MASK))
     known = np.int64(model >> np.uint32(10))
@@ -55,13 +54,8 @@ def _code(coder: Any, data: Any, models: Any, at: Any, bit: Any, decoding: Any) 
         low = middle + np.uint64(1)
     while (low ^ high) & np.uint64(0xFF000000) == 0:
         place = coder[PLACE]
-        if decoding:
-            following = np.uint64(data[place]) if place < np.uint64(len(data)) else np.uint64(0)
-            coder[FOUND] = ((coder[FOUND] << np.uint64(8)) & np.uint64(0xFFFFFFFF)) | following
-        elif place < np.uint64(len(data)):
-            data[place] = np.uint8(high >> np.uint64(24))
-        else:
-            coder[FAILED] = np.uint64(1)
+        following = np.uint64(data[place]) if place < np.uint64(len(data)) else np.uint64(0)
+        coder[FOUND] = ((coder[FOUND] << np.uint64(8)) & np.uint64(0xFFFFFFFF)) | following
         coder[PLACE] = place + np.uint64(1)
         low = (low << np.uint64(8)) & np.uint64(0xFFFFFFFF)
         high = ((high << np.uint64(8)) & np.uint64(0xFFFFFFFF)) | np.uint64(255)
@@ -73,18 +67,16 @@ RATES = np.array([int(65536 / (count + 1.6)) for count in range(COUNT_MAX + 1)],
 
 
 @numba.njit(cache=True, nogil=True)
-def _code_word(coder: Any, data: Any, models: Any, base: Any, kind: Any, word: Any, decoding: Any) -> Any:
-    """Code a u64: how many bits it has (four decisions, six more from 15 bits on), then those below the highest."""
-    length = bit_length(word)
-    short = min(length, np.int64(15))
+def _word(coder: Any, data: Any, models: Any, base: Any, kind: Any) -> Any:
+    """Decode a u64: how many bits it has (four decisions, six more from 15 bits on), then those below the highest."""
     node = np.int64(1)
-    for number in range(4):
-        node = 2 * node + _code(coder, data, models, base + node, (short >> (3 - number)) & 1, decoding)
+    for _ in range(4):
+        node = 2 * node + _bit(coder, data, models, base + node)
     short = node - 16
     if short == 15:
-        node, rest = np.int64(1), length - 15
-        for number in range(6):
-            node = 2 * node + _code(coder, data, models, np.int64(12288) + node, (rest >> (5 - number)) & 1, decoding)
+        node = np.int64(1)
+        for _ in range(6):
+            node = 2 * node + _bit(coder, data, models, np.int64(12288) + node)
         short = min(15 + node - 64, np.int64(64))
     if short <= 1:
         return np.uint64(short)
@@ -97,14 +89,9 @@ def _code_word(coder: Any, data: Any, models: Any, base: Any, kind: Any, word: A
             at = at if at >= OWN else at + OWN
         else:
             at = np.int64(12416) + number  # the lowest bits of very long words
-        bit = _code(coder, data, models, at, np.int64((word >> np.uint64(number)) & np.uint64(1)), decoding)
+        bit = _bit(coder, data, models, at)
         found = (found << np.uint64(1)) | np.uint64(bit)
     return found
-
-
-@numba.njit(cache=True, nogil=True)
-def _zigzag(value: Any) -> Any:
-    return (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -113,36 +100,34 @@ def _unzigzag(word: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def code_rows(
+def decode_rows(
     bids: Any,
     asks: Any,
     forms: Any,
     facts: Any,
-    prices: Any,
-    sizes: Any,
     data: Any,
     models: Any,
     slots: Any,
     coder: Any,
-    decoding: Any,
+    prices: Any,
+    sizes: Any,
 ) -> Any:
-    """Code the rows of all groups; return the bytes of the code, -1 where `data` has no room for it.
+    """Decode the rows of all groups from data u8[m]; return the bytes of the code, which may be more than `m`.
 
     bids, asks int64[g], checked; forms int64[2]: DESCENDING and REVERSED. facts int64[3]: base and unit of prices,
-    unit of sizes, which divide all steps. prices, sizes int64[n] are read, or written when decoding; data u8[m] the
-    other way round. models u32[MODELS], slots int64[SLOTS + 2, 4] and coder u64[5] are scratch.
+    unit of sizes. prices, sizes int64[n] are the caller's, written. models u32[MODELS], slots int64[SLOTS + 2, 4] and
+    coder u64[4] are scratch.
     """
     base, unit, size_unit = facts[0], facts[1], facts[2]
     models[:] = np.uint32(1 << 31)
     slots[:SLOTS, 3] = 0
     coder[LOW], coder[HIGH], coder[FOUND] = np.uint64(0), np.uint64(0xFFFFFFFF), np.uint64(0)
-    coder[PLACE], coder[FAILED] = np.uint64(0), np.uint64(0)
-    if decoding:
-        for _ in range(4):
-            place = coder[PLACE]
-            following = np.uint64(data[place]) if place < np.uint64(len(data)) else np.uint64(0)
-            coder[FOUND] = (coder[FOUND] << np.uint64(8)) | following
-            coder[PLACE] = place + np.uint64(1)
+    coder[PLACE] = np.uint64(0)
+    for _ in range(4):
+        place = coder[PLACE]
+        following = np.uint64(data[place]) if place < np.uint64(len(data)) else np.uint64(0)
+        coder[FOUND] = (coder[FOUND] << np.uint64(8)) | following
+        coder[PLACE] = place + np.uint64(1)
     row = np.int64(0)
     firsts, steps = slots[SLOTS], slots[SLOTS + 1]  # of bids and asks: the first price before, bits of its step
     firsts[:] = base
@@ -164,19 +149,16 @@ def code_rows(
                 )
                 if number == 0:
                     models_at = np.int64(FIRSTS) + 16 * (half * 32 + min(steps[half], np.int64(31)))
-                    word = _zigzag((prices[at] - firsts[half]) // unit) if not decoding else np.uint64(0)
-                    word = _code_word(coder, data, models, models_at, 1 + half, word, decoding)
+                    word = _word(coder, data, models, models_at, 1 + half)
                     steps[half] = bit_length(word)
                     price = firsts[half] + _unzigzag(word) * unit
                     firsts[half] = price
                 else:
                     models_at = np.int64(GAPS) + 16 * (part * 20 + min(before, np.int64(19)))
-                    word = _zigzag((sign * (prices[at] - price)) // unit - 1) if not decoding else np.uint64(0)
-                    word = _code_word(coder, data, models, models_at, 3 + part, word, decoding)
+                    word = _word(coder, data, models, models_at, 3 + part)
                     before = bit_length(word)
                     price += (_unzigzag(word) + 1) * unit * sign
-                if decoding:
-                    prices[at] = price
+                prices[at] = price
                 # What the price held before, as far as it is known.
                 slot = np.int64(
                     ((np.uint64(price) + np.uint64(half)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(49)
@@ -185,46 +167,30 @@ def code_rows(
                     slots[slot, 0], slots[slot, 1], slots[slot, 2], slots[slot, 3] = price, 0, 0, 1
                 known = slots[slot, 3]  # 1: nothing, 2: there is none now, 3: there is some
                 last, other = slots[slot, 1], slots[slot, 2]
-                size = sizes[at] // size_unit if not decoding else np.int64(0)
                 state = known * 16 + min(np.int64(number), np.int64(7)) * 2 + was_zero
-                is_zero = _code(coder, data, models, np.int64(ZEROS) + state, np.int64(size == 0), decoding)
-                if is_zero:
-                    size = np.int64(0)
-                else:
+                is_zero = _bit(coder, data, models, np.int64(ZEROS) + state)
+                size = np.int64(0)
+                if not is_zero:
                     same = np.int64(0)
                     if known > 1:
-                        same = _code(
-                            coder, data, models, np.int64(SAME_ONE) + state, np.int64(size == last), decoding
-                        )
+                        same = _bit(coder, data, models, np.int64(SAME_ONE) + state)
                         if same:
                             size = last
                         elif other != 0:
-                            same = _code(
-                                coder, data, models, np.int64(SAME_TWO) + state, np.int64(size == other), decoding
-                            )
+                            same = _bit(coder, data, models, np.int64(SAME_TWO) + state)
                             if same:
                                 size = other
                     if not same:
                         models_at = np.int64(SIZES) + 16 * (
                             min(bit_length(np.uint64(last)), np.int64(31)) * 4 + known
                         )
-                        word = _code_word(coder, data, models, models_at, 10, np.uint64(size), decoding)
-                        size = np.int64(word)
+                        size = np.int64(_word(coder, data, models, models_at, 10))
                     if size != last:
                         slots[slot, 2] = last
                         slots[slot, 1] = size
                 slots[slot, 3] = 2 if is_zero else 3
                 was_zero = is_zero
-                if decoding:
-                    sizes[at] = size * size_unit
+                sizes[at] = size * size_unit
                 at += stride
             row += rows
-    if not decoding:
-        for number in range(4):
-            place = coder[PLACE]
-            if place < np.uint64(len(data)):
-                data[place] = np.uint8((coder[LOW] >> np.uint64(24 - 8 * number)) & np.uint64(255))
-            else:
-                coder[FAILED] = np.uint64(1)
-            coder[PLACE] = place + np.uint64(1)
-    return np.int64(-1) if coder[FAILED] else np.int64(coder[PLACE])
+    return np.int64(coder[PLACE])

@@ -1,6 +1,6 @@
 """Kernels that decode an event block's columns in two passes: its groups first, then all rows that are asked for.
 
-The caller gives the columns' table int64[c, 11] (the fields below), the tokens of the columns that a pass reads, side
+The caller gives the columns' table int64[c, 11] (the fields below), the tokens of the columns that are read, side
 by side, the block's streams u8[n] as they stand in the object, and the tables of all forms of tokens, 256 entries
 each.
 """
@@ -31,18 +31,25 @@ bytes."""
 BIDS, ASKS, MARKS, TS_RECV, TS_EVENT, SOURCE_INDEX = range(6)
 LINE, SEQUENCE, FIRST, PREVIOUS, OTHERS = range(6, 11)
 PRICE_FIRST, SIZE = 11, 17
-SAME, CODED = 2, 4
+PLAIN, SAME, CODED = 0, 2, 4
 EVENT_LAST, LAST = 1 << 16, 128
 FINE, ELSEWHERE, IMPOSSIBLE = 0, 1, 2
 """ELSEWHERE: sound as far as it was looked at, of a kind that these loops do not take."""
 
 
 @numba.njit(cache=True, nogil=True)
-def lay_out(entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: Any, table: Any) -> Any:
-    """Read descriptors int64[c, 5] (entries of 40 bytes) into a table int64[c, 11] (the caller's, written).
+def lay_out(
+    entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: Any, asked: Any, table: Any, jobs: Any
+) -> Any:
+    """Read descriptors int64[c, 5] (entries of 40 bytes) into a table int64[c, 11] and a list of what to unpack.
 
-    limits int64[64] is the longest word of form k * 8 + m, 0 where there is none. Returns FINE, IMPOSSIBLE where the
-    streams do not fill `data_bytes` or an entry is absurd, or ELSEWHERE where a form's words are longer than `limit`.
+    limits int64[64] is the longest word of form k * 8 + m, 0 where there is none. asked int64[a]: the columns whose
+    tokens are to be unpacked side by side, in that order. jobs int64[a + 1, 3]: of each the start and the bytes of
+    its tokens as stored, and how many there are; then how many zeros stand behind them (a column in which every word
+    is 0 has no tokens), whether gaps are SIGNED, and 0. Both are the caller's, written.
+
+    Returns FINE, IMPOSSIBLE where the streams do not fill `data_bytes` or an entry is absurd, or ELSEWHERE where a
+    form's words are longer than `limit` or rows have modes that these loops do not take.
     """
     position, status = np.int64(0), FINE
     for number in range(len(entries)):
@@ -53,6 +60,8 @@ def lay_out(entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: An
         if mode == CODED and number == SIZE:
             return ELSEWHERE  # checked by those who read it
         if mode > 3 or rows > rows_max or entries[number, 2] < 1 or stored > rows or escapes > rows:
+            return IMPOSSIBLE
+        if rows == 0 and bits > 0:
             return IMPOSSIBLE
         if k > 7 or m > k or limits[k * 8 + m] == 0 or limits[k * 8 + m] > limit:
             status = ELSEWHERE
@@ -65,7 +74,37 @@ def lay_out(entries: Any, data_bytes: Any, rows_max: Any, limits: Any, limit: An
         table[number, BITS], table[number, ESCAPES] = bits, escapes
         table[number, COUNT], table[number, STORED] = rows, stored
         position = table[number, ESCAPE] + 8 * escapes
-    return status if position == data_bytes else IMPOSSIBLE
+    if position != data_bytes:
+        return IMPOSSIBLE
+    signed = table[PRICE_FIRST + 1, MODE] != PLAIN
+    for number in range(PRICE_FIRST + 1, SIZE):
+        if (table[number, MODE] != PLAIN) != signed:
+            status = ELSEWHERE
+    _list_jobs(table, asked, rows_max, jobs)
+    jobs[len(asked), 1] = signed
+    return ELSEWHERE if table[SIZE, MODE] != PLAIN else status
+
+
+@numba.njit(cache=True, nogil=True)
+def _list_jobs(table: Any, asked: Any, rows_max: Any, jobs: Any) -> None:
+    """Write what to unpack (see :func:`lay_out`), and into the table where each column's tokens will begin."""
+    begin, zeros = np.int64(0), np.int64(0)
+    for place in range(len(asked)):
+        number = asked[place]
+        jobs[place, 0] = (table[number, BIT] >> 3) - table[number, STORED]
+        jobs[place, 1], jobs[place, 2] = table[number, STORED], table[number, COUNT]
+        table[number, TOKENS] = begin
+        begin += table[number, COUNT]
+    for place in range(len(asked)):
+        if jobs[place, 2] == 0:
+            table[asked[place], TOKENS], zeros = begin, rows_max
+    jobs[len(asked), 0], jobs[len(asked), 1], jobs[len(asked), 2] = zeros, 0, 0
+
+
+@numba.njit(cache=True, nogil=True)
+def holds(table: Any, number: Any, rows: Any) -> Any:
+    """Return whether a column has `rows` values, or none because all their words are 0."""
+    return table[number, COUNT] == rows or table[number, COUNT] == 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -128,13 +167,13 @@ def decode_groups(
         if table[place, TOKENS] < 0:
             continue
         reference = SEQUENCE if place >= FIRST else TS_RECV if place == TS_EVENT else -1
-        if table[place, MODE] >= SAME and reference < 0:
+        if (table[place, MODE] >= SAME and reference < 0) or not holds(table, place, groups.shape[1]):
             return False
         of = groups[max(0, reference)]
         if not decode_column(table, place, tokens, 0, data, bases, widths, of, groups[place], groups.shape[1]):
             return False
     if len(places):
-        if table[OTHERS, MODE] >= SAME:
+        if table[OTHERS, MODE] >= SAME or not holds(table, OTHERS, len(places)):
             return False
         if not decode_column(table, OTHERS, tokens, 0, data, bases, widths, places, places, len(places)):
             return False
@@ -172,15 +211,18 @@ def decode_rows(
 
     wanted int64[c + 1]: for each column the row of out int64[w, m] that takes it, -1 for none; the last entry is for
     the records' indexes. Rows of `out`, flags, sides u8[m] and lines int32[m] (which may be empty) are written in
-    runs. price int64[8]: base, unit, forms of bids and asks (SIGNED in them), what the sides are called, index of the
-    block's first record, whether source indexes step. state u64[3, p] and scratch (see :func:`price_rows`) are
-    working room. divisors float64[2]: where not 0, prices and sizes are written as float64 quotients. All are the
-    caller's, written. Returns FINE, IMPOSSIBLE, or ELSEWHERE where a quotient has no dividend (INT64_MIN).
+    runs. price int64[9]: base, unit, forms of bids and asks (SIGNED in them), what the sides are called, index of the
+    block's first record, whether source indexes step, the block's rows. state u64[3, p] and scratch (see
+    :func:`price_rows`) are working room. divisors float64[2]: where not 0, prices and sizes are written as float64
+    quotients. All are the caller's, written. Returns FINE, IMPOSSIBLE, or ELSEWHERE where a quotient has no dividend
+    (INT64_MIN).
     """
     low, high, above, stop = found[0], found[1], found[2], found[3]
     count = stop - above
     bids, asks = groups[BIDS, low:high], groups[ASKS, low:high]
     status = FINE
+    if wanted[SIZE] >= 0 and not holds(table, SIZE, price[8]):
+        return IMPOSSIBLE
     if wanted[PRICE_FIRST] >= 0:
         target = out[wanted[PRICE_FIRST]]
         status = _decode_prices(
@@ -266,6 +308,8 @@ def _decode_prices(
     """Write the prices of a cut; IMPOSSIBLE when a column was read to its end and holds other bits."""
     parts = len(edges)
     for part in range(parts + 1):
+        if not holds(table, PRICE_FIRST + part, found[5 + parts + part]):
+            return IMPOSSIBLE
         column = table[PRICE_FIRST + part]
         state[0, part] = np.uint64(column[TOKENS])
         state[1, part] = np.uint64(column[BIT])

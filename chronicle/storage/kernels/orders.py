@@ -1,14 +1,15 @@
-"""Kernels that take ORDER and BOOK_DELTA records apart, order by order, and put them together again.
+"""Kernels that take ORDER and BOOK_DELTA records apart, order by order; order_rows has the way back.
 
 An order that was seen has a number: the first is 0. Rows refer to it by its age, how many orders were seen since, so
 that only the encoder needs a table of ids. ``docs/format/archive.md`` (Order blocks) is the source.
 
-Common arguments, the caller's: state int64[STATES] goes from call to call; orders int64[5, n] are id, side (0 bid, 1
-ask), price, size and rank of each number; levels int64[LEVEL_SLOTS, 2] the last size of prices, key and size; shapes
-int64[s, 3] what rows have in common: first word, last word of an ORDER, how the rest follows.
+Common arguments, the caller's: state int64[STATES] goes from call to call; orders int64[n, 4] are id, price, size and
+place (rank << 1 | side: 0 bid, 1 ask) of each number, one order on one line of the cache; levels
+int64[LEVEL_SLOTS, 2] the last size of prices, key and size; shapes int64[s, 3] what rows have in common: first word,
+last word of an ORDER, how the rest follows.
 
-The two loops are long on purpose: an array handed to a function is counted up and down, and with a dozen arrays that
-took four fifths of the time.
+The loop is long on purpose: an array handed to a function is counted up and down, and with a dozen arrays that took
+four fifths of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["add_orders", "fill_table", "join_rows", "split_rows"]
+__all__ = ["add_orders", "fill_table", "split_rows"]
 
 ROW_WORDS = 10
 DELTA_HEAD = 80 | 32 << 32
@@ -80,17 +81,17 @@ def add_orders(rows: Any, bids: Any, orders: Any, state: Any, table: Any) -> Any
     `table` int32[t] finds numbers by id (see :func:`split_rows`), or has no slot. False when there is no room.
     """
     number, rank = state[ORDERS], state[RANK]
-    if number + len(rows) > orders.shape[1] or (len(table) and 2 * (number + len(rows)) > len(table)):
+    if number + len(rows) > len(orders) or (len(table) and 2 * (number + len(rows)) > len(table)):
         return False
     mask = np.uint64(len(table) - 1)
     state[ALIVE] = number
     for row in range(len(rows)):
         order_id = rows[row, 0]
-        orders[0, number], orders[1, number] = order_id, np.int64(row >= bids)
-        orders[2, number], orders[3, number], orders[4, number] = rows[row, 1], rows[row, 2], rank
+        orders[number, 0], orders[number, 1], orders[number, 2] = order_id, rows[row, 1], rows[row, 2]
+        orders[number, 3] = rank << 1 | np.int64(row >= bids)
         if len(table):
             slot = _id_slot(order_id, mask)
-            while table[slot] >= 0 and orders[0, table[slot]] != order_id:
+            while table[slot] >= 0 and orders[table[slot], 0] != order_id:
                 slot = (slot + np.uint64(1)) & mask
             table[slot] = np.int32(number)
         number += 1
@@ -104,8 +105,8 @@ def fill_table(orders: Any, count: Any, table: Any) -> None:
     """Put the numbers below `count` into an empty table int32[t], the latest of an id in its place."""
     mask = np.uint64(len(table) - 1)
     for number in range(count):
-        slot = _id_slot(orders[0, number], mask)
-        while table[slot] >= 0 and orders[0, table[slot]] != orders[0, number]:
+        slot = _id_slot(orders[number, 0], mask)
+        while table[slot] >= 0 and orders[table[slot], 0] != orders[number, 0]:
             slot = (slot + np.uint64(1)) & mask
         table[slot] = np.int32(number)
 
@@ -118,13 +119,13 @@ def _pass(orders: Any, state: Any, number: Any, half: Any, action: Any, price: A
     """
     state[CHANGE] = size if action == ADD else -size if action in (CANCEL, FILL) else 0
     if number >= 0 and action == CANCEL:
-        rest = orders[3, number]
-        orders[3, number] = 0 if size >= rest else rest - size
+        rest = orders[number, 2]
+        orders[number, 2] = 0 if size >= rest else rest - size
     elif number >= 0 and action == MODIFY:
-        if price != orders[2, number] or size > orders[3, number]:
-            orders[4, number] = state[RANK]
+        if price != orders[number, 1] or size > orders[number, 2]:
+            orders[number, 3] = state[RANK] << 1 | (orders[number, 3] & 1)
             state[RANK] += 1
-        orders[2, number], orders[3, number] = price, size
+        orders[number, 1], orders[number, 2] = price, size
     elif action == CLEAR:
         state[ALIVE] = state[ORDERS]
     state[LAST], state[PRICES + half], state[ROW_PRICE], state[ROW_SIZE] = number, price, price, size
@@ -176,7 +177,7 @@ def split_rows(
             continue
         if state[INSTRUMENT] < 0:
             state[INSTRUMENT] = words[at + 4] & LENGTH_MASK
-        if words[at + 4] & LENGTH_MASK != state[INSTRUMENT] or state[ORDERS] >= orders.shape[1]:
+        if words[at + 4] & LENGTH_MASK != state[INSTRUMENT] or state[ORDERS] >= len(orders):
             status = np.int64(OTHER)
             break
         if 2 * state[ORDERS] >= len(table):
@@ -239,11 +240,11 @@ def split_rows(
             before = state[LAST]
             if order_id == 0:
                 how = np.int64(NO_ID)
-            elif action != ADD and before >= 0 and orders[0, before] == order_id:
+            elif action != ADD and before >= 0 and orders[before, 0] == order_id:
                 how, number = np.int64(SAME_ID), before
             else:
                 slot = _id_slot(order_id, many)
-                while table[slot] >= 0 and orders[0, table[slot]] != order_id:
+                while table[slot] >= 0 and orders[table[slot], 0] != order_id:
                     slot = (slot + one) & many
                 number = np.int64(table[slot])
                 if action != ADD and number >= 0:
@@ -261,8 +262,8 @@ def split_rows(
                     number = np.int64(-1)
             reference = state[PRICES + half]
             if number >= 0:
-                reference = orders[2, number]
-                if orders[1, number] == half and side == ASK + 1 - half:
+                reference = orders[number, 1]
+                if orders[number, 3] & 1 == half and side == ASK + 1 - half:
                     how |= SIDE_FOLLOWS
                     head &= (np.int64(1) << SIDE_SHIFT) - 1
             if number >= 0 and reference == price:
@@ -270,7 +271,7 @@ def split_rows(
             else:
                 columns[ORDER_PRICES - AGES, state[ORDER_PRICES]] = price - reference
                 state[ORDER_PRICES] += 1
-            if number >= 0 and orders[3, number] == size:
+            if number >= 0 and orders[number, 2] == size:
                 how |= SIZE_RESTS
             elif size == state[ROW_SIZE]:
                 how |= SIZE_REPEATS
@@ -279,8 +280,8 @@ def split_rows(
                 state[ORDER_SIZES] += 1
             if how & 3 == NEW_ID:
                 number = count
-                orders[0, number], orders[1, number] = order_id, half
-                orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
+                orders[number, 0], orders[number, 1], orders[number, 2] = order_id, price, size
+                orders[number, 3] = state[RANK] << 1 | half
                 state[RANK] += 1
                 state[ORDERS] += 1
             _pass(orders, state, number, half, action, price, size)
@@ -304,145 +305,4 @@ def split_rows(
         state[IN_EVENT] = np.int64(head & LAST_FLAG == 0)
         at += ROW_WORDS
     state[POSITION] = at
-    return status
-
-
-@numba.njit(cache=True, nogil=True)
-def join_rows(
-    groups: Any,
-    splits: Any,
-    rows: Any,
-    words: Any,
-    starts: Any,
-    places: Any,
-    lengths: Any,
-    columns: Any,
-    limits: Any,
-    orders: Any,
-    levels: Any,
-    shapes: Any,
-    state: Any,
-    out: Any,
-) -> Any:
-    """Put records together in out int64[n] as far as the next snapshot; return GOOD, SNAPSHOT or BAD.
-
-    words int64[m] holds the other records, starts int64[d + 1] where each begins there, lengths int64[d] how many
-    words it takes in `out` (the caller made sure that they and the rows fill it); a snapshot is not copied, `state`
-    stands at it. Everything else that rows refer to is checked. columns int64[c] are AGES to LEVEL_SIZES side by
-    side: state has where each goes on, limits int64[7] where it ends. Some 10 ns a row.
-    """
-    at, row, beside, total = state[POSITION], state[ROWS], state[OTHERS], len(rows)
-    in_event, in_group, group = state[IN_EVENT], state[IN_GROUP], state[GROUPS] - 1
-    ordinal_step, source_step = state[STEP] & 1, state[STEP] >> 1
-    status = np.int64(GOOD)
-    while True:
-        if beside < len(places) and places[beside] == row:
-            start, count = starts[beside], lengths[beside]
-            kind = (words[start] >> 32) & 0xFFFF
-            if kind in (BOOK_SNAPSHOT, ORDER_SNAPSHOT):
-                status = np.int64(SNAPSHOT)
-                break
-            for offset in range(count):
-                out[at + offset] = words[start + offset]
-            at += count
-            beside += 1
-            continue
-        if row == total:
-            break
-        number = rows[row]
-        if number < 0 or number >= len(shapes):
-            return BAD
-        head, tail, how = shapes[number, 0], shapes[number, 1], shapes[number, 2]
-        split = state[SPLITS] < len(splits) and splits[state[SPLITS]] == row
-        if in_event == 0 or split:
-            state[SPLITS] += np.int64(split)
-            group += 1
-            in_group = np.int64(0)
-            if group >= groups.shape[1]:
-                return BAD
-        side = (head >> SIDE_SHIFT) & 0xFF
-        half = np.int64(side == ASK)
-        if head & HEAD_MASK == ORDER_HEAD:
-            action, refers = tail & 0xFF, how & 3
-            number, order_id = np.int64(-1), np.int64(0)
-            if refers == SAME_ID:
-                number = state[LAST]
-            elif refers == KNOWN_ID:
-                if state[AGES] >= limits[0]:
-                    return BAD
-                number = state[ORDERS] - 1 - columns[state[AGES]]
-                state[AGES] += 1
-                if number < 0 or number >= state[ORDERS]:
-                    return BAD
-            elif refers == NEW_ID:
-                column = np.int64(ADDED_IDS) if action == ADD else np.int64(OTHER_IDS)
-                base = np.int64(LAST_ADDED) if action == ADD else np.int64(LAST_OTHER)
-                if state[column] >= limits[column - AGES] or state[ORDERS] >= orders.shape[1]:
-                    return BAD
-                order_id = columns[state[column]] + state[base]
-                state[column] += 1
-                state[base] = order_id
-            if number < 0 and (how & (SIDE_FOLLOWS | PRICE_FOLLOWS | SIZE_RESTS) or refers == SAME_ID):
-                return BAD
-            if how & SIDE_FOLLOWS:
-                half = orders[1, number]
-                head |= (np.int64(ASK) + 1 - half) << SIDE_SHIFT
-            price = state[PRICES + half]
-            if number >= 0:
-                order_id, price = orders[0, number], orders[2, number]
-            if not how & PRICE_FOLLOWS:
-                if state[ORDER_PRICES] >= limits[ORDER_PRICES - AGES]:
-                    return BAD
-                price += columns[state[ORDER_PRICES]]
-                state[ORDER_PRICES] += 1
-            if how & SIZE_RESTS:
-                size = orders[3, number]
-            elif how & SIZE_REPEATS:
-                size = state[ROW_SIZE]
-            else:
-                if state[ORDER_SIZES] >= limits[ORDER_SIZES - AGES]:
-                    return BAD
-                size = columns[state[ORDER_SIZES]]
-                state[ORDER_SIZES] += 1
-            out[at + 6], out[at + 7], out[at + 8], out[at + 9] = order_id, price, size, tail
-            if refers == NEW_ID:
-                number = state[ORDERS]
-                orders[0, number], orders[1, number] = order_id, half
-                orders[2, number], orders[3, number], orders[4, number] = price, size, state[RANK]
-                state[RANK] += 1
-                state[ORDERS] += 1
-            _pass(orders, state, number, half, action, price, size)
-        else:
-            if head & HEAD_MASK != DELTA_HEAD:
-                return BAD
-            price = state[ROW_PRICE]
-            if not how & PRICE_OF_ORDER:
-                if state[LEVEL_PRICES] >= limits[LEVEL_PRICES - AGES]:
-                    return BAD
-                price = columns[state[LEVEL_PRICES]] + state[EDGES + half]
-                state[LEVEL_PRICES] += 1
-                state[EDGES + half] = price
-            key = (price << 1) ^ half
-            slot = _level_slot(key)
-            size = levels[slot, 1] if levels[slot, 0] == key else np.int64(0)
-            if how & SIZE_CHANGED:
-                size += state[CHANGE]
-            elif not how & SIZE_KNOWN:
-                if state[LEVEL_SIZES] >= limits[LEVEL_SIZES - AGES]:
-                    return BAD
-                size = columns[state[LEVEL_SIZES]]
-                state[LEVEL_SIZES] += 1
-            levels[slot, 0], levels[slot, 1] = key, size
-            out[at + 6], out[at + 7], out[at + 8], out[at + 9] = price, size, groups[5, group], groups[6, group]
-        out[at] = head
-        out[at + 1], out[at + 2] = groups[0, group], groups[1, group]
-        out[at + 3] = groups[2, group] + source_step * row
-        out[at + 4] = groups[3, group] + ((ordinal_step * in_group) << 48)
-        out[at + 5] = groups[4, group]
-        in_group += 1
-        in_event = np.int64(head & LAST_FLAG == 0)
-        at += ROW_WORDS
-        row += 1
-    state[POSITION], state[ROWS], state[OTHERS] = at, row, beside
-    state[IN_EVENT], state[IN_GROUP], state[GROUPS] = in_event, in_group, group + 1
     return status

@@ -125,12 +125,14 @@ class Entry:
         TypeError, KeyError
             When it is none.
         """
-        known = {field.name for field in fields(cls)}
-        plain = {key: value for key, value in values.items() if key in known}
+        plain = {key: value for key, value in values.items() if key in _FIELDS}
         if plain.get("intent"):
             plain["intent"] = Intent(**plain["intent"])
         plain["retired"] = tuple(Retired(**item) for item in plain.get("retired", ()))
         return cls(**plain)
+
+
+_FIELDS: Final = frozenset(field.name for field in fields(Entry))
 
 
 def day_of(ts: int) -> str:

@@ -7,7 +7,6 @@ checksum. The manifest is an index: :mod:`chronicle.storage.manifest.rebuild` ma
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import lmdb
 import msgpack
-import xxhash
 
-from chronicle.core.errors import CorruptionError, VersionError
+from chronicle.core.errors import VersionError
 from chronicle.storage.manifest.catalog_changes import Change
 from chronicle.storage.manifest.entry import Entry, Intent, Retired
 from chronicle.storage.manifest.history import Event, append_events, read_events
@@ -40,12 +38,20 @@ from chronicle.storage.manifest.manifest_index import (
     pending_span,
     place_span,
 )
+from chronicle.storage.manifest.manifest_keys import (
+    KEY,
+    generation_key,
+    pack_entry,
+    pack_key,
+    unpack_entry,
+    unpack_key,
+)
 from chronicle.storage.manifest.manifest_meta import Meta
+from chronicle.storage.manifest.manifest_stocks import Stock, Stocks, stocks_of
+from chronicle.storage.tiers.policy import DELETE, HOT
 
 __all__ = ["Entry", "Intent", "Manifest", "Retired"]
 
-_KEY: Final = struct.Struct(">IQ")
-_SUM: Final = struct.Struct("<Q")
 PAGE_ENTRIES: Final = 256
 
 
@@ -116,7 +122,7 @@ class Manifest(Meta):
 
     def following(self, key: tuple[str, int, int] | None = None) -> Iterator[Entry]:
         """Yield the entries after a key in key order (None: from the first), each page from a view of its own."""
-        start = b"" if key is None else _pack_key(key) + b"\0"
+        start = b"" if key is None else pack_key(key) + b"\0"
         while True:
             page: list[Entry] = []
             with self._read() as transaction:
@@ -129,7 +135,7 @@ class Manifest(Meta):
             if not page:
                 return
             yield from page
-            start = _pack_key(page[-1].key) + b"\0"
+            start = pack_key(page[-1].key) + b"\0"
 
     def queues(self, prefix: str = "") -> list[str]:
         """Return the names of all queues with entries that start with `prefix`."""
@@ -148,7 +154,7 @@ class Manifest(Meta):
 
     def get(self, key: tuple[str, int, int]) -> Entry | None:
         """Return one entry."""
-        packed = _pack_key(key)
+        packed = pack_key(key)
         with self._read() as transaction:
             value = transaction.get(packed, db=self._segments)
             return None if value is None else self._unpack(bytes(value), packed)
@@ -198,7 +204,7 @@ class Manifest(Meta):
         try:
             with self._writing() as (transaction, index, changes):
                 for key in keys:
-                    packed = _pack_key(key)
+                    packed = pack_key(key)
                     before = self._held(transaction, packed)
                     index.change(packed, before, None)
                     changes.note(packed, before, None)
@@ -261,6 +267,37 @@ class Manifest(Meta):
                 counts[:] = counts[0] + 1, counts[1] + entry.length, counts[2] + entry.file_bytes
         return {place: (counts[0], counts[1], counts[2]) for place, counts in found.items() if counts[0]}
 
+    def stocks(self, queue: str | None = None) -> list[Stock]:
+        """Return what each place holds of each queue, or of one, by queue, from one consistent view."""
+        prefix = "" if queue is None else f"{queue}\0"
+        with self._read() as transaction:
+            index = self._current_index(transaction)
+            if index is not None:
+                return list(index.stocks.all(prefix))
+        return stocks_of(self.entries(queue))
+
+    def sealed_span(self, place: str) -> tuple[int, int] | None:
+        """Return when the oldest and the newest segment at a place were sealed (ns); None where there is none."""
+        with self._read() as transaction:
+            index = self._current_index(transaction)
+            if index is not None:
+                return index.sealed_span(place)
+        seen = [entry.sealed_seen_ns for entry in self.entries() if entry.place == place]
+        return (min(seen), max(seen)) if seen else None
+
+    def holds(self, queue: str) -> bool:
+        """Return whether a segment of a queue's newest generation is published outside the home, the last first."""
+        with self._read() as transaction:
+            cursor = transaction.cursor(db=self._segments)
+            name, newest = queue.encode("utf-8") + b"\0", b""
+            there = cursor.prev() if cursor.set_range(name[:-1] + b"\x01") else cursor.last()
+            while there and bytes(cursor.key()).startswith(newest or name):
+                newest = newest or bytes(cursor.key())[: -KEY.size + 4]
+                if self._unpack(bytes(cursor.value()), bytes(cursor.key())).place not in (HOT, DELETE):
+                    return True
+                there = cursor.prev()
+        return False
+
     def newest_generation(self, queue: str) -> int | None:
         """Return the newest generation of a queue that the manifest knows."""
         name = queue.encode("utf-8")
@@ -268,7 +305,7 @@ class Manifest(Meta):
             cursor = transaction.cursor(db=self._segments)
             there = cursor.prev() if cursor.set_range(name + b"\x01") else cursor.last()
             found, _, rest = bytes(cursor.key()).partition(b"\0") if there else (b"", b"", b"")
-            return int(_KEY.unpack(rest)[0]) if found == name else None
+            return int(KEY.unpack(rest)[0]) if found == name else None
 
     def ending_after(self, queue: str, generation: int, index: int) -> Iterator[Entry]:
         """Yield the entries of a queue in order from the first one whose records end after `index`."""
@@ -289,13 +326,13 @@ class Manifest(Meta):
         """Return the highest number of a generation, -1 where it has none."""
         with self._read() as transaction:
             cursor = transaction.cursor(db=self._segments)
-            there = cursor.prev() if cursor.set_range(_pack_key((queue, generation + 1, 0))) else cursor.last()
-            start = _pack_key((queue, generation, 0))[:-8]
-            return _unpack_key(bytes(cursor.key()))[2] if there and bytes(cursor.key()).startswith(start) else -1
+            there = cursor.prev() if cursor.set_range(pack_key((queue, generation + 1, 0))) else cursor.last()
+            start = generation_key(queue, generation)
+            return unpack_key(bytes(cursor.key()))[2] if there and bytes(cursor.key()).startswith(start) else -1
 
     def _at_or_after(self, queue: str, generation: int, number: int) -> Entry | None:
         """Return the first entry of a generation from `number` on."""
-        start = _pack_key((queue, generation, number))
+        start = pack_key((queue, generation, number))
         with self._read() as transaction:
             cursor = transaction.cursor(db=self._segments)
             if not cursor.set_range(start) or not bytes(cursor.key()).startswith(start[:-8]):
@@ -311,7 +348,7 @@ class Manifest(Meta):
         try:
             with self._writing(anew=True) as (_, index, _changes):
                 for entry in entries:
-                    index.change(_pack_key(entry.key), None, entry)
+                    index.change(pack_key(entry.key), None, entry)
         except lmdb.Error as error:
             raise manifest_error(error, self.path) from error
 
@@ -326,15 +363,19 @@ class Manifest(Meta):
             found = [self._held(transaction, key) for key in index.keys(span)]
             return [entry for entry in found if entry is not None]
         everything = (self._unpack(bytes(value), bytes(key)) for key, value in transaction.cursor(db=self._segments))
-        marks = ((mark, entry) for entry in everything for mark in marks_of(entry, _pack_key(entry.key)))
+        marks = ((mark, entry) for entry in everything for mark in marks_of(entry, pack_key(entry.key)))
         return [entry for mark, entry in sorted(marks, key=lambda each: each[0]) if span.start <= mark < span.end]
 
     def _current_index(self, transaction: Any) -> Index | None:
         """Return the index, where the transaction that wrote last kept it."""
         if self._index is None:
             return None
-        index = Index(transaction, self._index, self._meta)
+        index = self._index_in(transaction)
         return index if index.written == transaction.id() else None
+
+    def _index_in(self, transaction: Any) -> Index:
+        stocks = Stocks(transaction, self._index, self._segments, self.path)
+        return Index(transaction, self._index, self._meta, stocks)
 
     @contextmanager
     def _writing(self, *, anew: bool = False) -> Iterator[tuple[Any, Index, Changes]]:
@@ -344,20 +385,20 @@ class Manifest(Meta):
                 self._index = self._environment.open_db(DATABASE, txn=transaction)
             if self._changes is None:
                 self._changes = self._environment.open_db(CHANGES, txn=transaction)
-            index = Index(transaction, self._index, self._meta)
-            current = anew or index.written == transaction.id() - 1
+            index = self._index_in(transaction)
+            index.is_kept = anew or index.written == transaction.id() - 1
             if anew:
                 index.clear()
             yield transaction, index, Changes(transaction, self._changes)
-            if current:
+            if index.is_kept:
                 index.close()
 
     def _store(self, transaction: Any, index: Index, changes: Changes, entry: Entry) -> None:
-        packed = _pack_key(entry.key)
+        packed = pack_key(entry.key)
         before = self._held(transaction, packed)
         index.change(packed, before, entry)
         changes.note(packed, before, entry)
-        transaction.put(packed, _pack_entry(entry), db=self._segments)
+        transaction.put(packed, pack_entry(entry), db=self._segments)
 
     def _held(self, transaction: Any, packed: bytes) -> Entry | None:
         value = transaction.get(packed, db=self._segments)
@@ -376,7 +417,7 @@ class Manifest(Meta):
                 key = mark[len(prefix_of(tier)) :]
                 entry = self._held(transaction, key)
                 here = entry if entry is not None and entry.place == tier else None
-                changes.append(Change(_unpack_key(key), str(msgpack.unpackb(value)[1]), here))
+                changes.append(Change(unpack_key(key), str(msgpack.unpackb(value)[1]), here))
             entries = tuple(self._in_span(transaction, place_span(tier))) if whole else None
             packed = transaction.get(b"published", db=self._meta)
         sequence = 0 if packed is None else int(msgpack.unpackb(packed).get(tier, 0))
@@ -386,7 +427,7 @@ class Manifest(Meta):
     def catalog_published(self, state: CatalogState, sequence: int) -> None:
         """Note that a tier's catalog was published from `state`; what changed since then stays marked."""
         listed = [change.entry for change in state.changes] if state.entries is None else state.entries
-        days = {_pack_key(entry.key): entry.partition for entry in listed if entry is not None}
+        days = {pack_key(entry.key): entry.partition for entry in listed if entry is not None}
         try:
             with self._writing() as (transaction, _, changes):
                 left = changes.settle(state.tier, state.marks, days)
@@ -410,34 +451,4 @@ class Manifest(Meta):
             raise manifest_error(error, self.path) from error
 
     def _unpack(self, value: bytes, key: bytes) -> Entry:
-        data = value[_SUM.size :]
-        if len(value) < _SUM.size or xxhash.xxh3_64_intdigest(data) != _SUM.unpack_from(value)[0]:
-            raise self._damaged(f"entry {key!r} does not match its checksum")
-        try:
-            entry = Entry.from_dict(msgpack.unpackb(data))
-        except (TypeError, KeyError, ValueError, msgpack.exceptions.UnpackException) as error:
-            raise self._damaged(f"entry {key!r} is none: {error}") from error
-        if _pack_key(entry.key) != key:
-            raise self._damaged(f"entry {key!r} stands under another key")
-        return entry
-
-    def _damaged(self, message: str) -> CorruptionError:
-        return CorruptionError(
-            f"the manifest is damaged: {message}", path=self.path, hint="make it again: chronicle tier rebuild"
-        )
-
-
-def _pack_key(key: tuple[str, int, int]) -> bytes:
-    queue, generation, number = key
-    return queue.encode("utf-8") + b"\0" + _KEY.pack(generation, number)
-
-
-def _unpack_key(packed: bytes) -> tuple[str, int, int]:
-    queue, rest = packed[: -_KEY.size - 1], packed[-_KEY.size :]
-    generation, number = _KEY.unpack(rest)
-    return queue.decode("utf-8"), int(generation), int(number)
-
-
-def _pack_entry(entry: Entry) -> bytes:
-    data: bytes = msgpack.packb(entry.to_dict())
-    return _SUM.pack(xxhash.xxh3_64_intdigest(data)) + data
+        return unpack_entry(value, key, self.path)

@@ -1,4 +1,4 @@
-"""What the agent asks of the manifest without reading all of it: by place and age, by day, by pack, and what waits.
+"""What is asked of a manifest without reading all of it: by place and age, by day, by pack; what waits; stocks.
 
 A second LMDB database of marks beside the entries, changed in the same transactions; it is made again from them where
 something else has written meanwhile. ``docs/format/manifest.md`` (Index) is the specification.
@@ -14,11 +14,12 @@ import msgpack
 import xxhash
 
 from chronicle.storage.manifest.entry import PACKS_FOLDER, Entry
+from chronicle.storage.manifest.manifest_stocks import Stocks
 
 __all__ = ["Index", "Span", "day_span", "marks_of", "pack_span", "pending_span", "place_span"]
 
 DATABASE: Final = b"index"
-VERSION: Final = 1
+VERSION: Final = 2
 PLACE, PENDING, DAY, PACK = b"a", b"w", b"d", b"k"
 _SEEN: Final = struct.Struct(">Q")
 _STATE: Final = b"index"
@@ -80,10 +81,13 @@ def _after(start: bytes) -> bytes:
 
 
 class Index:
-    """The index within one transaction of LMDB."""
+    """The index within one transaction of LMDB: marks, totals of places, and :class:`Stocks`."""
 
-    def __init__(self, transaction: Any, index: Any, meta: Any) -> None:
+    def __init__(self, transaction: Any, index: Any, meta: Any, stocks: Stocks) -> None:
         self._transaction, self._index, self._meta = transaction, index, meta
+        self.stocks = stocks
+        self.is_kept = True
+        """False: something wrote that kept no index; what changes now is left out of it, until it is made again."""
         packed = transaction.get(_STATE, db=meta)
         version, written, totals = (0, -1, {}) if packed is None else msgpack.unpackb(packed)
         self.written = int(written) if version == VERSION else -1
@@ -91,12 +95,15 @@ class Index:
 
     def change(self, key: bytes, before: Entry | None, after: Entry | None) -> None:
         """Take an entry out as it was, and put it in as it is; None: it was not, or will not be, there."""
+        if not self.is_kept:
+            return
         old = set() if before is None else set(marks_of(before, key))
         new = set() if after is None else set(marks_of(after, key))
         for mark in old - new:
             self._transaction.delete(mark, db=self._index)
         for mark in new - old:
             self._transaction.put(mark, b"", db=self._index)
+        self.stocks.change(before, after)
         for entry, sign in ((before, -1), (after, 1)):
             if entry is not None:
                 counts = self.totals.setdefault(entry.place, [0, 0, 0])
@@ -106,10 +113,12 @@ class Index:
     def clear(self) -> None:
         """Forget everything, before all entries are put in."""
         self._transaction.drop(self._index, delete=False)
+        self.stocks.clear()
         self.totals = {}
 
     def close(self) -> None:
         """Note that this transaction left the index as the entries are."""
+        self.stocks.close()
         state = VERSION, self._transaction.id(), self.totals
         self._transaction.put(_STATE, msgpack.packb(state), db=self._meta)
 
@@ -122,3 +131,17 @@ class Index:
                 if found >= span.end:
                     return
                 yield found[span.key :]
+
+    def sealed_span(self, place: str) -> tuple[int, int] | None:
+        """Return when the oldest and the newest entry at a place were sealed (ns); None where there is none."""
+        span = place_span(place)
+        cut = span.key - _SEEN.size
+        cursor = self._transaction.cursor(db=self._index)
+        if not cursor.set_range(span.start) or bytes(cursor.key()) >= span.end:
+            return None
+        first = _SEEN.unpack_from(bytes(cursor.key()), cut)[0]
+        if cursor.set_range(span.end):
+            cursor.prev()
+        else:
+            cursor.last()
+        return int(first), int(_SEEN.unpack_from(bytes(cursor.key()), cut)[0])

@@ -7,7 +7,7 @@ import xxhash
 from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError, TornSegmentError
 from chronicle.core.segment_header import SegmentHeader
-from chronicle.storage.codec.archive_layout import ARCHIVE_SUFFIX, HEADER, HEADER_BYTES, Method
+from chronicle.storage.codec.archive_layout import ARCHIVE_SUFFIX, COMPACTED_METHODS, HEADER, HEADER_BYTES
 from chronicle.storage.codec.footers import read_archive_footer
 from chronicle.storage.manifest.catalog import CATALOG_NAME, PARTS_FOLDER
 from chronicle.storage.manifest.entry import QUARANTINE, Entry
@@ -67,7 +67,7 @@ def archived_entry(
         checksum=footer.file_checksum,
         sealed_seen_ns=seen_ns,
         place=place,
-        encoding="compacted" if any(block.method == Method.COMPACTED for block in footer.blocks) else "zstd",
+        encoding="compacted" if any(block.method in COMPACTED_METHODS for block in footer.blocks) else "zstd",
         object=name,
         offset=offset,
         length=size,

@@ -5,14 +5,16 @@ Nothing here loads NumPy or a decoder before a block of records is asked for: ``
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from chronicle.core.errors import ConfigError, NotFoundError
+from chronicle.core.layout import NONE
 from chronicle.core.local import LocalSource
 from chronicle.core.segment import LocalSegment
-from chronicle.core.source import SegmentInfo, SegmentSource, SegmentView
+from chronicle.core.source import QueueSummary, SegmentInfo, SegmentSource, SegmentView, summary_of
 from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.archive_layout import BLOCK_BYTES
 from chronicle.storage.manifest.catalog import CATALOG_NAME
@@ -40,7 +42,7 @@ def open_source(path: str | Path, options: Mapping[str, Any] | None = None) -> S
     if (root / CATALOG_NAME).is_file():
         return ArchiveSource(root)
     source = TieredSource(root)
-    if not source.queues() and not (root / "archive").is_dir():
+    if not source.has_queues() and not (root / "archive").is_dir():
         # Only where objects of ours can be: a foreign folder of any size is not walked.
         shapes = ("raw/*/*.czst", "wire/*/*.czst", "clean/*/*/*/*.czst")
         if any(next(root.glob(shape), None) is not None for shape in shapes):
@@ -69,9 +71,12 @@ class TieredSource:
         names = set(self._local.queues(prefix))
         manifest = self._open_manifest()
         if manifest is not None:
-            away = (name for name in manifest.queues(prefix) if name not in names)
-            names.update([name for name in away if self._moved(name)])
+            names.update([name for name in manifest.queues(prefix) if name not in names and manifest.holds(name)])
         return sorted(names)
+
+    def has_queues(self) -> bool:
+        """Return whether there is a queue at all, here or in another tier; the home is not walked for it."""
+        return self._local.has_queues() or bool(self.queues())
 
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the segments of `queue` in order.
@@ -89,6 +94,32 @@ class TieredSource:
                 locations[entry.place] = self._store(entry.place).location
             found[number] = entry.info(locations[entry.place])
         return [found[number] for number in sorted(found)]
+
+    def summary(self, queue: str) -> QueueSummary:
+        """Return what the segments of `queue` are together; those of other tiers are not read one by one."""
+        manifest = self._open_manifest()
+        local = self._local.segments(queue)
+        if manifest is None:
+            return summary_of(local)
+        from chronicle.storage.tiers.state import of_current
+
+        recorded = ((info, manifest.get((queue, info.generation, info.number))) for info in local)
+        here = summary_of([info for info, entry in recorded if entry is None or entry.place == HOT])
+        stocks = of_current(self.home, manifest.stocks(queue), manifest)
+        away = [stock for stock in stocks if stock.place not in (HOT, DELETE)]
+        filled = [stock for stock in away if stock.first != NONE]
+        first = [ts for ts in (here.ts_first, *(stock.ts_first for stock in filled)) if ts != NONE]
+        segments = Counter(here.segments)
+        for stock in away:
+            segments[stock.place] += stock.segments
+        return QueueSummary(
+            segments=dict(segments),
+            records=here.records + sum(stock.records for stock in away),
+            stored_bytes=here.stored_bytes + sum(stock.stored_bytes for stock in away),
+            ts_first=min(first, default=NONE),
+            ts_last=max(here.ts_last, *(stock.ts_last for stock in filled)) if filled else here.ts_last,
+            end_index=max(here.end_index, *(stock.end_index for stock in away)) if away else here.end_index,
+        )
 
     def sealed_end(self, queue: str) -> int:
         """Return the index up to which the home's mark says `queue` was sealed; 0 when it has none."""
@@ -129,7 +160,7 @@ class TieredSource:
                 visible,  # what scans roots and packs is not needed to open a home
             )
 
-            entries = visible(self.home, manifest.entries(queue))
+            entries = visible(self.home, manifest.entries(queue), local=self._local)
             known = version, {entry.number: entry for entry in entries if entry.place != HOT}
             self._known[queue] = known
         return known[1]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from chronicle.core.errors import ChronicleError, ForeignFileError, NotFoundError
 from chronicle.core.layout import SEGMENT_SEALED_SUFFIX, Kind
@@ -18,20 +19,26 @@ from chronicle.storage.stores.opening import is_url, local_folder
 from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers.policy import DELETE, HOT, Policy, SegmentRow, TierState
 
-__all__ = ["due_entries", "frontiers", "gather", "hot_entries"]
+__all__ = ["due_entries", "frontiers", "gather", "hot_entries", "of_current", "visible"]
 
 
 def gather(
-    home: str | Path, policy: Policy, *, now_ns: int, everything: bool = False
+    home: str | Path,
+    policy: Policy,
+    *,
+    now_ns: int,
+    everything: bool = False,
+    hot: tuple[list[Entry], list[ChronicleError]] | None = None,
 ) -> tuple[TierState, list[ChronicleError]]:
     """Return what a plan depends on, and segments that could not be read. Nothing is written.
 
     Its segments are those of which the policy may decide something (:func:`due_entries`).
     A segment that no run of the agent has recorded yet counts as sealed at its file's modification time, at the
-    latest `now_ns`: an age decides when a segment moves, never whether that is safe.
+    latest `now_ns`: an age decides when a segment moves, never whether that is safe. `hot` is what
+    :func:`hot_entries` found, where it was asked already.
     """
     manifest = Manifest.open(home)
-    found, errors = hot_entries(home, now_ns=now_ns)
+    found, errors = hot or hot_entries(home, now_ns=now_ns)
     recorded = {} if manifest is None else due_entries(manifest, policy, found, now_ns=None if everything else now_ns)
     merged = merge_hot(recorded, found)
     entries = visible(home, merged.values(), manifest)
@@ -47,7 +54,7 @@ def due_entries(
     """Return the recorded entries on which a run of the agent depends; what rests where it is, is not read.
 
     These are the ones of segments `found` in the home, or recorded there; those under way, or with copies to delete;
-    those old enough for a rule of their place; and all of a place with limits that something can leave.
+    those old enough for a rule of their place; and all of a place above its limits that something can leave.
 
     Parameters
     ----------
@@ -59,16 +66,30 @@ def due_entries(
         recorded = chosen.get(entry.key) or manifest.get(entry.key)
         if recorded is not None:
             chosen[entry.key] = recorded
+    crowded = _crowded(manifest, policy)
     for place in policy.names[1:]:
         after = [rule.after_ns for rule in policy.rules if rule.source == place]
         if now_ns is None:
             due = manifest.at_place(place) if policy.next_tier(place) is not None else []
-        elif place in policy.limits and (after or policy.next_tier(place) is not None):
+        elif place in crowded and (after or policy.next_tier(place) is not None):
             due = manifest.at_place(place)
         else:
             due = manifest.at_place(place, seen_until_ns=now_ns - min(after)) if after else []
         chosen.update((entry.key, entry) for entry in due)
     return chosen
+
+
+def _crowded(manifest: Manifest, policy: Policy) -> set[str]:
+    """Return the places that hold more than they may, or have less free than they must."""
+    if not policy.limits:
+        return set()
+    totals, free = manifest.totals(), _free(manifest.home, policy)
+    found = set()
+    for place, limits in policy.limits.items():
+        full = limits.bytes_max > 0 and totals.get(place, (0, 0, 0))[1] > limits.bytes_max
+        if full or (limits.free_min > 0 and free.get(place, limits.free_min) < limits.free_min):
+            found.add(place)
+    return found
 
 
 def hot_entries(home: str | Path, *, now_ns: int) -> tuple[list[Entry], list[ChronicleError]]:
@@ -117,35 +138,66 @@ def same_segment(one: Entry, other: Entry) -> bool:
     return (one.queue_id, one.checksum, one.file_bytes) == (other.queue_id, other.checksum, other.file_bytes)
 
 
-def visible(home: str | Path, entries: Iterable[Entry], manifest: Manifest | None = None) -> list[Entry]:
+def visible(
+    home: str | Path, entries: Iterable[Entry], manifest: Manifest | None = None, *, local: LocalSource | None = None
+) -> list[Entry]:
     """Return the entries that belong to the queues as they are now, in order; `manifest` knows of more than
-    `entries`.
+    `entries`, `local` is the home's own source where there is one already.
 
     When a queue was made again (another generation or identity), segments of the former one stay in their tier but
     are no part of the queue any more.
     """
+    return sorted(of_current(home, entries, manifest, local=local), key=lambda entry: entry.key)
+
+
+class OfQueue(Protocol):
+    """What belongs to a queue of some identity: an entry, a stock."""
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Its generation."""
+        ...
+
+    @property
+    def queue_id(self) -> str:
+        """Its identity."""
+        ...
+
+
+T = TypeVar("T", bound=OfQueue)
+
+
+def of_current(
+    home: str | Path, rows: Iterable[T], manifest: Manifest | None = None, *, local: LocalSource | None = None
+) -> list[T]:
+    """Return those of `rows` that belong to the queues as they are now: see :func:`visible`."""
     current: dict[str, tuple[int, str] | None] = {}
     newest: dict[str, int] = {}
-    source, found = LocalSource(home), []
-    listed = list(entries)
-    for entry in listed:
-        newest[entry.queue] = max(newest.get(entry.queue, 0), entry.generation)
-        if entry.queue not in current:
-            known = None if manifest is None else manifest.newest_generation(entry.queue)
-            newest[entry.queue] = max(newest[entry.queue], known or 0)
+    source, found = local or LocalSource(home), []
+    listed = list(rows)
+    for row in listed:
+        newest[row.queue] = max(newest.get(row.queue, 0), row.generation)
+        if row.queue not in current:
+            known = None if manifest is None else manifest.newest_generation(row.queue)
+            newest[row.queue] = max(newest[row.queue], known or 0)
             try:
-                settings = source.queue(entry.queue).settings
-                current[entry.queue] = settings.generation, settings.queue_id
+                settings = source.queue(row.queue).settings
+                current[row.queue] = settings.generation, settings.queue_id
             except (NotFoundError, ForeignFileError):
-                current[entry.queue] = None
-    for entry in listed:
-        identity = current[entry.queue]
+                current[row.queue] = None
+    for row in listed:
+        identity = current[row.queue]
         if identity is None:
-            if entry.generation == newest[entry.queue]:
-                found.append(entry)
-        elif (entry.generation, entry.queue_id) == identity:
-            found.append(entry)
-    return sorted(found, key=lambda entry: entry.key)
+            if row.generation == newest[row.queue]:
+                found.append(row)
+        elif (row.generation, row.queue_id) == identity:
+            found.append(row)
+    return found
 
 
 def frontiers(home: str | Path) -> dict[str, dict[str, int | None]]:

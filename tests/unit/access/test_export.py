@@ -116,7 +116,7 @@ def test_files_hold_the_rows_of_the_scan(store, tmp_path: Path, form: str, chann
 
 def test_parquet_says_how_it_is_sorted_and_what_it_holds(store, tmp_path: Path) -> None:
     store.export(tmp_path, BTC, "trade")
-    path = next(tmp_path.rglob("*.parquet"))
+    path = min(tmp_path.rglob("*.parquet"))
     with pq.ParquetFile(path) as file:
         group = file.metadata.row_group(0)
         place = file.schema_arrow.get_field_index("ts_recv")

@@ -224,7 +224,7 @@ def test_the_command_serves_until_it_is_told_to_end(home: Path) -> None:
             ticket = ask(client, channel="trade", symbols=[ETH]).endpoints[0].ticket
             assert client.do_get(ticket).read_all().num_rows == 3_000
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
         assert "Traceback" not in process.stderr.read()
 
 

@@ -82,6 +82,17 @@ def test_sql_tells_orders_and_null_where_a_row_is_none(store) -> None:
     assert rows_of(store, "select max(order_id) from book where action = 'fill'", decimals="decimal") == [(7,)]
 
 
+def test_conditions_on_the_kind_find_orders_beside_levels(store) -> None:
+    def counted(where: str, *symbols: str) -> int:
+        return len(store.scan(symbols, where=where).to_numpy()["index"])
+
+    orders = len(ROWS) + 1
+    assert counted("kind == 'order'", L3) == counted("kind == 'order'", L2, L3) == orders
+    assert counted("kind != 'order'", L2, L3) == counted("kind in ('delta', 'snapshot')", L2, L3) == 3
+    assert counted("kind == 'delta'", L2, L3) == 1
+    assert counted("kind == 'order' and action == 'clear'", L2, L3) == 1
+
+
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_files_hold_ids_and_actions(store, tmp_path: Path, form: str) -> None:
     store.export(tmp_path / "out", [L2, L3], "book", form=form)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import operator
+import random
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import chronicle
 from chronicle.access.ranges.where import parse_where
 from chronicle.cli.main import run
 from chronicle.core.errors import ConfigError, SymbolError
+from chronicle.core.layout import INT64_MAX, INT64_MIN
 from tests.support.home_builder import CleanQueue, definition
 
 START = 1_700_000_000_000_000_000
@@ -61,6 +65,118 @@ def test_rows_that_pass_are_counted_exactly(store, where: object, count: int) ->
         rows = store.scan(BTC, "trade", where=where, columns=["ts_recv", "price"], decimals=decimals)
         assert len(rows.to_numpy()["price"]) == count
         assert list(rows.to_numpy()) == ["ts_recv", "price"]
+
+
+NUMBERS = {
+    "bid_price": ["99.90", "99.91", "99.915", "-1e300", "1e300"],
+    "bid_size": ["0.001", "0.0015", "0.003"],
+    "ask_price": ["100.10", "100.105", "100.12"],
+    "index": ["0", "17", "18.5", "60"],
+    "ts_recv": [str(START + second * SECOND) for second in (0, 5, 20, 39)],
+}
+WORDS = {"symbol": [BTC, ETH, "kraken:XMR-EUR"], "kind": ["quote"]}
+
+
+@pytest.fixture(scope="module")
+def quotes(tmp_path_factory) -> Path:
+    """Two instruments with quotes of which some have no bid."""
+    home = tmp_path_factory.mktemp("quotes")
+    for symbol in (BTC, ETH):
+        queue = CleanQueue(home, symbol, "quote", fields=definition(symbol), segment_bytes=1 << 16)
+        for step in range(40):
+            bid = (9_990 + step % 3, 1 + step % 4) if step % 5 else (INT64_MIN, INT64_MIN)
+            queue.quote(START + step * SECOND, bid, (10_010 + step % 4, 1 + step % 3))
+        queue.close()
+    other = CleanQueue(home, "kraken:XMR-EUR", "trade", fields=definition("kraken:XMR-EUR"))
+    other.trade(START, "bid", 1, 1)
+    other.close()
+    return home
+
+
+def drawn(rng: random.Random, depth: int = 0) -> str:
+    """Return a condition as a researcher may write it."""
+    choice = rng.random()
+    if depth < 3 and choice < 0.5:
+        word = rng.choice([" and ", " and ", " or "])
+        return "(" + word.join(drawn(rng, depth + 1) for _ in range(rng.randrange(2, 4))) + ")"
+    if depth < 3 and choice < 0.65:
+        return f"(not {drawn(rng, depth + 1)})"
+    if choice < 0.8:
+        name = rng.choice(sorted(WORDS))
+        values = [repr(value) for value in rng.sample(WORDS[name], rng.randrange(1, len(WORDS[name]) + 1))]
+        if rng.random() < 0.5:
+            return f"{name} {rng.choice(['in', 'not in'])} ({', '.join(values)},)"
+        return f"{name} {rng.choice(['==', '!='])} {values[0]}"
+    name = rng.choice(sorted(NUMBERS))
+    values = NUMBERS[name]
+    if rng.random() < 0.2:
+        return f"{name} {rng.choice(['in', 'not in'])} ({', '.join(rng.sample(values, 2))})"
+    sign, value = rng.choice(["==", "!=", "<", "<=", ">", ">="]), rng.choice(values)
+    return f"{value} {sign} {name}" if rng.random() < 0.3 else f"{name} {sign} {value}"
+
+
+def holds(node: ast.expr, row: dict[str, object]) -> bool:
+    """The obvious reading of a condition: Python's own, exact, and nothing holds of what is not there."""
+    if isinstance(node, ast.BoolOp):
+        found = [holds(value, row) for value in node.values]
+        return all(found) if isinstance(node.op, ast.And) else any(found)
+    if isinstance(node, ast.UnaryOp):
+        return not holds(node.operand, row)
+    assert isinstance(node, ast.Compare)
+
+    def value(side: ast.expr) -> object:
+        if isinstance(side, ast.Name):
+            return row[side.id]
+        if isinstance(side, ast.Tuple):
+            return [value(one) for one in side.elts]
+        found = ast.literal_eval(side)
+        return found if isinstance(found, str) else Decimal(ast.unparse(side))
+
+    left, right = value(node.left), value(node.comparators[0])
+    if left is None or right is None:
+        return False
+    compare = {
+        ast.Eq: operator.eq,
+        ast.NotEq: operator.ne,
+        ast.Lt: operator.lt,
+        ast.LtE: operator.le,
+        ast.Gt: operator.gt,
+        ast.GtE: operator.ge,
+        ast.In: lambda one, many: one in many,
+        ast.NotIn: lambda one, many: one not in many,
+    }
+    return bool(compare[type(node.ops[0])](left, right))
+
+
+def test_conditions_of_any_shape_leave_the_rows_that_a_plain_reading_leaves(quotes: Path) -> None:
+    rng = random.Random(20261122)
+    names = ["ts_recv", "symbol", "kind", "bid_price", "bid_size", "ask_price", "index"]
+    with chronicle.open(quotes) as store:
+        whole = store.scan([BTC, ETH], "quote", columns=names, decimals="decimal").to_numpy()
+        rows = [
+            dict(zip(whole, values, strict=True))
+            for values in zip(*(c.tolist() for c in whole.values()), strict=True)
+        ]
+        assert len(rows) == 80
+        assert sum(row["bid_price"] is None for row in rows) == 16
+        some = 0
+        for _ in range(400):
+            where = drawn(rng)
+            start = rng.choice([None, START + rng.randrange(-1, 40) * SECOND])
+            end = rng.choice([None, max(start or 0, START + rng.randrange(40) * SECOND + 1)])
+            scan = store.scan([BTC, ETH], "quote", start, end, where=where, columns=["ts_recv", "symbol"])
+            found = scan.to_numpy()
+            tree = ast.parse(where, mode="eval").body
+            low, high = start or 0, INT64_MAX if end is None else end
+            inside = [row for row in rows if low <= row["ts_recv"] < high]
+            wanted = [(row["ts_recv"], row["symbol"]) for row in inside if holds(tree, row)]
+            assert list(zip(found["ts_recv"].tolist(), found["symbol"].tolist(), strict=True)) == wanted, where
+            size = rng.randrange(1, 9)
+            batches = [part["ts_recv"].tolist() for part in scan.batches(size)]
+            assert [ts for part in batches for ts in part] == found["ts_recv"].tolist()
+            assert all(len(part) == size for part in batches[:-1])
+            some += 0 < len(wanted) < len(rows)
+        assert some > 100, "many conditions divide the rows"
 
 
 def test_what_is_ruled_out_beforehand_is_not_read(store) -> None:

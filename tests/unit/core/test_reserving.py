@@ -143,6 +143,19 @@ def test_what_a_torn_event_left_behind_a_hole_is_cleaned(memory: Path) -> None:
     assert contents(queue) == records(905)
 
 
+@pytest.mark.parametrize("size", range(0, 88, 8))
+def test_a_roll_finds_its_space_wherever_the_last_record_ends(memory: Path, size: int) -> None:
+    """Of a new segment and of one that is gone on with: what is reserved ends a ROLL behind the records, or later."""
+    queue = adapting(memory)
+    for part in range(2):
+        with queue.appender() as appender:
+            for record in records(700, size, first=700 * part):
+                appender.append_event(record, 1)
+                start = appender._position & -4096
+                _, end = next(data_ranges(queue.path / f"{0:010d}.open", start, start + (1 << 20)))
+                assert end >= appender._position + ROLL_BYTES
+
+
 def test_pages_far_behind_the_writer_are_let_go(memory: Path) -> None:
     """The writer's map keeps a bounded part of what it wrote; the file keeps all."""
     queue = adapting(memory)

@@ -9,7 +9,7 @@ import pytest
 
 from chronicle.core.errors import ConfigError
 from chronicle.feed.simulator.faults import FAULTS, Delivery, FaultInjector, Signal
-from chronicle.feed.simulator.playback import RecordedLine, Recording, load_recording
+from chronicle.feed.simulator.playback import RecordedLine, Recording, _merged, load_recording
 
 BOOK = '[1,{"a":[["1.0","2.0","3.0"]],"c":"974942666"},"book-10","XBT/USD"]'
 
@@ -90,6 +90,13 @@ def test_http_answers_are_found_by_path_and_question() -> None:
     assert recording.answer("/api/depth?symbol=B") == b"b"
     assert recording.answer("/api/depth?symbol=C") is None
     assert recording.answer("/api/other") is None
+
+
+def test_frames_are_counted_for_the_line_they_are_of() -> None:
+    lines = [RecordedLine(frames=[(ts, f"{number}-{ts}") for ts in (1, 4)], number=number) for number in (7, 8, 9)]
+    assert [(text, number) for _, text, number in _merged(lines)] == [
+        (f"{number}-{ts}", number) for ts in (1, 4) for number in (7, 8, 9)
+    ]
 
 
 @pytest.mark.data

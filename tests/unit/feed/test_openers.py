@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -115,10 +116,10 @@ def test_a_message_that_is_too_big_ends_the_connection_and_nothing_behind_it_is_
 
 
 async def _refused(opener: Opener) -> None:
-    async with serve(_talk, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-    async with opener(f"ws://127.0.0.1:{port}/", ConnectionSettings()):
-        pass
+    with socket.socket() as held:  # bound by nobody else meanwhile, and it does not listen
+        held.bind(("127.0.0.1", 0))
+        async with opener(f"ws://127.0.0.1:{held.getsockname()[1]}/", ConnectionSettings()):
+            pass
 
 
 def test_a_venue_that_does_not_answer_is_an_os_error(opener: Opener) -> None:

@@ -10,10 +10,16 @@ import msgpack
 import pytest
 
 from chronicle.core.clock import FakeClock
+from chronicle.core.source import summary_of
 from chronicle.storage.manifest.manifest import Entry, Intent, Manifest, Retired
 from chronicle.storage.manifest.manifest_index import DATABASE, _after
+from chronicle.storage.manifest.manifest_stocks import Stock
+from chronicle.storage.stores.source import TieredSource
 from chronicle.storage.tiers.agent import run_once
-from tests.support.tiers import BOOK, apply_all, book_home, three_tiers
+from chronicle.storage.tiers.policy import Limits
+from chronicle.storage.tiers.state import due_entries
+from chronicle.storage.tiers.status import tier_status
+from tests.support.tiers import BOOK, apply_all, book_events, book_home, fill, three_tiers
 
 DAY = 86_400 * 10**9
 START = 1_600_000_000 * 10**9
@@ -23,14 +29,14 @@ PLACES = ("hot", "warm", "cold", "delete")
 def some_entry(rng: random.Random) -> Entry:
     """Return an entry of one of few keys, with whatever may stand in it."""
     queue, number = rng.choice((BOOK, "raw/main.q", BOOK + "x")), rng.randrange(8)
-    first, place = START + rng.randrange(4) * DAY, rng.choice(PLACES)
+    first, place = START + number // 2 * DAY, rng.choice(PLACES)
     name = rng.choice((f"{queue}/{number:010d}.czst", f"packs/1970-01-01/{rng.randrange(3)}.czpk"))
     intent = Intent("cold", "o", ".o", "write", 9) if rng.random() < 0.2 else None
     copies = tuple(Retired("warm", f"packs/1970-01-01/{rng.randrange(3)}.czpk", 5) for _ in range(rng.randrange(3)))
     return Entry(
-        queue, rng.randrange(1, 3), number, "00" * 16, number * 10, 10, first, first + DAY // 2, 800,
-        rng.randrange(10**6), 7, START + rng.randrange(5) * DAY, place, "zstd", name, 0, rng.randrange(10**5), intent,
-        copies,
+        queue, rng.randrange(1, 3), number, "00" * 16, number * 10, rng.choice((0, 10, 10)), first, first + DAY // 2,
+        800, rng.randrange(10**6), 7, START + rng.randrange(5) * DAY, place, "zstd", name, 0, rng.randrange(10**5),
+        intent, copies,
     )  # fmt: skip
 
 
@@ -57,11 +63,30 @@ def check(manifest: Manifest) -> None:
                 if (place, name) in {(e.place, e.object), *((copy.tier, copy.object) for copy in e.retired)}
             ]
             assert manifest.in_pack(place, name) == held
+        assert manifest.sealed_span(place) == ((mine[0].sealed_seen_ns, mine[-1].sealed_seen_ns) if mine else None)
     assert manifest.totals() == totals
+    assert sorted(manifest.stocks(), key=str) == sorted(naive_stocks(entries), key=str)
+    assert manifest.stocks(BOOK) == [stock for stock in manifest.stocks() if stock.queue == BOOK]
     assert manifest.pending() == [e for e in entries if e.intent or e.retired]
     for queue in (BOOK, "raw/main.q", BOOK + "x", "zz/none.q", "a.q"):
         mine = [e.generation for e in entries if e.queue == queue]
         assert manifest.newest_generation(queue) == max(mine, default=None)
+        newest = [e.place for e in entries if e.queue == queue and e.generation == max(mine)]
+        assert manifest.holds(queue) == bool({"warm", "cold"} & set(newest))
+
+
+def naive_stocks(entries: list[Entry]) -> list[Stock]:
+    """Return what each place holds of each queue, by reading everything for each."""
+    found = []
+    for key in {(e.queue, e.generation, e.queue_id, e.place) for e in entries}:
+        mine = [e for e in entries if (e.queue, e.generation, e.queue_id, e.place) == key]
+        filled = sorted((e for e in mine if e.record_count), key=lambda e: e.number)
+        first = (filled[0].number, filled[0].ts_first) if filled else (-1, -1)
+        last = (filled[-1].number, filled[-1].ts_last, filled[-1].end_index) if filled else (-1, -1, 0)
+        sums = sum(e.record_count for e in mine), sum(e.length for e in mine), sum(e.file_bytes for e in mine)
+        bounds = first[0], last[0], first[1], last[1], last[2]
+        found.append(Stock(*key, len(mine), *sums, *bounds))
+    return found
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -133,3 +158,34 @@ def test_a_run_reads_only_what_is_due(tmp_path: Path, monkeypatch: pytest.Monkey
     report = run_once(tmp_path, warm, clock=clock)
     assert not report.moved
     assert read == []
+
+
+def test_what_an_operator_asks_first_reads_no_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book_home(tmp_path)
+    policy = three_tiers(tmp_path)
+    for _ in range(2):
+        apply_all(tmp_path, policy)
+    fill(tmp_path, BOOK, book_events(500, seed=2)[300:])
+    rows = tier_status(tmp_path, policy).tiers
+    listed = summary_of(TieredSource(tmp_path).segments(BOOK))
+    read: list[object] = []
+    held = Manifest._held
+    monkeypatch.setattr(Manifest, "entries", lambda *_: pytest.fail("all entries are read"))
+    monkeypatch.setattr(Manifest, "_held", lambda *args: read.append(args) or held(*args))
+    assert [(row.tier, row.segments) for row in rows] == [("hot", 2), ("warm", 0), ("cold", 3)]
+    assert tier_status(tmp_path, policy).tiers == rows
+    assert TieredSource(tmp_path).summary(BOOK) == listed
+    assert TieredSource(tmp_path).queues() == [BOOK]
+    assert read == []
+
+
+def test_a_tier_within_its_limits_is_not_read(tmp_path: Path) -> None:
+    book_home(tmp_path)
+    policy = three_tiers(tmp_path)
+    apply_all(tmp_path, policy)
+    manifest = Manifest.open(tmp_path)
+    assert manifest is not None
+    stored = manifest.totals()["warm"][1]
+    for bytes_max, expected in ((stored, 0), (stored - 1, 3)):
+        limited = replace(policy, limits={"warm": Limits(bytes_max=bytes_max)})
+        assert len(due_entries(manifest, limited, [], now_ns=START)) == expected

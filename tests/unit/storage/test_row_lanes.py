@@ -143,3 +143,14 @@ def test_definitions_are_told_where_they_stand_without_the_rows() -> None:
     assert [body for _, body in told] == [record[HEADER_BYTES:] for record in defined]
     starts = [data.index(record) for record in defined]
     assert [offset for offset, _ in told] == starts
+    assert EventBlock(found[0], len(data)).instruments(told[0][1]) == told
+
+
+def test_definitions_that_say_what_is_known_are_left_out() -> None:
+    events = [events_of([(5, 9)], number, wild=False) for number in range(80)]
+    again = pack_record(Kind.INSTRUMENT, InstrumentFields(2, 3).pack(), ts_recv=1, instrument=1, flags=Flag.LAST)
+    data = b"".join([again, *events[:40], again, *events[40:]])
+    found = encode_events(data, 3)
+    assert found is not None
+    assert EventBlock(found[0], len(data)).instruments(again[HEADER_BYTES:]) == []
+    assert len(EventBlock(found[0], len(data)).instruments(b"else")) == 2
