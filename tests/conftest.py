@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from chronicle.core import durability, watermarks
 
 # The suite draws the same examples each time; `make soak` draws new ones and prints the seed of a failure.
-settings.register_profile("suite", derandomize=True, deadline=None)
-settings.register_profile("soak", deadline=None, max_examples=2_000, print_blob=True)
+# How fast examples are drawn says something of the machine, nothing of the code.
+patient: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", derandomize=True, **patient)
+settings.register_profile("soak", max_examples=2_000, print_blob=True, **patient)
 settings.load_profile(os.environ.get("CHRONICLE_HYPOTHESIS", "suite"))
 
 # A suite that a script starts in the background ignores Ctrl-C, and so would every child that is to be interrupted.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +13,7 @@ import click
 
 from chronicle.cli import show
 from chronicle.cli.options import home_option, json_option
+from chronicle.cli.progress import working
 
 if TYPE_CHECKING:
     from chronicle.feed.replay import ReplayReport
@@ -106,17 +106,13 @@ def command(
 @contextmanager
 def progress_line(word: str) -> Iterator[Callable[[int, int], None] | None]:
     """Yield a progress callback that shows a line on a terminal's stderr; None elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(word) as status:
+    with working(word) as say:
 
         def progress(frames: int, ts_recv: int) -> None:
-            status.update(f"{word}: {frames:,} frames, up to {show.moment(ts_recv)}")
+            if say is not None:
+                say(f"{word}: {frames:,} frames, up to {show.moment(ts_recv)}")
 
-        yield progress
+        yield None if say is None else progress
 
 
 def _print(report: ReplayReport) -> None:

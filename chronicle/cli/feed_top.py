@@ -36,6 +36,12 @@ _COLUMNS = (
     *("queue", "line", "venue", "state", "msg/s", "kB/s", "lag", "streams", "oldest", "stalled", "gaps"),
     *("connects", "failures", "first", "missed", "behind", "last error"),
 )
+_LEAST = (
+    *("behind", "missed", "first", "kB/s", "connects", "queue", "streams", "failures", "gaps", "oldest"),
+    *("stalled", "last error", "lag"),
+)
+"""The columns that a narrow terminal goes without, the first to go first."""
+ERROR_WIDTH = 12
 CLOCK_FLAGGED_NS = 1_000_000
 _RIGHT = frozenset(_COLUMNS) - {"queue", "venue", "state", "oldest", "last error"}
 _STATE, _STALLED = _COLUMNS.index("state"), _COLUMNS.index("stalled")
@@ -69,18 +75,15 @@ def command(once: bool, interval: float, home: Path, as_json: bool) -> None:
     seen: dict[str, FeedStatus] = {}
     before: dict[str, FeedStatus] = {}
     with Live(screen=True, auto_refresh=False) as live:
-        try:
-            while True:
-                for status in read_statuses(home):
-                    known = seen.get(status.raw)
-                    if known is None or known.ts != status.ts:
-                        before[status.raw] = known or status
-                        seen[status.raw] = status
-                title, rows = views(list(seen.values()), before)
-                live.update(render(title, rows), refresh=True)
-                clock.sleep_ns(int(interval * 1e9))
-        except KeyboardInterrupt:
-            return
+        while True:  # until Ctrl-C
+            for status in read_statuses(home):
+                known = seen.get(status.raw)
+                if known is None or known.ts != status.ts:
+                    before[status.raw] = known or status
+                    seen[status.raw] = status
+            title, rows = views(list(seen.values()), before)
+            live.update(render(title, rows, live.console.width), refresh=True)
+            clock.sleep_ns(int(interval * 1e9))
 
 
 def views(statuses: list[FeedStatus], before: Mapping[str, FeedStatus]) -> tuple[str, list[tuple[Any, ...]]]:
@@ -175,15 +178,31 @@ def _rates(
     return f"{frames / seconds:,.1f}", f"{size / seconds / 1000:,.1f}"
 
 
-def render(title: str, rows: list[tuple[Any, ...]]) -> RenderableType:
-    """Return the view for a terminal."""
+def render(title: str, rows: list[tuple[Any, ...]], width: int) -> RenderableType:
+    """Return the view for a terminal of `width` columns."""
     from rich.markup import escape
     from rich.table import Table
 
-    found = Table(title=escape(title), title_justify="left", expand=True)
-    for name in _COLUMNS:
+    cells = [[show.printable(str(cell)) for cell in row] for row in rows]
+    shown = columns_for(cells, width)
+    left_out = [name for name in _COLUMNS if name not in shown]
+    caption = f"no room for {', '.join(left_out)}: a wider terminal, or --once" if left_out else None
+    found = Table(title=escape(title), title_justify="left", expand=True, caption=caption, caption_justify="left")
+    for name in shown:
         found.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name != "last error")
-    for row in rows:
-        style = "red" if row[_STATE] == "down" else "yellow" if row[_STALLED] else ""
-        found.add_row(*(escape(show.printable(str(cell))) for cell in row), style=style)
+    for row in cells:
+        style = "red" if row[_STATE] == "down" else "yellow" if row[_STALLED] not in ("", "0") else ""
+        found.add_row(*(escape(row[_COLUMNS.index(name)]) for name in shown), style=style)
     return found
+
+
+def columns_for(cells: list[list[str]], width: int) -> list[str]:
+    """Return the columns that `width` has room for, each as wide as its cells: what matters least is left out."""
+    wide = {name: max([len(name), *(len(row[at]) for row in cells)]) for at, name in enumerate(_COLUMNS)}
+    wide["last error"] = min(wide["last error"], ERROR_WIDTH)  # it may go on in lines of its own
+    shown = list(_COLUMNS)
+    for name in _LEAST:
+        if sum(wide[each] + 3 for each in shown) + 1 <= width:
+            break
+        shown.remove(name)
+    return shown

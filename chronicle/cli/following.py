@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,7 +15,10 @@ from chronicle.core.clock import Clock, SystemClock
 if TYPE_CHECKING:
     from chronicle.access import Book, Store
 
-__all__ = ["books_of", "follow_book"]
+__all__ = ["books_of", "fitting", "follow_book"]
+
+FRAME_LINES: Final = 6
+"""Lines of a ladder beside its levels: head, spread, status (up to three on a narrow terminal), the cursor's."""
 
 
 def books_of(
@@ -46,10 +49,19 @@ def books_of(
 def follow_book(
     store: Store, symbol: str, depth: int, *, interval_ns: int, quiet_ns: int | None, as_json: bool
 ) -> None:
-    """Show the latest book of `symbol` as it changes, until Ctrl-C or a quiet time."""
-    with _screen(as_json=as_json) as draw, contextlib.suppress(KeyboardInterrupt):
+    """Show the latest book of `symbol` as it changes, until Ctrl-C (KeyboardInterrupt) or a quiet time."""
+    with _screen(as_json=as_json) as draw:
         for book in books_of(store, symbol, depth, interval_ns=interval_ns, quiet_ns=quiet_ns):
             draw(book)
+
+
+def fitting(values: dict[str, Any], height: int) -> dict[str, Any]:
+    """Return a ladder's input with the best levels of each side, as many as `height` lines have room for.
+
+    What is drawn in place must fit: a longer ladder would lose its end, where the book's status stands.
+    """
+    levels = max(1, (height - FRAME_LINES) // 2)
+    return values | {"bids": values["bids"][:levels], "asks": values["asks"][:levels]}
 
 
 @contextlib.contextmanager
@@ -67,7 +79,8 @@ def _screen(*, as_json: bool) -> Iterator[Callable[[Book], None]]:
     with Live(console=show.console(), auto_refresh=False) as live:
 
         def draw(book: Book) -> None:
-            lines = [Text.assemble(*line) for line in ladder_lines(ladder_input(book))]
+            values = fitting(ladder_input(book), live.console.height)
+            lines = [Text.assemble(*line) for line in ladder_lines(values)]
             live.update(Text("\n").join(lines), refresh=True)
 
         yield draw

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from chronicle.cli.helping import HelpContext
 from chronicle.core.errors import ConfigError
 
 __all__ = ["LazyGroup"]
@@ -16,8 +17,10 @@ class LazyGroup(click.Group):
     """A click group over a table: command name -> ("package.module:attribute", one line of help).
 
     The help of a group shows the table's lines without importing a command's module. Examples at the end of a
-    command's help are kept as they are written.
+    command's help are kept as they are written where there is room.
     """
+
+    context_class = HelpContext
 
     def __init__(self, *args: Any, table: dict[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,6 +36,7 @@ class LazyGroup(click.Group):
         module, _, attribute = entry[0].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command), entry
+        command.context_class = HelpContext
         return command
 
     def resolve_command(

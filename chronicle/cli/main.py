@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from chronicle import __version__
 from chronicle.cli.commands import COMMANDS
 from chronicle.cli.lazy import LazyGroup
 from chronicle.cli.show import printable
-from chronicle.core.errors import ChronicleError
+from chronicle.core.errors import CapacityError, ChronicleError
 
 __all__ = ["cli", "main", "run"]
 
@@ -106,6 +107,10 @@ def _known_error(error: ChronicleError, *, as_json: bool) -> int:
 
 def _system_error(error: OSError) -> ChronicleError:
     """Return our error for a refusal of the system that no command turned into its own."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return CapacityError(
+            "no space left", path=error.filename, hint="free space; nothing that was committed is lost"
+        )
     return ChronicleError(f"the system refused: {error.strerror or error}", path=error.filename)
 
 

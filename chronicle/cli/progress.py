@@ -1,12 +1,39 @@
-"""A progress bar on a terminal, nothing in a pipe."""
+"""Progress on a terminal, nothing in a pipe: a bar where the end is known, else a line."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from typing import Final
 
-__all__ = ["bar"]
+__all__ = ["bar", "text_width", "working"]
+
+BESIDE_TEXT: Final = 64
+"""Columns of what else a bar shows: words, bar, counts, bytes, time left."""
+
+
+def text_width() -> int:
+    """Return how wide a bar's last text may be, so that the line stays short of the terminal's edge: the ^C that is
+    echoed there must not begin another line."""
+    return max(10, shutil.get_terminal_size().columns - BESIDE_TEXT)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[Callable[[str], None] | None]:
+    """Yield what changes the text of one line on a terminal's stderr, of work whose end is not known; else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    def text(said: str) -> Text:
+        return Text(said, no_wrap=True, overflow="ellipsis")
+
+    with Console(stderr=True).status(text(what)) as status:
+        yield lambda said: status.update(text(said))
 
 
 @contextlib.contextmanager
@@ -17,13 +44,15 @@ def bar(total: int, what: str) -> Iterator[Callable[[str], None]]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
+    last = Column(no_wrap=True, overflow="ellipsis", max_width=text_width())
     columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn(what, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[text]}", table_column=last),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total, text="")

@@ -37,7 +37,12 @@ Prices and sizes are mantissas here, as stored: the INSTRUMENT record before the
 @click.argument("queue")
 @home_option
 @click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(KINDS, case_sensitive=False), help="Only these kinds."
+    "--kind",
+    "kinds",
+    metavar="KIND",
+    multiple=True,
+    type=click.Choice(KINDS, case_sensitive=False),
+    help=f"Only these kinds: {', '.join(KINDS)}.",
 )
 @click.option("--instrument", type=int, help="Only this queue-local instrument number.")
 @click.option("--start", type=TIME, help="From this time on.")

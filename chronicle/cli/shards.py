@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chronicle.cli.progress import working
 from chronicle.config.settings import Settings
 from chronicle.core.errors import ConfigError
 from chronicle.core.selection import Selection
@@ -83,27 +83,23 @@ def shard_standing(home: Path, settings: Settings, shard: str, index: int | None
 @contextmanager
 def live_line(what: str) -> Iterator[Callable[[EtlReport], None] | None]:
     """Yield a progress callback that keeps one line on a terminal's stderr; None elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{what} (the first run compiles kernels: some seconds)") as status:
+    with working(f"{what} (the first run compiles kernels: some seconds)") as say:
 
         def progress(report: EtlReport) -> None:
             lag = sum(lane.lag_records for lane in report.lanes)
             behind = f", {lag:,} behind" if lag else ""
-            status.update(f"{what}: {report.records:,} raw to {report.clean_records:,} clean records{behind}")
+            if say is not None:
+                say(f"{what}: {report.records:,} raw to {report.clean_records:,} clean records{behind}")
 
-        yield progress
+        yield None if say is None else progress
 
 
 def print_report(report: EtlReport) -> None:
     """Print what a shard did, for a person."""
     rate = report.records / report.seconds if report.seconds > 0 else 0.0
     click.echo(
-        f"shard {report.shard}: {report.records:,} raw records became {report.clean_records:,} clean ones "
-        f"in {report.seconds:.1f} s ({rate:,.0f}/s)"
+        f"shard {report.shard}: {report.records:,} raw records became {report.clean_records:,} clean ones\n"
+        f"  in {report.seconds:.1f} s, {rate:,.0f} records/s"
     )
     if report.counts:
         click.echo("  " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in report.counts.items()))

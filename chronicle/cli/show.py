@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +87,34 @@ def echo_table(
 ) -> None:
     """Print a table of aligned text; columns in `right` are right-aligned. Nothing is ever cut to fit.
 
-    A terminal gets a bold head and coloured states; a pipe gets the same text without codes.
+    A terminal gets a bold head and coloured states; a pipe gets the same text without codes. Where a terminal is too
+    narrow, the last columns go below each row, or each of a few rows becomes a block of names and values.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     if title:
         click.secho(title, bold=True)
     widths = [max([len(name), *(len(row[at]) for row in cells)]) for at, name in enumerate(columns)]
-    for number, row in enumerate([list(columns), *cells]):
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
+    if _width(widths) > room and cells:
+        _echo_narrow(columns, cells, widths, room, right)
+        return
+    _echo_aligned(columns, cells, widths, right)
+
+
+def _width(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _echo_aligned(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    right: Sequence[str],
+    below: Sequence[str] = (),
+    room: int = 0,
+) -> None:
+    """Print head and rows; a text of `below` goes under each row, in lines of at most `room` characters."""
+    for number, row in enumerate([columns, *cells]):
         parts = [
             text.rjust(width) if name in right else text.ljust(width)
             for text, width, name in zip(row, widths, columns, strict=True)
@@ -102,8 +125,33 @@ def echo_table(
             click.echo(click.style("  ".join(parts).rstrip(), bold=True))
         else:
             click.echo("  ".join(_coloured(part) for part in parts).rstrip())
+        if number and below:
+            for line in textwrap.wrap(below[number - 1], room, initial_indent="    ", subsequent_indent="    "):
+                click.echo(line)
 
 
+def _echo_narrow(
+    columns: Sequence[str], cells: list[list[str]], widths: list[int], room: int, right: Sequence[str]
+) -> None:
+    """Print a table that is wider than the terminal: what has no room below each row, or each row as a block."""
+    fitting = next((count for count in range(len(columns) - 1, 0, -1) if _width(widths[:count]) <= room), 0)
+    if fitting * 2 > len(columns) or (fitting > 1 and len(cells) > BLOCKS_MAX):
+        rest = list(range(fitting, len(columns)))
+        alone = len(rest) == 1
+        below = [row[-1] if alone else "  ".join(f"{columns[at]} {row[at]}" for at in rest) for row in cells]
+        _echo_aligned(columns[:fitting], [row[:fitting] for row in cells], widths[:fitting], right, below, room)
+        return
+    name_width = max(len(name) for name in columns)
+    for number, row in enumerate(cells):
+        if number:
+            click.echo()
+        for name, text in zip(columns, row, strict=True):
+            head = name.ljust(name_width)
+            click.echo(f"{click.style(head, bold=True)}  {_coloured(text)}" if on_terminal() else f"{head}  {text}")
+
+
+BLOCKS_MAX = 4
+"""So few rows are read one below the other, where they are too wide."""
 _STYLES = {
     "ok": "green",
     "passed": "green",

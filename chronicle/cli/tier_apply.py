@@ -44,7 +44,7 @@ def command(ctx: click.Context, everything: bool, prefix: str, home: Path, as_js
     settings = load_settings(need_home(home), os.environ)
     policy = policy_of(settings, home)
     plan, errors = make_plan(home, policy, everything=everything, prefix=prefix)
-    with stopping() as stopper, Bar(sys.stderr) as bar:
+    with stopping() as stopper, Bar(sys.stderr, plan) as bar:
         options = options_of(settings, stopper.event.is_set)
         report = apply_plan(home, plan, policy, progress=bar.progress, options=options)
         if report.finished or report.undone:  # what a killed run left is settled: its segments may be due now

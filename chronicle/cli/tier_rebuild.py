@@ -9,6 +9,7 @@ import click
 
 from chronicle.cli import show
 from chronicle.cli.options import home_option, json_option, need_home
+from chronicle.cli.progress import working
 
 _EPILOG = """\
 \b
@@ -30,7 +31,8 @@ def command(home: Path, as_json: bool) -> None:
     from chronicle.storage.manifest.rebuild import rebuild_manifest
 
     policy = policy_of(load_settings(need_home(home), os.environ), home)
-    report = rebuild_manifest(home, policy)
+    with working("every object of every tier is looked at"):
+        report = rebuild_manifest(home, policy)
     if as_json:
         show.echo_json(
             {

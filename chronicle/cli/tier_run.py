@@ -65,6 +65,7 @@ def command(ctx: click.Context, interval: str | None, home: Path, as_json: bool)
         while not stopper.event.is_set():
             wake.clear()
             report = run_once(home, policy, progress=bar.progress, options=options)
+            bar.clear()
             if report.moved or report.expired or report.finished or report.undone or report.failures:
                 if as_json:
                     click.echo(show.json_line(report.to_dict()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,11 @@ import click
 
 from chronicle.cli import show
 from chronicle.cli.options import json_option, need_place, place_option
+from chronicle.cli.progress import working
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chronicle.access.trust.proof import RecordProof
     from chronicle.core.source import SegmentInfo
 
@@ -43,8 +45,12 @@ def command(ctx: click.Context, deep: bool, prefix: str, home: Path | str, as_js
     from chronicle.core.errors import CorruptionError
     from chronicle.storage.tiers.verify import verify
 
-    report = verify(need_place(home), deep=deep, prefix=prefix, progress=_progress if sys.stderr.isatty() else None)
-    proof = _records(home) if deep and not prefix and isinstance(home, Path) else None
+    with working("verify") as say:
+        look = None if say is None else _told(say)
+        report = verify(need_place(home), deep=deep, prefix=prefix, progress=look)
+        if say is not None and deep:
+            say("verify: clean queues made again from raw (the first run compiles)")
+        proof = _records(home) if deep and not prefix and isinstance(home, Path) else None
     ok = report.ok and not (proof and proof.differences)
     if as_json:
         show.echo_json(
@@ -61,7 +67,8 @@ def command(ctx: click.Context, deep: bool, prefix: str, home: Path | str, as_js
         for finding in report.findings:
             where = f"{finding.queue} segment {finding.number}: " if finding.queue else ""
             click.echo(f"{finding.kind}: {where}{finding.message}")
-        verdict = "all is proven" if report.ok else f"{len(report.findings)} findings"
+        proven = "all is proven" if report.segments else "there is nothing to prove"
+        verdict = proven if report.ok else f"{len(report.findings)} findings"
         size = format_bytes(report.raw_bytes)
         for difference in proof.differences if proof else ():
             click.echo(f"different: {difference}")
@@ -90,6 +97,15 @@ def _records(home: Path) -> RecordProof | None:
     return prove_records(home, source, shards)
 
 
-def _progress(checked: int, info: SegmentInfo) -> None:
-    sys.stderr.write(f"{checked} {info.queue[:60]:<60}\r")
-    sys.stderr.flush()
+def _told(say: Callable[[str], None]) -> Callable[[int, SegmentInfo], None]:
+    """Return what tells a person of each segment that was checked."""
+    from chronicle.config.units import format_bytes
+
+    size = 0
+
+    def progress(checked: int, info: SegmentInfo) -> None:
+        nonlocal size
+        size += info.size_bytes
+        say(f"verify: {checked:,} segments, {format_bytes(size)}, {info.queue}")
+
+    return progress

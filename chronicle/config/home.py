@@ -90,7 +90,7 @@ def prepare_home(
         for folder in FOLDERS:
             (home / folder).mkdir(exist_ok=True)
     except OSError as error:
-        raise file_error(error, "create the home's folders", home) from error
+        raise file_error(error, "create the home's folders", Path(error.filename or home)) from error
     restored = _place_raw(home, home_id, settings, say, shared, memory or settings.raw.memory)
     if created:
         publish_bytes(home / CONFIG_NAME, render_template(home_id).encode())

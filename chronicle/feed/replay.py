@@ -92,7 +92,7 @@ def replay_capture(
     clock : Clock, optional
         Paces and times the replay.
     progress : callable, optional
-        Called with (frames so far, ts_recv) every 1,000 frames.
+        Called with (frames so far, ts_recv) every 1,000 frames, and after each one of a paced replay.
     segment_bytes, cycle_ns : int
         For queues that this replay creates.
     seal : bool
@@ -264,6 +264,6 @@ def _run(
         writer.write(frame)
         count += 1
         last_ts = max(last_ts, frame.ts_recv)
-        if progress is not None and count % PROGRESS_FRAMES == 0:
+        if progress is not None and (count % PROGRESS_FRAMES == 0 or pace is not None):
             progress(count, frame.ts_recv)
     return count, last_ts

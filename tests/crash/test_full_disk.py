@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +13,11 @@ import pytest
 from chronicle.core import Kind, Queue
 from chronicle.core.appender import Appender
 from chronicle.core.errors import CapacityError, ChronicleError
+from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.manifest_file import LOCK_BYTES
 from tests.support.mounts import small_disk
 from tests.support.queues import contents, event
+from tests.support.tiers import book_home
 
 SEGMENT = 256 * 1024
 DISK = 2 * 1024 * 1024
@@ -192,3 +198,33 @@ def test_taking_the_lock_and_a_tailers_position_on_a_full_disk(disk: Path) -> No
         again.commit()
     assert isinstance(queue.tailers()[0].index, int)
     assert issubclass(CapacityError, ChronicleError)
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["no manifest yet", "its lock file has holes"])
+@pytest.mark.parametrize(
+    "command", [["tier", "apply", "--all"], ["manifest", "rebuild"], ["tier", "status"], ["ls"]], ids=" ".join
+)
+def test_commands_about_tiers_on_a_full_disk(disk: Path, command: list[str], is_there: bool) -> None:
+    home = disk / "home"
+    book_home(home)
+    if is_there:
+        assert _chronicle("tier", "plan", "--home", str(home)).returncode == 0
+        Manifest.open(home, create=True)
+        lock = home / "manifest" / "lock.mdb"
+        lock.write_bytes(b"")
+        os.truncate(lock, LOCK_BYTES)
+    ballast = leave(disk, 0)
+    done = _chronicle(*command, "--home", str(home))
+    reads = command[-1] in ("status", "ls") and not is_there
+    assert done.returncode == (0 if reads else 7), done.stderr
+    assert len(done.stderr.splitlines()) == (0 if reads else 1)
+    ballast.unlink()
+    assert _chronicle(*command, "--home", str(home)).returncode == 0
+    assert _chronicle("verify", "--home", str(home)).returncode == 0
+
+
+def _chronicle(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, which a SIGBUS would kill."""
+    return subprocess.run(
+        [sys.executable, "-m", "chronicle", *arguments], capture_output=True, text=True, check=False
+    )

@@ -7,7 +7,7 @@ import pwd
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,13 @@ from chronicle.core.errors import ChronicleError, StoreError
 from tests.support.mounts import read_only
 from tests.support.queues import append_random, contents, small_queue
 from tests.support.survival import fast_folder
+
+
+@pytest.fixture(autouse=True)
+def files_that_others_may_read() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def as_nobody(work: Callable[[], None]) -> None:

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chronicle.core.layout import Flag, Kind, SequenceRule
+from chronicle.core.layout import Flag, Kind, Origin, SequenceRule, VerifiedBy
 from chronicle.core.queue_settings import QueueSettings
+from chronicle.core.records import Record
 from chronicle.etl.books import array_orders, ladder
 from chronicle.etl.clean.clean_writer import QueueSink
 from chronicle.etl.clean.outlet import DAY_NS
 from chronicle.etl.kernels import order_sweep
 from chronicle.etl.shards.checkpoint import capture_state, restore_state
 from chronicle.etl.streams.order_stream import OrderStream
-from tests.property.test_order_pipeline import CONFIG, Script, scripts, steps, whole
+from tests.property.test_order_pipeline import CONFIG, QUEUE, Script, scripts, steps, whole
 from tests.property.test_sweep import (
     NUMBERS,
     merged,
@@ -32,7 +33,7 @@ from tests.property.test_sweep import (
     told_apart,
     turns,
 )
-from tests.support.etl_streams import MemorySink, RawStream, instrument, pipeline, run
+from tests.support.etl_streams import MemorySink, RawStream, instrument, pipeline, run, split
 from tests.support.naive_orders import ASK, BID
 
 many = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -219,6 +220,44 @@ def test_the_first_event_of_a_day_begins_a_segment(beside: int, tmp_path: Path) 
             found = prologues(tmp_path, queue)
             assert found == [prologue for _, prologue in twin.prologues[queue]]
             assert len(found) == 2
+
+
+@pytest.mark.parametrize("crash", range(30, 37))
+@pytest.mark.parametrize("orders_each", [2, 5])
+def test_what_is_made_again_ends_with_an_event(orders_each: int, crash: int, tmp_path: Path) -> None:
+    """The sweep leaves the last records that the queue holds to be compared: of the event there, none or all."""
+    stream = day(60, orders_each)
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink)
+        feed_between(machine, stream, 0, 10)
+        state = capture_state(machine)
+        feed_between(machine, stream, 10, crash)
+    with QueueSink(tmp_path) as sink:
+        machine = pipeline(sink)
+        restore_state(machine, state)
+        feed(machine, stream, [40], 10)
+        assert stored(tmp_path) == run(stream).bytes()
+
+
+@pytest.mark.parametrize("flags", [0, int(Flag.SNAPSHOT)])
+def test_numbers_of_a_retransmission_stand_behind_no_book(flags: int, tmp_path: Path) -> None:
+    """What an own snapshot says of its book: verified by the venue's numbers, once live ones were seen unbroken."""
+    told = Script([("start", [("A", number, BID, 5, 5) for number in range(1, 9)], int(Flag.SNAPSHOT))])
+    for number in range(20, 60):
+        told._orders([("A", number, ASK, 9, 5)], flags, 1)
+        if number % 12 == 0:
+            told._pause()
+    twin = whole(told.stream)
+    found = [record.fields()["verified_by"] for record in split(b"".join(twin.queues[QUEUE])) if is_own(record)]
+    assert len(found) > 2
+    assert set(found[1:]) == {VerifiedBy.NOTHING if flags else VerifiedBy.SEQUENCE}
+    with QueueSink(tmp_path) as sink:
+        feed(pipeline(sink, CONFIG), told.stream, [7])
+        assert stored(tmp_path) == twin.bytes()
+
+
+def is_own(record: Record) -> bool:
+    return record.kind == Kind.BOOK_SNAPSHOT and record.fields()["origin"] == Origin.ETL
 
 
 @pytest.mark.parametrize("words", range(1_500, 1_560, 6))

@@ -1,5 +1,8 @@
 """Archive of book channels with ORDER records: bytes, encode, decode; peer: Parquet with the best encodings.
 
+``decode`` is of records, ``decode_four`` of time, side, price and size of all orders and deltas, ``decode_all`` of
+all columns of them.
+
 ``lobster`` is a captured day (ORDER records and the deltas of five levels), ``itch`` a seeded one (ORDER records,
 restated by snapshots of all orders). Bytes are all of the objects over all records; decoding gives the sealed file,
 byte for byte. The peer has the rows without snapshots, definitions and prologues.
@@ -22,7 +25,7 @@ from chronicle.core.scan import record_offsets
 from chronicle.core.segment import LocalSegment
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import COLUMN_NAMES, ORDER_NAMES, ArchivedSegment, check_archived
 from chronicle.storage.codec.encode import encode_segment
 from chronicle.storage.stores.stores import MemoryStore
 from tests.support.itch_day import ItchDay, framed
@@ -33,6 +36,9 @@ PARQUET = "Parquet, best mix, zstd-9, no snapshots"
 REPEATS = 5
 MESSAGES = 200_000
 ROW_WORDS = 10
+KINDS = {int(Kind.ORDER), int(Kind.BOOK_DELTA)}
+FOUR = ("ts_recv", "side", "price", "size")
+ALL = tuple(name for name in (*COLUMN_NAMES, *ORDER_NAMES) if not name.startswith("sequence_"))
 
 
 def figures(write_parquet: Callable[[pa.Table, Path], None]) -> Iterator[Figure]:
@@ -80,6 +86,13 @@ def _measured(name: str, home: Path, write_parquet: Callable[[pa.Table, Path], N
         for number in objects:
             check_archived(store, number)
 
+    def columns(names: tuple[str, ...]) -> None:
+        for number in objects:
+            with ArchivedSegment(store, number) as segment:
+                for stretch in segment.stretches(None, None, names, KINDS, sides=(1, 2), uniform=True):
+                    if stretch.columns is None:
+                        segment.view(stretch.offset, stretch.end)
+
     size = sum(map(len, objects.values())) / count
     yield Figure(f"archive.orders_bytes_{name}", size, "B", count, PARQUET, path.stat().st_size / table.num_rows)
     written = best_ns(lambda: write_parquet(table, path), 2) / table.num_rows
@@ -87,6 +100,11 @@ def _measured(name: str, home: Path, write_parquet: Callable[[pa.Table, Path], N
     read = best_ns(lambda: pq.read_table(path, use_threads=False), REPEATS) / table.num_rows
     yield Figure(f"archive.orders_decode_ns_{name}", best_ns(decoded, REPEATS) / count, "ns", count, PARQUET, read)
     yield Figure(f"archive.orders_verify_ns_{name}", best_ns(verified, REPEATS) / count, "ns", count)
+    for label, names, asked in (("four", FOUR, list(FOUR)), ("all", ALL, None)):
+        spent = best_ns(lambda names=names: columns(names), REPEATS) / table.num_rows
+        read = best_ns(lambda asked=asked: pq.read_table(path, columns=asked, use_threads=False), REPEATS)
+        figure = f"archive.orders_decode_{label}_ns_{name}"
+        yield Figure(figure, spent, "ns", table.num_rows, PARQUET, read / table.num_rows)
     for segment in segments:
         segment.close()
 

@@ -18,6 +18,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from chronicle.access.kernels.ahead import AHEAD_WORDS, fetch
 from chronicle.access.kernels.books import (
     BAD,
     CHECK_BYTES,
@@ -80,6 +81,7 @@ def gather(
         length = head & LENGTH_MASK
         if length < 48 or length & 7 or position + (length >> 3) > total:
             return BAD, position
+        fetch(words, position + AHEAD_WORDS)
         kind = (head >> 32) & 0xFFFF
         if kind == KIND_ROLL:
             position += length >> 3

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 import chronicle.access.kernels  # noqa: F401  (keys the cache)
+from chronicle.access.kernels.ahead import FAR_WORDS, fetch
 
 __all__ = ["pick", "select"]
 
@@ -32,6 +33,7 @@ def select(words: Any, wanted: Any, start: Any, end: Any, at: Any, order: Any, l
         length = head & LENGTH_MASK
         if length < 48 or length & 7 or position + (length >> 3) > total or count >= len(at):
             return -1, 0
+        fetch(words, position + FAR_WORDS)
         kind = (head >> 32) & 0xFFFF
         ts = words[position + 1]
         if kind < 256 and wanted[kind] != 0 and start <= ts < end:

@@ -257,11 +257,9 @@ class Columnar(ABC):
                 return arrow.array(values, type=_time_type(), mask=values <= 0)
             return _over(arrow, _time_type(), values)
         if column.role == "word":
-            codes = values.view(np.int8) if values.dtype == np.uint8 else values.astype(np.int32, copy=False)
-            codes = _over(arrow, _key_type(arrow, column), codes)
-            return arrow.DictionaryArray.from_arrays(
-                codes, _dictionary(column.words), safe=False
-            )  # the codes are ours
+            codes = np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.int32, copy=False))
+            kind, words = arrow.dictionary(_key_type(arrow, column), arrow.string()), _dictionary(column.words)
+            return arrow.DictionaryArray.from_buffers(kind, len(codes), [None, arrow.py_buffer(codes)], words)
         if column.role in WIDE:
             return self._wide_arrow(arrow, column, values)
         if column.role == "float":

@@ -329,7 +329,8 @@ def _spans(
         last = len(times) if end is None else int(np.searchsorted(times, end, side="left"))
         if first >= last:
             continue
-        chunk = {name: values[first:last] for name, values in columns.items()}
+        whole = first == 0 and last == len(times)
+        chunk = columns if whole else {name: values[first:last] for name, values in columns.items()}
         holding = segment.definition_at(stretch.offset)
         price, size = (scaling.price, scaling.size) if holding is None else _exponents(holding)
         if "price" in chunk:

@@ -67,6 +67,9 @@ DELTA_NAMES: Final = frozenset(("sequence_first", "sequence_previous"))
 """What ORDER records do not have."""
 PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
+SLICE_SHARE: Final = 0.25
+"""A block of orders of which less is asked for gives columns once; who comes back has its records kept: rows are
+followed from the first on, so that each look costs as much."""
 PART_AHEAD_BYTES: Final = 768 * 1024
 """So much more than asked for: a lookup reads on from a snapshot, 8,192 deltas at most."""
 AHEAD_SHARE: Final = 1.25
@@ -136,6 +139,7 @@ class ArchivedSegment:
             self._reader.ahead = min(AHEAD_BYTES_MAX, int(largest * AHEAD_SHARE))
         self._starts = [block.raw_offset for block in self.footer.blocks]
         self._kinds: dict[int, frozenset[int]] = {}
+        self._sliced: set[int] = set()
         self._seek: list[SeekPoint] | None = None
         self._seek_columns: tuple[Sequence[int], ...] | None = None
         self._header: SegmentHeader | None = None
@@ -167,8 +171,22 @@ class ArchivedSegment:
     def header(self) -> SegmentHeader:
         """The sealed segment's own header."""
         if self._header is None:
-            self._header = SegmentHeader.unpack(bytes(self.view(0, layout.PAGE_BYTES)), self.path)
+            opening = self._opening()
+            data = self.view(0, layout.PAGE_BYTES) if opening is None else opening[: layout.PAGE_BYTES]
+            self._header = SegmentHeader.unpack(bytes(data), self.path)
         return self._header
+
+    def _opening(self) -> bytes | None:
+        """Return header and prologue with zeros for the levels of its book; None where it must be decoded whole."""
+        block = self.footer.blocks[0]
+        if block.method != Method.PROLOGUE or block.raw_bytes != self.data_offset:
+            return None
+        from chronicle.storage.codec.small_blocks import decode_prologue
+
+        stored = self._stored(block)
+        compare(stored, block.stored_checksum, block, self.path, "stored")
+        with naming(self.path, block):
+            return decode_prologue(stored, block.raw_bytes, levels=False)
 
     def prologue(self) -> dict[str, Any]:
         """Return the prologue's map."""
@@ -180,16 +198,10 @@ class ArchivedSegment:
 
     def definition(self) -> bytes | None:
         """Return the INSTRUMENT record in the prologue, without decoding the book beside it."""
-        block = self.footer.blocks[0]
-        if block.method != Method.PROLOGUE or block.raw_bytes != self.data_offset:
+        raw = self._opening()
+        if raw is None:
             found = self.prologue().get("instrument")
         else:
-            from chronicle.storage.codec.small_blocks import decode_prologue
-
-            stored = self._stored(block)
-            compare(stored, block.stored_checksum, block, self.path, "stored")
-            with naming(self.path, block):
-                raw = decode_prologue(stored, block.raw_bytes, levels=False)
             self._header = SegmentHeader.unpack(raw[: layout.PAGE_BYTES], self.path)
             start = layout.SEGMENT_HEADER_BYTES
             data = raw[start : start + self._header.prologue_bytes]
@@ -206,10 +218,22 @@ class ArchivedSegment:
         """Return the seek index as four columns: index, offset, ts_recv, kind. An object a point would cost more."""
         if self._seek_columns is None:
             start = self.footer.footer_offset
-            entries = self.view(start, start + self.header.seek_count * layout.SEEK_ENTRY_BYTES)
+            entries = self.view(start, start + self._seek_count() * layout.SEEK_ENTRY_BYTES)
             words = entries.cast("q").tolist()
             self._seek_columns = words[0::4], words[1::4], words[2::4], words[3::4]
         return self._seek_columns
+
+    def _seek_count(self) -> int:
+        """Return how many entries the seek index has; where its block tells, the prologue is not even read."""
+        block = self.footer.blocks[bisect_right(self._starts, self.footer.footer_offset) - 1]
+        if block.raw_offset != self.footer.footer_offset or block.method != Method.SEEK:
+            return self.header.seek_count
+        from chronicle.storage.codec.small_blocks import seek_entries
+
+        stored = self._stored(block)
+        compare(stored, block.stored_checksum, block, self.path, "stored")
+        with naming(self.path, block):
+            return seek_entries(stored, block.raw_bytes)
 
     def data_end(self) -> int:
         """Return the offset after the last record, the ROLL included."""
@@ -373,7 +397,12 @@ class ArchivedSegment:
                 index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
-            if index is not None and _gives_columns(block, names, kinds, uniform=uniform):
+            is_slice = self._is_slice(block, offsets, times, start_ts, end_ts)
+            if (
+                index is not None
+                and _gives_columns(block, names, kinds, uniform=uniform)
+                and not (is_slice and self._was_sliced(position))
+            ):
                 self.blocks_decoded += 1
                 with naming(self.path, block):
                     columns = self._columns(
@@ -387,6 +416,29 @@ class ArchivedSegment:
                         divisors=divisors,
                     )
             yield Stretch(block.raw_offset, end, columns)
+
+    def _is_slice(
+        self,
+        block: Block,
+        offsets: Sequence[int],
+        times: Sequence[int],
+        start_ts: int | None,
+        end_ts: int | None,
+    ) -> bool:
+        """Return whether only a small part of a block of orders lies within some time."""
+        if block.method != Method.ORDERS or start_ts is None or end_ts is None:
+            return False
+        low = bisect_left(offsets, block.raw_offset)
+        high = bisect_left(offsets, block.raw_offset + block.raw_bytes, low)
+        first = max(low, bisect_left(times, start_ts, low, high) - 1)
+        last = bisect_left(times, end_ts, first, high)
+        return last - first < SLICE_SHARE * (high - low)
+
+    def _was_sliced(self, position: int) -> bool:
+        """Return whether a part of a block was asked for before, and note it."""
+        known = position in self._sliced
+        self._sliced.add(position)
+        return known
 
     def _columns(
         self, position: int, names: Collection[str], kinds: Collection[int], index: int, **options: Any

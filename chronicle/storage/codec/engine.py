@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-__all__ = ["arrays", "arrays_now", "has_kernels"]
+from chronicle.storage.codec.event_layout import COMPACTED
+
+__all__ = ["arrays", "arrays_now", "has_kernels", "rows_of_code"]
 
 PLAIN_BLOCKS: Final = 3
 """A process decodes so many blocks in plain NumPy (some 10 ms each) before it loads the kernels (some 300 ms)."""
@@ -42,6 +44,17 @@ def arrays_now() -> Any:
     from chronicle.storage.codec import event_arrays
 
     return event_arrays
+
+
+def rows_of_code(version: int) -> Any:
+    """Return the class that reads the code of a compacted block of `version`; either needs the kernels."""
+    if version == COMPACTED:
+        from chronicle.storage.codec.event_coded import CodedRows
+
+        return CodedRows
+    from chronicle.storage.codec.event_tabled import TabledRows
+
+    return TabledRows
 
 
 def has_kernels() -> bool:

@@ -47,7 +47,11 @@ GROUP_PLACES: Final = {
     "index": (Place.OTHERS,),
     "side": (),
 }
-NARROW: Final = {"flags": np.uint8, "side": np.uint8, "source": np.int32}
+NARROW: Final[dict[str, np.dtype[Any]]] = {
+    "flags": np.dtype(np.uint8),
+    "side": np.dtype(np.uint8),
+    "source": np.dtype(np.int32),
+}
 _NONE: Final = {name: np.empty(0, dtype=kind) for name, kind in NARROW.items()}
 _EDGES: Final = np.array(GAP_EDGES, dtype=np.int64)
 
@@ -117,8 +121,14 @@ def block_columns(
         raise ValueError("the groups do not make the block's rows, or their columns hold other bits than they say")
     rows = int(found[3]) - int(found[2])
     room = (rows + SLACK_ROWS + 7) // 8 * 8  # each column begins on 64 bytes
-    out = fresh_array(max(1, len(plan.wide)) * room, np.int64).reshape(-1, room)
-    narrow = {name: fresh_array(room, kind) if name in plan.places else _NONE[name] for name, kind in NARROW.items()}
+    memory = fresh_array(plan.row_bytes * room, np.uint8)
+    wide_bytes = 8 * room * max(1, len(plan.wide))
+    out = memory[:wide_bytes].view(np.int64).reshape(-1, room)
+    narrow, begin = dict(_NONE), wide_bytes
+    for name in plan.narrow:
+        kind = NARROW[name]
+        narrow[name] = memory[begin : begin + kind.itemsize * room].view(kind)
+        begin += kind.itemsize * room
     low, high = head.forms
     if signed:
         low, high = low | SIGNED, high | SIGNED
@@ -162,13 +172,15 @@ GROUP_ROWS: Final = range(Place.SEQUENCE_PREVIOUS + 1)
 class _Plan:
     """What must be decoded for some columns: which columns of the block (references included), and where they go.
 
-    `places` has for each name its row of the int64 columns, -1 for a narrow one.
+    `places` has for each name its row of the int64 columns, -1 for a narrow one; `row_bytes` is what they take.
     """
 
     timed: bool
     indexed: bool
     asked: Values
     wide: tuple[str, ...]
+    narrow: tuple[str, ...]
+    row_bytes: int
     wanted: Values
     places: dict[str, int]
 
@@ -190,7 +202,10 @@ def _plan(names: tuple[str, ...], timed: bool) -> _Plan:
     for number, name in enumerate(wide):
         wanted[OF_NAME.get(name, COLUMNS)] = number
     places = {name: -1 if name in NARROW else wide.index(name) for name in names}
-    return _Plan(timed, "index" in names, np.array((*sorted(asked), *rows), dtype=np.int64), wide, wanted, places)
+    narrow = tuple(sorted({name for name in names if name in NARROW}, key=lambda name: -NARROW[name].itemsize))
+    row_bytes = 8 * max(1, len(wide)) + sum(NARROW[name].itemsize for name in narrow)
+    columns = np.array((*sorted(asked), *rows), dtype=np.int64)
+    return _Plan(timed, "index" in names, columns, wide, narrow, row_bytes, wanted, places)
 
 
 def price_scratch(rows: int) -> Values:

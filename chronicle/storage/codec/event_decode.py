@@ -33,7 +33,6 @@ from chronicle.storage.codec.event_layout import (
     CHECK_HEAD,
     CODED_VERSIONS,
     COLUMNS,
-    COMPACTED,
     GAP_EDGES,
     HEAD,
     HEAD_BYTES,
@@ -88,7 +87,6 @@ class Head:
         "flags",
         "forms",
         "groups",
-        "is_coded",
         "level_base",
         "level_unit",
         "levels",
@@ -112,7 +110,7 @@ class Head:
         if len(block) < HEAD_BYTES or raw_bytes > BLOCK_BYTES_MAX or raw_bytes % 8:
             raise CorruptionError("an event block is too short or too large", found=(len(block), raw_bytes))
         version, *values = HEAD.unpack_from(block)
-        self.version, self.is_coded = version, version in CODED_VERSIONS
+        self.version = version
         self.columns, self.groups, self.rows, self.others, self.snapshots, self.levels = values[:6]
         self.forms, self.steps, self.flags = (values[6], values[7]), values[8], values[9]
         self.price_unit, self.price_base, self.level_unit, self.level_base = values[10:14]
@@ -149,7 +147,7 @@ class EventBlock:
 
     def __init__(self, block: bytes | memoryview, raw_bytes: int) -> None:
         self.head = Head(block, raw_bytes)
-        self._raw_bytes = raw_bytes
+        self._raw_bytes, self._is_coded = raw_bytes, self.head.version in CODED_VERSIONS
         self._kept: list[Stored] = []
         self._arrays: Any = engine.arrays()
         head, data = self.head, memoryview(block)
@@ -174,24 +172,17 @@ class EventBlock:
         """The columns one by one."""
         head = self.head
         rows_max = max(head.rows, head.levels, head.others)
-        coded = Place.SIZE if head.is_coded else -1
+        coded = Place.SIZE if self._is_coded else -1
         return Columns(self._descriptor, head.columns, self._data, rows_max, coded=coded)
 
     @cached_property
     def _coded(self) -> Any:
         """The prices and sizes of a block that holds them as a code, of either form."""
         head = self.head
-        if self._whole.stop != head.rows:
-            raise ValueError("the groups do not make the block's rows")
+        assert self._whole.stop == head.rows
         price = Price(head.price_base, head.price_unit, head.forms)
         unit, code = self._columns.unit(Place.SIZE), self._columns.code(Place.SIZE, head.rows)
-        if head.version == COMPACTED:
-            from chronicle.storage.codec.event_coded import CodedRows
-
-            return CodedRows(*self._counts, price, unit, head.rows, code)
-        from chronicle.storage.codec.event_tabled import TabledRows
-
-        return TabledRows(*self._counts, price, unit, head.rows, code)
+        return engine.rows_of_code(head.version)(*self._counts, price, unit, head.rows, code)
 
     @cached_property
     def _counts(self) -> tuple[Values, Values]:
@@ -284,14 +275,14 @@ class EventBlock:
     def _row_prices(self, of: Cut) -> Values:
         """Return the prices of the rows of a cut."""
         head = self.head
-        if head.is_coded:
+        if self._is_coded:
             return np.asarray(self._coded.prices[of.above : of.stop])
         price = Price(head.price_base, head.price_unit, head.forms)
         return self._priced(Place.PRICE_FIRST, *self._counts, price, of)
 
     def _row_sizes(self, of: Cut) -> Values:
         """Return the sizes of the rows of a cut."""
-        if self.head.is_coded:
+        if self._is_coded:
             return np.asarray(self._coded.sizes[of.above : of.stop])
         if self._columns.mode(Place.SIZE) != PLAIN:
             return self._values(Place.SIZE)[of.above : of.stop]

@@ -36,6 +36,7 @@ from chronicle.storage.kernels import tabled as kernel
 __all__ = ["TabledRows"]
 
 PRICES, CLASS, SIZES = range(3)
+assert LOGS == (kernel.PRICE_LOG, kernel.CLASS_LOG, kernel.SIZE_LOG)
 CONTEXTS: Final = (PRICE_CONTEXTS, CLASS_CONTEXTS, SIZE_CONTEXTS)
 STATE_BYTES: Final = 4
 STATE_LAST: Final = 1 << 16
@@ -71,13 +72,13 @@ class TabledRows:
         self._facts = np.array((price.base, price.unit), dtype=np.int64)
         self._begins: list[list[int]] = []
         shapes = []
-        for number, (log, signed, tables, symbols, reserved, word_bytes, _) in enumerate(parts):
+        for number, (log, signed, tables, symbols, reserved, word_bytes, bits) in enumerate(parts):
             symbols_max = len(_facts(number)[0]) + (known if number == SIZES else 0)
-            fine = log in LOGS and 1 <= tables <= TABLES_MAX and 1 <= symbols <= symbols_max
+            fine = log == LOGS[number] and 1 <= tables <= TABLES_MAX and 1 <= symbols <= symbols_max
             fine = fine and STATE_BYTES <= word_bytes <= STATE_BYTES + 2 * rows and word_bytes % 2 == 0
             fine = fine and signed <= (1 if number == PRICES else 0) and reserved == 0
             if number == CLASS:
-                fine = fine and symbols == CLASSES
+                fine = fine and symbols == CLASSES and bits == 0
             if not fine or known > KNOWN_MAX:
                 raise ValueError("the code of a block's rows claims what cannot be")
             shapes.append((log, tables, symbols))
@@ -90,19 +91,20 @@ class TabledRows:
             raise ValueError("the code of a block's rows has another length than its parts")
         self._models, self._known = read_models(code[HEAD_BYTES : HEAD_BYTES + stored], shapes, CONTEXTS, known)
         # Room for all that the symbols of so many rows can ask for: the kernels load without a bound.
-        self._code = np.empty(len(code) + 10 * rows + 16, dtype=np.uint8)
+        self._code = fresh_array(len(code) + 10 * rows + 16, np.uint8)
         self._code[: len(code)] = np.frombuffer(code, dtype=np.uint8)
 
     @cached_property
     def prices(self) -> Values:
         """Prices of all rows."""
         out = fresh_array(self._rows, np.int64)
-        entries, starts, log, bases = self._tables(PRICES, "price entries")
+        entries, starts, bases = self._tables(PRICES, "price entries")
+        widths = token_facts(*PRICE_TOKENS)[2]
         coder = self._coder(PRICES)
         parts = part_contexts(GAP_EDGES)
         with np.errstate(over="ignore"):  # (without compilation)
             kernel.decode_prices(
-                *self._groups, self._forms, self._facts, self._code, entries, starts, log, bases, parts, coder, out
+                *self._groups, self._forms, self._facts, self._code, entries, starts, bases, widths, parts, coder, out
             )
         self._check(PRICES, coder)
         return out
@@ -111,9 +113,9 @@ class TabledRows:
     def sizes(self) -> Values:
         """Sizes of all rows."""
         out = fresh_array(self._rows, np.int64)
-        class_entries, class_starts, class_log, _ = self._tables(CLASS, "class entries")
-        entries, starts, log, bases = self._tables(SIZES, "size entries")
-        slots = scratch_array("slots", 4 * kernel.SLOTS, np.int64).reshape(-1, 4)
+        class_entries, class_starts, _ = self._tables(CLASS, "class entries")
+        entries, starts, bases = self._tables(SIZES, "size entries")
+        slots = scratch_array("slots", 4 * kernel.SLOTS, np.int64)
         class_coder, coder = self._coder(CLASS), self._coder(SIZES)
         with np.errstate(over="ignore"):  # (without compilation)
             kernel.decode_sizes(
@@ -124,11 +126,9 @@ class TabledRows:
                 self._code,
                 class_entries,
                 class_starts,
-                class_log,
                 class_coder,
                 entries,
                 starts,
-                log,
                 coder,
                 bases,
                 slots,
@@ -138,19 +138,20 @@ class TabledRows:
         self._check(SIZES, coder)
         return out
 
-    def _tables(self, number: int, name: str) -> tuple[Any, Values, int, Words]:
-        """Return (entries, starts, log, bases) of a model."""
+    def _tables(self, number: int, name: str) -> tuple[Any, Values, Words]:
+        """Return (entries, starts, bases) of a model."""
         model = self._models[number]
         bases, lengths, widths = _facts(number)
-        known = self._known if number == SIZES else self._known[:0]
-        symbols = model.frequencies.shape[1]
-        bases = np.concatenate((bases, known))
-        lengths, widths = (
-            np.concatenate((part, np.zeros(len(known), np.uint8)))[:symbols] for part in (lengths, widths)
-        )
-        entries = scratch_array(name, len(model.firsts) << model.log, np.uint64)
-        kernel.lay_entries(model.frequencies, model.log, lengths, widths, entries)
-        return entries, model.tables(CONTEXTS[number]) << model.log, model.log, bases
+        count = len(model.firsts) << model.log
+        if number == SIZES:  # the length of a symbol's low bits
+            bases = np.concatenate((bases, self._known))
+            lengths, shifts = np.concatenate((widths, np.zeros(len(self._known), np.uint8))), kernel.LONG
+            entries = scratch_array(name, count, np.uint64)
+        else:  # of its words, as far as contexts tell them apart
+            lengths, shifts = np.minimum(lengths, kernel.BITS_MAX), kernel.SHORT
+            entries = scratch_array(name, count, np.uint32)
+        kernel.lay_entries(model.frequencies, lengths, np.array(shifts, dtype=np.uint64), entries)
+        return entries, model.tables(CONTEXTS[number]) << model.log, bases
 
     def _coder(self, number: int) -> Words:
         """Return the coder of a model before its first symbol."""
@@ -159,8 +160,8 @@ class TabledRows:
         return np.array((state, word + STATE_BYTES, bit), dtype=np.uint64)
 
     def _check(self, number: int, coder: Words) -> None:
-        _, word_end, bit, bit_end = self._begins[number]
-        if coder.tolist() != [STATE_LAST, word_end, bit if number == CLASS else bit_end]:
+        _, word_end, _, bit_end = self._begins[number]
+        if coder.tolist() != [STATE_LAST, word_end, bit_end]:
             raise ValueError("the code of a block's rows holds other words than its symbols ask for")
 
 

@@ -36,8 +36,6 @@ from chronicle.storage.kernels import tabling as kernel
 
 __all__ = ["code_of"]
 
-PRICE_LOG: Final = 10
-CLASS_LOG: Final = 9
 SYMBOL_BITS: Final = 12.0
 """What a symbol of a table takes in the block, about."""
 KNOWN_BITS: Final = 24.0
@@ -79,9 +77,9 @@ def code_of(bids: Values, asks: Values, price: Price, size_unit: int, prices: Va
         )
         known = _known_sizes(words[1, :fresh])
         coded = [
-            _words_coded(contexts[0], words[0], PRICE_CONTEXTS, PRICE_LOG, PRICE_TOKENS, NO_WORDS),
-            _coded(contexts[1], classes, CLASS_CONTEXTS, CLASSES, CLASS_LOG),
-            _words_coded(contexts[2, :fresh], words[1, :fresh], SIZE_CONTEXTS, LOGS[-1], SIZE_TOKENS, known),
+            _words_coded(contexts[0], words[0], PRICE_CONTEXTS, LOGS[0], PRICE_TOKENS, NO_WORDS),
+            _coded(contexts[1], classes, CLASS_CONTEXTS, CLASSES, LOGS[1]),
+            _words_coded(contexts[2, :fresh], words[1, :fresh], SIZE_CONTEXTS, LOGS[2], SIZE_TOKENS, known),
         ]
     tables = pack_models([part.model for part in coded], known)
     fields: list[int] = []

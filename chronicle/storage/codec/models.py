@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import zstandard
@@ -43,8 +43,8 @@ CLASSES: Final = 4
 KNOWN_MAX: Final = 1024
 """Sizes that are symbols of their own."""
 TABLES_MAX: Final = 64
-LOGS: Final = range(8, 13)
-"""Slots of a table are 2**log."""
+LOGS: Final = (9, 8, 12)
+"""Slots of a table are 2**log: of prices, classes of sizes, new sizes."""
 PARTS: Final = 65
 PACK_LEVEL: Final = 19
 
@@ -138,13 +138,16 @@ def read_models(
         return models, np.cumsum(_joined(data[place:], np.uint64), dtype=np.uint64)
 
 
-def _planes(values: NDArray[np.uint16] | Words) -> bytes:
+def _planes(values: NDArray[Any]) -> bytes:
     """Return values as planes: all lowest bytes, then all next ones."""
     flat = np.ascontiguousarray(values).reshape(-1)
     return flat.view(np.uint8).reshape(-1, flat.itemsize).T.tobytes()
 
 
-def _joined(data: bytes, kind: type[np.uint16 | np.uint64]) -> NDArray[np.uint16] | Words:
+def _joined(data: bytes, kind: type[np.uint16 | np.uint64]) -> NDArray[Any]:
     """Return the values of planes."""
-    width = np.dtype(kind).itemsize
-    return np.ascontiguousarray(np.frombuffer(data, dtype=np.uint8).reshape(width, -1).T).view(kind).reshape(-1)
+    planes = np.frombuffer(data, dtype=np.uint8).reshape(np.dtype(kind).itemsize, -1)
+    found: NDArray[Any] = planes[0].astype(kind)
+    for number, plane in enumerate(planes[1:], 1):
+        found |= plane.astype(kind) << kind(8 * number)
+    return found

@@ -101,7 +101,7 @@ class OrderBlock:
         """Return a column that must have `rows` values, or the `first` ones of it."""
         count = rows if first is None else first
         if self._columns.mode(column) == SAME and reference is None:
-            reference = np.zeros(count, dtype=np.int64)
+            reference = _zeros(count)
         part = None if first is None else (0, first)
         return np.asarray(values(self._columns, column, rows, reference, part))
 
@@ -177,6 +177,14 @@ class OrderBlock:
         """Return the orders of all snapshots that have them as columns: int64[n, 3]."""
         ids, prices = (np.cumsum(self.column(column, self.kept)) for column in (Column.KNOWN_ID, Column.KNOWN_PRICE))
         return np.stack((ids, prices, self.column(Column.KNOWN_SIZE, self.kept)), axis=1)
+
+
+_zeros_known: Values = np.zeros(1 << 16, dtype=np.int64)
+
+
+def _zeros(count: int) -> Values:
+    """Return zeros that nobody may write: the reference of columns that have none."""
+    return _zeros_known[:count] if count <= len(_zeros_known) else np.zeros(count, dtype=np.int64)
 
 
 class Walk:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import ORDER_BYTES, Kind, Side
 from chronicle.storage.codec.order_block import DAMAGE, OrderBlock, Orders, Walk
-from chronicle.storage.codec.order_layout import FORM_COLUMNS, FORM_VERBATIM, expected_levels, live_orders
+from chronicle.storage.codec.order_layout import FORM_COLUMNS, FORM_VERBATIM, expected_levels
+from chronicle.storage.codec.order_resting import Resting
 from chronicle.storage.codec.scratch import scratch_array
 from chronicle.storage.kernels import order_rows as kernel
-from chronicle.storage.kernels import orders as state_of
 
 __all__ = ["decode_orders"]
 
@@ -66,8 +66,10 @@ class _Join:
         )
         if self._walk.stop != block.rows:
             raise ValueError("its rows do not make its groups")
-        self._live_at = (-1, -1, -1)
-        self._live: tuple[Values, int] = (np.zeros((0, 3), dtype=np.int64), 0)
+        self._resting = Resting()
+        words = scratch_array("tile", 3 * (TILE_ROWS + 1), np.int64).reshape(3, -1)
+        self._tile = words[0], words[1], scratch_array("sides", TILE_ROWS + 1, np.uint8), words[2]
+        """Prices, sizes, sides, ids of the rows of a tile."""
 
     def raw(self) -> memoryview:
         """Return the records; see :func:`decode_orders`."""
@@ -102,11 +104,9 @@ class _Join:
     def _rows(self, begin: int, end: int, groups: Values, out: Values, at: int) -> int:
         """Write the records of rows [begin, end) to words out[at:]; return the place behind."""
         walk, block = self._walk, self._block
-        prices, sizes, ids = scratch_array("tile", 3 * (TILE_ROWS + 1), np.int64).reshape(3, -1)
-        sides = scratch_array("sides", TILE_ROWS + 1, np.uint8)
         while begin < end:
             stop = min(end, begin + TILE_ROWS)
-            walk.follow(begin, stop, (prices, sizes, sides, ids))
+            walk.follow(begin, stop, self._tile)
             kernel.write_rows(
                 walk.rows,
                 walk.plan,
@@ -115,10 +115,7 @@ class _Join:
                 stop,
                 groups,
                 block.splits,
-                prices,
-                sizes,
-                sides,
-                ids,
+                *self._tile,
                 walk.state,
                 out,
                 at,
@@ -129,11 +126,7 @@ class _Join:
 
     def _follows(self, row: int, record: Values, tail: int, *, is_levels: bool) -> Values:
         """Return what a snapshot holds when nothing but the rows happened."""
-        state = self._walk.state
-        key = row, int(state[state_of.ALIVE]), int(state[state_of.ORDERS])
-        if self._live_at != key:
-            self._live_at, self._live = key, live_orders(self._walk.orders, key[1:])
-        rows, bids = self._live
+        rows, bids = self._resting.look(self._walk.orders, self._walk.state, row)
         if is_levels:
             rows, bids = expected_levels(rows, bids)
         if rows.size != tail or bids != int(record[6]) & LENGTH_MASK:

@@ -32,9 +32,9 @@ from chronicle.storage.codec.order_layout import (
     VERSION,
     Column,
     expected_levels,
-    live_orders,
     orders_at,
 )
+from chronicle.storage.codec.order_resting import Resting
 from chronicle.storage.codec.scratch import scratch_array
 from chronicle.storage.codec.token_columns import group_column, plain_column, signed_column
 from chronicle.storage.codec.tokens import compressor
@@ -104,8 +104,7 @@ class _Split:
         self._kept: list[tuple[Values, int]] = []
         self._cut: list[int] = []
         self._on_prologue = orders is not None
-        self._live_at = (-1, -1, -1)
-        self._live_orders: tuple[Values, int] = (np.zeros((0, 3), dtype=np.int64), 0)
+        self._resting = Resting()
         if orders is not None:
             kernel.add_orders(*orders, self._orders, self._state, self._table)
 
@@ -190,10 +189,7 @@ class _Split:
 
     def _live(self) -> tuple[Values, int]:
         """Return the orders that rest; the levels before them were made of the same."""
-        key = self.rows, int(self._state[kernel.ALIVE]), int(self._state[kernel.ORDERS])
-        if self._live_at != key:
-            self._live_at, self._live_orders = key, live_orders(self._orders, key[1:])
-        return self._live_orders
+        return self._resting.look(self._orders, self._state, self.rows)
 
     def block(self, level: int) -> tuple[bytes, int]:
         """Return the block's bytes and what it holds."""

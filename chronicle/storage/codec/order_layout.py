@@ -75,28 +75,25 @@ REFERENCES: Final = {
 """The column another may count from."""
 
 
-def live_orders(found: Values, numbers: tuple[int, int]) -> tuple[Values, int]:
-    """Return (the orders that rest, as an ORDER_SNAPSHOT has them: int64[n, 3]; how many are bids).
+def live_orders(orders: Values, first: int, count: int) -> tuple[Values, int]:
+    """Return (numbers of the orders in [first, count) that rest, in the order of an ORDER_SNAPSHOT; how many bid).
 
     Parameters
     ----------
-    found : int64 array of shape (orders, 4)
+    orders : int64 array of shape (n, 4)
         Id, price, size and place (rank << 1 | side: 0 bid, 1 ask) of every order that was seen.
-    numbers : (int, int)
-        The first of them that may rest, and how many there are.
     """
-    first, count = numbers
-    part = found[first:count]
-    resting = part[part[:, 2] > 0]
-    places = resting[:, 3]
+    part = orders[first:count]
+    numbers = np.flatnonzero(part[:, 2] > 0)
+    places = part[numbers, 3]
     if len(places) > 1 and bool((places[1:] < places[:-1]).any()):  # one was lost: else numbers rise as ranks do
-        resting = resting[np.argsort(places >> 1, kind="stable")]
-    ids, prices, sizes, sides = resting[:, 0], resting[:, 1], resting[:, 2], resting[:, 3] & 1
-    bids, asks = np.flatnonzero(sides == 0), np.flatnonzero(sides != 0)
-    bids = bids[np.argsort(~prices[bids], kind="stable")]
-    asks = asks[np.argsort(prices[asks], kind="stable")]
-    order = np.concatenate((bids, asks))
-    return np.stack((ids[order], prices[order], sizes[order]), axis=1), len(bids)
+        turn = np.argsort(places)
+        numbers, places = numbers[turn], places[turn]
+    prices, asking = part[numbers, 1], places & 1 != 0
+    bids, asks = numbers[~asking], numbers[asking]
+    bids = bids[np.argsort(~prices[~asking], kind="stable")]
+    asks = asks[np.argsort(prices[asking], kind="stable")]
+    return np.concatenate((bids, asks)) + first, len(bids)
 
 
 def expected_levels(rows: Values, bids: int) -> tuple[Values, int]:

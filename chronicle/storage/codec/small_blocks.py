@@ -28,7 +28,7 @@ from chronicle.storage.codec.event_layout import LEVEL_EDGES, LEVEL_FORMS, SIGNE
 from chronicle.storage.codec.snapshots import Book, Stored, stored
 from chronicle.storage.codec.tokens import ENTRY, PLAIN, Columns, compressor, decompressor
 
-__all__ = ["book_in", "decode_prologue", "decode_seek", "encode_prologue", "encode_seek"]
+__all__ = ["book_in", "decode_prologue", "decode_seek", "encode_prologue", "encode_seek", "seek_entries"]
 
 Values = NDArray[np.int64]
 
@@ -123,11 +123,30 @@ def decode_seek(stored_block: bytes | memoryview, raw_bytes: int) -> bytes:
         raise CorruptionError(f"a seek block does not decode: {error}") from error
 
 
-def _seek(data: memoryview, raw_bytes: int) -> bytes:
+def seek_entries(stored_block: bytes | memoryview, raw_bytes: int) -> int:
+    """Return how many seek entries a block has, without decoding it.
+
+    Raises
+    ------
+    CorruptionError
+        When it cannot have so many.
+    """
+    try:
+        return _seek_head(memoryview(stored_block), raw_bytes)[0]
+    except _DAMAGE as error:
+        raise CorruptionError(f"a seek block does not decode: {error}") from error
+
+
+def _seek_head(data: memoryview, raw_bytes: int) -> tuple[int, int]:
     entries, size = SEEK_HEAD.unpack_from(data)
-    start = SEEK_HEAD.size + size
     if not 1 <= entries <= raw_bytes // SEEK_ENTRY_BYTES:
         raise ValueError("an absurd number of seek entries")
+    return entries, size
+
+
+def _seek(data: memoryview, raw_bytes: int) -> bytes:
+    entries, size = _seek_head(data, raw_bytes)
+    start = SEEK_HEAD.size + size
     events = _one_event(entries)
     columns = _unpack(data[SEEK_HEAD.size : start], SEEK_WORDS, entries)
     index = decode_column(columns[0], events)

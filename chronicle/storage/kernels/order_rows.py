@@ -42,6 +42,7 @@ from chronicle.storage.kernels.orders import (
     LAST_OTHER,
     LEVEL_SHIFT,
     MODIFY,
+    MOVED,
     NEW_ID,
     ORDER_HEAD,
     ORDERS,
@@ -205,7 +206,7 @@ def follow_rows(
     limit = np.uint64(len(orders) - 1)
     with_ids, with_levels = len(ids) > 0, len(levels) > 0
     bid_name, ask_name = names[0], names[1]
-    count, alive, rank = state[ORDERS], state[ALIVE], state[RANK]
+    count, alive, rank, moved = state[ORDERS], state[ALIVE], state[RANK], state[MOVED]
     last, added_id, other_id = state[LAST], state[LAST_ADDED], state[LAST_OTHER]
     bid_price, ask_price, bid_edge, ask_edge = state[PRICES], state[PRICES + 1], state[EDGES], state[EDGES + 1]
     row_price, row_size, change = state[ROW_PRICE], state[ROW_SIZE], state[CHANGE]
@@ -279,7 +280,9 @@ def follow_rows(
         slot = (np.uint64(count) & np.uint64(new)) | (slot & ~np.uint64(new))
         rest = (size & new) | (rest & ~new)
         left = (rest - size) & _mask(size < rest)
-        moves = new | (modifies & has & _mask((price != known_price) | (size > rest)))
+        loses = modifies & has & _mask((price != known_price) | (size > rest))
+        moves = new | loses
+        moved |= loses | (modifies & has & _mask(rest <= 0))
         half = (half & new) | (known_place & 1 & ~new)
         takes = new | modifies
         orders[slot, 0] = order_id
@@ -293,7 +296,7 @@ def follow_rows(
         last = number
     if bad:
         return np.int64(-1)
-    state[ORDERS], state[ALIVE], state[RANK] = count, alive, rank
+    state[ORDERS], state[ALIVE], state[RANK], state[MOVED] = count, alive, rank, moved
     state[LAST], state[LAST_ADDED], state[LAST_OTHER] = last, added_id, other_id
     state[PRICES], state[PRICES + 1], state[EDGES], state[EDGES + 1] = bid_price, ask_price, bid_edge, ask_edge
     state[ROW_PRICE], state[ROW_SIZE], state[CHANGE] = row_price, row_size, change

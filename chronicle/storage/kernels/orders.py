@@ -21,7 +21,7 @@ import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["add_orders", "fill_table", "split_rows"]
+__all__ = ["add_orders", "fill_table", "merge_resting", "split_rows"]
 
 ROW_WORDS = 10
 DELTA_HEAD = 80 | 32 << 32
@@ -49,8 +49,8 @@ POSITION, ROWS, GROUPS, OTHERS, ORDERS, ALIVE, RANK, LAST, LAST_ADDED, LAST_OTHE
 PRICES, EDGES, ROW_PRICE, ROW_SIZE, CHANGE = 10, 12, 14, 15, 16
 AGES, ADDED_IDS, OTHER_IDS, ORDER_PRICES, ORDER_SIZES, LEVEL_PRICES, LEVEL_SIZES = range(17, 24)
 IN_EVENT, SOURCE, LINE, IN_GROUP, STEP, SPLITS, SHAPES, INSTRUMENT = range(24, 32)
-HAS_DELTA, FIRST, PREVIOUS = 32, 33, 34
-STATES = 35
+HAS_DELTA, FIRST, PREVIOUS, MOVED = 32, 33, 34, 35
+STATES = 36
 COUNTED = 7
 """Columns of values from AGES on."""
 
@@ -111,6 +111,37 @@ def fill_table(orders: Any, count: Any, table: Any) -> None:
         table[slot] = np.int32(number)
 
 
+@numba.njit(cache=True, nogil=True)
+def merge_resting(orders: Any, known: Any, fresh: Any, told: Any, numbers: Any, rows: Any) -> Any:
+    """Merge the numbers of orders that rested int64[k] with those of new ones int64[f], both bids first and sorted.
+
+    told int64[3]: how many of `known` and of `fresh` are bids, the first number that may rest. numbers int64[k + f]
+    and rows int64[k + f, 3] (id, price, size) are the caller's, written. Returns (bids, orders) that rest.
+    """
+    out, bids = 0, 0
+    for half in range(2):
+        at, new = (told[0], told[1]) if half else (np.int64(0), np.int64(0))
+        stop, new_stop = (np.int64(len(known)), np.int64(len(fresh))) if half else (told[0], told[1])
+        while at < stop or new < new_stop:
+            takes_known = new == new_stop
+            if at < stop and new < new_stop:
+                price, other = orders[known[at], 1], orders[fresh[new], 1]
+                takes_known = price <= other if half else price >= other
+            if takes_known:
+                number = known[at]
+                at += 1
+            else:
+                number = fresh[new]
+                new += 1
+            if number >= told[2] and orders[number, 2] > 0:
+                numbers[out] = number
+                rows[out, 0], rows[out, 1], rows[out, 2] = orders[number, 0], orders[number, 1], orders[number, 2]
+                out += 1
+        if half == 0:
+            bids = out
+    return bids, out
+
+
 @numba.njit(inline="always")
 def _pass(orders: Any, state: Any, number: Any, half: Any, action: Any, price: Any, size: Any) -> None:
     """Do what a row does to its order, and note what the rows to come may repeat.
@@ -125,6 +156,9 @@ def _pass(orders: Any, state: Any, number: Any, half: Any, action: Any, price: A
         if price != orders[number, 1] or size > orders[number, 2]:
             orders[number, 3] = state[RANK] << 1 | (orders[number, 3] & 1)
             state[RANK] += 1
+            state[MOVED] = -1
+        elif orders[number, 2] <= 0:
+            state[MOVED] = -1
         orders[number, 1], orders[number, 2] = price, size
     elif action == CLEAR:
         state[ALIVE] = state[ORDERS]

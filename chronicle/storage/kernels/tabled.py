@@ -7,10 +7,10 @@ coders", 2014). Three coders, of prices, classes of sizes and new sizes, do not 
 
 Common arguments: data u8[n] is the block's code with room behind it for all that as many symbols as there are rows
 can ask for (2 bytes of words and 8 of low bits each, and one load), so that no load leads outside whatever it says.
-entries u64[t << log]: for each table and slot the symbol's frequency (16 bits), the slot's place among the symbol's
-(16), the symbol (16), the bits of its words (8, saturated where a symbol stands for several lengths) and the width of
-its low bits (8). starts int64[c]: where the table of each context begins in `entries`. coder u64[3]: the state, the
-byte of the next word, the bit of the next low bits; the caller's, written.
+entries[t << log]: for each table and slot what :func:`lay_entries` says; those of prices and classes are small enough
+for the nearest cache, from where each symbol waits for its entry. starts int64[c]: where the table of each context
+begins in `entries`. coder u64[3]: the state, the byte of the next word, the bit of the next low bits; the caller's,
+written.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ __all__ = ["decode_prices", "decode_sizes", "lay_entries"]
 
 DESCENDING, REVERSED, SIGNED = 1, 2, 4
 STATE, WORD, BIT = range(3)
+PRICE_LOG, CLASS_LOG, SIZE_LOG = 9, 8, 12
+"""Slots of a table are 2**log: constants, as each variable more of these loops is one on the stack."""
+SHORT, LONG = (10, 19, 27), (16, 32, 56)
+"""Where place, symbol and length begin in an entry of u32 and u64."""
 WIDE = 56
 """Low bits of one load; wider ones are read in two parts, the lower 32 first."""
 BITS_MAX = 31
 """Words of as many bits and more are one in a context."""
 GAP_BITS_MAX = 19
-GAPS_FROM = 64
-"""Contexts of first prices: 32 for each side; those of gaps follow, 20 for each part."""
 PARTS = 65
 """Of a gap: the part it is in, by how many follow on its side, up to 64."""
 SLOT_BITS = 15
@@ -47,10 +49,11 @@ ZERO, SAME_ONE, SAME_TWO, NEW = range(4)
 
 
 @numba.njit(cache=True, nogil=True)
-def lay_entries(frequencies: Any, log: Any, lengths: Any, widths: Any, entries: Any) -> None:
-    """Lay out tables u16[t, a], whose rows sum to 1 << log: entries u64[t << log] (the caller's, written).
+def lay_entries(frequencies: Any, lengths: Any, shifts: Any, entries: Any) -> None:
+    """Lay out tables u16[t, a], whose rows sum to 1 << log: entries u32 or u64[t << log] (the caller's, written).
 
-    lengths, widths u8[a]: bits of the words of each symbol, and how many of them stand aside.
+    An entry is the symbol's frequency, the slot's place among the symbol's, the symbol and lengths u8[a] of it, each
+    from the bit on that shifts u64[3] say: SHORT for u32 or LONG for u64.
     """
     place = np.uint64(0)
     for table in range(len(frequencies)):
@@ -58,17 +61,10 @@ def lay_entries(frequencies: Any, log: Any, lengths: Any, widths: Any, entries: 
             count = np.uint64(frequencies[table, symbol])
             if count == 0:
                 continue
-            own = count | (np.uint64(symbol) << np.uint64(32))
-            own |= (np.uint64(lengths[symbol]) << np.uint64(48)) | (np.uint64(widths[symbol]) << np.uint64(56))
+            own = count | (np.uint64(symbol) << shifts[1]) | (np.uint64(lengths[symbol]) << shifts[2])
             for number in range(count):
-                entries[place] = own | (np.uint64(number) << np.uint64(16))
+                entries[place] = own | (np.uint64(number) << shifts[0])
                 place += np.uint64(1)
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _step(state: Any, entry: Any, log: Any) -> Any:
-    """Return the state behind a symbol, before a word may have to follow."""
-    return (entry & np.uint64(0xFFFF)) * (state >> log) + ((entry >> np.uint64(16)) & np.uint64(0xFFFF))
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -105,8 +101,8 @@ def decode_prices(
     data: Any,
     entries: Any,
     starts: Any,
-    log: Any,
     bases: Any,
+    widths: Any,
     parts: Any,
     coder: Any,
     out: Any,
@@ -114,13 +110,15 @@ def decode_prices(
     """Decode the prices of all groups: out int64[n] (the caller's, written).
 
     bids, asks int64[g], checked to make n rows; forms int64[2] of bids and asks, SIGNED where gaps are zigzags. facts
-    int64[2]: base and unit. bases u64[a]: least word of each symbol. parts int64[PARTS]: first context of gaps that
-    so many others follow on their side. Symbol by symbol, each in the context of the one before: 9 ns a row.
+    int64[2]: base and unit. bases u64[256], widths u8[256]: least word and low bits of each symbol. parts int64[65]:
+    first context of gaps that so many others follow on their side. Symbol by symbol, each in the context of the one
+    before: 7.5 ns a row.
     """
     base, unit, sign = facts[0], facts[1], np.uint64(1 if forms[0] & SIGNED else 0)
     one = np.uint64(1)
-    log = np.uint64(log)
-    mask = (one << log) - one
+    log, mask = np.uint64(PRICE_LOG), np.uint64((1 << PRICE_LOG) - 1)
+    place_at, symbol_at, length_at = np.uint64(SHORT[0]), np.uint64(SHORT[1]), np.uint64(SHORT[2])
+    counts, places = np.uint64((1 << SHORT[0]) - 1), np.uint64((1 << (SHORT[1] - SHORT[0])) - 1)
     state, place, bit = coder[STATE], coder[WORD], coder[BIT]
     bid_price, ask_price = np.int64(base), np.int64(base)
     bid_bits, ask_bits = np.int64(0), np.int64(0)
@@ -134,13 +132,14 @@ def decode_prices(
             step = -unit if form & DESCENDING else unit
             at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
             context = np.uint64(32 + ask_bits if half else bid_bits)
-            entry = entries[np.uint64(starts[context]) + (state & mask)]
-            state, place = _refill(_step(state, entry, log), data, place)
-            width = entry >> np.uint64(56)
-            word = bases[(entry >> np.uint64(32)) & np.uint64(0xFFFF)] + _low_bits(data, bit, width)
+            entry = np.uint64(entries[np.uint64(starts[context]) + (state & mask)])
+            state, place = _refill((entry & counts) * (state >> log) + ((entry >> place_at) & places), data, place)
+            symbol = (entry >> symbol_at) & np.uint64(0xFF)
+            width = np.uint64(widths[symbol])
+            word = bases[symbol] + _low_bits(data, bit, width)
             bit += width
             moved = (np.int64(word >> one) ^ -np.int64(word & one)) * unit
-            length = min(np.int64((entry >> np.uint64(48)) & np.uint64(0xFF)), np.int64(BITS_MAX))
+            length = np.int64(entry >> length_at)
             if half:
                 ask_price += moved
                 price, ask_bits = ask_price, length
@@ -150,13 +149,16 @@ def decode_prices(
             out[np.uint64(at)] = price
             before = np.int64(0)
             for left in range(rows - 2, -1, -1):
-                context = np.uint64(parts[np.uint64(min(left, np.int64(PARTS - 1)))] + before)
-                entry = entries[np.uint64(starts[context]) + (state & mask)]
-                state, place = _refill(_step(state, entry, log), data, place)
-                width = entry >> np.uint64(56)
-                word = bases[(entry >> np.uint64(32)) & np.uint64(0xFFFF)] + _low_bits(data, bit, width)
+                context = np.uint64(parts[min(left, np.int64(PARTS - 1))] + before)
+                entry = np.uint64(entries[np.uint64(starts[context]) + (state & mask)])
+                state, place = _refill(
+                    (entry & counts) * (state >> log) + ((entry >> place_at) & places), data, place
+                )
+                symbol = (entry >> symbol_at) & np.uint64(0xFF)
+                width = np.uint64(widths[symbol])
+                word = bases[symbol] + _low_bits(data, bit, width)
                 bit += width
-                before = min(np.int64((entry >> np.uint64(48)) & np.uint64(0xFF)), np.int64(GAP_BITS_MAX))
+                before = min(np.int64(entry >> length_at), np.int64(GAP_BITS_MAX))
                 price += ((np.int64(word >> sign) ^ -np.int64(word & sign)) + 1) * step
                 at += stride
                 out[np.uint64(at)] = price
@@ -186,11 +188,9 @@ def decode_sizes(
     data: Any,
     class_entries: Any,
     class_starts: Any,
-    class_log: Any,
     class_coder: Any,
     entries: Any,
     starts: Any,
-    log: Any,
     coder: Any,
     bases: Any,
     slots: Any,
@@ -198,18 +198,20 @@ def decode_sizes(
 ) -> None:
     """Decode the sizes of all rows, whose prices int64[n] are known: out int64[n] (the caller's, written).
 
-    Groups and forms as in :func:`decode_prices`; entries, starts, logs and coders of classes and of new sizes, bases
-    u64[a] of which are least words of tokens and sizes of the dictionary. slots int64[SLOTS, 4] is scratch. 15 ns a
-    row.
+    Groups and forms as in :func:`decode_prices`; entries, starts and coders of classes and of new sizes, bases
+    u64[a] of which are least words of tokens and sizes of the dictionary. slots int64[4 * SLOTS] is scratch. 25 ns
+    a row: some hundred instructions, and which class comes is not to be foreseen.
     """
-    one, four = np.uint64(1), np.uint64(32)
-    log, class_log = np.uint64(log), np.uint64(class_log)
-    mask, class_mask = (one << log) - one, (one << class_log) - one
-    price_at, last_at, other_at, known_at = np.uint64(PRICE), np.uint64(LAST), np.uint64(OTHER), np.uint64(KNOWN)
+    symbol_at, class_at = np.uint64(LONG[1]), np.uint64(SHORT[1])
+    place_at, class_place_at = np.uint64(LONG[0]), np.uint64(SHORT[0])
+    counts, places = np.uint64((1 << SHORT[0]) - 1), np.uint64((1 << (SHORT[1] - SHORT[0])) - 1)
+    low_16 = np.uint64(0xFFFF)
+    log, class_log = np.uint64(SIZE_LOG), np.uint64(CLASS_LOG)
+    mask, class_mask = np.uint64((1 << SIZE_LOG) - 1), np.uint64((1 << CLASS_LOG) - 1)
+    last_at, other_at, known_at = np.uint64(LAST), np.uint64(OTHER), np.uint64(KNOWN)
     state, place, bit = coder[STATE], coder[WORD], coder[BIT]
     class_state, class_place = class_coder[STATE], class_coder[WORD]
-    slots[:, PRICE] = 0
-    slots[:, LAST:] = 0
+    slots[:] = 0
     row = np.int64(0)
     found = np.int64(ZERO)
     for group in range(len(bids)):
@@ -219,28 +221,35 @@ def decode_sizes(
             for number in range(rows):
                 price = prices[np.uint64(at)]
                 slot = ((np.uint64(price) + np.uint64(half)) * np.uint64(HASH)) >> np.uint64(64 - SLOT_BITS)
+                slot = slot << np.uint64(2)
                 # No branch: what is known of another price, and which class comes, is not to be foreseen.
-                held = -np.int64(slots[slot, price_at] == price)
-                last, other = slots[slot, last_at] & held, slots[slot, other_at] & held
-                known = slots[slot, known_at] & held
+                held = -np.int64(slots[slot] == price)
+                last, other = slots[slot | last_at] & held, slots[slot | other_at] & held
+                known = slots[slot | known_at] & held
                 bits = min(bit_length(np.uint64(last)), np.int64(BITS_MAX))
                 start = np.uint64(class_starts[np.uint64(class_context(known, found, number, bits))])
-                entry = class_entries[start + (class_state & class_mask)]
-                class_state, class_place = _refill(_step(class_state, entry, class_log), data, class_place)
-                found = np.int64((entry >> four) & np.uint64(3))
-                size = (last & -np.int64(found == SAME_ONE)) | (other & -np.int64(found == SAME_TWO))
-                if found == NEW:
-                    start = np.uint64(starts[np.uint64(size_context(known, bits))])
-                    entry = entries[start + (state & mask)]
-                    state, place = _refill(_step(state, entry, log), data, place)
-                    width = entry >> np.uint64(56)
-                    size = np.int64(bases[(entry >> four) & np.uint64(0xFFFF)] + _low_bits(data, bit, width))
-                    bit += width
-                moved = -np.int64(found >= SAME_TWO)
-                other ^= (other ^ last) & moved
-                slots[slot, price_at], slots[slot, last_at] = price, last ^ ((last ^ size) & moved)
-                slots[slot, other_at] = other
-                slots[slot, known_at] = 1 + 2 * np.int64(found != ZERO) + np.int64(other != 0)
+                entry = np.uint64(class_entries[start + (class_state & class_mask)])
+                stepped = (entry & counts) * (class_state >> class_log) + ((entry >> class_place_at) & places)
+                class_state, class_place = _refill(stepped, data, class_place)
+                found = np.int64((entry >> class_at) & np.uint64(3))
+                if found >= SAME_TWO:
+                    size = other
+                    if found == NEW:
+                        start = np.uint64(starts[np.uint64(size_context(known, bits))])
+                        entry = entries[start + (state & mask)]
+                        stepped = (entry & low_16) * (state >> log) + ((entry >> place_at) & low_16)
+                        state, place = _refill(stepped, data, place)
+                        width = entry >> np.uint64(LONG[2])
+                        size = np.int64(bases[(entry >> symbol_at) & low_16] + _low_bits(data, bit, width))
+                        bit += width
+                    slots[slot] = price
+                    slots[slot | last_at], slots[slot | other_at] = size, last
+                    slots[slot | known_at] = 3 + np.int64(last != 0)
+                else:
+                    size = last & -np.int64(found)
+                    slots[slot] = price
+                    slots[slot | last_at], slots[slot | other_at] = last, other
+                    slots[slot | known_at] = 1 + 2 * np.int64(found) + np.int64(other != 0)
                 out[np.uint64(at)] = size * unit
                 at += stride
             row += rows

@@ -182,7 +182,7 @@ def merge_contexts(counts: Any, tables_max: Any, symbol_bits: Any, costs: Any, l
         costs[1, row] = costs[0, row] + costs[0, row + 1] - _cost(counts[row], counts[row + 1], symbol_bits)
     left = contexts
     while left > 1:
-        row = np.argmax(costs[1])
+        row = int(np.argmax(costs[1]))
         if costs[1, row] < 0.0 and left <= tables_max:
             break
         taken = links[0, row]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import weakref
@@ -11,7 +12,7 @@ from typing import Any, Final
 import lmdb
 import msgpack
 
-from chronicle.core.durable import make_folder, sync_folder
+from chronicle.core.durable import file_error, make_folder, sync_folder
 from chronicle.core.errors import CapacityError, CorruptionError, StoreError
 
 __all__ = ["MANIFEST_FOLDER", "MANIFEST_VERSION", "databases_of", "environment_of", "manifest_error", "set_aside"]
@@ -20,6 +21,10 @@ MANIFEST_VERSION: Final = 1
 MANIFEST_FOLDER: Final = "manifest"
 MAP_BYTES: Final = 16 << 30
 """Address space, not disk: the file grows with what it holds."""
+READERS_MAX: Final = 1024
+LOCK_BYTES: Final = 192 + 64 * (READERS_MAX - 1)
+"""Of LMDB's lock file: its header with the first reader's slot, and one cache line for each further reader."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ROOM_BYTES: Final = 64 << 10
 """With less free than this, a write that LMDB could not finish is taken for a full disk."""
 
@@ -103,10 +108,11 @@ def set_aside(home: str | Path) -> None:
 
 def _open_environment(folder: Path, *, create: bool) -> Any:
     writable = os.access(folder, os.W_OK)
-    options: dict[str, Any] = {"max_dbs": 8, "map_size": MAP_BYTES, "max_readers": 1024}
+    options: dict[str, Any] = {"max_dbs": 8, "map_size": MAP_BYTES, "max_readers": READERS_MAX}
     if not writable:
         # Without a writable lock file LMDB cannot register readers; a read-only medium has no writer either.
         return lmdb.open(str(folder), readonly=True, lock=False, create=False, **options)
+    _reserve_lock(folder / "lock.mdb")
     environment = lmdb.open(str(folder), create=create, **options)
     names = databases_of(environment)
     if {b"segments", b"meta"} <= names:
@@ -123,6 +129,33 @@ def _open_environment(folder: Path, *, create: bool) -> Any:
         transaction.put(b"home_id", msgpack.packb(os.urandom(16).hex()), db=meta)
     sync_folder(folder)  # LMDB syncs its file, not the file's name
     return environment
+
+
+def _reserve_lock(path: Path) -> None:
+    """Give LMDB's lock file its disk space before it is mapped: on a full disk the first touch of a hole kills.
+
+    Its size is that of a header and a slot for each reader; LMDB takes a file of this size as it is.
+
+    Raises
+    ------
+    CapacityError
+        When there is no space for it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise file_error(error, "make the manifest's lock file", path) from error
+        return  # LMDB says what is wrong with it
+    try:
+        found = os.fstat(descriptor)
+        if found.st_size < LOCK_BYTES or found.st_blocks * 512 < found.st_size:
+            os.posix_fallocate(descriptor, 0, max(found.st_size, LOCK_BYTES))
+    except OSError as error:
+        if error.errno in _FULL:
+            raise file_error(error, "reserve the manifest's lock file", path) from error
+    finally:
+        os.close(descriptor)
 
 
 def databases_of(environment: Any) -> set[bytes]:

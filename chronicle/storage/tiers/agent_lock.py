@@ -51,12 +51,15 @@ def agent_lock(home: Path, *, now_ns: int) -> Iterator[None]:
                 found=_holder(file),
                 hint="wait for it, or stop it; a plan needs no lock",
             ) from error
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_ns": now_ns}).encode())
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started_ns": now_ns}
+        with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space, only its text does
+            file.truncate(0)
+            file.write(json.dumps(holder).encode())
         try:
             yield
         finally:
-            file.truncate(0)
+            with contextlib.suppress(OSError):
+                file.truncate(0)
 
 
 def _holder(file: IO[bytes]) -> str:

@@ -57,3 +57,11 @@ def test_a_terminal_is_redrawn(tmp_path: Path, book: CleanQueue, monkeypatch, ca
     monkeypatch.setattr(show, "on_terminal", lambda: True)
     assert run(["book", SYMBOL, "--follow", "--timeout", "0", "--home", str(tmp_path)]) == 0
     assert "kraken:BTC-EUR" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_a_view_with_130(tmp_path: Path, book: CleanQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chronicle.core.clock.SystemClock.sleep_ns", interrupted)
+    assert run(["book", SYMBOL, "--follow", "--home", str(tmp_path)]) == 130

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from chronicle.cli.feed_top import columns_for
+from chronicle.cli.following import fitting
 from chronicle.cli.ladder import ladder_lines
 from chronicle.cli.show import echo_spans, echo_table, json_line, moment
 
@@ -80,3 +82,62 @@ def test_json_lines_keep_bytes_and_big_numbers():
 def test_moments():
     assert moment(1_618_678_132_385_815_100) == "2021-04-17T16:48:52.385815Z"
     assert (moment(None), moment(-1)) == ("-", "-")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch):
+    """Make stdout count as a terminal of some width."""
+
+    def of(columns: int) -> None:
+        monkeypatch.setattr("chronicle.cli.show.sys.stdout.isatty", lambda: True, raising=False)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("NO_COLOR", "1")
+
+    return of
+
+
+COLUMNS = ("queue", "segment", "stored", "why")
+ROWS = [(f"clean/kraken/btc_eur/book{n}.q", n, "16 MiB", "sealed 3 h ago, and hot keeps 2 h") for n in range(6)]
+
+
+@pytest.mark.parametrize("columns", [80, 60, 45, 20])
+def test_a_table_fits_a_narrow_terminal_and_loses_nothing(columns, terminal, capsys):
+    echo_table(COLUMNS, ROWS, right=("segment", "stored"))
+    wide = capsys.readouterr().out
+    terminal(columns)
+    echo_table(COLUMNS, ROWS, right=("segment", "stored"))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) <= max(columns, 51), "a value alone is not broken"
+    assert set(wide.split()) - set(COLUMNS) <= {word for line in lines for word in line.split()}
+
+
+def test_few_wide_rows_become_blocks(terminal, capsys):
+    terminal(40)
+    echo_table(COLUMNS, ROWS[:2])
+    assert capsys.readouterr().out.splitlines()[:2] == ["queue    clean/kraken/btc_eur/book0.q", "segment  0"]
+
+
+def test_a_table_that_fits_is_as_in_a_pipe(terminal, capsys):
+    echo_table(COLUMNS, ROWS, right=("segment",))
+    wide = capsys.readouterr().out
+    terminal(max(len(line) for line in wide.splitlines()))
+    echo_table(COLUMNS, ROWS, right=("segment",))
+    assert capsys.readouterr().out == wide
+
+
+@pytest.mark.parametrize(("height", "levels"), [(24, 9), (8, 1), (3, 1), (60, 20)])
+def test_a_ladder_that_is_followed_keeps_the_best_levels_and_its_status(height, levels):
+    sides = {"bids": [[str(100 - n), "1"] for n in range(20)], "asks": [[str(101 + n), "1"] for n in range(20)]}
+    shown = fitting(BOOK | sides, height)
+    assert (shown["bids"], shown["asks"]) == (sides["bids"][:levels], sides["asks"][:levels])
+    assert len(text(BOOK | shown)) <= max(height - 2, 6)
+    assert text(BOOK | shown)[-1].startswith("  ok: ")
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+def test_feed_top_leaves_out_what_matters_least(width):
+    cells = [["main", "1", "kraken", "up", "70.1", "9.5", "0.5 ms", "2", "XBT/USD book 40 ms", *"0000000", "x" * 60]]
+    shown = columns_for(cells, width)
+    assert {"line", "venue", "state", "msg/s", "stalled", "lag"} <= set(shown)
+    assert ("behind" in shown) == (width == 200)
+    assert len(columns_for(cells, 30)) == 4

@@ -213,7 +213,7 @@ def test_without_a_compiler_everything_works_the_long_way(tmp_path: Path) -> Non
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -122,6 +122,7 @@ def test_rows_of_the_arithmetic_code_are_those_of_the_slow_form() -> None:
         (12, "<I", 2**32 - 1),  # low bits
         (17, "<B", 1),
         (20, "<H", 5),  # classes
+        (28, "<I", 1),  # which have no low bits
         (48, "<I", 1025),  # sizes that are symbols
         (48, "<I", 2**32 - 1),
         (52, "<I", 2**31),  # bytes of the tables

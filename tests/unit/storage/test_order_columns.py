@@ -179,6 +179,25 @@ def test_every_cut_of_a_block_is_an_error() -> None:
             order_columns(block[:end], size, ("price",), {Kind.ORDER})
 
 
+def test_who_asks_twice_for_a_small_part_of_a_block_has_its_records_kept(tmp_path: Path) -> None:
+    records, _ = market(1500, every=50)
+    events = [(bytearray(record), 1) for record in records if record[6] & 128]
+    fill(tmp_path, "clean/nasdaq/x/book.q", events, per_segment=len(events))
+    with first_sealed(tmp_path, "clean/nasdaq/x/book.q") as sealed:
+        whole = b"".join(encode_segment(sealed))
+        times = [point.ts_recv for point in sealed.seek_points()]
+    assert len(times) > 8
+    with ArchivedSegment(MemoryStore("m", {"x": whole}), "x") as segment:
+
+        def looks(start: int | None, end: int | None) -> list[bool]:
+            found = segment.stretches(start, end, ("ts_recv", "price"), {Kind.ORDER}, sides=SIDES)
+            return [stretch.columns is None for stretch in found]
+
+        assert looks(times[3], times[4]) == [False]
+        assert looks(times[6], times[7]) == [True]
+        assert looks(times[0], times[-1]) == looks(None, None) == [False]
+
+
 def test_no_flipped_byte_of_an_object_gives_rows(tmp_path: Path) -> None:
     records, _ = market(200)
     events = [(bytearray(record), 1) for record in records if record[6] & 128]
