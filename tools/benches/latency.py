@@ -19,6 +19,7 @@ from chronicle.core.events import EventBuilder
 from chronicle.core.layout import NONE, Origin, SequenceRule, Side
 from chronicle.core.queue import Queue
 from chronicle.core.records import InstrumentFields, SnapshotFields
+from chronicle.etl.shards.waiting import SPIN_NS
 from tools.benches.figure import Figure, scratch
 
 EVENTS = 5_000
@@ -30,21 +31,24 @@ CLEAN = "clean/kraken/a1_eur/book.q"
 
 
 def run() -> Iterator[Figure]:
-    """Yield wake-to-commit figures: p50, p99, and the share that is the shard's own work."""
-    with scratch() as home:
-        latency = _measure(home)
-    for name, part in (("etl.wake_to_commit", "raw_to_clean"), ("etl.window_work", "work")):
-        for label in ("p50", "p99"):
-            yield Figure(f"{name}_{label}_us", latency[part][f"{label}_ns"] / 1000, "us", latency[part]["count"])
+    """Yield wake-to-commit figures: p50, p99, and the share that is the shard's own work; then with a shard that
+    spins (``--spin``)."""
+    for mark, spin_ns in (("", SPIN_NS), ("_spin", 1_000_000_000)):
+        with scratch() as home:
+            latency = _measure(home, spin_ns)
+        for name, part in (("etl.wake_to_commit", "raw_to_clean"), ("etl.window_work", "work")):
+            for label in ("p50", "p99"):
+                value = latency[part][f"{label}_ns"] / 1000
+                yield Figure(f"{name}{mark}_{label}_us", value, "us", latency[part]["count"])
 
 
-def _measure(home: Path) -> dict[str, Any]:
+def _measure(home: Path, spin_ns: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     with Queue.create(home / RAW, name=RAW).appender() as appender:
         _append(appender, 0, define=True)
         appender.prefault()
         parent, child = multiprocessing.Pipe()
-        process = context.Process(target=_shard, args=(str(home), child))
+        process = context.Process(target=_shard, args=(str(home), child, spin_ns))
         process.start()
         _warm(appender, home / CLEAN)
         due = time.perf_counter_ns()
@@ -86,7 +90,7 @@ def _append(appender: Any, number: int, *, define: bool = False, old: bool = Fal
     appender.append_event(data, count)
 
 
-def _shard(home: str, pipe: Connection) -> None:
+def _shard(home: str, pipe: Connection, spin_ns: int) -> None:
     from chronicle.etl import run_shard
 
     stop = threading.Event()
@@ -96,7 +100,7 @@ def _shard(home: str, pipe: Connection) -> None:
         stop.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    report = run_shard(home, stop=stop)
+    report = run_shard(home, stop=stop, spin_ns=spin_ns)
     pipe.send(report.latency)
 
 
