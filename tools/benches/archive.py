@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 from chronicle.core.layout import Kind
 from chronicle.core.local import LocalSource
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.codec.archive import COLUMN_NAMES, ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment, check_archived
 from chronicle.storage.codec.encode import EncodeOptions, encode_segment
+from chronicle.storage.codec.holding import COLUMN_NAMES
 from chronicle.storage.stores.stores import LocalStore
 from tools.benches import archive_orders, archive_peers, catalogs, tiers
 from tools.benches.books import BookData, book_data

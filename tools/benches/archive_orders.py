@@ -26,8 +26,9 @@ from chronicle.core.scan import record_offsets
 from chronicle.core.segment import LocalSegment
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.codec.archive import COLUMN_NAMES, ORDER_NAMES, ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment, check_archived
 from chronicle.storage.codec.encode import encode_segment
+from chronicle.storage.codec.holding import COLUMN_NAMES, ORDER_NAMES
 from chronicle.storage.stores.stores import MemoryStore
 from tests.support.itch_day import ItchDay, framed
 from tools.benches.figure import Figure, best_ns

@@ -20,7 +20,8 @@ from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.fresh import fresh_array
 from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, Action, Flag, Kind, Side
 from chronicle.core.records import InstrumentFields
-from chronicle.storage.codec.archive import COLUMN_NAMES, ORDER_NAMES, Stretch
+from chronicle.storage.codec.archive import Stretch
+from chronicle.storage.codec.holding import COLUMN_NAMES, ORDER_NAMES
 from chronicle.storage.stores.requests import requests_made
 
 __all__ = [

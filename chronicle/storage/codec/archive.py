@@ -16,25 +16,31 @@ import xxhash
 
 from chronicle.core import layout
 from chronicle.core.errors import ChronicleError, CorruptionError, NotFoundError
-from chronicle.core.layout import Kind
 from chronicle.core.records import unpack_details
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.core.source import SeekPoint, SegmentInfo
 from chronicle.storage.codec.archive_layout import (
     EVENT_METHODS,
     HEADER_BYTES,
-    HOLDS_OF_KIND,
     TAIL_READ_BYTES,
     TELLING_METHODS,
     ArchiveFooter,
     Block,
-    Holds,
     Method,
     check_header,
 )
 from chronicle.storage.codec.decode import compare, decode_stored, naming
 from chronicle.storage.codec.decoded import decoded_blocks
 from chronicle.storage.codec.footers import footer_info, read_footer
+from chronicle.storage.codec.holding import (
+    ORDER_NAMES,
+    bits_of,
+    gives_columns,
+    holds_none,
+    is_told,
+    may_define,
+    may_hold,
+)
 from chronicle.storage.codec.prologue import book_place, prologue_orders
 from chronicle.storage.stores.stores import ObjectReader, Readable
 
@@ -44,27 +50,8 @@ if TYPE_CHECKING:
     from chronicle.storage.codec.event_decode import EventBlock
     from chronicle.storage.codec.snapshots import Book
 
-__all__ = ["COLUMN_NAMES", "ORDER_NAMES", "ArchivedSegment", "Stretch", "check_archived"]
+__all__ = ["ArchivedSegment", "Stretch", "check_archived"]
 
-COLUMN_NAMES: Final = (
-    "ts_recv",
-    "ts_event",
-    "side",
-    "flags",
-    "price",
-    "size",
-    "sequence",
-    "sequence_first",
-    "sequence_previous",
-    "source_index",
-    "source",
-    "index",
-)
-"""What :meth:`ArchivedSegment.stretches` gives as columns."""
-ORDER_NAMES: Final = ("kind", "order_id", "action")
-"""What it gives besides where a block has rows of orders; a block that lacks them has BOOK_DELTA rows alone."""
-DELTA_NAMES: Final = frozenset(("sequence_first", "sequence_previous"))
-"""What ORDER records do not have."""
 PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
 SLICE_SHARE: Final = 0.25
@@ -76,10 +63,6 @@ AHEAD_SHARE: Final = 1.25
 """Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
-_KNOWN: Final = int(Holds.KNOWN)
-_INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
-_VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
-"""As plain numbers: operators of flags take microseconds, and scans ask every block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,18 +264,16 @@ class ArchivedSegment:
 
     def may_hold_anywhere(self, kind: int) -> bool:
         """Return whether some block holds a record of `kind`, as far as the block table tells (True: unknown)."""
-        bit = int(HOLDS_OF_KIND.get(kind, Holds.OTHERS))
-        return any(not block.holds & _KNOWN or block.holds & bit for _, block in self._record_blocks())
+        bits = bits_of((kind,))
+        return any(may_hold(block, bits) for _, block in self._record_blocks())
 
     def pieces_of_kinds(self, kinds: Collection[int]) -> list[tuple[int, int]]:
         """Return [offset, end) of the blocks that may hold a record of one of `kinds`; each begins an event."""
-        bits = Holds(0)
-        for kind in kinds:
-            bits |= HOLDS_OF_KIND.get(kind, Holds.OTHERS)
+        bits = bits_of(kinds)
         return [
             (block.raw_offset, block.raw_offset + block.raw_bytes)
             for _, block in self._record_blocks()
-            if not block.holds & _KNOWN or block.holds & int(bits)
+            if may_hold(block, bits)
         ]
 
     def _record_blocks(self) -> Iterator[tuple[int, Block]]:
@@ -311,7 +292,7 @@ class ArchivedSegment:
         CorruptionError
             When a block is not what was stored.
         """
-        holding = [(position, block) for position, block in self._record_blocks() if _may_define(block)]
+        holding = [(position, block) for position, block in self._record_blocks() if may_define(block)]
         if any(block.method not in TELLING_METHODS for _, block in holding):
             return None
         found: list[tuple[int, bytes]] = []
@@ -335,8 +316,8 @@ class ArchivedSegment:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""
         position = bisect_right(self._starts, offset) - 1
         block = self.footer.blocks[position]
-        if block.holds & _KNOWN:
-            return bool(block.holds & int(HOLDS_OF_KIND.get(kind, Holds.OTHERS)))
+        if is_told(block):
+            return may_hold(block, bits_of((kind,)))
         if block.method != Method.COLUMNS:
             return True
         if position not in self._kinds:
@@ -390,7 +371,7 @@ class ArchivedSegment:
                 return
             if following is not None and start_ts is not None and times[following] < start_ts:
                 continue
-            if _holds_none(block, kinds):
+            if holds_none(block, kinds):
                 continue
             index = 0 if not indexed else None if point is None else indexes[point]
             if block.raw_offset == self.footer.data_offset:
@@ -400,7 +381,7 @@ class ArchivedSegment:
             is_slice = self._is_slice(block, offsets, times, start_ts, end_ts)
             if (
                 index is not None
-                and _gives_columns(block, names, kinds, uniform=uniform)
+                and gives_columns(block, names, kinds, uniform=uniform)
                 and not (is_slice and self._was_sliced(position))
             ):
                 self.blocks_decoded += 1
@@ -529,30 +510,6 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
-
-
-def _gives_columns(block: Block, names: Collection[str], kinds: Collection[int], *, uniform: bool) -> bool:
-    """Return whether the rows of a block are all there is of `kinds`, at decimals that are known beforehand."""
-    if block.method not in TELLING_METHODS or (_may_define(block) and not uniform):
-        return False
-    if Kind.BOOK_SNAPSHOT in kinds and (not block.holds or block.holds & _VENUE_SNAPSHOTS):
-        return False
-    if block.method != Method.ORDERS:
-        return Kind.BOOK_DELTA in kinds
-    return Kind.ORDER not in kinds or DELTA_NAMES.isdisjoint(names)
-
-
-def _holds_none(block: Block, kinds: Collection[int]) -> bool:
-    """Return whether a block is known to have no record of `kinds`."""
-    if not block.holds & _KNOWN or Kind.BOOK_DELTA in kinds:
-        return False
-    bits = {int(HOLDS_OF_KIND.get(kind, Holds.OTHERS)) for kind in kinds}
-    return not any(block.holds & bit for bit in bits)
-
-
-def _may_define(block: Block) -> bool:
-    """Return whether a block may hold an INSTRUMENT record."""
-    return bool(block.holds & _INSTRUMENTS) or not block.holds & _KNOWN
 
 
 def _at(offsets: Sequence[int], offset: int) -> int | None:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import INT64_MAX, INT64_MIN
 from chronicle.storage.codec import engine, event_arrays, event_kernels
-from chronicle.storage.codec.archive import COLUMN_NAMES
 from chronicle.storage.codec.event_coded import CodedRows
 from chronicle.storage.codec.event_decode import EventBlock
 from chronicle.storage.codec.event_encode import encode_events, is_tabled
 from chronicle.storage.codec.event_layout import SIGNED, Price
 from chronicle.storage.codec.event_tabled import TabledRows
 from chronicle.storage.codec.event_tabling import code_of
+from chronicle.storage.codec.holding import COLUMN_NAMES
 from tests.support.naive_coded import naive_code
 from tests.support.naive_tabled import naive_rows
 from tests.support.tiers import book_events

@@ -17,10 +17,10 @@ from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import BOOK_DELTA_BODY, CHECK_BODY, INT64_MIN, Kind, Origin, Side
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
 from chronicle.storage.codec import engine, event_arrays, event_kernels, tokens
-from chronicle.storage.codec.archive import COLUMN_NAMES
 from chronicle.storage.codec.event_decode import EventBlock, Head
 from chronicle.storage.codec.event_encode import encode_events
 from chronicle.storage.codec.event_layout import HEAD_BYTES, LEVELS_COLUMNS, LEVELS_REPLAYED
+from chronicle.storage.codec.holding import COLUMN_NAMES
 from chronicle.storage.codec.snapshots import PRICE_MAX, Book, is_proper_side
 from chronicle.storage.kernels.levels import is_proper
 from tests.support.naive_events import naive_columns

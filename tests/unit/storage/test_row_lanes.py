@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from chronicle.core.layout import BOOK_DELTA_BODY, HEADER_BYTES, INT64_MAX, INT64_MIN, Flag, Kind, Side
 from chronicle.core.records import InstrumentFields, pack_record
 from chronicle.storage.codec import engine, event_arrays, event_kernels
-from chronicle.storage.codec.archive import COLUMN_NAMES
 from chronicle.storage.codec.event_decode import EventBlock
 from chronicle.storage.codec.event_encode import encode_events
+from chronicle.storage.codec.holding import COLUMN_NAMES
 from chronicle.storage.kernels.lanes import SLACK_ROWS, divide_rows
 
 LENGTHS = [0, 0, 1, 1, 2, 3, 4, 5, 6, 8, 9, 16, 17, 18, 33, 65, 66, 67, 130]
