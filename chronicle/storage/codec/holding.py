@@ -1,0 +1,83 @@
+"""What a block table tells of a block without a look into it: its record kinds, and whether it gives columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from chronicle.core.layout import Kind
+from chronicle.storage.codec.archive_layout import HOLDS_OF_KIND, TELLING_METHODS, Block, Holds, Method
+
+__all__ = [
+    "COLUMN_NAMES",
+    "ORDER_NAMES",
+    "bits_of",
+    "gives_columns",
+    "holds_none",
+    "is_told",
+    "may_define",
+    "may_hold",
+]
+
+COLUMN_NAMES: Final = (
+    "ts_recv",
+    "ts_event",
+    "side",
+    "flags",
+    "price",
+    "size",
+    "sequence",
+    "sequence_first",
+    "sequence_previous",
+    "source_index",
+    "source",
+    "index",
+)
+"""What :meth:`chronicle.storage.codec.archive.ArchivedSegment.stretches` gives as columns."""
+ORDER_NAMES: Final = ("kind", "order_id", "action")
+"""What it gives besides where a block has rows of orders; a block that lacks them has BOOK_DELTA rows alone."""
+DELTA_NAMES: Final = frozenset(("sequence_first", "sequence_previous"))
+"""What ORDER records do not have."""
+_KNOWN: Final = int(Holds.KNOWN)
+_INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
+_VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
+"""As plain numbers: operators of flags take microseconds, and scans ask every block."""
+
+
+def bits_of(kinds: Collection[int]) -> int:
+    """Return the flags of blocks that hold a record of one of `kinds`."""
+    bits = 0
+    for kind in kinds:
+        bits |= int(HOLDS_OF_KIND.get(kind, Holds.OTHERS))
+    return bits
+
+
+def is_told(block: Block) -> bool:
+    """Return whether the table tells what kinds a block holds; older objects do not."""
+    return bool(block.holds & _KNOWN)
+
+
+def may_hold(block: Block, bits: int) -> bool:
+    """Return whether a block holds one of the kinds of `bits` (True: unknown)."""
+    return bool(block.holds & bits) or not block.holds & _KNOWN
+
+
+def holds_none(block: Block, kinds: Collection[int]) -> bool:
+    """Return whether a block is known to have no record of `kinds`; of deltas no flag tells."""
+    return Kind.BOOK_DELTA not in kinds and not may_hold(block, bits_of(kinds))
+
+
+def may_define(block: Block) -> bool:
+    """Return whether a block may hold an INSTRUMENT record."""
+    return may_hold(block, _INSTRUMENTS)
+
+
+def gives_columns(block: Block, names: Collection[str], kinds: Collection[int], *, uniform: bool) -> bool:
+    """Return whether the rows of a block are all there is of `kinds`, at decimals that are known beforehand."""
+    if block.method not in TELLING_METHODS or (may_define(block) and not uniform):
+        return False
+    if Kind.BOOK_SNAPSHOT in kinds and (not block.holds or block.holds & _VENUE_SNAPSHOTS):
+        return False
+    if block.method != Method.ORDERS:
+        return Kind.BOOK_DELTA in kinds
+    return Kind.ORDER not in kinds or DELTA_NAMES.isdisjoint(names)
