@@ -212,12 +212,16 @@ def is_last(head: int) -> bool:
 
 
 def naive_columns(
-    records: list[bytes], kinds: set[int], base: int, sides: tuple[int, int], limits: tuple[int, int]
+    records: list[bytes], kinds: set[int], base: int, sides: tuple[int, int], limits: tuple[int | None, int | None]
 ) -> dict[str, list[int]]:
-    """Return columns of the rows of `kinds`, from the first to the last row with limits[0] <= ts_recv < limits[1]."""
+    """Return columns of the rows of `kinds`, from the first to the last row with limits[0] <= ts_recv < limits[1].
+
+    None is no limit.
+    """
     words = [[int.from_bytes(record[at : at + 8], "little") for at in range(0, 80, 8)] for record in records]
     is_row = [row[0] & 0xFFFFFFFFFFFF in HEADS for row in words]
-    inside = [at for at, row in enumerate(words) if is_row[at] and limits[0] <= wrapped(row[1]) < limits[1]]
+    low, high = -(2**63) if limits[0] is None else limits[0], 2**63 if limits[1] is None else limits[1]
+    inside = [at for at, row in enumerate(words) if is_row[at] and low <= wrapped(row[1]) < high]
     found: list[dict[str, int]] = []
     opened = False
     if not inside:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.fresh import fresh_array
-from chronicle.core.layout import HEADER_BYTES, INT64_MAX, INT64_MIN, ORDER_BYTES, Action, Flag, Kind, Side
+from chronicle.core.layout import HEADER_BYTES, INT64_MIN, ORDER_BYTES, Action, Flag, Kind, Side
 from chronicle.storage.codec.event_layout import STEP_SOURCE
 from chronicle.storage.codec.order_block import DAMAGE, OrderBlock, Orders, Walk
 from chronicle.storage.codec.order_layout import FORM_COLUMNS, Column
@@ -35,7 +35,7 @@ SHAPE_BYTES: Final[dict[str, Callable[[NDArray[np.int64]], NDArray[np.int64]]]] 
 FOLLOWED: Final = frozenset(("price", "size", "side", "order_id"))
 LAST: Final = int(Flag.LAST)
 LENGTH_MASK: Final = 0xFFFFFFFF
-EVERYTHING: Final = (INT64_MIN, INT64_MAX)
+EVERYTHING: Final = (None, None)
 
 
 def order_columns(
@@ -60,7 +60,7 @@ def order_columns(
     raw_bytes : int
         Bytes of the sealed file that it holds.
     names : collection of str
-        Of :data:`chronicle.storage.codec.archive.COLUMN_NAMES`, ``kind`` (as in a record), ``action`` and
+        Of :data:`chronicle.storage.codec.holding.COLUMN_NAMES`, ``kind`` (as in a record), ``action`` and
         ``order_id``. ``sequence_first`` and ``sequence_previous`` are of BOOK_DELTA rows, ``action`` and ``order_id``
         of ORDER rows (else Action.NONE and 0). ``flags`` carry F_LAST on the last of these rows of each event,
         whichever record ends the event.
@@ -83,8 +83,7 @@ def order_columns(
     """
     try:
         wanted = Kind.ORDER in kinds, Kind.BOOK_DELTA in kinds
-        limits = (INT64_MIN if start_ts is None else start_ts, INT64_MAX if end_ts is None else end_ts)
-        cut = _Cut(OrderBlock(block, raw_bytes), names, wanted, orders, sides, limits)
+        cut = _Cut(OrderBlock(block, raw_bytes), names, wanted, orders, sides, (start_ts, end_ts))
         return cut.columns(base_index, divisors)
     except DAMAGE as error:
         raise CorruptionError(f"an order block does not decode: {error}") from error
@@ -114,6 +113,12 @@ def _instruments(block: OrderBlock) -> list[tuple[int, bytes]]:
     ]
 
 
+def _within(times: NDArray[np.int64], start: int | None, end: int | None) -> NDArray[np.bool_]:
+    """Return which times are at or after `start` and before `end`; None: no limit, which the last int64 is."""
+    inside = np.ones(len(times), dtype=np.bool_) if start is None else times >= start
+    return inside if end is None else inside & (times < end)
+
+
 class _Cut:
     """The rows of a block's groups within some time, and what is asked of them."""
 
@@ -124,14 +129,14 @@ class _Cut:
         wanted: tuple[bool, bool],
         orders: Orders | None,
         sides: tuple[int, int],
-        limits: tuple[int, int],
+        limits: tuple[int | None, int | None],
     ) -> None:
         self._block, self._names = block, names
         self._low, self._high = 0, block.groups
         self._columns: dict[Column, NDArray[np.int64]] = {}
         if limits != EVERYTHING:
             times = self._of_groups(Column.TS_RECV)
-            inside = np.flatnonzero((times >= limits[0]) & (times < limits[1]))
+            inside = np.flatnonzero(_within(times, *limits))
             self._low, self._high = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
         of_sides = np.zeros(256, dtype=np.int64)
         of_sides[[Side.BID, Side.ASK]] = sides
