@@ -309,8 +309,7 @@ class ArchivedSegment:
         from chronicle.storage.codec.order_columns import order_instruments
 
         block, stored = self._compared(position)
-        told = order_instruments(stored, block.raw_bytes)
-        return [] if all(body == known for _, body in told) else told
+        return order_instruments(stored, block.raw_bytes, known)
 
     def may_hold(self, kind: int, offset: int) -> bool:
         """Return whether the block at `offset` holds a record of `kind`, without decoding it (True: unknown)."""

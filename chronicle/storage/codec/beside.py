@@ -8,12 +8,13 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from chronicle.core.layout import HEADER_BYTES, Kind
 from chronicle.storage.codec.block_shape import record_offsets
 from chronicle.storage.codec.blocks import decode_block
 from chronicle.storage.codec.event_layout import BESIDE_COLUMNS, BESIDE_STORED, BESIDE_ZSTD
 from chronicle.storage.codec.tokens import decompressor
 
-__all__ = ["read_beside"]
+__all__ = ["definitions_beside", "read_beside"]
 
 
 def read_beside(
@@ -43,3 +44,9 @@ def read_beside(
         raise ValueError("the other records are none")
     words = np.frombuffer(raw, dtype=np.int64)
     return words, np.append(offsets >> 3, len(words))
+
+
+def definitions_beside(words: NDArray[np.int64], starts: NDArray[np.int64]) -> tuple[list[int], list[bytes]]:
+    """Return which of the records of :func:`read_beside` are INSTRUMENT records, and their bodies."""
+    numbers = np.flatnonzero((words[starts[:-1]] >> 32) & 0xFFFF == Kind.INSTRUMENT).tolist()
+    return numbers, [words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:] for number in numbers]

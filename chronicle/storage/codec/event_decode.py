@@ -27,7 +27,7 @@ from chronicle.core.layout import (
     Side,
 )
 from chronicle.storage.codec import engine
-from chronicle.storage.codec.beside import read_beside
+from chronicle.storage.codec.beside import definitions_beside, read_beside
 from chronicle.storage.codec.blocks import BLOCK_BYTES_MAX
 from chronicle.storage.codec.event_layout import (
     CHECK_HEAD,
@@ -399,9 +399,7 @@ class EventBlock:
         """
         try:
             words, starts = self._beside_words()
-            kinds = (words[starts[:-1]] >> 32) & 0xFFFF
-            numbers = np.flatnonzero(kinds == Kind.INSTRUMENT).tolist()
-            bodies = [words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:] for number in numbers]
+            numbers, bodies = definitions_beside(words, starts)
             if all(body == known for body in bodies):
                 return []
             lengths = self._lengths(starts, self._snapshots(words, starts))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from chronicle.core.errors import CorruptionError
 from chronicle.core.fresh import fresh_array
-from chronicle.core.layout import HEADER_BYTES, INT64_MIN, ORDER_BYTES, Action, Flag, Kind, Side
+from chronicle.core.layout import INT64_MIN, ORDER_BYTES, Action, Flag, Kind, Side
+from chronicle.storage.codec.beside import definitions_beside
 from chronicle.storage.codec.event_layout import STEP_SOURCE
 from chronicle.storage.codec.order_block import DAMAGE, OrderBlock, Orders, Walk
 from chronicle.storage.codec.order_layout import FORM_COLUMNS, Column
@@ -89,8 +90,10 @@ def order_columns(
         raise CorruptionError(f"an order block does not decode: {error}") from error
 
 
-def order_instruments(block: bytes | memoryview, raw_bytes: int) -> list[tuple[int, bytes]]:
+def order_instruments(block: bytes | memoryview, raw_bytes: int, known: bytes = b"") -> list[tuple[int, bytes]]:
     """Return (offset in the block, body) of its INSTRUMENT records, without decoding a row.
+
+    Where all of them say what is `known` already, they are left out, as of a block of events.
 
     Raises
     ------
@@ -98,19 +101,19 @@ def order_instruments(block: bytes | memoryview, raw_bytes: int) -> list[tuple[i
         When the block does not hold what it says.
     """
     try:
-        return _instruments(OrderBlock(block, raw_bytes))
+        return _instruments(OrderBlock(block, raw_bytes), known)
     except DAMAGE as error:
         raise CorruptionError(f"an order block does not decode: {error}") from error
 
 
-def _instruments(block: OrderBlock) -> list[tuple[int, bytes]]:
-    words, starts, kinds = block.beside
+def _instruments(block: OrderBlock, known: bytes) -> list[tuple[int, bytes]]:
+    words, starts, _ = block.beside
+    numbers, bodies = definitions_beside(words, starts)
+    if all(body == known for body in bodies):
+        return []
     lengths = np.diff(starts) + block.tails[0]
     offsets = ORDER_BYTES * block.places + 8 * (np.cumsum(lengths) - lengths)
-    return [
-        (int(offsets[number]), words[starts[number] : starts[number + 1]].tobytes()[HEADER_BYTES:])
-        for number in np.flatnonzero(kinds == Kind.INSTRUMENT).tolist()
-    ]
+    return [(int(offsets[number]), body) for number, body in zip(numbers, bodies, strict=True)]
 
 
 def _within(times: NDArray[np.int64], start: int | None, end: int | None) -> NDArray[np.bool_]:
