@@ -7,7 +7,7 @@ matches that of the raw bytes too.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -37,9 +37,11 @@ from chronicle.storage.codec.holding import (
     bits_of,
     gives_columns,
     holds_none,
+    is_slice,
     is_told,
     may_define,
     may_hold,
+    place_of,
 )
 from chronicle.storage.codec.prologue import book_place, prologue_orders
 from chronicle.storage.stores.stores import ObjectReader, Readable
@@ -54,9 +56,6 @@ __all__ = ["ArchivedSegment", "Stretch", "check_archived"]
 
 PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
-SLICE_SHARE: Final = 0.25
-"""A block of orders of which less is asked for gives columns once; who comes back has its records kept: rows are
-followed from the first on, so that each look costs as much."""
 PART_AHEAD_BYTES: Final = 768 * 1024
 """So much more than asked for: a lookup reads on from a snapshot, 8,192 deltas at most."""
 AHEAD_SHARE: Final = 1.25
@@ -364,7 +363,7 @@ class ArchivedSegment:
         indexes, offsets, times, _ = self.seek_columns() if indexed else ((), (), (), ())
         for position, block in self._record_blocks():
             point, following = (
-                _at(offsets, place) for place in (block.raw_offset, block.raw_offset + block.raw_bytes)
+                place_of(offsets, place) for place in (block.raw_offset, block.raw_offset + block.raw_bytes)
             )
             if point is not None and end_ts is not None and times[point] >= end_ts:
                 return
@@ -377,11 +376,11 @@ class ArchivedSegment:
                 index = self.footer.base_index
             end = min(block.raw_offset + block.raw_bytes, self.footer.footer_offset)
             columns = None
-            is_slice = self._is_slice(block, offsets, times, start_ts, end_ts)
+            sliced = is_slice(block, offsets, times, start_ts, end_ts)
             if (
                 index is not None
                 and gives_columns(block, names, kinds, uniform=uniform)
-                and not (is_slice and self._was_sliced(position))
+                and not (sliced and self._was_sliced(position))
             ):
                 self.blocks_decoded += 1
                 with naming(self.path, block):
@@ -396,23 +395,6 @@ class ArchivedSegment:
                         divisors=divisors,
                     )
             yield Stretch(block.raw_offset, end, columns)
-
-    def _is_slice(
-        self,
-        block: Block,
-        offsets: Sequence[int],
-        times: Sequence[int],
-        start_ts: int | None,
-        end_ts: int | None,
-    ) -> bool:
-        """Return whether only a small part of a block of orders lies within some time."""
-        if block.method != Method.ORDERS or start_ts is None or end_ts is None:
-            return False
-        low = bisect_left(offsets, block.raw_offset)
-        high = bisect_left(offsets, block.raw_offset + block.raw_bytes, low)
-        first = max(low, bisect_left(times, start_ts, low, high) - 1)
-        last = bisect_left(times, end_ts, first, high)
-        return last - first < SLICE_SHARE * (high - low)
 
     def _was_sliced(self, position: int) -> bool:
         """Return whether a part of a block was asked for before, and note it."""
@@ -509,12 +491,6 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
-
-
-def _at(offsets: Sequence[int], offset: int) -> int | None:
-    """Return the place of `offset` in ascending offsets, None where it is not there."""
-    place = bisect_left(offsets, offset)
-    return place if place < len(offsets) and offsets[place] == offset else None
 
 
 def check_archived(store: Readable, name: str, *, offset: int = 0, length: int | None = None) -> ArchiveFooter:

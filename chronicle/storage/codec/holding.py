@@ -1,8 +1,9 @@
-"""What a block table tells of a block without a look into it: its record kinds, and whether it gives columns."""
+"""What block table and seek index tell of a block unopened: record kinds, columns, how much of it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from chronicle.core.layout import Kind
@@ -14,9 +15,11 @@ __all__ = [
     "bits_of",
     "gives_columns",
     "holds_none",
+    "is_slice",
     "is_told",
     "may_define",
     "may_hold",
+    "place_of",
 ]
 
 COLUMN_NAMES: Final = (
@@ -38,6 +41,9 @@ ORDER_NAMES: Final = ("kind", "order_id", "action")
 """What it gives besides where a block has rows of orders; a block that lacks them has BOOK_DELTA rows alone."""
 DELTA_NAMES: Final = frozenset(("sequence_first", "sequence_previous"))
 """What ORDER records do not have."""
+SLICE_SHARE: Final = 0.25
+"""A block of orders of which less is asked for gives columns once; who comes back has its records kept: rows are
+followed from the first on, so that each look costs as much."""
 _KNOWN: Final = int(Holds.KNOWN)
 _INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
 _VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
@@ -81,3 +87,22 @@ def gives_columns(block: Block, names: Collection[str], kinds: Collection[int], 
     if block.method != Method.ORDERS:
         return Kind.BOOK_DELTA in kinds
     return Kind.ORDER not in kinds or DELTA_NAMES.isdisjoint(names)
+
+
+def is_slice(
+    block: Block, offsets: Sequence[int], times: Sequence[int], start_ts: int | None, end_ts: int | None
+) -> bool:
+    """Return whether only a small part of a block of orders lies within some time, by the segment's seek index."""
+    if block.method != Method.ORDERS or start_ts is None or end_ts is None:
+        return False
+    low = bisect_left(offsets, block.raw_offset)
+    high = bisect_left(offsets, block.raw_offset + block.raw_bytes, low)
+    first = max(low, bisect_left(times, start_ts, low, high) - 1)
+    last = bisect_left(times, end_ts, first, high)
+    return last - first < SLICE_SHARE * (high - low)
+
+
+def place_of(offsets: Sequence[int], offset: int) -> int | None:
+    """Return the place of `offset` in ascending offsets, None where it is not there."""
+    place = bisect_left(offsets, offset)
+    return place if place < len(offsets) and offsets[place] == offset else None
