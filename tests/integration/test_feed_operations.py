@@ -27,6 +27,7 @@ from chronicle.core.local import LocalSource
 from chronicle.core.queue import Queue
 from chronicle.core.records import Record
 from chronicle.etl import run_shard
+from chronicle.feed import http
 from chronicle.feed.connection import ConnectionSettings
 from chronicle.feed.decoder import DECODER_VERSION
 from chronicle.feed.dialects import FeedSpec
@@ -99,6 +100,13 @@ def get(port: int, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+@pytest.fixture
+def slow_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks over HTTP may be slow: the machine is."""
+    monkeypatch.setattr(http, "REQUEST_SECONDS", 600.0)
+
+
+@pytest.mark.usefixtures("slow_clients")
 def test_metrics_and_readiness_are_served_while_the_feed_runs(tmp_path: Path) -> None:
     told: list[str] = []
 
@@ -150,6 +158,7 @@ def test_redundant_lines_are_two_sources_and_who_was_first_is_counted(tmp_path: 
     assert queues == {"clean/kraken/btc_usd/book.q", "clean/kraken/btc_usd/book@1000.q"}
 
 
+@pytest.mark.usefixtures("slow_clients")
 def test_holes_are_counted_by_stream_and_shown_while_the_feed_runs(tmp_path: Path) -> None:
     async def play(exchange: SimulatedExchange, session: FeedSession, captured: Captured) -> None:
         for _ in range(3):
