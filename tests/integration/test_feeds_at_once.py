@@ -19,7 +19,7 @@ from tests.integration.test_feed_replay import write_capture
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROUNDS, AT_ONCE, LINES = 3, 6, 1000
-"""A hundred lines are a second: all captures overlap, so that none fits behind another in a lane, in whatever order."""
+"""A hundred lines are a second: all captures overlap, and none fits behind another in a lane, in whatever order."""
 
 REPLAY = """
 import sys
