@@ -152,12 +152,19 @@ class MulticastReceiver:
         try:
             for name, opened in self._sockets.items():
                 loop.add_reader(opened.fileno(), self._read, name, opened)
-            while self._clock.monotonic_ns() - self._heard_ns < spec.silent_ns:
+            while not self._is_silent():
                 await asyncio.sleep(TICK_SECONDS)
                 self._tick()
         finally:
             for opened in self._sockets.values():
                 loop.remove_reader(opened.fileno())
+
+    def _is_silent(self) -> bool:
+        """Whether nothing came for `silent_ns`. What waits in the sockets came: a process may have stood still."""
+        silent_ns = self.spec.silent_ns
+        if self._clock.monotonic_ns() - self._heard_ns >= silent_ns:
+            self._read_all()
+        return self._clock.monotonic_ns() - self._heard_ns >= silent_ns
 
     def _close(self) -> None:
         for name, opened in self._sockets.items():
@@ -183,6 +190,10 @@ class MulticastReceiver:
             return
         for item in received:
             self._take(name, item.payload, item.ts or self._clock.now_ns())
+
+    def _read_all(self) -> None:
+        for name, opened in self._sockets.items():
+            self._read(name, opened)
 
     def _take(self, name: str, payload: bytes, ts: int) -> None:
         try:
@@ -215,8 +226,10 @@ class MulticastReceiver:
     # --- holes -------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        now = self._clock.monotonic_ns()
-        if self._arbiter.hole is not None:
+        now, hole = self._clock.monotonic_ns(), self._arbiter.hole
+        if hole is not None:
+            if now - hole.since_ns >= self.spec.give_up_ns:
+                self._read_all()  # what fills it may have come
             self._pass(self._arbiter.expire(now))
             self._request(now)
 

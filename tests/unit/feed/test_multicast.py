@@ -18,6 +18,7 @@ from chronicle.core.layout import WireForm
 from chronicle.feed.adapter import Frame
 from chronicle.feed.marks import SILENT
 from chronicle.feed.multicast import MulticastReceiver, MulticastSpec, check_spec
+from chronicle.feed.multicast import receiver as receiver_module
 from chronicle.feed.multicast.sockets import open_group
 from chronicle.feed.transports import arbiter
 from chronicle.feed.transports.packet import read_iex, read_mold
@@ -179,6 +180,13 @@ def test_a_dead_server_means_a_hole_that_is_told(groups: list[str]) -> None:
     assert (counts["given_up"], counts["lost_messages"]) == (1, 10)
 
 
+@pytest.fixture
+def deadlines_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receiver looks at its deadlines whenever it can, also before it reads: as after it stood still."""
+    monkeypatch.setattr(receiver_module, "TICK_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("deadlines_first")
 def test_a_receiver_that_stood_still_asks_for_what_is_missing_before_it_gives_it_up(groups: list[str]) -> None:
     clock = MovedClock()
     with MoldExchange(groups, MESSAGES) as exchange:
@@ -192,6 +200,26 @@ def test_a_receiver_that_stood_still_asks_for_what_is_missing_before_it_gives_it
     assert numbers(frames) == list(range(1, 51))
     counts = receiver.status().arbitration
     assert (counts["given_up"], counts["lost_messages"]) == (0, 0)
+    assert receiver.failure_count == 0, "the feed was not silent, nobody listened"
+
+
+@pytest.mark.usefixtures("deadlines_first")
+def test_a_receiver_that_stood_still_takes_the_answer_that_came_meanwhile(groups: list[str]) -> None:
+    clock = MovedClock()
+    with MoldExchange(groups, MESSAGES) as exchange:
+        exchange.ignored = 10**9
+
+        async def play(receiver: MulticastReceiver) -> None:
+            for first in (1, 21, 31, 41):
+                exchange.send(exchange.packet(first, 10), 0, 1)
+            await until(lambda: bool(exchange.requests), "a request")
+            exchange.answer_with(exchange.packet(11, 10))
+            clock.move(300.0)
+
+        wanted = spec(groups, rewind=exchange.rewind, retry_ns=3_600 * SECONDS)
+        frames, receiver = run(wanted, play, up_to(50), clock)
+    assert numbers(frames) == list(range(1, 51))
+    assert receiver.status().arbitration["given_up"] == 0
 
 
 def test_a_heartbeat_shows_what_was_lost_at_the_end(groups: list[str]) -> None:
