@@ -14,6 +14,7 @@ import pytest
 from chronicle.core import Kind, Queue, writer_lock
 from chronicle.core.errors import QueueLockedError
 from chronicle.core.writer_lock import WriterLock, lock_holder, maps_keep_locks
+from tests.support.held import descriptors_of
 from tests.support.queues import small_queue
 
 MANY = """
@@ -39,10 +40,9 @@ def held_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path: Path, held_by: str) -> None:
-    before = set(os.listdir("/proc/self/fd"))
     lock = WriterLock.acquire(tmp_path, started_ns=5)
     assert lock.keeps_descriptor == (held_by == "descriptor")
-    assert len(set(os.listdir("/proc/self/fd")) - before) == int(lock.keeps_descriptor)
+    assert len(descriptors_of(tmp_path)) == int(lock.keeps_descriptor)
     with pytest.raises(QueueLockedError) as refused:
         WriterLock.acquire(tmp_path, started_ns=6)
     assert refused.value.found == {"pid": os.getpid(), "host": os.uname().nodename, "started_ns": 5}
