@@ -61,8 +61,8 @@ def _ports() -> Iterator[int]:
     """Yield ports below those that the kernel gives away, that nobody listens on now."""
     for offset in range(100):
         port = 20_000 + (os.getpid() * 7 + offset) % 10_000
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
             yield port
     raise AssertionError("no free port between 20000 and 30000")
 
