@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,10 +27,6 @@ HASTY = ConnectionSettings(read_deadline=1.0, backoff_first=0.02, backoff_last=0
 """For lines that fall silent; elsewhere a machine that stands still for a second is no fault of the venue."""
 PAIRS = DEFAULT_PAIRS[:2]
 KEYS_ARE_TIMES = frozenset({"kraken", "coinbase-exchange"})
-PATIENCE_SECONDS = 600.0
-"""A bound for what hangs: a shard that compiles its kernels beside the feed may take minutes on a shared machine."""
-OK_EVENTS_MIN = 60
-"""Changes of `ok` books that a run goes on for, so that there is something to compare."""
 
 
 @dataclass
@@ -89,12 +84,9 @@ def run_with_faults(
             task = asyncio.create_task(session.run(stop))
             thread = threading.Thread(target=etl)
             try:
-                await until(lambda: _books_begun(home) == len(pairs), "the first snapshots", PATIENCE_SECONDS)
+                await until(lambda: exchange.session_count == 1 and session.frames > 6, "the subscriptions")
                 thread.start()
-                for step in itertools.count():
-                    if step >= steps and injector.counts.total() >= limit:  # a line that is down meets no fault
-                        break
-                    assert step < 100 * steps, f"{injector.counts} are all the faults that were met"
+                for step in range(steps):
                     exchange.pump(4)
                     await asyncio.sleep(0.005)
                     if step % 200 == 0:
@@ -106,7 +98,7 @@ def run_with_faults(
                 report = await task
                 stop_etl.set()
                 if thread.ident is not None:
-                    await asyncio.to_thread(thread.join)
+                    await asyncio.to_thread(thread.join, 30)
             return report, exchange
 
     report, exchange = asyncio.run(play())
@@ -125,32 +117,23 @@ def _resident() -> int:
     return 0
 
 
-def _books_begun(home: Path) -> int:
-    """Return how many instruments of the raw queue have a snapshot (frames also carry heartbeats and answers)."""
-    if not (home / "raw/main.q" / "queue.json").exists():
-        return 0
-    records = queue_records(home, "raw/main.q")
-    return len({record.instrument for record in records if record.kind == Kind.BOOK_SNAPSHOT})
-
-
 async def _recover(home: Path, exchange: SimulatedExchange, session: FeedSession) -> None:
-    """Go on without faults until every book is `ok` again, as the ETL sees it, and was so for some changes."""
+    """Go on without faults until every book is `ok` again, as the ETL sees it."""
     queues = [_book_queue(home, exchange, name) for name in exchange.speaker.names]
     for _ in range(40):
         exchange.pump(3)
         await asyncio.sleep(0.01)
     seen = 0
-    for _ in range(int(PATIENCE_SECONDS / 0.1)):
+    for _ in range(400):
         exchange.pump(2)
         await asyncio.sleep(0.1)
         if not session.connections[0].is_up:
             seen = 0
             continue
         seen = seen or session.records
-        told = [_ok_events(queue, exchange.speaker.venue, seen) for queue in queues]
-        if all(told) and sum(told) >= OK_EVENTS_MIN:
+        if all(_is_ok(queue, seen) for queue in queues):
             return
-    raise AssertionError("a book did not recover: no snapshot came, or it was not taken")
+    raise AssertionError("a book did not recover in 40 s: no snapshot came, or it was not taken")
 
 
 def _book_queue(home: Path, exchange: SimulatedExchange, name: str) -> Path:
@@ -160,21 +143,17 @@ def _book_queue(home: Path, exchange: SimulatedExchange, name: str) -> Path:
     return home / clean_queue(from_venue(exchange.speaker.venue, name).name, "book")
 
 
-def _ok_events(path: Path, venue: str, raw_index: int) -> int:
-    """Return after how many changes the clean book at `path` was `ok`: 0 where it has not come past `raw_index`, or
-    is not `ok` there."""
+def _is_ok(path: Path, raw_index: int) -> bool:
+    """Whether the clean book at `path` has come past `raw_index` and is `ok` there."""
     if not (path / "queue.json").exists():
-        return 0
+        return False
     last = Queue.open(path).last_record()
     if last is None or last.source_index < raw_index:
-        return 0
-    word, count = "", 0
-    records = [record.copy() for record in Queue.open(path).tailer().drain()]
-    changes = _keys(records, venue)
-    for record, book, trust in follow(records):
+        return False
+    word = ""
+    for _, book, trust in follow([record.copy() for record in Queue.open(path).tailer().drain()]):
         word = status_word(book, trust)
-        count += word == "ok" and record.index in changes
-    return count if word == "ok" else 0
+    return word == "ok"
 
 
 def _judge(home: Path, exchange: SimulatedExchange, venue: str, outcome: Outcome) -> None:
