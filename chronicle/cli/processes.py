@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO
 
 from chronicle.core.clock import Clock
@@ -17,9 +17,11 @@ from chronicle.core.errors import StateError
 
 __all__ = ["Child", "Crew"]
 
-STOP_TIMEOUT_S = 20.0
-KILL_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 120.0
+"""A process that compiles kernels hears its signal only when a step of that is over."""
+KILL_TIMEOUT_S = 60.0
 POLL_NS = 50_000_000
+ENDING = (signal.SIGINT, signal.SIGTERM)
 LOG_TAIL_BYTES = 2000
 
 
@@ -88,13 +90,14 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient Ctrl-C must not leave them behind
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}  # an impatient Ctrl-C, or two
         try:
             for child in reversed(self.children):
                 if child.running:
                     child.stop()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         for file in self._files:
             file.close()
 
@@ -103,17 +106,18 @@ class Crew:
         log = self._logs / f"{name}.log"
         file = open(log, "wb", buffering=0)  # noqa: SIM115 - closed with the crew
         self._files.append(file)
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-            env=_environment(),
-        )
-        child = Child(name, process, log)
-        self.children.append(child)
+        with _whole():
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                env=_environment(),
+            )
+            child = Child(name, process, log)
+            self.children.append(child)
         return child
 
     def run(self, name: str, module: str, arguments: Sequence[str], *, timeout_s: float) -> Child:
@@ -135,7 +139,7 @@ class Crew:
         return child
 
     def wait_for_text(self, child: Child, text: str, *, timeout_s: float) -> str:
-        """Return the first line of a child's log that holds `text`.
+        """Return the first whole line of a child's log that holds `text`.
 
         Raises
         ------
@@ -145,9 +149,9 @@ class Crew:
         deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         while self._clock.monotonic_ns() < deadline:
             running = child.running
-            for line in child.log.read_text(encoding="utf-8", errors="replace").splitlines():
-                if text in line:
-                    return line
+            for line in child.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+                if text in line and line.endswith("\n"):
+                    return line.rstrip("\n")
             if not running:
                 raise child.failure("ended before it was ready")
             self._clock.sleep_ns(POLL_NS)
@@ -158,6 +162,25 @@ class Crew:
         for child in self.children:
             if not child.running and child.process.returncode != 0:
                 raise child.failure("ended by itself")
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Hold a signal that would end us back until the block is through: a child is started and known, or neither."""
+    came: list[int] = []
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        del frame
+        came.append(number)
+
+    before = {number: signal.signal(number, keep) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _environment() -> dict[str, str]:
