@@ -15,6 +15,7 @@ from chronicle.core.layout import BOOK_DELTA_BYTES, Flag, Kind
 from chronicle.storage.tiers.agent import run_once
 from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue
+from tests.support.patience import HANG_SECONDS
 
 START = 1_700_000_000_000_000_000
 SYMBOL = "kraken:BTC-EUR"
@@ -124,7 +125,7 @@ def check(home: Path, how: str, rows: int) -> None:
         env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from chronicle.cli.main import run
+from tests.support.patience import HANG_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYMBOL = "kraken:SC-EUR"
@@ -26,7 +27,7 @@ def chronicle(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
         env=clean | {"PYTHONPATH": str(REPOSITORY)} | environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
 
@@ -354,7 +355,7 @@ def test_light_commands_load_neither_kernels_nor_frames(arguments, archived):
     )
     environ = dict(os.environ, CHRONICLE_HOME=str(archived), PYTHONPATH=str(REPOSITORY))
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -366,7 +367,7 @@ def test_a_book_where_the_seek_is_short_needs_no_kernel(archived):
     )
     environ = dict(os.environ, CHRONICLE_HOME=str(archived), PYTHONPATH=str(REPOSITORY))
     command = [sys.executable, "-c", code, "book", SYMBOL, "--at", AT]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
 
 

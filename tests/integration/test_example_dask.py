@@ -12,6 +12,7 @@ import pytest
 
 import chronicle
 from tests.support.eventful import eventful
+from tests.support.patience import HANG_SECONDS
 
 SYMBOL = "kraken:BTC-EUR"
 
@@ -28,7 +29,7 @@ def test_two_workers_sample_books(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]
@@ -46,7 +47,7 @@ def test_a_month_on_two_workers(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]

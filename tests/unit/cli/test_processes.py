@@ -43,7 +43,6 @@ def test_a_signal_while_a_child_starts_leaves_none_behind(tmp_path: Path, monkey
     monkeypatch.setattr(processes.subprocess, "Popen", interrupted_start)
     with pytest.raises(KeyboardInterrupt), Crew(tmp_path, SystemClock()) as crew:
         crew.start("exchange", "chronicle.feed.simulator", [])
-        pytest.fail("the signal was lost")
     assert [child.poll() is not None for child in started] == [True]
 
 
