@@ -149,8 +149,13 @@ def _place_raw(home: Path, home_id: str, settings: Settings, say: Say, shared: P
             raw.mkdir(exist_ok=True)
             return False
         folder = memory_folder(home_id, shared)
-        _make_memory(home, home_id, folder)
+        # The link first: `chronicle clean` takes memory that its home does not link to for left over.
         raw.symlink_to(folder / "raw", target_is_directory=True)
+        try:
+            _make_memory(home, home_id, folder)
+        except OSError:
+            raw.unlink()
+            raise
     except OSError as error:
         raise file_error(error, "place the raw queue", raw) from error
     return False
