@@ -51,9 +51,11 @@ def test_memory_that_cannot_be_made_leaves_no_link(tmp_path, shared, monkeypatch
     def full(path, data):
         raise OSError(errno.ENOSPC, "no space left", str(path))
 
-    with monkeypatch.context() as patched, pytest.raises(CapacityError):
-        patched.setattr(home_module, "publish_bytes", full)
+    publish = home_module.publish_bytes
+    monkeypatch.setattr(home_module, "publish_bytes", full)
+    with pytest.raises(CapacityError):
         prepare_home(tmp_path / "a", {}, print, shared=shared, memory="shm")
+    monkeypatch.setattr(home_module, "publish_bytes", publish)
     assert not (tmp_path / "a" / "raw").is_symlink()
     said = []
     assert prepare_home(tmp_path / "a", {}, said.append, shared=shared, memory="shm").in_memory
