@@ -40,7 +40,7 @@ def books_of(
         state = book.ts_recv, book.status
         if state != shown:
             shown = state
-            quiet_since = watch.monotonic_ns()
+            quiet_since = now
             yield book
         if quiet_ns is not None and now - quiet_since >= quiet_ns:
             return

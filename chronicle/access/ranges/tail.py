@@ -60,7 +60,7 @@ def tail(
                 ready := min((line for line in lines.values() if line.held), key=_next_ts, default=None)
             ) is not None:
                 yield ready.held.popleft()
-                quiet_since = watch.monotonic_ns()
+                quiet_since = now
                 ready.pull()
             if now - looked >= LOOK_NS:
                 known = len(lines)
