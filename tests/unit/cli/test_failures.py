@@ -198,7 +198,10 @@ def documented() -> list[str]:
     for path in root.glob("chronicle/**/*.py"):
         found.update(re.findall(r"`(chronicle [a-z][^`\n{]*)`", path.read_text(encoding="utf-8")))
         found.update(
-            re.findall(r"hint=\"[^\"]*?(chronicle (?:" + "|".join(COMMANDS) + r")\b[a-z ]*)", path.read_text())
+            re.findall(
+                r"hint=\"[^\"]*?(chronicle (?:" + "|".join(COMMANDS) + r")\b[a-z ]*)",
+                path.read_text(encoding="utf-8"),
+            )
         )
     return sorted(line.removeprefix("$ ") for line in found)
 
