@@ -29,17 +29,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What a shell says of its terminal, its proxies and its own home of Chronicle is nothing to the suite, nor to the
 # processes that it starts.
 for _name in (
-    *(
-        "COLUMNS",
-        "LINES",
-        "NO_COLOR",
-        "FORCE_COLOR",
-        "CLICOLOR",
-        "CLICOLOR_FORCE",
-        "CHRONICLE_HOME",
-        "CHRONICLE_DEBUG",
-    ),
-    *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    "COLUMNS",
+    "LINES",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "CHRONICLE_HOME",
+    "CHRONICLE_DEBUG",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
 ):
     os.environ.pop(_name, None)
 
