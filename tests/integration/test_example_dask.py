@@ -19,6 +19,18 @@ SYMBOL = "kraken:BTC-EUR"
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def surroundings(folder: Path) -> dict[str, str]:
+    """Return the environment of a cluster: a scratch folder of its own, and no bound below that of a hang."""
+    bounds = {f"DASK_DISTRIBUTED__COMM__TIMEOUTS__{name}": f"{HANG_SECONDS}s" for name in ("CONNECT", "TCP")}
+    return {
+        **os.environ,
+        **bounds,
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+        "DASK_TEMPORARY_DIRECTORY": str(folder),
+    }
+
+
 def test_two_workers_sample_books(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     eventful(tmp_path / "home", 8, steps=400)
@@ -27,6 +39,7 @@ def test_two_workers_sample_books(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"if __name__ == '__main__':\n    {text}"],
         cwd=ROOT,
+        env=surroundings(tmp_path),
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
@@ -44,7 +57,7 @@ def test_a_month_on_two_workers(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "examples/month_of_books.py", tmp_path / "home", "--seconds", "60", "--records", "6000"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env=surroundings(tmp_path),
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
