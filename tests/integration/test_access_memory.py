@@ -121,8 +121,8 @@ def check(home: Path, how: str, rows: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", text, str(home), how],
         cwd=REPOSITORY,
-        # Arrow's own allocator reserves a GiB of addresses at once, the C library's 64 MiB for each thread that comes to
-        # allocate (how many do depends on the machine): under the limit what is used must count, and nothing else
+        # Arrow's own allocator reserves a GiB of addresses at once, the C library's 64 MiB for each thread that comes
+        # to allocate (how many do depends on the machine): under the limit what is used counts, and nothing else
         env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         text=True,
