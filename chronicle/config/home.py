@@ -107,8 +107,10 @@ def memory_folder(home_id: str, shared: Path = SHARED_MEMORY) -> Path:
 
 def raw_place(home: Path) -> Path | None:
     """Return the folder that ``raw/`` links to, or None when it lies in the home (or is not there)."""
-    raw = home / "raw"
-    return Path(os.readlink(raw)) if raw.is_symlink() else None
+    try:
+        return Path(os.readlink(home / "raw"))
+    except OSError:  # no link, or a home that is being removed
+        return None
 
 
 def free_bytes(folder: Path) -> int:

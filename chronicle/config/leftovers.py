@@ -76,6 +76,7 @@ def locked_queues(folder: Path) -> list[Path]:
 
 
 def _is_held(lock: Path) -> bool:
+    """Return whether a writer has the lock; asked with a shared one, which a writer that starts now does not mind."""
     import fcntl
 
     try:
@@ -85,7 +86,7 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+from chronicle.core.clock import SystemClock
 from chronicle.core.durable import file_error, file_errors
 from chronicle.core.errors import QueueLockedError
 from chronicle.core.mapping import FileHold, hold_file
@@ -17,6 +18,9 @@ __all__ = ["WriterLock", "lock_exclusively", "lock_holder", "maps_keep_locks"]
 
 LOCK_NAME = "lock"
 _LOCK_ATTEMPTS = 20_000
+_LOCK_SPINS = 1_000
+_LOCK_PAUSE_NS = 1_000_000
+"""Whoever looks holds the lock for microseconds; one that is stopped just then (Ctrl-Z, a debugger) for seconds."""
 
 
 class WriterLock:
@@ -137,7 +141,7 @@ def lock_exclusively(descriptor: int, path: Path) -> bool:
     Whoever asks for the holder takes a shared lock for a moment (see :func:`lock_holder`). That is not an owner:
     while a shared lock can be had, the exclusive one is tried again.
     """
-    for _ in range(_LOCK_ATTEMPTS):
+    for attempt in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -146,7 +150,10 @@ def lock_exclusively(descriptor: int, path: Path) -> bool:
                     fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return False
-            os.sched_yield()
+            if attempt < _LOCK_SPINS:
+                os.sched_yield()
+            else:
+                SystemClock().sleep_ns(_LOCK_PAUSE_NS)
         except OSError as error:
             raise file_error(error, "take a lock", path) from error
         else:

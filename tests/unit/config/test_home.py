@@ -163,6 +163,25 @@ def test_a_live_writers_memory_is_never_removed(tmp_path, shared):
     assert find_memory(shared)[0].state == "gone"
 
 
+def test_looking_for_writers_is_no_writing(tmp_path, shared, monkeypatch):
+    state = prepare_home(tmp_path / "a", {}, print, shared=shared, memory="shm")
+    queue = shared / f"chronicle-{state.id}" / "raw" / "main.q"
+    queue.mkdir()
+    lock = queue / "lock"
+    lock.touch()
+    flock, shared_too = fcntl.flock, []
+
+    def observed(descriptor, how):
+        flock(descriptor, how)
+        with open(lock, "rb") as other:  # as a writer that starts now tells an owner from one who looks
+            flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            shared_too.append(how)
+
+    monkeypatch.setattr(fcntl, "flock", observed)
+    assert leftovers.locked_queues(queue.parent) == []
+    assert len(shared_too) == 1
+
+
 @pytest.mark.parametrize("marker", [b"", b"[]", b'{"home": 3}', b'{"home": "relative"}', b"\xff" * 100])
 def test_a_hostile_marker_is_foreign(shared, marker):
     (shared / "chronicle-x").mkdir()
