@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from chronicle.cli.processes import Child, Crew
 from chronicle.config.home import prepare_home, raw_place
@@ -90,7 +88,7 @@ def run_demo(folder: Path, *, seconds: float, seed: int, say: Say, clock: Clock 
     clock = clock or SystemClock()
     _make_room(folder, say)
     timings = DemoTimings()
-    with _terminated_as_interrupt(), Crew(folder / LOGS_NAME, clock) as crew:
+    with Crew(folder / LOGS_NAME, clock) as crew:
         exchange = crew.start("exchange", "chronicle.feed.simulator", ["--seed", str(seed), "--rate", str(RATE)])
         port = int(crew.wait_for_text(exchange, "", timeout_s=READY_SECONDS).strip())
         _prepare(folder, port, say)
@@ -219,17 +217,3 @@ def _timed(timings: DemoTimings, step: str, clock: Clock) -> Iterator[None]:
     start = clock.monotonic_ns()
     yield
     timings.steps[step] = (clock.monotonic_ns() - start) / NS_PER_SECOND
-
-
-@contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that the processes are stopped."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO
+from typing import IO, Any
 
 from chronicle.core.clock import Clock
 from chronicle.core.errors import StateError
@@ -75,49 +75,70 @@ class Crew:
 
     Each child is the leader of a group of its own, so that Ctrl-C on the terminal reaches us only and the order of
     stopping is ours; on Linux each also gets SIGTERM from the kernel should we be killed.
+
+    Within the block SIGINT and SIGTERM are noted, and KeyboardInterrupt is raised where we look for them
+    (:meth:`heed`): a child is started and known, or neither, and no reading in between is broken off. The second
+    Ctrl-C is raised at once.
     """
 
     def __init__(self, logs: Path, clock: Clock) -> None:
         self._logs = logs
         self._clock = clock
         self._files: list[IO[bytes]] = []
+        self._noted = False
+        self._handlers: dict[signal.Signals, Any] = {}
         self.children: list[Child] = []
 
     def __enter__(self) -> Crew:
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._handlers = {number: signal.signal(number, self._note) for number in ENDING}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}  # an impatient Ctrl-C, or two
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)  # an impatient Ctrl-C must not leave them behind
         try:
             for child in reversed(self.children):
                 if child.running:
                     child.stop()
         finally:
-            for number, handler in before.items():
+            for number, handler in self._handlers.items():
                 signal.signal(number, handler)
         for file in self._files:
             file.close()
+        if error is None:
+            self.heed()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._noted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._noted = True
+
+    def heed(self) -> None:
+        """Raise KeyboardInterrupt when SIGINT or SIGTERM came since the block began."""
+        if self._noted:
+            raise KeyboardInterrupt
 
     def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
         """Start ``python -m MODULE ARGUMENTS``; its output goes to ``NAME.log``."""
+        self.heed()
         log = self._logs / f"{name}.log"
         file = open(log, "wb", buffering=0)  # noqa: SIM115 - closed with the crew
         self._files.append(file)
-        with _whole():
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                [sys.executable, "-m", module, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-                env=_environment(),
-            )
-            child = Child(name, process, log)
-            self.children.append(child)
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            env=_environment(),
+        )
+        child = Child(name, process, log)
+        self.children.append(child)
         return child
 
     def run(self, name: str, module: str, arguments: Sequence[str], *, timeout_s: float) -> Child:
@@ -129,12 +150,14 @@ class Crew:
             When it fails or takes longer than `timeout_s`.
         """
         child = self.start(name, module, arguments)
-        try:
-            code = child.process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            child.stop()
-            raise child.failure(f"took longer than {timeout_s:.0f} s") from error
-        if code != 0:
+        deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while child.running:
+            self.heed()
+            if self._clock.monotonic_ns() >= deadline:
+                child.stop()
+                raise child.failure(f"took longer than {timeout_s:.0f} s")
+            self._clock.sleep_ns(POLL_NS)
+        if child.process.returncode != 0:
             raise child.failure("failed")
         return child
 
@@ -148,6 +171,7 @@ class Crew:
         """
         deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         while self._clock.monotonic_ns() < deadline:
+            self.heed()
             running = child.running
             for line in child.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
                 if text in line and line.endswith("\n"):
@@ -158,29 +182,11 @@ class Crew:
         raise child.failure(f"was not ready within {timeout_s:.0f} s")
 
     def refuse_dead(self) -> None:
-        """Raise StateError when a child has ended by itself with a failure."""
+        """Raise StateError when a child has ended by itself with a failure; heed signals."""
+        self.heed()
         for child in self.children:
             if not child.running and child.process.returncode != 0:
                 raise child.failure("ended by itself")
-
-
-@contextlib.contextmanager
-def _whole() -> Iterator[None]:
-    """Hold a signal that would end us back until the block is through: a child is started and known, or neither."""
-    came: list[int] = []
-
-    def keep(number: int, frame: FrameType | None) -> None:
-        del frame
-        came.append(number)
-
-    before = {number: signal.signal(number, keep) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
 
 
 def _environment() -> dict[str, str]:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,19 +19,6 @@ from chronicle.core.errors import StateError
 from tests.support.patience import HANG_SECONDS
 
 
-@pytest.fixture
-def interrupting() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, as in a demo."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("interrupting")
 def test_a_signal_while_a_child_starts_leaves_none_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started, start = [], subprocess.Popen
 
@@ -41,12 +28,19 @@ def test_a_signal_while_a_child_starts_leaves_none_behind(tmp_path: Path, monkey
         return started[-1]
 
     monkeypatch.setattr(processes.subprocess, "Popen", interrupted_start)
-    with pytest.raises(KeyboardInterrupt), Crew(tmp_path, SystemClock()) as crew:
-        crew.start("exchange", "chronicle.feed.simulator", [])
+    with Crew(tmp_path, SystemClock()) as crew:
+        child = crew.start("exchange", "chronicle.feed.simulator", [])
+        for asked in (
+            crew.heed,
+            crew.refuse_dead,
+            partial(crew.wait_for_text, child, "never", timeout_s=HANG_SECONDS),
+        ):
+            with pytest.raises(KeyboardInterrupt):
+                asked()
+        monkeypatch.setattr(crew, "_noted", False)
     assert [child.poll() is not None for child in started] == [True]
 
 
-@pytest.mark.usefixtures("interrupting")
 def test_a_second_signal_does_not_break_off_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = processes.Child.stop
 
@@ -58,6 +52,30 @@ def test_a_second_signal_does_not_break_off_the_end(tmp_path: Path, monkeypatch:
     with Crew(tmp_path, SystemClock()) as crew:
         children = [crew.start(name, "chronicle.feed.simulator", []) for name in ("a", "b")]
     assert not any(child.running for child in children)
+
+
+def test_a_signal_breaks_off_what_is_waited_for_and_none_is_lost(tmp_path: Path) -> None:
+    class Pressing(SystemClock):
+        """Ctrl-C at the first pause."""
+
+        def sleep_ns(self, duration_ns: int) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), Crew(tmp_path, Pressing()) as crew:
+        crew.run("exchange", "chronicle.feed.simulator", [], timeout_s=HANG_SECONDS)
+    assert not any(child.running for child in crew.children)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), Crew(tmp_path, SystemClock()):
+        signal.raise_signal(signal.SIGTERM)  # at the very end, when nobody looks any more
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_second_ctrl_c_is_raised_at_once(tmp_path: Path) -> None:
+    with Crew(tmp_path, SystemClock()) as crew:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        crew._noted = False
 
 
 def test_only_a_whole_line_is_taken_for_what_a_child_says(tmp_path: Path) -> None:
