@@ -39,7 +39,7 @@ from chronicle.feed.replay import replay_capture
 from chronicle.feed.simulator import DEFAULT_PAIRS, FaultInjector, SimulatedExchange
 from chronicle.feed.status import FeedStatus, LineStatus, read_status, write_status
 from tests.support.captured import Captured
-from tests.support.patience import MovedClock
+from tests.support.moved_time import MovedClock
 from tests.support.polling import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]

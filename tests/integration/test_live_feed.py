@@ -31,7 +31,7 @@ from chronicle.feed.replay import replay_capture
 from chronicle.feed.simulator import SimulatedExchange
 from chronicle.feed.status import read_status, read_statuses
 from tests.support.captured import Captured
-from tests.support.patience import open_patiently
+from tests.support.moved_time import open_patiently
 from tests.support.polling import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession, LiveReport
 from chronicle.feed.simulator import DEFAULT_PAIRS, SimulatedExchange
 from tests.support.captured import Captured
-from tests.support.patience import open_patiently
+from tests.support.moved_time import open_patiently
 from tests.support.polling import until
 
 KEY = "k3y-of-nobody"

@@ -132,3 +132,25 @@ def test_a_file_system_that_cannot_be_tried_keeps_descriptors(
     with pytest.raises(QueueLockedError):
         WriterLock.acquire(tmp_path, started_ns=2)
     lock.release()
+
+
+def test_one_who_asks_and_is_stopped_while_asking_is_no_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = small_queue(tmp_path)
+    queue.appender().close()
+    with open(queue.path / "lock", "rb") as asker:
+        fcntl.flock(asker, fcntl.LOCK_SH)
+
+        class Stopped(FakeClock):
+            """Lets the one who asks go on after ten seconds."""
+
+            def sleep_ns(self, duration_ns: int) -> None:
+                super().sleep_ns(duration_ns)
+                if self.steady_ns >= 10**10:
+                    fcntl.flock(asker, fcntl.LOCK_UN)
+
+        clock = Stopped()
+        monkeypatch.setattr(writer_lock, "SystemClock", lambda: clock)
+        queue.appender().close()
+        assert clock.steady_ns == 10**10

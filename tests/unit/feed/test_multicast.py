@@ -25,7 +25,7 @@ from chronicle.feed.transports.packet import read_iex, read_mold
 from tests.support.iex_exchange import IexExchange
 from tests.support.iex_feed import deep_session, iex_packet
 from tests.support.mold_exchange import MoldExchange, loopback_groups
-from tests.support.patience import MovedClock
+from tests.support.moved_time import MovedClock
 from tests.support.polling import until
 
 MESSAGES = [b"S" + bytes([0, 0, 0, 0]) + number.to_bytes(6, "big") + b"O" for number in range(1, 2_001)]
