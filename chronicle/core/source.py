@@ -32,6 +32,7 @@ class SegmentInfo:
     `queue` is the queue's name (path relative to the home). Totals of an open segment are what was committed when
     it was looked at. Times are ts_recv in ns; NONE when the segment has no record. `size_bytes` is the stored size,
     `data_bytes` the size of its records; `place` names where it is (``hot``, ``warm`` ...), `location` the file.
+    `holds` says what kinds of record are in it, by the flags of ``docs/format/archive.md``; 0: nobody knows.
     """
 
     queue: str
@@ -46,6 +47,7 @@ class SegmentInfo:
     size_bytes: int
     place: str
     location: str
+    holds: int = 0
 
     @property
     def end_index(self) -> int:

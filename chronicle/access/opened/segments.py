@@ -66,6 +66,11 @@ class Shelf:
             self._infos[queue] = found
         return found
 
+    def forget(self, queue: str) -> None:
+        """Give up what is remembered of a queue's segments; those that are open stay so."""
+        with self._lock:
+            self._infos.pop(queue, None)
+
     def segments_in(self, queue: str, start: int | None, end: int | None) -> list[SegmentInfo]:
         """Return the segments of `queue` that may hold records with ts_recv in [start, end), in order.
 

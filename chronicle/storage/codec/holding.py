@@ -1,25 +1,44 @@
-"""What block table and seek index tell of a block unopened: record kinds, columns, how much of it is asked for."""
+"""What block table and seek index tell of a block unopened: record kinds, columns, how much of it is asked for.
+
+What the blocks tell together is told of the whole segment, where manifests and catalogs keep it.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+from chronicle.core.errors import CorruptionError
 from chronicle.core.layout import Kind
-from chronicle.storage.codec.archive_layout import HOLDS_OF_KIND, TELLING_METHODS, Block, Holds, Method
+from chronicle.core.paths import channel_of
+from chronicle.storage.codec.archive_layout import (
+    HOLDS_OF_KIND,
+    SEGMENT_HOLDS,
+    TELLING_METHODS,
+    ArchiveFooter,
+    Block,
+    Holds,
+    Method,
+)
 
 __all__ = [
     "COLUMN_NAMES",
     "ORDER_NAMES",
     "bits_of",
+    "footer_holds",
     "gives_columns",
     "holds_none",
+    "holds_of_block",
+    "holds_of_records",
+    "holds_together",
     "is_slice",
     "is_told",
+    "lacks",
     "may_define",
     "may_hold",
     "place_of",
+    "tells_of",
 ]
 
 COLUMN_NAMES: Final = (
@@ -71,6 +90,71 @@ def may_hold(block: Block, bits: int) -> bool:
 def holds_none(block: Block, kinds: Collection[int]) -> bool:
     """Return whether a block is known to have no record of `kinds`; of deltas no flag tells."""
     return Kind.BOOK_DELTA not in kinds and not may_hold(block, bits_of(kinds))
+
+
+def lacks(holds: int, kinds: Collection[int]) -> bool:
+    """Return whether a segment of which `holds` is told is known to have no record of `kinds`."""
+    return bool(holds & _KNOWN) and not holds & bits_of(kinds) and Kind.BOOK_DELTA not in kinds
+
+
+def tells_of(queue: str) -> bool:
+    """Return whether the segments of a queue are looked through for what they hold: those that questions are about."""
+    return queue.startswith("clean/")
+
+
+def holds_together(told: Collection[int]) -> int:
+    """Return what a segment holds by what is told of each of its blocks; 0 where one tells nothing."""
+    found = _KNOWN
+    for holds in told:
+        if not holds & _KNOWN:
+            return 0
+        found |= holds
+    return found & SEGMENT_HOLDS
+
+
+def footer_holds(footer: ArchiveFooter, stored: Callable[[Block], bytes]) -> int:
+    """Return what an archived segment holds by its block table; 0: that does not tell.
+
+    Of a book the few blocks are read (by `stored`) that say it in their first bytes only.
+    """
+    told, book = [], tells_of(footer.queue) and channel_of(footer.queue) == "book"
+    for block in footer.blocks:
+        if not footer.data_offset <= block.raw_offset < footer.footer_offset:
+            continue
+        if is_told(block):
+            told.append(block.holds)
+        elif book and block.method == Method.COLUMNS:
+            told.append(holds_of_block(block, stored(block), b""))
+        else:
+            return 0
+    return holds_together(told)
+
+
+def holds_of_block(block: Block, stored: bytes, raw: bytes | memoryview) -> int:
+    """Return what a block of records holds, by its table entry, its stored bytes or all of its records."""
+    if is_told(block):
+        return block.holds
+    if block.method != Method.COLUMNS:
+        return holds_of_records(raw)
+    from chronicle.storage.codec.blocks import kinds_of
+
+    return _KNOWN | bits_of(kinds_of(stored, block.raw_bytes))
+
+
+def holds_of_records(raw: bytes | memoryview) -> int:
+    """Return what whole records are, one look at each; 0 where the bytes are no records."""
+    import numpy as np
+
+    from chronicle.core.scan import record_offsets
+
+    try:
+        offsets = record_offsets(memoryview(raw)) if len(raw) % 8 == 0 else None
+    except CorruptionError:
+        offsets = None
+    if offsets is None:
+        return 0
+    kinds = np.unique(np.frombuffer(raw, dtype="<u2")[offsets // 2 + 2])
+    return _KNOWN | bits_of(kinds.tolist())
 
 
 def may_define(block: Block) -> bool:

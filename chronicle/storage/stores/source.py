@@ -17,6 +17,7 @@ from chronicle.core.segment import LocalSegment
 from chronicle.core.source import QueueSummary, SegmentInfo, SegmentSource, SegmentView, summary_of
 from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.archive_layout import BLOCK_BYTES
+from chronicle.storage.manifest.bounded import Bounded
 from chronicle.storage.manifest.catalog import CATALOG_NAME
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.manifest.manifest import Manifest
@@ -26,6 +27,8 @@ from chronicle.storage.tiers.policy import DELETE, HOT
 
 __all__ = ["ArchiveSource", "TieredSource", "open_source"]
 
+ENTRIES_KEPT: Final = 1 << 17
+"""So many entries of queues that were asked for are kept: some 60 MB."""
 ATTEMPTS: Final = 8
 """A segment can move once from tier to tier between look and open, and has few tiers to go."""
 
@@ -63,7 +66,7 @@ class TieredSource:
         self.home = Path(home)
         self._local = LocalSource(home)
         self._manifest: Manifest | None = None
-        self._known: dict[str, tuple[int, dict[int, Entry]]] = {}
+        self._known = Bounded[tuple[int, dict[int, Entry]]](ENTRIES_KEPT)
         self._stores: dict[tuple[str, str], Store] = {}
 
     def queues(self, prefix: str = "") -> list[str]:
@@ -162,7 +165,7 @@ class TieredSource:
 
             entries = visible(self.home, manifest.entries(queue), local=self._local)
             known = version, {entry.number: entry for entry in entries if entry.place != HOT}
-            self._known[queue] = known
+            self._known.put(queue, known, len(known[1]))
         return known[1]
 
     def _store(self, tier: str) -> Store:
