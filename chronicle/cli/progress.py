@@ -60,7 +60,14 @@ def share(what: str) -> Iterator[Callable[[float, str], None] | None]:
 def _drawn(total: float, what: str, *, counted: bool) -> Iterator[tuple[Any, Any]]:
     """Draw a bar on stderr; `counted`: of steps, else of a share."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Column
 
     last = Column(no_wrap=True, overflow="ellipsis", max_width=text_width())

@@ -105,8 +105,15 @@ def gaps_of(
     """
     lanes = lanes_of(shelf, symbol, "book", fresh=fresh)
     listed = {lane.number: shelf.segments(lane.queue, fresh=True) for lane in lanes}
-    looked = _told(progress, symbol, sum(len(_holding(infos, _GAPS)) for infos in listed.values()))
-    known = {lane.number: list(_gaps_of_lane(shelf, symbol, lane, listed[lane.number], looked)) for lane in lanes}
+    chosen = {number: _holding(infos, _GAPS) for number, infos in listed.items()}
+    looked = _told(progress, symbol, sum(map(len, chosen.values())))
+    known = {
+        lane.number: [
+            *_gaps_in(_records(shelf, chosen[lane.number], _GAPS, None, None, looked), shelf, symbol, lane),
+            *_missing_from(listed[lane.number], shelf, symbol, lane),
+        ]
+        for lane in lanes
+    }
     spans = {number: (infos[0].ts_first, infos[-1].ts_last) for number, infos in listed.items() if infos}
     found = [
         replace(gap, covered_by=_covering(gap, known, spans))
@@ -178,12 +185,11 @@ def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int,
     return None
 
 
-def _gaps_of_lane(
-    shelf: Shelf, symbol: str, lane: Lane, infos: list[SegmentInfo], looked: Callable[[], None]
-) -> Iterator[Gap]:
+def _gaps_in(records: Iterator[Record], shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
+    """Yield the holes that the GAP records of a lane tell of."""
     pending: Gap | None = None
     sources: list[str] | None = None
-    for record in _records(shelf, _holding(infos, _GAPS), _GAPS, None, None, looked):
+    for record in records:
         fields = record.fields()
         if sources is None:
             sources = _sources_of(shelf, lane)
@@ -197,6 +203,10 @@ def _gaps_of_lane(
         pending = None
     if pending is not None:
         yield pending
+
+
+def _missing_from(infos: list[SegmentInfo], shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
+    """Yield the holes where segments of a lane are missing."""
     for before, after in pairwise(infos):
         if before.end_index != after.base_index:
             yield _missing(symbol, lane, before, after)
@@ -271,7 +281,8 @@ def records_of_kind(
 
 def _holding(infos: list[SegmentInfo], kinds: Collection[int]) -> list[SegmentInfo]:
     """Return the segments that must be opened to find all records of `kinds`."""
-    return [info for info in infos if not (info.holds and lacks(info.holds, kinds))]
+    told = {holds: lacks(holds, kinds) for holds in {info.holds for info in infos}}
+    return [info for info in infos if not told[info.holds]]
 
 
 def _records(

@@ -98,7 +98,7 @@ def lacks(holds: int, kinds: Collection[int]) -> bool:
 
 
 def tells_of(queue: str) -> bool:
-    """Return whether the segments of a queue are looked through for what they hold: those that questions are about."""
+    """Return whether it is looked for what the segments of a queue hold: questions are about the clean ones."""
     return queue.startswith("clean/")
 
 

@@ -41,9 +41,10 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
     """Make the manifest and the catalogs again; one that cannot be opened is set aside as ``damaged-*``.
 
     A segment found in several tiers is published at the hottest; the agent's next move finds the colder copy there
-    and only publishes it. Half-written temporary objects are removed. Times of sealing that catalogs know are kept,
-    as is what they know of a segment's kinds of record where its object's footer does not say, and what the former manifest, where it can be read, says was removed by policy: a copy whose deletion was still
-    due does not come back, and is deleted by the next run.
+    and only publishes it. Half-written temporary objects are removed. What catalogs know is kept: times of sealing,
+    and kinds of record where an object's footer does not say them. So is what the former manifest, where it can be
+    read, says was removed by policy: a copy whose deletion was still due does not come back, and is deleted by the
+    next run.
 
     Raises
     ------

@@ -215,7 +215,8 @@ class ArchiveSource:
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the segments of `queue` in order."""
         self._published.refresh()
-        return [entry.info(self._store.location) for entry in self._published.entries(queue)]
+        root = self._store.location
+        return [entry.info(root) for entry in self._published.entries(queue)]
 
     def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
         """Return the segments of `queue` around a moment: see :class:`chronicle.core.source.NearLookup`."""

@@ -191,9 +191,7 @@ class Mover:
         self.hook("published", published[0])
         return published
 
-    def _verify_pack(
-        self, store: Store, name: str, entries: list[Entry], rows: list[Packed], size: int
-    ) -> list[int]:
+    def _verify_pack(self, store: Store, name: str, entries: list[Entry], rows: list[Packed], size: int) -> list[int]:
         """Read a pack back whole, in few requests, and prove each segment in it; return what each holds."""
         path = f"{store.location}/{name}"
         if [(row.queue, row.generation, row.number) for row in rows] != [entry.key for entry in entries]:
