@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from chronicle.core.layout import INT64_MIN, NONE, SegmentState
 
 __all__ = [
+    "CondensedLookup",
     "KindLookup",
     "QueueSummary",
     "SeekPoint",
@@ -144,6 +145,18 @@ class SummaryLookup(Protocol):
 
     def summary(self, queue: str) -> QueueSummary:
         """Return the sum of what :meth:`SegmentSource.segments` would list."""
+        ...
+
+
+class CondensedLookup(Protocol):
+    """What a source may offer besides: what its segments leave out, for less than listing them."""
+
+    def condensed(self, queue: str) -> list[SegmentInfo]:
+        """Return what :meth:`SegmentSource.segments` would list, in order, some of them as one.
+
+        Those given as one follow one another without a hole, and none of them holds a GAP record. The number is the
+        last one's, the place and size of their records are not said.
+        """
         ...
 
 

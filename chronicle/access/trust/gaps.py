@@ -104,7 +104,7 @@ def gaps_of(
     `fresh`: lanes that came since the queues were listed are looked for; segments are in any case.
     """
     lanes = lanes_of(shelf, symbol, "book", fresh=fresh)
-    listed = {lane.number: shelf.segments(lane.queue, fresh=True) for lane in lanes}
+    listed = {lane.number: shelf.condensed(lane.queue) for lane in lanes}
     chosen = {number: _holding(infos, _GAPS) for number, infos in listed.items()}
     looked = _told(progress, symbol, sum(map(len, chosen.values())))
     known = {
@@ -212,7 +212,7 @@ def _missing_from(infos: list[SegmentInfo], shelf: Shelf, symbol: str, lane: Lan
             yield _missing(symbol, lane, before, after)
     if infos and infos[0].base_index > 0:
         yield _missing(symbol, lane, None, infos[0])
-    if shelf.is_cut(lane.queue):
+    if shelf.is_cut(lane.queue, infos):
         yield _missing(symbol, lane, infos[-1] if infos else None, None)
 
 

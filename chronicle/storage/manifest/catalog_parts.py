@@ -93,8 +93,9 @@ def unpack_rows(rows: tuple[str, bytes], tier: str) -> Iterator[Entry]:
     queue, data = rows
     try:
         for row in msgpack.unpackb(data):
-            values: list[Any] = [queue, *row[:PLACE], tier, *row[PLACE:FIELDS_MIN], None, ()]
-            yield Entry(*values, int(row[FIELDS_MIN]) if len(row) > FIELDS_MIN else 0)
+            holds = int(row[FIELDS_MIN]) if len(row) > FIELDS_MIN else 0
+            values: list[Any] = [queue, *row[:PLACE], tier, *row[PLACE:FIELDS_MIN], None, (), holds]
+            yield Entry(*values)
     except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException) as error:
         raise damaged(f"its entries of {queue}: {error}", PARTS_FOLDER) from error
 

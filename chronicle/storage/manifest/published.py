@@ -14,6 +14,7 @@ from chronicle.storage.manifest.catalog import CATALOG_NAME, Part, Pointer, entr
 from chronicle.storage.manifest.catalog_layout import HEAD
 from chronicle.storage.manifest.catalog_parts import PartRows, read_part
 from chronicle.storage.manifest.entry import NO_DAY, Entry, day_of
+from chronicle.storage.manifest.manifest_stocks import Stock
 from chronicle.storage.manifest.scanning import scan_root
 from chronicle.storage.stores.stores import Store
 
@@ -94,6 +95,11 @@ class PublishedCatalog:
         """Return the names of all queues."""
         pointer = self._pointer
         return list(self._lists) if pointer is None or pointer.inline else list(pointer.queues)
+
+    def stock(self, queue: str) -> Stock | None:
+        """Return the sums of a queue's newest generation, None where the catalog does not say them."""
+        pointer = self._pointer
+        return None if pointer is None else pointer.stock(queue)
 
     def entries(self, queue: str) -> list[Entry]:
         """Return all entries of a queue's newest generation, by number."""

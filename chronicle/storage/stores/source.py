@@ -21,6 +21,7 @@ from chronicle.storage.manifest.bounded import Bounded
 from chronicle.storage.manifest.catalog import CATALOG_NAME
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.manifest_stocks import whole_of
 from chronicle.storage.stores.opening import is_url, local_folder, open_store
 from chronicle.storage.stores.stores import LocalStore, Store
 from chronicle.storage.tiers.policy import DELETE, HOT
@@ -124,6 +125,29 @@ class TieredSource:
             end_index=max(here.end_index, *(stock.end_index for stock in away)) if away else here.end_index,
         )
 
+    def condensed(self, queue: str) -> list[SegmentInfo]:
+        """Return what :meth:`segments` lists, what the manifest's sums tell of other tiers as one: see
+        :class:`chronicle.core.source.CondensedLookup`.
+        """
+        manifest = self._open_manifest()
+        if manifest is None:
+            return self._local.segments(queue)
+        from chronicle.storage.tiers.state import of_current
+
+        local, version = self._local.segments(queue), manifest.version()
+        stocks = of_current(self.home, manifest.stocks(queue), manifest, local=self._local)
+        away = [stock for stock in stocks if stock.place != HOT]
+        whole = None if any(stock.place == DELETE for stock in away) else whole_of(away)
+        if away and whole is None:
+            return self.segments(queue)
+        keys = [(queue, info.generation, info.number) for info in local]
+        entries = [entry for entry in map(manifest.get, keys) if entry is not None and entry.place != HOT]
+        moved = {entry.number for entry in of_current(self.home, entries, manifest, local=self._local)}
+        if manifest.version() != version:
+            return self.segments(queue)  # the agent moved something meanwhile
+        here = [info for info in local if info.number not in moved]
+        return sorted([*here, *([] if whole is None else [whole])], key=lambda info: info.number)
+
     def sealed_end(self, queue: str) -> int:
         """Return the index up to which the home's mark says `queue` was sealed; 0 when it has none."""
         return self._local.sealed_end(queue)
@@ -217,6 +241,30 @@ class ArchiveSource:
         self._published.refresh()
         root = self._store.location
         return [entry.info(root) for entry in self._published.entries(queue)]
+
+    def condensed(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` as one where the catalog's sums tell enough: see
+        :class:`chronicle.core.source.CondensedLookup`.
+        """
+        self._published.refresh()
+        stock = self._published.stock(queue)
+        whole = None if stock is None else whole_of([stock])
+        return self.segments(queue) if whole is None else [whole]
+
+    def summary(self, queue: str) -> QueueSummary:
+        """Return what the segments of `queue` are together, by the catalog's sums where it has them."""
+        self._published.refresh()
+        stock = self._published.stock(queue)
+        if stock is None:
+            return summary_of(self.segments(queue))
+        return QueueSummary(
+            segments={stock.place: stock.segments},
+            records=stock.records,
+            stored_bytes=stock.stored_bytes,
+            ts_first=stock.ts_first,
+            ts_last=stock.ts_last,
+            end_index=stock.end_index,
+        )
 
     def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
         """Return the segments of `queue` around a moment: see :class:`chronicle.core.source.NearLookup`."""
