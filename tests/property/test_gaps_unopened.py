@@ -30,7 +30,6 @@ START = 1_700_000_000 * 10**9
 DAY = 86_400 * 10**9
 BTC, ETH, SOL = "kraken:BTC-EUR", "kraken:ETH-EUR", "okx:SOL-USDT"
 WEEK_NS = 7 * DAY
-WHOLE_HISTORY = (None, None)
 
 
 class Feed:
@@ -95,7 +94,13 @@ def built(home: Path, seed: int) -> tuple[Policy, list[Feed]]:
 
 def asked(store: Store) -> list[list[Gap]]:
     """Return what a store says of holes, in every form."""
-    ranges = [WHOLE_HISTORY, (START + DAY, None), (None, START + DAY), (START - 9, START + 2 * DAY), (None, START * 2)]
+    ranges = [
+        (None, None),
+        (START + DAY, None),
+        (None, START + DAY),
+        (START - 9, START + 2 * DAY),
+        (None, START * 2),
+    ]
     found = [store.gaps(start=start, end=end) for start, end in ranges]
     assert found[0] == [gap for symbol in store._directory.symbols() for gap in store.gaps(symbol)]
     return found

@@ -237,7 +237,7 @@ def _missing(symbol: str, lane: Lane, before: SegmentInfo | None, after: Segment
 
 def _sources_of(shelf: Shelf, lane: Lane) -> list[str]:
     """Return the raw queues that a lane was made from; the table only grows, so that the last one holds for all."""
-    infos = shelf.segments(lane.queue, fresh=True)
+    infos = shelf.condensed(lane.queue)
     sources = (shelf.open(infos[-1]).prologue().get("sources") or []) if infos else []
     return [str(entry.get("queue", "")) for entry in sources]
 

@@ -21,6 +21,7 @@ from chronicle.storage.codec.archive_layout import (
     Holds,
     Method,
 )
+from chronicle.storage.codec.decode import compare, decode_stored
 
 __all__ = [
     "COLUMN_NAMES",
@@ -63,6 +64,8 @@ DELTA_NAMES: Final = frozenset(("sequence_first", "sequence_previous"))
 SLICE_SHARE: Final = 0.25
 """A block of orders of which less is asked for gives columns once; who comes back has its records kept: rows are
 followed from the first on, so that each look costs as much."""
+_TOLD_ALONE: Final = (Method.COLUMNS, Method.ZSTD, Method.STORED)
+"""Blocks that need nothing but themselves to be decoded, and no rows to tell what is in them."""
 _KNOWN: Final = int(Holds.KNOWN)
 _INSTRUMENTS: Final = int(Holds.INSTRUMENTS)
 _VENUE_SNAPSHOTS: Final = int(Holds.VENUE_SNAPSHOTS)
@@ -112,10 +115,10 @@ def holds_together(told: Collection[int]) -> int:
     return found & SEGMENT_HOLDS
 
 
-def footer_holds(footer: ArchiveFooter, stored: Callable[[Block], bytes]) -> int:
+def footer_holds(footer: ArchiveFooter, stored: Callable[[Block], bytes], path: object) -> int:
     """Return what an archived segment holds by its block table; 0: that does not tell.
 
-    Of a book the few blocks are read (by `stored`) that say it in their first bytes only.
+    Of a book the few small blocks of another method are read (by `stored`); one that is damaged tells nothing.
     """
     told, book = [], tells_of(footer.queue) and channel_of(footer.queue) == "book"
     for block in footer.blocks:
@@ -123,8 +126,14 @@ def footer_holds(footer: ArchiveFooter, stored: Callable[[Block], bytes]) -> int
             continue
         if is_told(block):
             told.append(block.holds)
-        elif book and block.method == Method.COLUMNS:
-            told.append(holds_of_block(block, stored(block), b""))
+        elif book and block.method in _TOLD_ALONE:
+            try:
+                data = stored(block)
+                compare(data, block.stored_checksum, block, path, "stored")
+                raw = b"" if block.method == Method.COLUMNS else decode_stored(data, block, path)
+                told.append(holds_of_block(block, data, raw))
+            except CorruptionError:
+                return 0
         else:
             return 0
     return holds_together(told)

@@ -52,7 +52,8 @@ def archived_entry(
     reader = store.reader(name, offset=offset, size=size)
     try:
         identity = HEADER.unpack(reader.read(0, HEADER_BYTES))[3]
-        holds = footer_holds(footer, lambda block: reader.read(block.object_offset, block.object_bytes))
+        path = f"{store.location}/{name}"
+        holds = footer_holds(footer, lambda block: reader.read(block.object_offset, block.object_bytes), path)
     finally:
         reader.close()
     return Entry(

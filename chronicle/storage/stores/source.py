@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from chronicle.core.errors import ConfigError, NotFoundError
+from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError
 from chronicle.core.layout import NONE
 from chronicle.core.local import LocalSource
 from chronicle.core.segment import LocalSegment
@@ -156,13 +156,13 @@ class TieredSource:
         """Open a segment where it is now; one that moves meanwhile is looked up again."""
         error: NotFoundError | None = None
         for _ in range(ATTEMPTS):
-            entry = self._moved(queue).get(number)
+            entry = self._moved(queue, number)
             try:
                 if entry is None:
                     return self._local.open(queue, number)
                 return open_entry(self._store(entry.place), entry)
             except NotFoundError as missing:
-                if error is not None and error.path == missing.path and self._moved(queue).get(number) == entry:
+                if error is not None and error.path == missing.path and self._moved(queue, number) == entry:
                     break
                 error = missing
         raise NotFoundError(
@@ -171,9 +171,25 @@ class TieredSource:
             hint="chronicle verify tells what is missing; chronicle tier rebuild looks everywhere again",
         ) from error
 
-    def _moved(self, queue: str) -> dict[int, Entry]:
-        """Return the entries of `queue` that are published outside the home's hot tier."""
-        return {number: entry for number, entry in self._recorded(queue).items() if entry.place != DELETE}
+    def _moved(self, queue: str, number: int) -> Entry | None:
+        """Return the entry of a segment that is published outside the home's hot tier; others are not read for it."""
+        manifest = self._open_manifest()
+        if manifest is None:
+            return None
+        known = self._known.get(queue)
+        if known is not None and known[0] == manifest.version():
+            entry = known[1].get(number)
+            return None if entry is None or entry.place == DELETE else entry
+        from chronicle.storage.tiers.state import of_current
+
+        try:
+            generation: int | None = self._local.queue(queue).settings.generation
+        except (NotFoundError, ForeignFileError):
+            generation = manifest.newest_generation(queue)
+        entry = None if generation is None else manifest.get((queue, generation, number))
+        if entry is None or entry.place in (HOT, DELETE):
+            return None
+        return next(iter(of_current(self.home, [entry], manifest, local=self._local)), None)
 
     def _recorded(self, queue: str) -> dict[int, Entry]:
         """Return the entries of `queue` that have left the hot tier, those that were removed for good among them."""
