@@ -96,7 +96,12 @@ def check(manifest: Manifest, store: LocalStore) -> None:
         sums = PublishedCatalog(store).stock(queue)
         assert [replace(each, queue_id="") for each in stocks_of(told)] == ([] if sums is None else [sums])
         if told:
-            assert ArchiveSource(store.root).summary(queue) == summary_of(ArchiveSource(store.root).segments(queue))
+            ours, naive = (
+                ArchiveSource(store.root).summary(queue),
+                summary_of(ArchiveSource(store.root).segments(queue)),
+            )
+            times = {"ts_first": 0, "ts_last": 0}  # these entries' do not rise by their numbers, as a queue's do
+            assert replace(ours, **times) == replace(naive, **times)
         for each in told:
             assert PublishedCatalog(store).entry(queue, each.number) == each
             near = PublishedCatalog(store).near(queue, each.ts_first)
