@@ -1,7 +1,7 @@
 """An archive root whose catalog has many entries, and the local manifest beside it.
 
-How long they take to open, to find a book in, to publish, and to say what they hold and lack. The entries are those of
-one real book channel and made-up ones of 1,000 queues over two years of days.
+How long they take to open, to find a book in, to publish, and to say what they hold and lack. Their entries are those
+of one real book channel and made-up ones of 1,000 queues over two years of days.
 """
 
 from __future__ import annotations
