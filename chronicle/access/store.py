@@ -20,7 +20,7 @@ from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from chronicle.access.formats.export import Exported, ExportJob, Unit
-    from chronicle.access.ranges.frames import Decimals
+    from chronicle.access.ranges.columns import Decimals
     from chronicle.access.sql.sql import Answer, Database
 
 __all__ = ["Store", "open"]
@@ -132,7 +132,7 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
         ConfigError
             When duckdb is not installed.
         """
-        from chronicle.access.ranges.frames import library
+        from chronicle.access.libraries import library
 
         if decimals not in ("float", "decimal"):
             raise ConfigError(f"SQL gives no {decimals!r} numbers", expected="float | decimal", found=decimals)
@@ -210,7 +210,8 @@ class Store(BookQuestions, RangeQuestions, TrustQuestions):
     ) -> ExportJob:
         """Return an export that has not begun: its ``units()`` say what it would write, ``run()`` writes it."""
         from chronicle.access.formats.export import ExportJob
-        from chronicle.access.ranges.frames import check_decimals, library
+        from chronicle.access.libraries import library
+        from chronicle.access.ranges.columns import check_decimals
 
         if form not in ("npz",):
             library("pyarrow")

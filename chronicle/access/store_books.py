@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chronicle.access.books.book import Book, BookOrder
     from chronicle.access.books.books import Books
     from chronicle.access.books.many import ManyBooks
-    from chronicle.access.ranges.frames import Decimals
+    from chronicle.access.ranges.columns import Decimals
 
 __all__ = ["BookQuestions"]
 
@@ -132,7 +132,7 @@ class BookQuestions(OpenedPlaces):
             How prices and sizes leave: nearest float64, mantissas, or exact decimals.
         """
         from chronicle.access.books.books import Books
-        from chronicle.access.ranges.frames import check_decimals
+        from chronicle.access.ranges.columns import check_decimals
 
         check_depth(depth)
         check_decimals(decimals)
@@ -176,7 +176,7 @@ class BookQuestions(OpenedPlaces):
     def bbo(self, symbol: str, start: Any = None, end: Any = None, *, decimals: Decimals = "float") -> Best:
         """Return the best bid and ask of `symbol` in [start, end) as columns: a row for each change."""
         from chronicle.access.books.best import Best
-        from chronicle.access.ranges.frames import check_decimals
+        from chronicle.access.ranges.columns import check_decimals
 
         check_decimals(decimals)
         name = self._with_channel(symbol, "book")

@@ -11,7 +11,7 @@ from chronicle.access.opened.opened import OpenedPlaces
 from chronicle.access.opened.symbols import is_pattern
 
 if TYPE_CHECKING:
-    from chronicle.access.ranges.frames import Decimals
+    from chronicle.access.ranges.columns import Decimals
     from chronicle.access.ranges.partitions import Partition
     from chronicle.access.ranges.replay import Event, Order, Replay
     from chronicle.access.ranges.scan import Scan
@@ -57,7 +57,7 @@ class RangeQuestions(OpenedPlaces):
         decimals : "float", "int" or "decimal"
             How prices and sizes leave.
         """
-        from chronicle.access.ranges.frames import check_decimals
+        from chronicle.access.ranges.columns import check_decimals
         from chronicle.access.ranges.scan import Scan, columns_of
 
         columns_of(channel)
@@ -107,7 +107,7 @@ class RangeQuestions(OpenedPlaces):
         columns, where, kinds, decimals
             As :meth:`scan` takes them; a unit's ``scan()`` uses them.
         """
-        from chronicle.access.ranges.frames import check_decimals
+        from chronicle.access.ranges.columns import check_decimals
         from chronicle.access.ranges.partitions import cut
         from chronicle.access.ranges.scan import columns_of
         from chronicle.access.trust.versions import chosen_version

@@ -37,7 +37,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def command(listen: str, token_file: Path | None, certificate: Path | None, key: Path | None, home: Path) -> None:
     """Serve the store's records by Arrow Flight."""
     import chronicle
-    from chronicle.access.ranges.frames import library
+    from chronicle.access.libraries import library
 
     if (certificate is None) != (key is None):
         raise ConfigError("a certificate comes with its key", expected="--certificate and --key", found="one of them")

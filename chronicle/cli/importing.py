@@ -37,7 +37,7 @@ def command(paths: tuple[Path, ...], home: Path, as_json: bool) -> None:
     for path in paths:
         if not path.exists():
             raise NotFoundError("there is nothing to import", path=path)
-    from chronicle.access.ranges.frames import library
+    from chronicle.access.libraries import library
 
     library("pyarrow")
     from chronicle.access.formats.importing import files_of, import_records

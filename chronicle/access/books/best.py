@@ -10,7 +10,8 @@ from chronicle.access.books.books import STATUS_WORDS
 from chronicle.access.books.sampling import exponents_in, sample
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk, Column, Columnar, Decimals
+from chronicle.access.ranges.columns import Chunk, Column, Decimals
+from chronicle.access.ranges.frames import Columnar
 
 __all__ = ["Best"]
 

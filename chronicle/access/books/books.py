@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from chronicle.access.books.sampling import by_order_in, exponents_in, sample
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk, Column, Columnar, Decimals
+from chronicle.access.ranges.columns import Chunk, Column, Decimals
+from chronicle.access.ranges.frames import Columnar
 from chronicle.core.layout import BookStatus
 
 __all__ = ["Books"]

@@ -8,7 +8,8 @@ import numpy as np
 
 from chronicle.access.books.book import Book
 from chronicle.access.books.books import STATUS_WORDS
-from chronicle.access.ranges.frames import Chunk, Column, Columnar, Decimals
+from chronicle.access.ranges.columns import Chunk, Column, Decimals
+from chronicle.access.ranges.frames import Columnar
 from chronicle.core.errors import RangeError
 from chronicle.core.layout import INT64_MAX, INT64_MIN
 

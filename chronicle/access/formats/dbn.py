@@ -22,7 +22,7 @@ from chronicle.access.books.books import Books
 from chronicle.access.books.sampling import by_order_in
 from chronicle.access.formats.forms import DBN_CHANNELS
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk
+from chronicle.access.ranges.columns import Chunk
 from chronicle.access.ranges.rows import ACTION_WORDS, SIDE_WORDS
 from chronicle.access.ranges.scan import Scan
 from chronicle.core.errors import ConfigError, RangeError

@@ -20,7 +20,7 @@ from chronicle.core.errors import ConfigError
 if TYPE_CHECKING:
     from chronicle.access.formats.export_rows import ExportTable
     from chronicle.access.opened.segments import Shelf
-    from chronicle.access.ranges.frames import Decimals
+    from chronicle.access.ranges.columns import Decimals
     from chronicle.core.source import SegmentInfo
 
 __all__ = ["CHANNELS", "FORMATS", "REGISTERS", "ExportJob", "Exported", "Unit"]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from chronicle.access.books.sampling import by_order_in, exponents_in
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk, Column, Decimals
+from chronicle.access.ranges.columns import Chunk, Column, Decimals
 from chronicle.access.ranges.rows import KIND_WORDS
 from chronicle.access.ranges.scan import ORDER_COLUMNS, Scan, columns_of
 from chronicle.core.layout import NONE

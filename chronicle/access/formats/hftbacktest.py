@@ -31,7 +31,8 @@ from chronicle.access.formats.hftbacktest_events import (
     TRADE,
 )
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk, floats
+from chronicle.access.ranges.columns import Chunk
+from chronicle.access.ranges.numbers import floats
 from chronicle.access.ranges.rows import KIND_WORDS, SIDE_WORDS
 from chronicle.access.ranges.scan import Scan
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chronicle.access.books.lookup import book_at
 from chronicle.access.formats.hftbacktest_events import BUY, DEPTH_CLEAR, EVENT_DTYPE, EXCH, LOCAL, SELL
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import floats
+from chronicle.access.ranges.numbers import floats
 from chronicle.access.ranges.rows import ACTION_WORDS, SIDE_WORDS
 from chronicle.access.ranges.scan import Scan
 

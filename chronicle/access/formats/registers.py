@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronicle.access.formats.export_rows import KEYS
-from chronicle.access.ranges.frames import library
+from chronicle.access.libraries import library
 from chronicle.core.errors import StoreError
 
 __all__ = ["CATALOG", "NAMESPACE", "iceberg_catalog", "register"]

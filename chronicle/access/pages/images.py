@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from chronicle.access.libraries import library
 from chronicle.access.pages.report import DEPTH, Sampled, depth_cells
-from chronicle.access.ranges.frames import library
 from chronicle.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from chronicle.core.errors import RangeError
 from chronicle.core.times import format_ns
 
 if TYPE_CHECKING:
-    from chronicle.access.ranges.frames import Chunk
+    from chronicle.access.ranges.columns import Chunk
     from chronicle.access.store import Store
 
 __all__ = ["Sampled", "depth_cells", "plot_page", "quality_page"]

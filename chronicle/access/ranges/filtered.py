@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk, Column
+from chronicle.access.ranges.columns import Chunk, Column
 from chronicle.access.ranges.merge import joined
 from chronicle.access.ranges.scaling import Scaling
 from chronicle.access.ranges.scan import Scan, known_columns

@@ -9,35 +9,33 @@ Source: polars' plugin interface, ``polars.io.plugins.register_io_source``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from chronicle.access.ranges.frames import ROWS_PER_BATCH, library
-
-if TYPE_CHECKING:
-    from chronicle.access.ranges.frames import Columnar
+from chronicle.access.libraries import library
+from chronicle.access.ranges.columns import ROWS_PER_BATCH
 
 __all__ = ["lazy_frame"]
 
 
-def lazy_frame(answer: Columnar, narrowed: Callable[[Sequence[str]], Columnar]) -> Any:
-    """Return `answer` as a polars.LazyFrame.
+def lazy_frame(schema: Any, batches: Callable[[Sequence[str] | None, int], Iterator[Any]]) -> Any:
+    """Return an answer as a polars.LazyFrame.
 
     Parameters
     ----------
-    answer : Columnar
-    narrowed : callable
-        Makes the same answer with only some columns.
+    schema : pyarrow.Schema
+    batches : callable
+        Given the names of columns (None: all) and a number of rows, yields the answer's pyarrow.RecordBatch of at
+        most so many.
     """
     polars = library("polars")
     plugins = library("polars.io.plugins")
-    schema = polars.from_arrow(answer.arrow_schema().empty_table()).schema
+    frame_schema = polars.from_arrow(schema.empty_table()).schema
 
     def source(
         with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
     ) -> Iterator[Any]:
-        chosen = answer if with_columns is None else narrowed(with_columns)
         left = n_rows
-        for batch in chosen.arrow_batches(batch_size or ROWS_PER_BATCH):
+        for batch in batches(with_columns, batch_size or ROWS_PER_BATCH):
             frame = polars.from_arrow(batch)
             if left is not None:
                 frame = frame.head(left)
@@ -46,4 +44,4 @@ def lazy_frame(answer: Columnar, narrowed: Callable[[Sequence[str]], Columnar]) 
             if left == 0:
                 return
 
-    return plugins.register_io_source(source, schema=schema, validate_schema=False, is_pure=True)
+    return plugins.register_io_source(source, schema=frame_schema, validate_schema=False, is_pure=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronicle.access.ranges.frames import Chunk
+from chronicle.access.ranges.columns import Chunk
 from chronicle.core.layout import INT64_MAX, Flag
 
 __all__ = ["cut_at_events", "merge_by_time"]

@@ -13,8 +13,8 @@ from functools import cache
 from os import getpid
 from typing import TYPE_CHECKING, Any
 
+from chronicle.access.libraries import library
 from chronicle.access.opened.lanes import lanes_of
-from chronicle.access.ranges.frames import library
 from chronicle.core.errors import ConfigError
 from chronicle.core.layout import INT64_MAX, INT64_MIN
 

@@ -14,7 +14,8 @@ from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.lanes import Lane
 from chronicle.access.opened.segment import Segment
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk, wide_floats
+from chronicle.access.ranges.columns import Chunk
+from chronicle.access.ranges.numbers import wide_floats
 from chronicle.access.ranges.scaling import Scaling
 from chronicle.core.errors import CorruptionError, RangeError
 from chronicle.core.fresh import fresh_array

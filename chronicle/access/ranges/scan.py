@@ -10,7 +10,8 @@ from chronicle.access.books.sampling import by_order_in, exponents_met
 from chronicle.access.opened.cost import Cost
 from chronicle.access.opened.lanes import REDUNDANT_STEP, lanes_of
 from chronicle.access.opened.segments import Shelf
-from chronicle.access.ranges.frames import Chunk, Column, Columnar, Decimals
+from chronicle.access.ranges.columns import Chunk, Column, Decimals
+from chronicle.access.ranges.frames import Columnar
 from chronicle.access.ranges.merge import cut_at_events, merge_by_time
 from chronicle.access.ranges.rows import (
     ACTION_WORDS,

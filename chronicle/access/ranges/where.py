@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronicle.access.ranges.frames import WIDE, Chunk, Column
+from chronicle.access.ranges.columns import WIDE, Chunk, Column
 from chronicle.core.errors import ConfigError
 from chronicle.core.layout import INT64_MAX, INT64_MIN
 from chronicle.core.times import parse_time

@@ -15,7 +15,8 @@ from chronicle.access.store import Store
 
 if TYPE_CHECKING:
     from chronicle.access.opened.catalog import Coverage, Instrument
-    from chronicle.access.ranges.frames import Chunk, Columnar
+    from chronicle.access.ranges.columns import Chunk
+    from chronicle.access.ranges.frames import Columnar
     from chronicle.access.ranges.replay import Event
     from chronicle.access.sql.sql import Answer
     from chronicle.access.trust.explain import Explanation

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from chronicle.access.opened.asked import time_range
+from chronicle.access.ranges.columns import check_decimals
 from chronicle.access.ranges.filtered import FilteredScan
-from chronicle.access.ranges.frames import check_decimals
 from chronicle.access.ranges.partitions import Partition
 from chronicle.access.ranges.scan import Scan, columns_of
 from chronicle.access.ranges.tickets import TICKET_BYTES_MAX, Ticket

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from chronicle.access.libraries import library
 from chronicle.access.opened.catalog import coverage_of, instruments_of
 from chronicle.access.opened.segments import Shelf
 from chronicle.access.opened.symbols import Directory
-from chronicle.access.ranges.frames import ROWS_PER_BATCH, Decimals, library
+from chronicle.access.ranges.columns import ROWS_PER_BATCH, Decimals
 from chronicle.access.sql.predicates import STAMP
 from chronicle.access.sql.sql_books import MACROS, BookFunction, book_type
 from chronicle.access.sql.tables import CHANNELS, ChannelTable, Failure, RowTable, StatusTable, Table

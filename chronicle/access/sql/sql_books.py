@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chronicle.access.ranges.frames import decimal_array, floats
+from chronicle.access.ranges.arrow_columns import decimal_array
+from chronicle.access.ranges.numbers import floats
 from chronicle.access.sql.predicates import STAMP
 from chronicle.access.sql.tables import Failure
 from chronicle.core.errors import ChronicleError, RangeError

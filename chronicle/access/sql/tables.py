@@ -23,7 +23,7 @@ from chronicle.access.books.sampling import by_order_in
 from chronicle.access.opened.lanes import lanes_of
 from chronicle.access.opened.segments import Shelf
 from chronicle.access.opened.symbols import Directory
-from chronicle.access.ranges.frames import ROWS_PER_BATCH, Chunk, Column, Decimals
+from chronicle.access.ranges.columns import ROWS_PER_BATCH, Chunk, Column, Decimals
 from chronicle.access.ranges.rows import KIND_WORDS
 from chronicle.access.ranges.scan import ORDER_COLUMNS, Scan, columns_of
 from chronicle.access.sql.predicates import STAMP, TimeBounds, always_true, columns_in, symbols_in, times_in

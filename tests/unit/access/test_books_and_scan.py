@@ -13,7 +13,7 @@ import pytest
 import chronicle
 from chronicle.access.books import sampling
 from chronicle.access.ranges import rows as rows_module
-from chronicle.access.ranges.frames import floats
+from chronicle.access.ranges.numbers import floats
 from chronicle.core.errors import ConfigError, NotFoundError, RangeError
 from chronicle.core.layout import INT64_MIN, Verdict
 from tests.support.eventful import eventful

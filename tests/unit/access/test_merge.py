@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronicle.access.ranges.frames import Chunk
+from chronicle.access.ranges.columns import Chunk
 from chronicle.access.ranges.merge import WORTH_ROWS, cut_at_events
 from chronicle.core.layout import Flag
 
