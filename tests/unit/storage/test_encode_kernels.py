@@ -21,7 +21,7 @@ from chronicle.storage.codec.tokens import BEFORE, DELTA, PLAIN, SAME, divider
 from chronicle.storage.kernels import groups as kernel
 from chronicle.storage.kernels import tokens as tokenizer
 from chronicle.storage.kernels.bodies import find_records
-from chronicle.storage.kernels.levels import NO_PRICE, apply_groups, fill_book, follows
+from chronicle.storage.kernels.ladders import NO_PRICE, apply_groups, fill_book, follows, proper_levels
 from tests.support.naive_events import naive_book, naive_gap_counts, naive_records, naive_votes
 from tests.support.tiers import book_events
 
@@ -103,37 +103,73 @@ price = st.one_of(st.integers(1, 40).map(lambda tick: 100 * tick), st.sampled_fr
 changes = st.lists(st.tuples(st.integers(0, 1), price, st.integers(0, 3)), max_size=60)
 
 
+def empty_book(rungs: int, slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (ladder, tables, state) without a level."""
+    tables = np.full((2, slots, 2), NO_PRICE, dtype=np.int64)
+    return np.zeros((2, rungs), dtype=np.int64), tables, np.zeros(4, dtype=np.int64)
+
+
 @settings(deadline=None)
-@given(changes, changes, st.sampled_from([1, 100, 3]), st.booleans())
+@given(changes, changes, st.sampled_from([1, 100, 3]), st.sampled_from([0, 8, 64, 4096]), st.integers(0, 3))
 def test_a_followed_book_is_the_book(
-    first: list[tuple[int, int, int]], then: list[tuple[int, int, int]], unit: int, spoiled: bool
+    first: list[tuple[int, int, int]], then: list[tuple[int, int, int]], unit: int, rungs: int, spoiled: int
 ) -> None:
     levels, bids = naive_book([], 0, first)
-    books, state = np.full((2, 256, 2), NO_PRICE, dtype=np.int64), np.zeros(4, dtype=np.int64)
-    tick = divider(unit)
-    assert fill_book(np.array(levels, dtype=np.int64).reshape(-1, 2), bids, *tick, books, state)
+    book, window = empty_book(rungs, 256), (700, *divider(unit))
+    before = np.array(levels, dtype=np.int64).reshape(-1, 2)
+    inside = [p for p, _ in levels if (p - 700) % unit == 0 and 0 <= (p - 700) // unit < rungs]
+    assert proper_levels(before, bids, PRICE_MAX, *window, rungs) == len(levels) - len(inside)
+    assert fill_book(before, bids, *window, *book)
     rows = np.array([(one, size) for _, one, size in then], dtype=np.int64).reshape(-1, 2).T.copy()
     sides = np.array([[1 - half, half] for half, _, _ in then], dtype=np.int64).reshape(-1, 2).T.copy()
-    row = apply_groups(rows[0], rows[1], sides, 0, len(then), 0, PRICE_MAX, *tick, books, state)
+    row = apply_groups(rows[0], rows[1], sides, 0, len(then), 0, PRICE_MAX, *window, *book)
     assert row == len(then)
     after, after_bids = naive_book(levels, bids, then)
-    if spoiled and after:
+    same = not spoiled or not after
+    if spoiled == 1 and after:
         after[-1] = (after[-1][0], after[-1][1] + 1)
-    found = follows(np.array(after, dtype=np.int64).reshape(-1, 2), after_bids, PRICE_MAX, *tick, books, state)
-    assert bool(found) == (not spoiled or not after)
+    elif spoiled == 2 and after:
+        after[-1] = (after[-1][0] + 1, after[-1][1])
+    elif spoiled == 3 and after:
+        after.append(after[-1])
+    found = follows(np.array(after, dtype=np.int64).reshape(-1, 2), after_bids, PRICE_MAX, *window, *book)
+    assert bool(found) == same
+
+
+@pytest.mark.parametrize("rungs", [0, 64])
+def test_levels_that_are_not_proper_are_told_and_never_follow(rungs: int) -> None:
+    good = [(30, 1), (20, 1), (10, 1), (40, 1), (50, 1)]
+    bad = [
+        [(20, 1), (30, 1), (10, 1), (40, 1), (50, 1)],
+        [(30, 1), (20, 1), (20, 1), (40, 1), (50, 1)],
+        [(30, 1), (20, 1), (10, 1), (50, 1), (40, 1)],
+        [(30, 1), (20, 0), (10, 1), (40, 1), (50, 1)],
+        [(PRICE_MAX + 1, 1), (20, 1), (10, 1), (40, 1), (50, 1)],
+    ]
+    window = (0, *divider(10))
+    for levels in bad:
+        book = empty_book(rungs, 64)
+        assert fill_book(np.array(good), 3, *window, *book)
+        assert follows(np.array(good), 3, PRICE_MAX, *window, *book)
+        assert proper_levels(np.array(levels), 3, PRICE_MAX, *window, rungs) == -1
+        sides = np.array([[5, 0], [0, 2]])
+        prices, sizes = np.array(levels).T.copy()
+        apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, *window, *book)
+        assert not follows(np.array(levels), 3, PRICE_MAX, *window, *book)
 
 
 def test_a_book_that_may_not_fit_or_is_out_of_bounds_is_not_followed() -> None:
-    books, state = np.full((2, 8, 2), NO_PRICE, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    window = (1000, *divider(1))
     prices, sizes = np.arange(7, dtype=np.int64), np.ones(7, dtype=np.int64)
     sides = np.array([[7], [0]], dtype=np.int64)
-    assert apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, *divider(1), books, state) == -1
+    assert apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, *window, *empty_book(16, 8)) == -1
+    assert apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, 0, *divider(1), *empty_book(16, 8)) == 7
     sides[0] = 1
     for wide in (PRICE_MAX + 1, -PRICE_MAX - 1, INT64_MIN, INT64_MAX):
         prices[0] = wide
-        assert apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, *divider(1), books.copy(), state.copy()) == -1
+        assert apply_groups(prices, sizes, sides, 0, 1, 0, PRICE_MAX, *window, *empty_book(16, 8)) == -1
     levels = np.stack((np.arange(7, 0, -1), np.ones(7, dtype=np.int64)), axis=1)
-    assert not fill_book(levels, 7, *divider(1), books, state)
+    assert not fill_book(levels, 7, *window, *empty_book(16, 8))
 
 
 # --- bodies ------------------------------------------------------------------------------------------------------
