@@ -16,6 +16,7 @@ __all__ = [
     "pack_changes",
 ]
 
+
 @numba.njit(cache=True, nogil=True)
 def pack_changes(
     prices: Any, sides: Any, side: Any, sign: Any, start: Any, stop: Any, low: Any, shift: Any, out: Any

@@ -107,11 +107,11 @@ def _split_words(
         word = (np.uint64(quotient) << zigzag) ^ (np.uint64(quotient >> 63) & sign)
         length = np.uint64(bit_length(word))
         escape, is_long = length > longest, word >= small
-        low = zero if escape or not is_long else length - bits
+        low = length - bits if is_long else zero
         head = first_long + ((length - exponent) << np.uint64(m)) if is_long else zero
         token = np.uint64(ESCAPE) if escape else head + (word >> low)
         tokens[position] = token
-        lows[position] = low
+        lows[position] = np.uint64(ESCAPE) if escape else low
         rests[position] = word if escape else word & ((one << low) - one)
         seen |= token
     return bad, seen
@@ -145,7 +145,7 @@ def put_steps(
     where one loop took 5.
     """
     escaped, place, shifted = np.int64(0), np.uint64(0), np.uint64(0)
-    three, seven, whole = np.uint64(3), np.uint64(7), np.uint64(56)
+    one, eighth, seven, whole = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(56)
     bad, seen, held = np.uint64(0), np.uint64(0), np.uint64(0)
     lows, rests = room[0], room[1]
     for start in range(0, len(steps), len(lows)):
@@ -156,17 +156,33 @@ def put_steps(
         )
         bad |= wrong
         seen |= found
-        for position in range(count):
-            if part[position] == ESCAPE:
-                escapes[escaped] = rests[position]
-                escaped += 1
+        for first in range(0, count, 4):
+            stop = min(first + 4, count)
+            at = np.uint64(first)
+            two = lows[at] + lows[at + one]
+            three = two + lows[at + np.uint64(2)]
+            wide = three + lows[at + np.uint64(3)]
+            if stop - first == 4 and wide <= whole:
+                joined = rests[at] | (rests[at + one] << lows[at])
+                joined |= (rests[at + np.uint64(2)] << two) | (rests[at + np.uint64(3)] << three)
+                held |= joined << shifted
+                store_bits(bits, place, held)
+                shifted += wide
+                place += shifted >> eighth
+                held >>= shifted & whole
+                shifted &= seven
                 continue
-            held |= rests[position] << shifted
-            store_bits(bits, place, held)
-            shifted += lows[position]
-            place += shifted >> three
-            held >>= shifted & whole
-            shifted &= seven
+            for position in range(first, stop):
+                if part[position] == ESCAPE:
+                    escapes[escaped] = rests[position]
+                    escaped += 1
+                    continue
+                held |= rests[position] << shifted
+                store_bits(bits, place, held)
+                shifted += lows[position]
+                place += shifted >> eighth
+                held >>= shifted & whole
+                shifted &= seven
     store_bits(bits, place, held)
     store_bits(bits, place + np.uint64(8), np.uint64(0))
     used = np.int64(-1) if bad else np.int64(place) * 8 + np.int64(shifted)
