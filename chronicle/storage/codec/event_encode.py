@@ -127,8 +127,10 @@ class _Parts:
 
     def encode(self, level: int, book: Book | None, *, compact: bool) -> tuple[bytes, int]:
         snapshots = snapshot_list(self.words, self.others)
-        places = [int(self.places[snapshot.number]) for snapshot in snapshots]
-        forms, kept, on_prologue = snapshot_forms(snapshots, places, self.groups, self.prices, self.sizes, book)
+        places = self.places[[snapshot.number for snapshot in snapshots]].tolist() if snapshots else []
+        forms, kept, on_prologue = snapshot_forms(
+            self.words, snapshots, places, self.groups, self.prices, self.sizes, book
+        )
         entries, streams = [], []
         columns = list(self.groups)
         if self.step & STEP_SOURCE:

