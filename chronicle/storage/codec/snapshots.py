@@ -56,14 +56,15 @@ def snapshot_list(words: Values, starts: Values) -> list[Stored]:
     columns = (numbers, places, heads[numbers] & LENGTH_MASK, words[places + 4] & LENGTH_MASK)
     body = (words[np.minimum(places + BODY_WORD, last)], words[np.minimum(places + BODY_WORD + 1, last)])
     rows = zip(*(column.tolist() for column in (*columns, *body)), strict=True)
-    return [_stored(words, at, number, *facts) for number, at, *facts in rows]
+    return [_stored(words, at, number, found, line, one, two) for number, at, found, line, one, two in rows]
 
 
 def stored(words: Values, at: int, number: int, length: int | None = None) -> Stored:
     """Return what the snapshot record at word `at` says; `length` is its true one where it was cut."""
     found, line = (int(words[at + place]) & LENGTH_MASK for place in (0, 4))
-    body = words[at + BODY_WORD : at + BODY_WORD + 2].tolist()
-    return _stored(words, at, number, found, line, *(body if len(body) == 2 else (0, 0)), length)
+    body = [int(word) for word in words[at + BODY_WORD : at + BODY_WORD + 2]]
+    counts, after = body if len(body) == 2 else (0, 0)
+    return _stored(words, at, number, found, line, counts, after, length)
 
 
 def _stored(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -137,15 +138,20 @@ def stepped_column(
 
 def _tokens(form: tuple[int, int], unit: int, steps: Values, *, less: int = 0, signed: bool = False) -> _Tokens:
     """Return the tokens of steps over `unit`; raises :class:`UnitError`."""
-    shift, inverse = divider(unit)
     tokens, bits, escapes, room = _room(len(steps))
-    limit, bound = tables(*form).limit, np.uint64(INT64_MAX // (unit >> shift))
     used, escaped, seen = tokenizer.put_steps(
-        steps, less, signed, shift, inverse, bound, *form, limit, tokens, bits, escapes, room
+        steps, less, signed, *_division(unit), *form, tables(*form).limit, tokens, bits, escapes, room
     )
     if used < 0:
         raise UnitError
     return _Tokens(tokens[: len(steps)], bits[: (used + 63) // 64 * 8], escapes[:escaped], int(used), bool(seen))
+
+
+@lru_cache(maxsize=1024)
+def _division(unit: int) -> tuple[int, np.uint64, np.uint64]:
+    """Return what divides by a unit (:func:`divider`), and the greatest quotient."""
+    shift, inverse = divider(unit)
+    return shift, inverse, np.uint64(INT64_MAX // (unit >> shift))
 
 
 def _room(count: int) -> tuple[Any, Any, Any, Any]:
@@ -171,11 +177,11 @@ def _entry(
     """Return (entry, streams) of a column's tokens."""
     if not of.any:
         return ENTRY.pack(mode, *form, 0, base, unit, 0, 0, 0), b""
-    packed: Any = token_compressor(level).compress(of.tokens.data)
+    packed: Any = token_compressor(level).compress(of.tokens)
     if len(packed) >= len(of.tokens):
         packed = of.tokens.tobytes()
     entry = ENTRY.pack(mode, *form, len(of.tokens), base, unit, len(packed), of.used, len(of.escapes))
-    return entry, b"".join((packed, of.bits.data, of.escapes.data))
+    return entry, b"".join((packed, of.bits, of.escapes))
 
 
 _local = threading.local()
