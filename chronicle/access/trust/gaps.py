@@ -121,8 +121,8 @@ def gaps_of(
         for gap in gaps
         if gap.touches(start, end)
     ]
-    infos = [info for lane in lanes for info in listed[lane.number]]
-    found += _not_captured(shelf, symbol, infos, start, end) if infos else ()
+    ends = [(infos[0], infos[-1]) for infos in listed.values() if infos]
+    found += _not_captured(shelf, symbol, ends, start, end) if ends else ()
     return sorted(found, key=lambda gap: (gap.detected_ts, gap.lane, gap.index))
 
 
@@ -141,11 +141,11 @@ def _told(progress: Progress | None, symbol: str, total: int) -> Callable[[], No
 
 
 def _not_captured(
-    shelf: Shelf, symbol: str, infos: list[SegmentInfo], start: int | None, end: int | None
+    shelf: Shelf, symbol: str, ends: list[tuple[SegmentInfo, SegmentInfo]], start: int | None, end: int | None
 ) -> Iterator[Gap]:
-    """Yield the parts of [start, end) that lie before the first record or behind the end of what is known."""
-    first = min(infos, key=lambda info: info.ts_first)
-    last = max(infos, key=lambda info: info.ts_last)
+    """Yield the parts of [start, end) before the first record, or behind what is known; `ends` are those of lanes."""
+    first = min((info for info, _ in ends), key=lambda info: info.ts_first)
+    last = max((info for _, info in ends), key=lambda info: info.ts_last)
     if start is not None and start < first.ts_first:
         until = first.ts_first if end is None else min(end, first.ts_first)
         yield _nothing(symbol, first, start, until, recovery=until)

@@ -261,12 +261,18 @@ def read_pointer(store: Store) -> Pointer | None:
             (int(values["history"][0]), str(values["history"][1])),
             {str(name): bytes(rows) for name, rows in values.get("fresh", {}).items()},
             tuple((str(row[0]), int(row[1]), int(row[2]), str(row[3])) for row in values.get("gone", ())),
-            {str(name): bytes(row[4]) for name, row in values["queues"].items() if len(row) > 4},
+            {str(name): _packed(row[4]) for name, row in values["queues"].items() if len(row) > 4},
             version=version,
             token=found[1],
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, msgpack.exceptions.UnpackException) as error:
         raise damaged(str(error), path) from error
+
+
+def _packed(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError("the sums of a queue are packed")
+    return value
 
 
 def _span(row: list[int]) -> Span:

@@ -57,8 +57,17 @@ class Stock:
 
     @classmethod
     def unpack(cls, queue: str, generation: int, place: str, data: bytes) -> Stock:
-        """Return what :meth:`pack` said; what later versions add is left out."""
-        return cls(queue, generation, "", place, *map(int, msgpack.unpackb(data)[: len(fields(cls)) - _IDENTITY]))
+        """Return what :meth:`pack` said; what later versions add is left out.
+
+        Raises
+        ------
+        ValueError, TypeError, msgpack.UnpackException
+            When it is none.
+        """
+        found, count = msgpack.unpackb(data), len(fields(cls)) - _IDENTITY
+        if not isinstance(found, list) or len(found) < count:
+            raise ValueError(f"{count} numbers are expected")
+        return cls(queue, generation, "", place, *map(int, found[:count]))
 
 
 _IDENTITY: Final = 4
