@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from chronicle.cli.processes import Child, Crew
 from chronicle.config.home import prepare_home, raw_place
@@ -27,10 +25,11 @@ LOGS_NAME = "logs"
 RATE = 400
 """Market messages a second of the simulated exchange."""
 SYMBOLS = ("XBT/USD", "ETH/USD", "XBT/EUR")
-READY_SECONDS = 30.0
-FIRST_BOOK_SECONDS = 90.0
-"""The ETL's first window compiles kernels where none are cached."""
-DRAIN_SECONDS = 60.0
+READY_SECONDS = 120.0
+FIRST_BOOK_SECONDS = 600.0
+"""The ETL's first window compiles kernels where none are cached. A process that ends is told of at once; the bound is
+for one that hangs, on the slowest machine."""
+DRAIN_SECONDS = 600.0
 TICK_NS = 250_000_000
 NS_PER_SECOND = 1_000_000_000
 
@@ -89,7 +88,7 @@ def run_demo(folder: Path, *, seconds: float, seed: int, say: Say, clock: Clock 
     clock = clock or SystemClock()
     _make_room(folder, say)
     timings = DemoTimings()
-    with _terminated_as_interrupt(), Crew(folder / LOGS_NAME, clock) as crew:
+    with Crew(folder / LOGS_NAME, clock) as crew:
         exchange = crew.start("exchange", "chronicle.feed.simulator", ["--seed", str(seed), "--rate", str(RATE)])
         port = int(crew.wait_for_text(exchange, "", timeout_s=READY_SECONDS).strip())
         _prepare(folder, port, say)
@@ -100,8 +99,9 @@ def run_demo(folder: Path, *, seconds: float, seed: int, say: Say, clock: Clock 
         agent = crew.start("agent", "chronicle", ["tier", "run", *home])
         pids = ", ".join(f"{child.name} (pid {child.process.pid})" for child in (feed, etl, agent))
         say(f"started: {pids}")
-        with _timed(timings, "first clean record", clock):
-            _wait_for_clean(folder, crew, etl, clock, say)
+        with _timed(timings, "first books", clock):
+            _wait_for_books(folder, crew, etl, clock, say)
+        crew.wait_for_text(agent, "agent of", timeout_s=READY_SECONDS)  # from here on it hears that it is to end
         _watch(folder, crew, seconds, clock, timings, say)
         with _timed(timings, "stop", clock):
             for child in (feed, exchange, etl, agent):
@@ -135,7 +135,10 @@ def _make_room(folder: Path, say: Say) -> None:
         remove_memory(place.parent)
     if any(folder.iterdir()):
         say(f"replacing the earlier demo in {folder}")
-        shutil.rmtree(folder)
+        for entry in folder.iterdir():
+            if entry.name != MARKER_NAME:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        shutil.rmtree(folder)  # its mark last: killed meanwhile, it is a demo still
 
 
 def _prepare(folder: Path, port: int, say: Say) -> None:
@@ -146,17 +149,29 @@ def _prepare(folder: Path, port: int, say: Say) -> None:
     say(f"home: {state.home} (raw queue in {state.raw})")
 
 
-def _wait_for_clean(folder: Path, crew: Crew, etl: Child, clock: Clock, say: Say) -> None:
-    """Return when the shard has published its first frontier."""
+def _wait_for_books(folder: Path, crew: Crew, etl: Child, clock: Clock, say: Say) -> None:
+    """Return when every book is there, checked by the venue, and the shard has published its first frontier."""
     deadline = clock.monotonic_ns() + int(FIRST_BOOK_SECONDS * NS_PER_SECOND)
-    say("waiting for the first clean records (the first run on a machine compiles kernels)")
+    say("waiting for the first books (the first run on a machine compiles kernels)")
     while clock.monotonic_ns() < deadline:
         crew.refuse_dead()
-        behind = _lag(folder)
-        if behind is not None:
+        if _lag(folder) is not None and _all_books_are_checked(folder):
             return
         clock.sleep_ns(TICK_NS)
-    raise etl.failure(f"made no clean records within {FIRST_BOOK_SECONDS:.0f} s")
+    raise etl.failure(f"made no clean books within {FIRST_BOOK_SECONDS:.0f} s")
+
+
+def _all_books_are_checked(folder: Path) -> bool:
+    """Return whether each instrument has a book that the venue's checksum confirms: from here on all moments have."""
+    import chronicle
+
+    try:
+        with chronicle.open(folder) as store:
+            symbols = [item.symbol for item in store.instruments() if "book" in item.channels]
+            books = [store.book(symbol, depth=1) for symbol in symbols]
+    except (ChronicleError, OSError):
+        return False  # a queue that is being made, or a segment that moved meanwhile
+    return len(books) == len(SYMBOLS) and all((b.status, b.verified_by) == ("ok", "checksum") for b in books)
 
 
 def _watch(folder: Path, crew: Crew, seconds: float, clock: Clock, timings: DemoTimings, say: Say) -> None:
@@ -202,17 +217,3 @@ def _timed(timings: DemoTimings, step: str, clock: Clock) -> Iterator[None]:
     start = clock.monotonic_ns()
     yield
     timings.steps[step] = (clock.monotonic_ns() - start) / NS_PER_SECOND
-
-
-@contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that the processes are stopped."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

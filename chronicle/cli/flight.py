@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -55,6 +53,7 @@ def command(listen: str, token_file: Path | None, certificate: Path | None, key:
         )
     library("pyarrow.flight")
     from chronicle.access.serving.flight import StoreServer
+    from chronicle.cli.stopping import stopping
 
     tls = None if certificate is None or key is None else (_content(certificate), _content(key))
     scheme = "grpc" if tls is None else "grpc+tls"
@@ -65,21 +64,11 @@ def command(listen: str, token_file: Path | None, certificate: Path | None, key:
             raise ConfigError(
                 f"no server can listen at {listen}", hint="another process may: try another port"
             ) from error
-        with server:
-            _until_told(server)
+        # It serves from here on, on threads of its own. Its serve() would only wait, with signal handlers of its own:
+        # a signal that came while it puts them in place would be lost.
+        with server, stopping() as stopper:
             show.note(f"{scheme}://{host}:{server.port}  (Ctrl-C ends it)")
-            server.serve()
-
-
-def _until_told(server: object) -> None:
-    """End the server at the first SIGINT or SIGTERM; it must not be ended on the thread that serves."""
-
-    def end(number: int, frame: object) -> None:
-        del number, frame
-        threading.Thread(target=server.shutdown, daemon=True).start()  # type: ignore[attr-defined]
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+            stopper.event.wait()
 
 
 def _content(path: Path) -> bytes:

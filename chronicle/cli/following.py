@@ -35,13 +35,14 @@ def books_of(
     shown: tuple[int, str] | None = None
     quiet_since = watch.monotonic_ns()
     while True:
+        now = watch.monotonic_ns()  # before the look: what was there by then is in the book
         book = store.book(symbol, depth=depth)
         state = book.ts_recv, book.status
         if state != shown:
             shown = state
-            quiet_since = watch.monotonic_ns()
+            quiet_since = now
             yield book
-        if quiet_ns is not None and watch.monotonic_ns() - quiet_since >= quiet_ns:
+        if quiet_ns is not None and now - quiet_since >= quiet_ns:
             return
         watch.sleep_ns(interval_ns)
 

@@ -9,17 +9,19 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO
+from types import FrameType, TracebackType
+from typing import IO, Any
 
 from chronicle.core.clock import Clock
 from chronicle.core.errors import StateError
 
 __all__ = ["Child", "Crew"]
 
-STOP_TIMEOUT_S = 20.0
-KILL_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 120.0
+"""A process that compiles kernels hears its signal only when a step of that is over."""
+KILL_TIMEOUT_S = 60.0
 POLL_NS = 50_000_000
+ENDING = (signal.SIGINT, signal.SIGTERM)
 LOG_TAIL_BYTES = 2000
 
 
@@ -73,33 +75,56 @@ class Crew:
 
     Each child is the leader of a group of its own, so that Ctrl-C on the terminal reaches us only and the order of
     stopping is ours; on Linux each also gets SIGTERM from the kernel should we be killed.
+
+    Within the block SIGINT and SIGTERM are noted, and KeyboardInterrupt is raised where we look for them
+    (:meth:`heed`): a child is started and known, or neither, and no reading in between is broken off. The second
+    Ctrl-C is raised at once.
     """
 
     def __init__(self, logs: Path, clock: Clock) -> None:
         self._logs = logs
         self._clock = clock
         self._files: list[IO[bytes]] = []
+        self._noted = False
+        self._handlers: dict[signal.Signals, Any] = {}
         self.children: list[Child] = []
 
     def __enter__(self) -> Crew:
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._handlers = {number: signal.signal(number, self._note) for number in ENDING}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient Ctrl-C must not leave them behind
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)  # an impatient Ctrl-C must not leave them behind
         try:
             for child in reversed(self.children):
                 if child.running:
                     child.stop()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
         for file in self._files:
             file.close()
+        if error is None:
+            self.heed()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._noted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._noted = True
+
+    def heed(self) -> None:
+        """Raise KeyboardInterrupt when SIGINT or SIGTERM came since the block began."""
+        if self._noted:
+            raise KeyboardInterrupt
 
     def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
         """Start ``python -m MODULE ARGUMENTS``; its output goes to ``NAME.log``."""
+        self.heed()
         log = self._logs / f"{name}.log"
         file = open(log, "wb", buffering=0)  # noqa: SIM115 - closed with the crew
         self._files.append(file)
@@ -125,17 +150,19 @@ class Crew:
             When it fails or takes longer than `timeout_s`.
         """
         child = self.start(name, module, arguments)
-        try:
-            code = child.process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            child.stop()
-            raise child.failure(f"took longer than {timeout_s:.0f} s") from error
-        if code != 0:
+        deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while child.running:
+            self.heed()
+            if self._clock.monotonic_ns() >= deadline:
+                child.stop()
+                raise child.failure(f"took longer than {timeout_s:.0f} s")
+            self._clock.sleep_ns(POLL_NS)
+        if child.process.returncode != 0:
             raise child.failure("failed")
         return child
 
     def wait_for_text(self, child: Child, text: str, *, timeout_s: float) -> str:
-        """Return the first line of a child's log that holds `text`.
+        """Return the first whole line of a child's log that holds `text`.
 
         Raises
         ------
@@ -144,17 +171,19 @@ class Crew:
         """
         deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         while self._clock.monotonic_ns() < deadline:
+            self.heed()
             running = child.running
-            for line in child.log.read_text(encoding="utf-8", errors="replace").splitlines():
-                if text in line:
-                    return line
+            for line in child.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+                if text in line and line.endswith("\n"):
+                    return line.rstrip("\n")
             if not running:
                 raise child.failure("ended before it was ready")
             self._clock.sleep_ns(POLL_NS)
         raise child.failure(f"was not ready within {timeout_s:.0f} s")
 
     def refuse_dead(self) -> None:
-        """Raise StateError when a child has ended by itself with a failure."""
+        """Raise StateError when a child has ended by itself with a failure; heed signals."""
+        self.heed()
         for child in self.children:
             if not child.running and child.process.returncode != 0:
                 raise child.failure("ended by itself")

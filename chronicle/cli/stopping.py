@@ -1,4 +1,9 @@
-"""Orderly ends of long-running commands: SIGTERM and Ctrl-C set an event, a second Ctrl-C insists."""
+"""Orderly ends of long-running commands: SIGTERM and Ctrl-C set an event, a second Ctrl-C insists.
+
+A signal's handler runs between any two steps of the main thread, also while that holds an event's lock to wait on it
+or to look at it: setting the event there would wait for ever. So the handler only notes the number, in a queue whose
+``put`` may interrupt itself, and a thread beside sets the event.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 
 __all__ = ["Stopper", "stopping"]
@@ -20,19 +26,35 @@ class Stopper:
         self.event = threading.Event()
         self.signal = 0
         self._wake = wake
+        self._told: SimpleQueue[int] = SimpleQueue()
+        self._thread = threading.Thread(target=self._pass_on, name="chronicle-stopping", daemon=True)
 
     @property
     def exit_code(self) -> int:
         """130 after Ctrl-C, else 0: SIGTERM is how one is asked to end well."""
         return INTERRUPTED if self.signal == signal.SIGINT else 0
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.event.is_set() and number == signal.SIGINT:
+    def start(self) -> None:
+        """Begin to pass signals on to the event."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Pass on what was noted, and no more."""
+        self._told.put(0)
+        self._thread.join()
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal; the second Ctrl-C raises KeyboardInterrupt."""
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
-        self.event.set()
-        if self._wake is not None:
-            self._wake.set()
+        self._told.put(number)
+
+    def _pass_on(self) -> None:
+        while self._told.get():
+            self.event.set()
+            if self._wake is not None:
+                self._wake.set()
 
 
 @contextmanager
@@ -42,10 +64,12 @@ def stopping(wake: threading.Event | None = None) -> Iterator[Stopper]:
     `wake` is set as well: what the command waits on when it waits for other things too.
     """
     stopper = Stopper(wake)
+    stopper.start()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stopper._note) for number in numbers]
+    before = [signal.signal(number, stopper.note) for number in numbers]
     try:
         yield stopper
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        stopper.end()

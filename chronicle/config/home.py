@@ -107,8 +107,10 @@ def memory_folder(home_id: str, shared: Path = SHARED_MEMORY) -> Path:
 
 def raw_place(home: Path) -> Path | None:
     """Return the folder that ``raw/`` links to, or None when it lies in the home (or is not there)."""
-    raw = home / "raw"
-    return Path(os.readlink(raw)) if raw.is_symlink() else None
+    try:
+        return Path(os.readlink(home / "raw"))
+    except OSError:  # no link, or a home that is being removed
+        return None
 
 
 def free_bytes(folder: Path) -> int:
@@ -149,8 +151,13 @@ def _place_raw(home: Path, home_id: str, settings: Settings, say: Say, shared: P
             raw.mkdir(exist_ok=True)
             return False
         folder = memory_folder(home_id, shared)
-        _make_memory(home, home_id, folder)
+        # The link first: `chronicle clean` takes memory that its home does not link to for left over.
         raw.symlink_to(folder / "raw", target_is_directory=True)
+        try:
+            _make_memory(home, home_id, folder)
+        except OSError:
+            raw.unlink()
+            raise
     except OSError as error:
         raise file_error(error, "place the raw queue", raw) from error
     return False

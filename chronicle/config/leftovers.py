@@ -10,12 +10,14 @@ from pathlib import Path
 
 from chronicle.config.home import FOLDER_PREFIX, MARKER_NAME, SHARED_MEMORY, raw_place
 from chronicle.core.durable import file_error
-from chronicle.core.errors import QueueLockedError
+from chronicle.core.errors import QueueLockedError, StateError
 
 __all__ = ["Leftover", "find_memory", "folder_bytes", "locked_queues", "remove_memory"]
 
 MARKER_BYTES_MAX = 64 * 1024
 LOCK_NAME = "lock"
+REMOVALS_MAX = 100
+"""Each begins where another process took something away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,27 @@ def remove_memory(folder: Path) -> None:
         raise QueueLockedError(
             "a live writer is in this memory: nothing was removed", path=locked[0], hint="stop it first (SIGTERM)"
         )
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise file_error(error, "remove the memory folder", folder) from error
+    for _ in range(REMOVALS_MAX):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:  # of another who removes it at the same time: what is left is looked at anew
+            if not folder.exists():
+                return
+        except OSError as error:
+            raise file_error(error, "remove the memory folder", folder) from error
+        else:
+            return
+    raise StateError("the memory folder changes while it is removed", path=folder, hint="try again")
 
 
 def locked_queues(folder: Path) -> list[Path]:
     """Return the queues below `folder` whose writer is alive: their lock cannot be taken."""
-    return sorted(lock.parent for lock in folder.rglob(f"*.q/{LOCK_NAME}") if _is_held(lock))
+    queues = (Path(place) for place, _, files in os.walk(folder) if place.endswith(".q") and LOCK_NAME in files)
+    return sorted(queue for queue in queues if _is_held(queue / LOCK_NAME))
 
 
 def _is_held(lock: Path) -> bool:
+    """Return whether a writer has the lock; asked with a shared one, which a writer that starts now does not mind."""
     import fcntl
 
     try:
@@ -75,7 +86,7 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:
@@ -112,10 +123,11 @@ def _marked_home(folder: Path) -> str | None:
 def folder_bytes(folder: Path) -> int:
     """Return the bytes that the files below `folder` occupy."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            stat = path.lstat()
-        except OSError:
-            continue
-        total += stat.st_blocks * 512
+    for place, folders, files in os.walk(folder):  # what goes meanwhile is passed over
+        for name in (*folders, *files):
+            try:
+                stat = os.lstat(os.path.join(place, name))
+            except OSError:
+                continue
+            total += stat.st_blocks * 512
     return total

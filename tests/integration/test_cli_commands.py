@@ -8,11 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from chronicle.cli.main import run
+from chronicle.config import home as home_module
+from chronicle.config import leftovers
+from tests.support.patience import HANG_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYMBOL = "kraken:SC-EUR"
@@ -26,7 +30,7 @@ def chronicle(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
         env=clean | {"PYTHONPATH": str(REPOSITORY)} | environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
 
@@ -212,21 +216,32 @@ def test_a_broken_configuration_is_told_by_every_command_that_reads_it(tmp_path,
         assert "did you mean raw?" in capsys.readouterr().err
 
 
-def test_init_and_clean_over_a_life(tmp_path):
-    home = tmp_path / "home"
-    environ = {"CHRONICLE_HOME": str(home), "CHRONICLE_RAW_SEGMENT_BYTES": "64 KiB"}
-    made = json.loads(chronicle("init", "--json", **environ).stdout)
-    assert made["created"]
-    assert not json.loads(chronicle("init", "--json", **environ).stdout)["created"]
-    assert chronicle("clean", "--home", str(home)).returncode == 2
-    if made["in_memory"]:
-        folder = Path(made["raw"]).parent
-        shutil.rmtree(home)
-        assert str(folder) in chronicle("clean", "--dry-run").stdout
-        assert folder.exists()
-        assert chronicle("clean").returncode == 0
-        assert not folder.exists()
-    assert chronicle("ls", **environ).returncode in {0, 3}
+def test_init_and_clean_over_a_life(tmp_path, monkeypatch, capsys):
+    home, shared = tmp_path / "home", tmp_path / "shm"
+    shared.mkdir()
+    # `clean` removes what it finds left in /dev/shm, of whomever: here it has one of its own
+    monkeypatch.setattr(home_module, "prepare_home", partial(home_module.prepare_home, shared=shared))
+    monkeypatch.setattr(leftovers, "find_memory", partial(leftovers.find_memory, shared))
+    monkeypatch.setenv("CHRONICLE_RAW_SEGMENT_BYTES", "64 KiB")
+    monkeypatch.setenv("CHRONICLE_HOME", str(home))
+
+    def said(*arguments: str) -> str:
+        assert run([*arguments]) == 0
+        return capsys.readouterr().out
+
+    made = json.loads(said("init", "--json"))
+    assert (made["created"], made["in_memory"]) == (True, True)
+    assert not json.loads(said("init", "--json"))["created"]
+    assert run(["clean", "--home", str(home)]) == 2
+    assert "Nothing to remove" in said("clean")
+    folder = Path(made["raw"]).parent
+    assert folder.parent == shared
+    shutil.rmtree(home)
+    assert f"Would remove {folder}" in said("clean", "--dry-run")
+    assert folder.exists()
+    assert f"Removed {folder}" in said("clean")
+    assert not folder.exists()
+    assert run(["ls"]) == 3
 
 
 @pytest.mark.data
@@ -354,7 +369,7 @@ def test_light_commands_load_neither_kernels_nor_frames(arguments, archived):
     )
     environ = dict(os.environ, CHRONICLE_HOME=str(archived), PYTHONPATH=str(REPOSITORY))
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -366,7 +381,7 @@ def test_a_book_where_the_seek_is_short_needs_no_kernel(archived):
     )
     environ = dict(os.environ, CHRONICLE_HOME=str(archived), PYTHONPATH=str(REPOSITORY))
     command = [sys.executable, "-c", code, "book", SYMBOL, "--at", AT]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
 
 

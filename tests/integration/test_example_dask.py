@@ -12,10 +12,23 @@ import pytest
 
 import chronicle
 from tests.support.eventful import eventful
+from tests.support.patience import HANG_SECONDS
 
 SYMBOL = "kraken:BTC-EUR"
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """Return the environment of a cluster: a scratch folder of its own, and no bound below that of a hang."""
+    bounds = {f"DASK_DISTRIBUTED__COMM__TIMEOUTS__{name}": f"{HANG_SECONDS}s" for name in ("CONNECT", "TCP")}
+    return {
+        **os.environ,
+        **bounds,
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+        "DASK_TEMPORARY_DIRECTORY": str(folder),
+    }
 
 
 def test_two_workers_sample_books(tmp_path: Path) -> None:
@@ -26,9 +39,10 @@ def test_two_workers_sample_books(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"if __name__ == '__main__':\n    {text}"],
         cwd=ROOT,
+        env=surroundings(tmp_path),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]
@@ -43,10 +57,10 @@ def test_a_month_on_two_workers(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "examples/month_of_books.py", tmp_path / "home", "--seconds", "60", "--records", "6000"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env=surroundings(tmp_path),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]

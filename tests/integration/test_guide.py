@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import chronicle
 from chronicle.cli.main import run
 from tests.support.guide import examples, failures
+from tests.support.patience import HANG_SECONDS
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guide"
 
@@ -47,15 +50,34 @@ def test_the_cheatsheet_names_what_is_there() -> None:
             assert keyword in inspect.signature(method).parameters, (name, keyword)
 
 
-def test_the_notebook_runs(folder: Path, monkeypatch) -> None:
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A folder for a kernel's sockets, whose paths must be short."""
+    with tempfile.TemporaryDirectory(prefix="jupyter-") as made:
+        yield Path(made)
+
+
+def test_the_notebook_runs(folder: Path, runtime: Path, monkeypatch) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
+    from traitlets.config import Config
+
     monkeypatch.setenv("PYTHONPATH", str(GUIDES.parents[1]))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
+    sockets = {"transport": "ipc", "ip": str(runtime / "kernel")}  # a port found free may be taken when it is bound
     notebook = nbformat.read(GUIDES.parents[1] / "examples" / "researcher.ipynb", as_version=4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries that run it
-        nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(folder)}}).execute()
+        client = nbclient.NotebookClient(
+            notebook,
+            timeout=HANG_SECONDS,
+            startup_timeout=HANG_SECONDS,
+            iopub_timeout=HANG_SECONDS,  # by default output that comes 4 s behind its cell is lost
+            resources={"metadata": {"path": str(folder)}},
+            config=Config({"KernelManager": sockets}),
+        )
+        client.execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert len(shown) >= 7
     assert "('A', 818, 0, 0)" in str(shown)

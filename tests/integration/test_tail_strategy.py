@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import HANG_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -19,7 +21,7 @@ def test_strategy_reacts_to_every_trade_and_prints_its_latency(options: list[str
         [sys.executable, str(ROOT / "examples" / "tail_strategy.py"), "--seconds", "2", *options],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=False,
     )

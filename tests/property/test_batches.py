@@ -16,6 +16,7 @@ from chronicle.core.dtypes import DTYPES
 from chronicle.core.kernels.mixed import append_mixed
 from chronicle.core.layout import Flag, Side
 from chronicle.core.records import Record, SnapshotFields
+from tests.support.patience import HANG_SECONDS
 from tests.support.queues import contents, small_queue
 
 RECORDS = st.sampled_from(["delta", "trade", "status", "wire", "snapshot"])
@@ -169,7 +170,7 @@ def test_readers_beside_batches_see_whole_events_in_order(tmp_path: Path) -> Non
             if number < total:
                 appender.append(Kind.STATUS, b"between", ts_recv=number, sequence=number)
                 number += 1
-    [reader.join(120) for reader in readers]
+    [reader.join(HANG_SECONDS) for reader in readers]
     assert not failures
     assert not any(reader.is_alive() for reader in readers)
     assert len(queue.segments()) > 5

@@ -42,7 +42,7 @@ def tail(
     names : callable
         The instruments that are asked for, as of now.
     timeout_ns : int, optional
-        End after this long without a new event.
+        End after this long without a new event. A tail that itself stood still looks once more before it ends.
     stopped : callable, optional
         Asked at every rest; True ends the tail.
     """
@@ -53,23 +53,23 @@ def tail(
     quiet_since = looked = watch.monotonic_ns()
     try:
         while True:
+            now = watch.monotonic_ns()  # before the look: what was committed by then is seen by it
             for line in lines.values():
                 line.pull()
             while (
                 ready := min((line for line in lines.values() if line.held), key=_next_ts, default=None)
             ) is not None:
                 yield ready.held.popleft()
-                quiet_since = watch.monotonic_ns()
+                quiet_since = now
                 ready.pull()
-            now = watch.monotonic_ns()
-            if (timeout_ns is not None and now - quiet_since >= timeout_ns) or (stopped is not None and stopped()):
-                return
             if now - looked >= LOOK_NS:
                 known = len(lines)
                 _take_up(source, names(), lines, floor, floor)
                 looked = now
                 if len(lines) > known:
                     continue
+            if (timeout_ns is not None and now - quiet_since >= timeout_ns) or (stopped is not None and stopped()):
+                return
             watch.sleep_ns(POLL_NS)
     finally:
         for line in lines.values():

@@ -82,7 +82,7 @@ def _batches(scan: Scan, place: _Place) -> Iterator[Any]:
 
 
 class StoreServer(fl.FlightServerBase):  # type: ignore[misc]
-    """Serves one store. Use it as a context manager; ``serve()`` blocks until ``shutdown()``.
+    """Serves one store from its making on. Use it as a context manager; ``serve()`` blocks until ``shutdown()``.
 
     Parameters
     ----------

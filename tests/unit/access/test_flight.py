@@ -19,6 +19,7 @@ from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers.agent import run_once
 from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue, definition
+from tests.support.patience import HANG_SECONDS
 
 pa = pytest.importorskip("pyarrow")
 fl = pytest.importorskip("pyarrow.flight")
@@ -219,12 +220,12 @@ def test_the_command_serves_until_it_is_told_to_end(home: Path) -> None:
     command = [sys.executable, "-c", code, "flight", "--listen", "127.0.0.1:0", "--home", str(home)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        address = process.stderr.readline().split()[0]
+        address = next(line for line in process.stderr if line.startswith("grpc://")).split()[0]
         with fl.connect(address) as client:
             ticket = ask(client, channel="trade", symbols=[ETH]).endpoints[0].ticket
             assert client.do_get(ticket).read_all().num_rows == 3_000
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=HANG_SECONDS) == 0
         assert "Traceback" not in process.stderr.read()
 
 

@@ -18,6 +18,7 @@ from chronicle.core.errors import ConfigError, NotFoundError, RangeError, Symbol
 from chronicle.storage.tiers.agent import run_once
 from chronicle.storage.tiers.policy import default_policy
 from tests.support.home_builder import CleanQueue, definition
+from tests.support.patience import HANG_SECONDS
 
 START = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -249,9 +250,9 @@ def test_a_forked_worker_opens_its_own(home: Path) -> None:
 
         process = context.Process(target=work)
         process.start()
-        assert receive.poll(60)
+        assert receive.poll(HANG_SECONDS)
         assert receive.recv() == (True, want)
-        process.join(60)
+        process.join(HANG_SECONDS)
         assert process.exitcode == 0
         assert store._shelf is shelf
 
@@ -272,9 +273,9 @@ def test_a_forked_worker_reads_a_home_with_a_manifest(tmp_path: Path) -> None:
         ]
         for process in work:
             process.start()
-        assert [receive.poll(60) and receive.recv() for _ in work] == [10, 10]
+        assert [receive.poll(HANG_SECONDS) and receive.recv() for _ in work] == [10, 10]
         for process in work:
-            process.join(60)
+            process.join(HANG_SECONDS)
             assert process.exitcode == 0
         clean = CleanQueue(tmp_path, BTC, "trade")  # the parent's own manifest goes on
         clean.trade(START + 10 * SECOND, "bid", 110, 1)

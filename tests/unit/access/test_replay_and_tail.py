@@ -92,6 +92,35 @@ def test_tail_goes_from_history_to_live_without_seam_while_segments_roll_and_mov
     book.close()
 
 
+def test_a_tail_that_stood_still_looks_once_more_before_it_ends(tmp_path: Path) -> None:
+    book = CleanQueue(tmp_path)
+    book.venue_snapshot(START, [(1, 1)], [(2, 1)])
+
+    class Stopped(FakeClock):
+        """Stands still for seconds before every look at the time; meanwhile others write."""
+
+        looks = 0
+
+        def monotonic_ns(self) -> int:
+            self.looks += 1
+            if 3 <= self.looks < 6:
+                if self.looks == 5:
+                    other = CleanQueue(tmp_path, "kraken:ETH-EUR")
+                    other.venue_snapshot(START + self.looks, [(1, 1)], [(2, 1)])
+                    other.close()
+                else:
+                    book.deltas(START + self.looks, ("bid", 1, self.looks))
+            super().sleep_ns(4_000_000_000)
+            return super().monotonic_ns()
+
+    with chronicle.open(tmp_path) as store:
+        find = store._directory.matching
+        events = tail(store._shelf.source, lambda: find(["kraken:*"]), START, timeout_ns=1_000, clock=Stopped())
+        seen = [(event.symbol, event.ts_recv - START) for event in events]
+    book.close()
+    assert seen == [(SYMBOL, 0), (SYMBOL, 3), (SYMBOL, 4), ("kraken:ETH-EUR", 5)]
+
+
 def test_open_store_reads_on_while_the_agent_moves_its_segments(tmp_path: Path) -> None:
     book = CleanQueue(tmp_path, segment_bytes=1 << 16)
     book.venue_snapshot(START, [(100, 1)], [(200, 1)])

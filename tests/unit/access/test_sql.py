@@ -19,6 +19,7 @@ from chronicle.core.errors import CapacityError, ChronicleError, ConfigError, Sq
 from chronicle.core.layout import StatusCode
 from tests.conftest import REPOSITORY
 from tests.support.home_builder import CleanQueue, definition
+from tests.support.patience import HANG_SECONDS
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
@@ -361,7 +362,7 @@ def test_times_are_utc_wherever_the_machine_is(store, home: Path) -> None:
         env=os.environ | {"TZ": "Asia/Kolkata", "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

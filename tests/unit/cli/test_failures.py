@@ -18,6 +18,7 @@ from chronicle.cli import main as main_module
 from chronicle.cli.commands import COMMANDS, GROUPS
 from chronicle.cli.main import cli, run
 from chronicle.core.errors import ConfigError
+from tests.support.patience import HANG_SECONDS
 
 
 def paths() -> list[list[str]]:
@@ -155,7 +156,7 @@ def test_a_closed_pipe_is_silent(filled_home):
         assert process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=60) == 141
+        assert process.wait(timeout=HANG_SECONDS) == 141
 
 
 def test_ctrl_c_ends_with_130(filled_home):
@@ -164,7 +165,7 @@ def test_ctrl_c_ends_with_130(filled_home):
         for _ in range(5000):
             assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130
     assert b"Traceback" not in error
 
@@ -181,7 +182,7 @@ def test_light_commands_import_no_kernel(arguments, filled_home):
     )
     environ = dict(os.environ, CHRONICLE_HOME=str(filled_home), PYTHONPATH=os.getcwd())
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, *arguments], env=environ, capture_output=True, text=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 0, done.stderr
 
@@ -197,7 +198,10 @@ def documented() -> list[str]:
     for path in root.glob("chronicle/**/*.py"):
         found.update(re.findall(r"`(chronicle [a-z][^`\n{]*)`", path.read_text(encoding="utf-8")))
         found.update(
-            re.findall(r"hint=\"[^\"]*?(chronicle (?:" + "|".join(COMMANDS) + r")\b[a-z ]*)", path.read_text())
+            re.findall(
+                r"hint=\"[^\"]*?(chronicle (?:" + "|".join(COMMANDS) + r")\b[a-z ]*)",
+                path.read_text(encoding="utf-8"),
+            )
         )
     return sorted(line.removeprefix("$ ") for line in found)
 

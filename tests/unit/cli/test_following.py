@@ -43,6 +43,22 @@ def test_each_change_is_shown_once(tmp_path: Path, book: CleanQueue) -> None:
     assert clock.looks == 4 + 5
 
 
+def test_a_view_that_stood_still_looks_once_more_before_it_ends(tmp_path: Path, book: CleanQueue) -> None:
+    class Stopped(FakeClock):
+        looks = 0
+
+        def monotonic_ns(self) -> int:
+            self.looks += 1
+            if self.looks == 3:
+                book.deltas(START + self.looks, ("bid", 100, self.looks))
+            super().sleep_ns(4_000_000_000)
+            return super().monotonic_ns()
+
+    with chronicle.open(tmp_path) as store:
+        found = books_of(store, SYMBOL, 5, interval_ns=10, quiet_ns=50, clock=Stopped())
+        assert [one.bid_levels for one in found] == [((100, 1),), ((100, 3),)]
+
+
 def test_a_pipe_gets_ladders_or_json_lines(tmp_path: Path, book: CleanQueue, capsys) -> None:
     home = ["--home", str(tmp_path)]
     assert run(["book", SYMBOL, "--follow", "--timeout", "0", *home]) == 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 
 import pytest
 
+from chronicle.config import home as home_module
+from chronicle.config import leftovers
 from chronicle.config.home import prepare_home
 from chronicle.config.leftovers import find_memory, remove_memory
 from chronicle.core.errors import CapacityError, QueueLockedError, StateError
@@ -28,6 +31,58 @@ def test_raw_is_a_link_into_shared_memory(tmp_path, shared):
     assert (tmp_path / "a" / "raw").resolve() == shared / f"chronicle-{state.id}" / "raw"
     again = prepare_home(tmp_path / "a", {}, said.append, shared=shared)
     assert (again.id, again.created, again.restored, said) == (state.id, False, False, [])
+
+
+def test_memory_in_the_making_is_never_taken_for_left_over(tmp_path, shared, monkeypatch):
+    states = []
+    publish = home_module.publish_bytes
+
+    def published(path, data):
+        states.extend(item.state for item in find_memory(shared))
+        publish(path, data)
+        states.extend(item.state for item in find_memory(shared))
+
+    monkeypatch.setattr(home_module, "publish_bytes", published)
+    prepare_home(tmp_path / "a", {}, print, shared=shared, memory="shm")
+    assert states == ["foreign", "used", "used", "used"]
+
+
+def test_memory_that_cannot_be_made_leaves_no_link(tmp_path, shared, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    publish = home_module.publish_bytes
+    monkeypatch.setattr(home_module, "publish_bytes", full)
+    with pytest.raises(CapacityError):
+        prepare_home(tmp_path / "a", {}, print, shared=shared, memory="shm")
+    monkeypatch.setattr(home_module, "publish_bytes", publish)
+    assert not (tmp_path / "a" / "raw").is_symlink()
+    said = []
+    assert prepare_home(tmp_path / "a", {}, said.append, shared=shared, memory="shm").in_memory
+    assert said == []
+
+
+def test_memory_that_another_removes_too_is_gone(tmp_path, shared, monkeypatch):
+    state = prepare_home(tmp_path / "a", {}, print, shared=shared, memory="shm")
+    folder = shared / f"chronicle-{state.id}"
+    (folder / "raw" / "main.q").mkdir()
+    remove, looked = shutil.rmtree, []
+
+    def interfered(path):
+        looked.append(path)
+        if len(looked) < 3:
+            remove(folder / "raw", ignore_errors=True)
+            raise FileNotFoundError(str(path))
+        remove(path)
+
+    monkeypatch.setattr(leftovers.shutil, "rmtree", interfered)
+    remove_memory(folder)
+    assert not folder.exists()
+    assert len(looked) == 3
+    remove(shared)
+    assert find_memory(shared) == []
+    assert leftovers.folder_bytes(folder) == 0
+    assert leftovers.locked_queues(folder) == []
 
 
 def test_a_reboot_empties_the_memory_and_is_said_aloud(tmp_path, shared):
@@ -106,6 +161,25 @@ def test_a_live_writers_memory_is_never_removed(tmp_path, shared):
     finally:
         os.close(descriptor)
     assert find_memory(shared)[0].state == "gone"
+
+
+def test_looking_for_writers_is_no_writing(tmp_path, shared, monkeypatch):
+    state = prepare_home(tmp_path / "a", {}, print, shared=shared, memory="shm")
+    queue = shared / f"chronicle-{state.id}" / "raw" / "main.q"
+    queue.mkdir()
+    lock = queue / "lock"
+    lock.touch()
+    flock, shared_too = fcntl.flock, []
+
+    def observed(descriptor, how):
+        flock(descriptor, how)
+        with open(lock, "rb") as other:  # as a writer that starts now tells an owner from one who looks
+            flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            shared_too.append(how)
+
+    monkeypatch.setattr(fcntl, "flock", observed)
+    assert leftovers.locked_queues(queue.parent) == []
+    assert len(shared_too) == 1
 
 
 @pytest.mark.parametrize("marker", [b"", b"[]", b'{"home": 3}', b'{"home": "relative"}', b"\xff" * 100])
