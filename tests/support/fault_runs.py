@@ -153,13 +153,13 @@ async def _recover(home: Path, exchange: SimulatedExchange, session: FeedSession
 
     await until(arrived, "updates of every book that are later than the faults")
     seen = session.records
-    for _ in range(400):
+    for _ in range(4_000):
         exchange.pump(2)
         await asyncio.sleep(0.1)
         if all(_is_ok(queue, seen) for queue in queues):
             break
     else:
-        raise AssertionError("a book did not recover in 40 s: no snapshot came, or it was not taken")
+        raise AssertionError("a book did not recover in 400 s: no snapshot came, or it was not taken")
     before = captured.kind(Kind.BOOK_DELTA)
 
     def went_on() -> bool:
