@@ -13,7 +13,7 @@ from chronicle.core.errors import ConfigError, RangeError
 if TYPE_CHECKING:
     from chronicle.access.trust.audit import Audit
     from chronicle.access.trust.explain import Explanation
-    from chronicle.access.trust.gaps import Gap
+    from chronicle.access.trust.gaps import Gap, Progress
     from chronicle.access.trust.quality import Quality
     from chronicle.core.source import SegmentInfo
     from chronicle.storage.tiers.verify import VerifyReport
@@ -24,13 +24,24 @@ __all__ = ["TrustQuestions"]
 class TrustQuestions(OpenedPlaces):
     """Gaps, quality, lineage, audits, proof."""
 
-    def gaps(self, symbol: str | None = None, start: Any = None, end: Any = None) -> list[Gap]:
-        """Return the known holes of `symbol` (default: of all) that reach into [start, end)."""
-        from chronicle.access.trust.gaps import gaps_of
+    def gaps(
+        self, symbol: str | None = None, start: Any = None, end: Any = None, *, progress: Progress | None = None
+    ) -> list[Gap]:
+        """Return the known holes of `symbol` (default: of all) that reach into [start, end).
+
+        Segments of which manifest or catalog says that they hold no GAP record are not opened.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with the share of the work that is done (0 to 1) and words that say where it is.
+        """
+        from chronicle.access.trust.gaps import gaps_of, gaps_of_all
 
         first, last = self._range(start, end)
-        names = self._directory.symbols(fresh=True) if symbol is None else [self.resolve(symbol)]
-        return [gap for name in names for gap in gaps_of(self._shelf, name, first, last)]
+        if symbol is not None:
+            return gaps_of(self._shelf, self.resolve(symbol), first, last, progress=progress)
+        return gaps_of_all(self._shelf, self._directory.symbols(fresh=True), first, last, progress)
 
     def quality(self, symbol: str, start: Any = None, end: Any = None) -> Quality:
         """Return what says how good the data of `symbol` is: records, checks, gaps, latency, a grade."""

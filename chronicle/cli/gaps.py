@@ -9,6 +9,7 @@ import click
 
 from chronicle.cli import show
 from chronicle.cli.options import TIME, json_option, need_place, place_option, version_options
+from chronicle.cli.progress import share
 
 if TYPE_CHECKING:
     from chronicle.access import Gap
@@ -23,6 +24,8 @@ Examples:
 A hole lasts from the last good event to the recovery; one without a recovery is open. "Found in" is the raw
 record that showed it; "covered" names another line that was whole meanwhile. Causes are explained in
 docs/operations.md. With --start or --end, times that were never captured are told as not_captured.
+Archived segments that are known to hold no hole are not opened; `chronicle tier repair` looks through those
+that an earlier release archived.
 """
 
 
@@ -45,8 +48,8 @@ def command(
     """List the holes in the books of SYMBOL, or of every instrument."""
     import chronicle
 
-    with chronicle.open(need_place(home), version=version, as_of=as_of) as store:
-        gaps = store.gaps(symbol, start=start, end=end)
+    with chronicle.open(need_place(home), version=version, as_of=as_of) as store, share("gaps") as progress:
+        gaps = store.gaps(symbol, start=start, end=end, progress=progress)
     if as_json:
         show.echo_json([gap.to_dict() for gap in gaps])
         return

@@ -6,9 +6,9 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["bar", "text_width", "working"]
+__all__ = ["bar", "share", "text_width", "working"]
 
 BESIDE_TEXT: Final = 64
 """Columns of what else a bar shows: words, bar, counts, bytes, time left."""
@@ -42,18 +42,41 @@ def bar(total: int, what: str) -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty() or total < 2:
         yield lambda _text: None
         return
+    with _drawn(total, what, counted=True) as (progress, task):
+        yield lambda text: progress.update(task, advance=1, text=text)
+
+
+@contextlib.contextmanager
+def share(what: str) -> Iterator[Callable[[float, str], None] | None]:
+    """Yield a function to call with the share of the work that is done (0 to 1) and a short text; None in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with _drawn(1.0, what, counted=False) as (progress, task):
+        yield lambda done, text: progress.update(task, completed=done, text=text)
+
+
+@contextlib.contextmanager
+def _drawn(total: float, what: str, *, counted: bool) -> Iterator[tuple[Any, Any]]:
+    """Draw a bar on stderr; `counted`: of steps, else of a share."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Column
 
     last = Column(no_wrap=True, overflow="ellipsis", max_width=text_width())
     columns = (
         TextColumn(what, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        (MofNCompleteColumn if counted else TaskProgressColumn)(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[text]}", table_column=last),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total, text="")
-        yield lambda text: progress.update(task, advance=1, text=text)
+        yield progress, progress.add_task(what, total=total, text="")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from chronicle.core.layout import INT64_MIN, NONE, SegmentState
 
 __all__ = [
+    "CondensedLookup",
     "KindLookup",
     "QueueSummary",
     "SeekPoint",
@@ -32,6 +33,7 @@ class SegmentInfo:
     `queue` is the queue's name (path relative to the home). Totals of an open segment are what was committed when
     it was looked at. Times are ts_recv in ns; NONE when the segment has no record. `size_bytes` is the stored size,
     `data_bytes` the size of its records; `place` names where it is (``hot``, ``warm`` ...), `location` the file.
+    `holds` says what kinds of record are in it, by the flags of ``docs/format/archive.md``; 0: nobody knows.
     """
 
     queue: str
@@ -46,6 +48,7 @@ class SegmentInfo:
     size_bytes: int
     place: str
     location: str
+    holds: int = 0
 
     @property
     def end_index(self) -> int:
@@ -142,6 +145,18 @@ class SummaryLookup(Protocol):
 
     def summary(self, queue: str) -> QueueSummary:
         """Return the sum of what :meth:`SegmentSource.segments` would list."""
+        ...
+
+
+class CondensedLookup(Protocol):
+    """What a source may offer besides: what its segments leave out, for less than listing them."""
+
+    def condensed(self, queue: str) -> list[SegmentInfo]:
+        """Return what :meth:`SegmentSource.segments` would list, in order, some of them as one.
+
+        Those given as one follow one another without a hole, and none of them holds a GAP record. The number is the
+        last one's, the place and size of their records are not said.
+        """
         ...
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 from pathlib import Path
 from typing import IO, Any
 
-from chronicle.core.clock import SystemClock
+from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.durable import file_error, file_errors
 from chronicle.core.errors import QueueLockedError
 from chronicle.core.mapping import FileHold, hold_file
@@ -17,10 +18,10 @@ from chronicle.core.mapping import FileHold, hold_file
 __all__ = ["WriterLock", "lock_exclusively", "lock_holder", "maps_keep_locks"]
 
 LOCK_NAME = "lock"
-_LOCK_ATTEMPTS = 20_000
-_LOCK_SPINS = 1_000
-_LOCK_PAUSE_NS = 1_000_000
-"""Whoever looks holds the lock for microseconds; one that is stopped just then (Ctrl-Z, a debugger) for seconds."""
+_YIELDS = 100
+_LOOK_AGAIN_NS = 1_000_000
+_ASKED_NS_MAX = 20_000_000_000
+"""Whoever asks for the holder may be stopped (Ctrl-Z, a busy machine) just when it has its shared lock."""
 
 
 class WriterLock:
@@ -135,13 +136,15 @@ def _try_lock(folder: Path) -> bool:
         os.close(second)
 
 
-def lock_exclusively(descriptor: int, path: Path) -> bool:
+def lock_exclusively(descriptor: int, path: Path, *, clock: Clock | None = None) -> bool:
     """Take the flock of an open file; return whether nobody else has it.
 
     Whoever asks for the holder takes a shared lock for a moment (see :func:`lock_holder`). That is not an owner:
-    while a shared lock can be had, the exclusive one is tried again.
+    while a shared lock can be had, the exclusive one is tried again, for 20 s at most.
     """
-    for attempt in range(_LOCK_ATTEMPTS):
+    clock = clock or SystemClock()
+    end_ns = clock.monotonic_ns() + _ASKED_NS_MAX
+    for attempt in itertools.count():
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -150,15 +153,17 @@ def lock_exclusively(descriptor: int, path: Path) -> bool:
                     fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return False
-            if attempt < _LOCK_SPINS:
+            if attempt < _YIELDS:
                 os.sched_yield()
+            elif clock.monotonic_ns() >= end_ns:
+                return False
             else:
-                SystemClock().sleep_ns(_LOCK_PAUSE_NS)
+                clock.sleep_ns(_LOOK_AGAIN_NS)
         except OSError as error:
             raise file_error(error, "take a lock", path) from error
         else:
             return True
-    return False
+    raise AssertionError("attempts have no end of their own")
 
 
 def lock_holder(folder: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import gc
 import itertools
 import sys
 from collections.abc import Callable
@@ -92,6 +93,15 @@ CALLS: dict[str, Callable[[Appender], object]] = {
 def test_interrupted_anywhere_loses_doubles_and_tears_nothing(tmp_path: Path, name: str) -> None:
     """The exception may come before or after the commit; what follows continues behind what is committed."""
     call = CALLS[name]
+    gc.collect()
+    gc.disable()  # a collection would run finalisers of other tests' objects, and one of them would be interrupted
+    try:
+        interrupt_everywhere(tmp_path, name, call)
+    finally:
+        gc.enable()
+
+
+def interrupt_everywhere(tmp_path: Path, name: str, call: Callable[[Appender], object]) -> None:
     for number in itertools.count(1):
         queue = small_queue(tmp_path, f"{number}.q")
         appender = queue.appender()

@@ -35,7 +35,7 @@ def as_nobody(work: Callable[[], None]) -> None:
     if pid == 0:
         code = 1
         try:
-            signal.alarm(60)
+            signal.alarm(600)
             os.setgroups([])
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)

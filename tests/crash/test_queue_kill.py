@@ -11,7 +11,6 @@ import mmap
 import os
 import random
 import signal
-import struct
 import sys
 import traceback
 import warnings
@@ -37,17 +36,20 @@ ALLOWED = 4
 
 
 class Board:
-    """Shared memory in which a process says how far it came: a row of 8 bytes each."""
+    """Shared memory in which a process says how far it came: a row of 8 bytes each.
+
+    A row is stored by one instruction (``struct`` stores byte by byte: a death or a look between two of them would
+    show a number that nobody said).
+    """
 
     def __init__(self, rows: int) -> None:
-        self.memory = mmap.mmap(-1, rows * 8)
+        self.rows = memoryview(mmap.mmap(-1, rows * 8)).cast("q")
 
     def put(self, row: int, value: int) -> None:
-        struct.pack_into("<q", self.memory, row * 8, value)
+        self.rows[row] = value
 
     def get(self, row: int) -> int:
-        value: int = struct.unpack_from("<q", self.memory, row * 8)[0]
-        return value
+        return self.rows[row]
 
 
 def spawn(work: Callable[[], None]) -> int:
@@ -107,13 +109,18 @@ class Cast:
 
     def kill(self, role: int) -> None:
         """kill -9; it must have been alive: a reader or writer that failed by itself has seen something wrong."""
-        ended, status = os.waitpid(self.pids[role], os.WNOHANG)
-        if ended:
-            self.pids[role] = 0
-        assert ended == 0, f"process {role} ended by itself ({status}): its traceback is on stderr"
+        self.look()
         os.kill(self.pids[role], signal.SIGKILL)
         os.waitpid(self.pids[role], 0)
         self.pids[role] = 0
+
+    def look(self) -> None:
+        """Fail when one ended by itself."""
+        for role, pid in enumerate(self.pids):
+            ended, status = os.waitpid(pid, os.WNOHANG) if pid else (0, 0)
+            if ended:
+                self.pids[role] = 0
+            assert ended == 0, f"process {role} ended by itself ({status}): its traceback is on stderr"
 
     def pause(self) -> None:
         """Stop the writers where they stand: a check of everything must not chase what they append meanwhile."""
@@ -172,7 +179,7 @@ def kill_cycles(folder: Path, cycles: int) -> None:
             if cycle % CHECK_EVERY == CHECK_EVERY - 1:
                 cast.pause()
                 checked = check_from(queue, checked)
-                drop_old(queue)
+                drop_old(queue, cast)
                 cast.resume()
     finally:
         cast.end()
@@ -193,20 +200,21 @@ def append_and_forget(queue: Queue) -> None:
 
 
 def wait_for_progress(cast: Cast, records: int) -> None:
-    """Let the writers append some more: a bounded wait on what they say."""
+    """Let the writers append some more; one that does not is a hang, one that ended by itself a failure."""
     start = promised(cast)
     cast.board.put(ALLOWED, start + records + AHEAD)
-    for _ in range(200_000):
-        if promised(cast) >= start + records:
-            return
+    while promised(cast) < start + records:
+        cast.look()
         os.sched_yield()
         signal.sigtimedwait([], 0.0001)
-    raise AssertionError("no writer came forward")
 
 
-def drop_old(queue: Queue) -> None:
-    """Remove what every reader has behind it, so that a long run needs little space."""
-    read = load_position(queue.path, "named") or 0
+def drop_old(queue: Queue, cast: Cast) -> None:
+    """Remove what every reader has behind it, so that a long run needs little space.
+
+    The reader without a name may be anywhere from where it was last heard of.
+    """
+    read = min(load_position(queue.path, "named") or 0, cast.board.get(3))
     for info in queue.segments()[:-2]:
         if info.state is SegmentState.SEALED and info.end_index <= read:
             Path(info.location).unlink()

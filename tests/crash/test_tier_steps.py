@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -62,7 +61,7 @@ def test_a_kill_at_any_step_is_settled_by_the_next_run(tmp_path: Path, encodings
         apply_all(home, policy)
         hop = "cold"
     process = start(home, encodings, step, 2)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors.decode()
     assert_readable_once(home, truth)
     places = {info.number: info.place for info in TieredSource(home).segments(BOOK)}
@@ -83,7 +82,7 @@ def test_a_kill_with_several_moves_under_way_is_settled(
     truth = source_records(TieredSource(home))
     policy = three_tiers(home)
     process = start(home, ("zstd", "zstd"), step, 4)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors.decode()
     assert_readable_once(home, truth)
     report = apply_all_to(home, policy, "warm")
@@ -114,8 +113,6 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
         assert process.stdout is not None
         wanted, seen = rng.randrange(1, 40), b""
         while seen.count(b"\n") < wanted:
-            ready, _, _ = select.select([process.stdout], [], [], 200)
-            assert ready
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
                 break
@@ -123,8 +120,8 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         assert_readable_once(home, truth)
-    for _ in range(2):
-        apply_all(home, policy)
+    for _ in range(3):  # one settles what the last death left, and two take it from hot over warm to cold
+        apply_all(home, policy).raise_for_failures()
     assert_settled(home, truth, "cold", policy)
 
 
@@ -133,7 +130,7 @@ def test_one_apply_after_a_kill_settles_and_moves_what_it_settled(tmp_path, caps
     (home / "chronicle.toml").write_text("")
     three_tiers(home)
     agent = start(home, ("zstd", "zstd"), STEPS[1], 1)
-    agent.communicate(timeout=200)
+    agent.communicate()
     assert agent.returncode == -signal.SIGKILL
     assert run(["tier", "apply", "--all", "--home", str(home)]) == 0
     printed = capsys.readouterr().out

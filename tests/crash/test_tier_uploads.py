@@ -69,7 +69,7 @@ def killed_after(home: Path, root: S3, address: str, part: int) -> None:
     """Run an agent that kills itself when its `part`-th part was taken."""
     command = [sys.executable, "-m", "tests.crash.tier_agent", str(home), "zstd", root[0], "part", str(part)]
     environment = os.environ | {"AWS_ENDPOINT_URL": address, "CHRONICLE_TEST_PART": str(PART_BYTES)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

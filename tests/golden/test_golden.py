@@ -19,7 +19,15 @@ from chronicle.core.segment import LocalSegment
 from chronicle.storage.codec.archive import ArchivedSegment, check_archived
 from chronicle.storage.codec.archive_layout import Method
 from chronicle.storage.codec.encode import EncodeOptions, encode_segment
-from chronicle.storage.manifest.catalog import CATALOG_NAME, Catalog, Pointer, publish_catalog, read_catalog
+from chronicle.storage.manifest import catalog_parts
+from chronicle.storage.manifest.catalog import (
+    CATALOG_NAME,
+    Catalog,
+    Pointer,
+    publish_catalog,
+    read_catalog,
+    read_pointer,
+)
 from chronicle.storage.manifest.catalog_changes import Change, publish_changes
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.stores.stores import LocalStore
@@ -33,6 +41,8 @@ ORDERS = FOLDER / "archive-v1-orders.czst"
 COMPACTED = FOLDER / "archive-v1-compacted.czst"
 """Of the arithmetic code, which no writer makes any more."""
 TABLED = FOLDER / "archive-v1-tabled.czst"
+HOLDING = FOLDER / "catalog-v3-holds"
+HOLDS = (11, 0, 43)
 NAME = "clean/kraken/btc_eur/book.q"
 
 
@@ -235,9 +245,10 @@ def test_a_catalog_of_version_2_is_read_for_ever() -> None:
     assert read_catalog(LocalStore(FOLDER / "catalog-v2")) == expected
 
 
-def build_catalog(root: Path) -> Catalog:
+def build_catalog(root: Path, *holds: int) -> Catalog:
     """Publish a catalog whose parts and pointer have everything they can: rows, and what is gone; return it."""
-    store, entries = LocalStore(root), [*catalog_entries()]
+    store = LocalStore(root)
+    entries = [replace(entry, holds=told) for entry, told in zip(catalog_entries(), holds or (0, 0, 0), strict=True)]
     day = entries[0].partition
     many = [replace(entries[0], number=number, object=f"{NAME}/{number:010d}.czst") for number in range(10, 2_000)]
     first = Catalog("home-of-the-golden-file", "warm", "zstd", (*entries, *many))
@@ -250,14 +261,43 @@ def build_catalog(root: Path) -> Catalog:
     return replace(first, entries=(replace(entries[0], length=1), entries[2], *many[300:]))
 
 
-def test_a_catalog_of_version_3_is_read_for_ever_and_made_the_same(tmp_path: Path) -> None:
-    expected = build_catalog(tmp_path)
-    assert read_catalog(LocalStore(FOLDER / "catalog-v3")) == expected
+def test_a_catalog_of_version_3_that_says_nothing_of_kinds_is_read_for_ever(tmp_path: Path) -> None:
+    assert read_catalog(LocalStore(FOLDER / "catalog-v3")) == build_catalog(tmp_path)
+    pointer = read_pointer(LocalStore(FOLDER / "catalog-v3"))
+    assert pointer is not None
+    assert pointer.stock(NAME) is None
+
+
+def test_a_catalog_of_version_3_with_kinds_and_sums_is_read_for_ever_and_made_the_same(tmp_path: Path) -> None:
+    expected = build_catalog(tmp_path, *HOLDS)
+    assert read_catalog(LocalStore(HOLDING)) == expected
     assert read_catalog(LocalStore(tmp_path)) == expected
-    golden = sorted((FOLDER / "catalog-v3").rglob("*.zst"))
+    golden = sorted(HOLDING.rglob("*.zst"))
     assert len(golden) == 5
     for path in golden:
-        assert (tmp_path / path.relative_to(FOLDER / "catalog-v3")).read_bytes() == path.read_bytes()
+        assert (tmp_path / path.relative_to(HOLDING)).read_bytes() == path.read_bytes()
+
+
+def test_an_older_agent_goes_on_from_rows_with_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in HOLDING.rglob("*.zst"):
+        target = tmp_path / path.relative_to(HOLDING)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    store = LocalStore(tmp_path)
+    expected, pointer = read_catalog(store), read_pointer(store)
+    assert expected is not None
+    assert pointer is not None
+    fields = catalog_parts.PART_FIELDS[: catalog_parts.FIELDS_MIN]
+    with monkeypatch.context() as older:
+        older.setattr(catalog_parts, "PART_FIELDS", fields)
+        made = [replace(expected.entries[0], number=number) for number in range(3_000, 3_300)]
+        changes = [Change(entry.key, "", entry) for entry in made]
+        publish_changes(store, pointer, changes, encoding="zstd", now_ns=9)
+    found = read_catalog(store)
+    assert found is not None
+    plain = [replace(entry, holds=0) for entry in (*expected.entries, *made)]
+    assert [replace(entry, holds=0) for entry in found.entries] == sorted(plain, key=lambda entry: entry.key)
+    assert {entry.holds for entry in found.entries if entry.number >= 3_000} == {0}
 
 
 if __name__ == "__main__":
@@ -273,4 +313,4 @@ if __name__ == "__main__":
         (Path(scratch) / "x.seg").write_bytes(build_orders(Path(scratch)))
         with LocalSegment(Path(scratch) / "x.seg", queue=NAME) as sealed:
             ORDERS.write_bytes(b"".join(encode_segment(sealed)))
-    build_catalog(FOLDER / "catalog-v3")
+    build_catalog(HOLDING, *HOLDS)

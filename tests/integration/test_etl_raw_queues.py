@@ -293,7 +293,7 @@ def test_no_shard_passes_a_place_while_it_is_decided(tmp_path: Path, joins: bool
 
     with ThreadPoolExecutor(1) as pool:
         shard = pool.submit(work)
-        wait_for(100, 600)
+        wait_for(100, 12_000)
         assert decide(home, plan, ts_recv=1)
         if joins:
             _write(home, "raw/late.q", late)

@@ -37,6 +37,7 @@ from tests.support.etl_streams import (
     random_levels,
     statuses,
 )
+from tests.support.held import descriptors_of, maps_of
 
 CONFIG = EtlConfig(snapshot_deltas=50)
 BOOK = "clean/kraken/btc_eur/book.q"
@@ -192,16 +193,15 @@ def test_few_queues_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
         for number in range(1, 13):
             stream.deltas(number, (BID, 1, round_number + 1))
     _write(tmp_path, stream)
-    before, opened = len(os.listdir("/proc/self/fd")), []
+    opened = []
 
     def counted(*args: Any) -> int:
-        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
-        opened.append(sum(line.endswith("/lock") and "clean/" in line for line in maps.splitlines()))
+        opened.append(sum(path.endswith("/lock") for path in maps_of(tmp_path / "clean")))
         return int(append_mixed(*args))
 
     monkeypatch.setattr(clean_writer, "append_mixed", counted)
     run_shard(tmp_path, drain=True, window_bytes=2048)
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert descriptors_of(tmp_path) == []
     assert max(opened) <= 3, "each open queue has its lock mapped"
     for number in range(1, 13):
         records = queue_records(tmp_path, f"clean/kraken/a{number}_eur/book.q")

@@ -18,7 +18,8 @@ from chronicle.feed.ledger import DONE, Ledger
 from tests.integration.test_feed_replay import write_capture
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROUNDS, AT_ONCE, LINES = 3, 6, 200
+ROUNDS, AT_ONCE, LINES = 3, 6, 1000
+"""A hundred lines are a second: all captures overlap, and none fits behind another in a lane, in whatever order."""
 
 REPLAY = """
 import sys
@@ -59,7 +60,7 @@ def at_once(script: str, arguments: list[list[str]]) -> None:
         process.stdin.write(b"\n")
         process.stdin.flush()
     for process in started:
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
     assert [process.returncode for process in started] == [0] * len(started)
 
 
@@ -67,8 +68,7 @@ def at_once(script: str, arguments: list[list[str]]) -> None:
 def test_replays_that_start_together_are_all_taken_in(tmp_path: Path, _: int) -> None:
     home = tmp_path / "home"
     captures = [
-        write_capture(tmp_path / f"KRAKEN.ws.{number}.0", 1_600_000_000 - 1_000 * number, LINES)
-        for number in range(AT_ONCE)
+        write_capture(tmp_path / f"KRAKEN.ws.{number}.0", 1_600_000_000 - number, LINES) for number in range(AT_ONCE)
     ]
     at_once(REPLAY, [[str(home), str(path)] for path in captures])
     entries = Ledger(home).entries()

@@ -35,7 +35,7 @@ venue = "nasdaq"
 groups = {groups}
 interface = "127.0.0.1"
 rewind = "{rewind}"
-give_up = "2s"
+give_up = "15s"
 retry = "20ms"
 """
 
@@ -45,7 +45,7 @@ def groups() -> list[str]:
     return loopback_groups(2)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300) -> None:
     """Poll until `condition` holds; fail when the process ends or the time is up."""
     end = time.monotonic() + seconds
     while not condition():

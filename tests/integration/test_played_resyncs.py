@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chronicle.core.layout import Kind, Origin
+from chronicle.core.layout import Kind, Origin, WireForm
 from chronicle.core.local import LocalSource
 from chronicle.core.paths import clean_queue
 from chronicle.etl import run_shard
@@ -18,6 +18,7 @@ from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession
 from chronicle.feed.simulator import FaultInjector
 from chronicle.feed.simulator.playback import PlaybackExchange, load_recording
+from tests.support.captured import Captured
 from tests.support.etl_streams import follow, queue_records, status_word
 from tests.support.polling import until
 
@@ -53,20 +54,21 @@ def play(home: Path, capture: Path, symbol: str, dropped: DropOnce) -> int:
         async with PlaybackExchange(recording, speed=8.0, injector=dropped) as exchange:
             spec = FeedSpec(venue, exchange.url, (symbol,), ("book",), 1000, exchange.rest_url)
             session = FeedSession(home, [spec], settings=SETTINGS)
-            stop = asyncio.Event()
+            captured, stop = Captured(home), asyncio.Event()
             task = asyncio.create_task(session.run(stop))
             try:
-                await until(lambda: session.frames > 20, "the first frames")
+                await until(lambda: captured.form(WireForm.TEXT) > 20, "the first frames")
                 thread.start()
                 total = sum(len(line.frames) for line in recording.lines.values())
                 await until(lambda: exchange.played["frames"] >= total - 1, "all frames")
                 await until(lambda: exchange.played["resync"] > 0, "a resync")
-                await until(lambda: words(home, folder)[-1:] == ["ok"], "a whole book")
+                await until(lambda: words(home, folder)[-2:] == ["gap", "ok"], "a book that is whole again")
             finally:
                 stop.set()
                 await task
                 stop_etl.set()
-                await asyncio.to_thread(thread.join, 30)
+                if thread.ident is not None:
+                    await asyncio.to_thread(thread.join)
             return exchange.played["resync"]
 
     answered = asyncio.run(run())

@@ -28,6 +28,7 @@ from chronicle.feed.captures import open_capture
 from chronicle.feed.connection import ConnectionSettings
 from chronicle.feed.dialects import FeedSpec
 from chronicle.feed.live import FeedSession, LiveReport
+from tests.support.captured import Captured
 from tests.support.polling import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,10 +39,10 @@ def records(home: Path, queue: str = "raw/main.q") -> list[Record]:
 
 
 def play(
-    home: Path, frames: list[Frame], answers: int, make: Callable[[str, str], FeedSpec]
+    home: Path, frames: list[Frame], books: int, make: Callable[[str, str], FeedSpec]
 ) -> tuple[LiveReport, list[Any]]:
-    """Serve recorded `frames` after the client's first message; return the report (once that many HTTP `answers` and
-    all frames were taken) and what the client said."""
+    """Serve recorded `frames` after the client's first message; return the report (once so many `books` and all
+    frames were taken) and what the client said."""
     bodies = {
         urlsplit(f.address).path + "?" + urlsplit(f.address).query: f.payload
         for f in frames
@@ -69,8 +70,13 @@ def play(
             feed = FeedSession(home, [make(f"ws://127.0.0.1:{port}/ws", f"http://127.0.0.1:{port}")])
             stop = asyncio.Event()
             task = asyncio.create_task(feed.run(stop))
+            captured = Captured(home)
+
+            def done() -> bool:
+                return captured.form(WireForm.TEXT) >= len(texts) and captured.kind(Kind.BOOK_SNAPSHOT) >= books
+
             try:
-                await until(lambda: feed.frames >= len(texts) + 3 + answers, "all frames")
+                await until(lambda: task.done() or done(), "all frames and books")
             finally:
                 stop.set()
             return await task
@@ -97,7 +103,7 @@ def test_binance_is_captured_live_with_its_rest_snapshots(shared_data: Path, tmp
     def make(url: str, rest: str) -> FeedSpec:
         return FeedSpec("binance", url, symbols, ("book",), rest_url=rest)
 
-    report, asked = play(tmp_path, frames, 5, make)
+    report, asked = play(tmp_path, frames, 4, make)
     assert report.decode_errors == 0
     assert asked[0]["params"] == [f"{name}@depth@100ms" for name in ("nknusdt", "blzeth", "lrcbtc", "runeeur")]
     kinds = Counter(record.kind for record in records(tmp_path))

@@ -17,7 +17,7 @@ from chronicle.core.records import Record
 from chronicle.feed.adapter import Frame
 from chronicle.feed.captures import open_capture
 from chronicle.feed.dialects import FeedSpec
-from chronicle.feed.live import FeedSession
+from tests.support.captured import Captured
 from tests.support.recorded_exchange import RecordedExchange, play
 
 pytestmark = pytest.mark.data
@@ -204,10 +204,11 @@ def test_a_recorded_session_is_captured_live(shared_data: Path, tmp_path: Path, 
         url += "/v1" if session.venue == "bitget" else ""  # what was recorded
         return FeedSpec(session.venue, url, session.symbols, session.channels, session.depth, rest)
 
-    def done(feed: FeedSession) -> bool:
-        received = sum(connection.frame_count for connection in feed.connections)
-        asked = len([path for path in exchange.asked if "depth" in path or "level2" in path or "order_book" in path])
-        return received == count and asked >= session.snapshots and feed.frames >= count + session.snapshots + 3
+    captured = Captured(tmp_path)
+
+    def done() -> bool:
+        books = min(captured.answers("depth", "level2", "order_book"), captured.kind(Kind.BOOK_SNAPSHOT))
+        return captured.form(WireForm.TEXT) >= count and books >= session.snapshots
 
     report = play(tmp_path, exchange, make, done)
     rows = records(tmp_path)

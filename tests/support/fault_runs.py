@@ -19,12 +19,14 @@ from chronicle.feed.live import FeedSession, LiveReport
 from chronicle.feed.simulator import DEFAULT_PAIRS, FaultInjector, SimulatedExchange
 from chronicle.feed.simulator.market import SIZE_DECIMALS, Pair
 from chronicle.feed.simulator.server import TRUTH_LEVELS, pack_levels
+from tests.support.captured import Captured
 from tests.support.etl_streams import follow, queue_records, status_word
 from tests.support.polling import until
 
 PATIENT = ConnectionSettings(backoff_first=0.02, backoff_last=0.2)
 HASTY = ConnectionSettings(read_deadline=1.0, backoff_first=0.02, backoff_last=0.2)
 """For lines that fall silent; elsewhere a machine that stands still for a second is no fault of the venue."""
+ENDS_LINE = frozenset({"disconnect", "half_open", "giant"})
 PAIRS = DEFAULT_PAIRS[:2]
 KEYS_ARE_TIMES = frozenset({"kraken", "coinbase-exchange"})
 
@@ -80,25 +82,26 @@ def run_with_faults(
                 rest_url=f"http://127.0.0.1:{exchange.port}",
             )
             session = FeedSession(home, [spec], settings=HASTY if "half_open" in rates else PATIENT)
-            stop = asyncio.Event()
+            captured, stop = Captured(home), asyncio.Event()
             task = asyncio.create_task(session.run(stop))
             thread = threading.Thread(target=etl)
             try:
-                await until(lambda: exchange.session_count == 1 and session.frames > 6, "the subscriptions")
+                await until(lambda: task.done() or _subscribed(captured, len(pairs)), "the subscriptions")
                 thread.start()
                 for step in range(steps):
                     exchange.pump(4)
                     await asyncio.sleep(0.005)
                     if step % 200 == 0:
                         resident.append(_resident())
+                await until(lambda: _all_happened(exchange, limit), "the last fault")
                 injector.rates = {}
-                await _recover(home, exchange, session)
+                await _recover(home, exchange, session, captured)
             finally:
                 stop.set()
                 report = await task
                 stop_etl.set()
                 if thread.ident is not None:
-                    await asyncio.to_thread(thread.join, 30)
+                    await asyncio.to_thread(thread.join)
             return report, exchange
 
     report, exchange = asyncio.run(play())
@@ -117,23 +120,74 @@ def _resident() -> int:
     return 0
 
 
-async def _recover(home: Path, exchange: SimulatedExchange, session: FeedSession) -> None:
-    """Go on without faults until every book is `ok` again, as the ETL sees it."""
+def _subscribed(captured: Captured, pairs: int) -> bool:
+    """Whether all books were subscribed to, and have started."""
+    return captured.code(StatusCode.SUBSCRIBED) >= pairs and captured.kind(Kind.BOOK_SNAPSHOT) >= pairs
+
+
+def _all_happened(exchange: SimulatedExchange, limit: int) -> bool:
+    """Whether as many faults happened as should; while a line is down, none does: the market goes on until then."""
+    if exchange.injector.counts.total() < limit:
+        exchange.pump(4)
+    return exchange.injector.counts.total() >= limit
+
+
+async def _recover(home: Path, exchange: SimulatedExchange, session: FeedSession, captured: Captured) -> None:
+    """Go on without faults until every book is `ok` again, as the ETL sees it, and for a while more."""
     queues = [_book_queue(home, exchange, name) for name in exchange.speaker.names]
-    for _ in range(40):
-        exchange.pump(3)
-        await asyncio.sleep(0.01)
-    seen = 0
+    fault_count = exchange.injector.counts
+    pairs = len(queues)
+    if any(fault_count[fault] for fault in ENDS_LINE):
+
+        def started_anew() -> bool:
+            exchange.pump(1)
+            return captured.code(StatusCode.CONNECTED) > 1 and captured.kind(Kind.BOOK_SNAPSHOT) >= 2 * pairs
+
+        await until(started_anew, "a new line with its snapshots")
+    sent = _newest_sent(exchange)
+
+    def arrived() -> bool:
+        exchange.pump(1)
+        came = _newest_captured(captured, exchange.speaker.venue)
+        return all(came.get(name, -1) > key for name, key in sent.items())
+
+    await until(arrived, "updates of every book that are later than the faults")
+    seen = session.records
     for _ in range(400):
         exchange.pump(2)
         await asyncio.sleep(0.1)
-        if not session.connections[0].is_up:
-            seen = 0
-            continue
-        seen = seen or session.records
         if all(_is_ok(queue, seen) for queue in queues):
-            return
-    raise AssertionError("a book did not recover in 40 s: no snapshot came, or it was not taken")
+            break
+    else:
+        raise AssertionError("a book did not recover in 40 s: no snapshot came, or it was not taken")
+    before = captured.kind(Kind.BOOK_DELTA)
+
+    def went_on() -> bool:
+        exchange.pump(5)
+        return captured.kind(Kind.BOOK_DELTA) > before + 200
+
+    await until(went_on, "updates of whole books")
+
+
+def _newest_sent(exchange: SimulatedExchange) -> dict[str, int]:
+    """Return what names the last update of each book, by the venue's names."""
+    return dict(exchange.truth.keys())
+
+
+def _newest_captured(captured: Captured, venue: str) -> dict[str, int]:
+    """Return the same of the updates that came."""
+    names: dict[int, str] = {}
+    found: dict[str, int] = {}
+    for record in captured.raw:
+        if record.kind == Kind.INSTRUMENT:
+            names[record.instrument] = record.fields()["details"]["venue_symbol"].rpartition("|")[2]
+        elif record.kind == Kind.BOOK_DELTA:
+            found[names[record.instrument]] = _key(record, venue)
+    return found
+
+
+def _key(record: Record, venue: str) -> int:
+    return record.ts_event if venue in KEYS_ARE_TIMES else record.sequence
 
 
 def _book_queue(home: Path, exchange: SimulatedExchange, name: str) -> Path:
@@ -185,7 +239,7 @@ def _keys(records: list[Record], venue: str) -> dict[int, int]:
     key = -1
     for record in records:
         if record.kind == Kind.BOOK_DELTA:
-            key = record.ts_event if venue in KEYS_ARE_TIMES else record.sequence
+            key = _key(record, venue)
         if record.is_last:
             if key >= 0:
                 found[record.index] = key

@@ -38,7 +38,7 @@ def loopback_groups(count: int) -> list[str]:
         receiver.bind((host, int(port)))
         member = struct.pack("@4s4si", socket.inet_aton(host), socket.inet_aton("127.0.0.1"), 0)
         receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-        receiver.settimeout(2.0)
+        receiver.settimeout(10.0)
         sender.sendto(b"probe", (host, int(port)))
         receiver.recv(16)
     except OSError as error:
@@ -89,7 +89,7 @@ class MoldExchange:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(5.0)
+        self._thread.join()
         self._server.close()
         self._socket.close()
 
@@ -120,12 +120,12 @@ class MoldExchange:
                 if self._stop.is_set():
                     return  # what was sent before is counted
                 continue
+            self._peer = peer  # before anybody sees that it asked
             session, first, count = self.asked(data)
             self.requests.append((first, count))
             if self.ignored > 0:
                 self.ignored -= 1
                 continue
-            self._peer = peer
             if session == self.session:
                 self._server.sendto(self._answer(first, count), peer)
 

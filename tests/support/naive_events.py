@@ -78,6 +78,25 @@ def naive_gap_counts(bids: list[int], asks: list[int], edges: tuple[int, ...]) -
     return counts
 
 
+def naive_steps(
+    prices: list[int], bids: list[int], asks: list[int], reverse: tuple[bool, bool], sign: tuple[int, int], base: int
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return (first prices of sides less those before, (gap, how many follow on the side) of all other prices)."""
+    firsts, gaps, row, before = [], [], 0, [base, base]
+    for counts in zip(bids, asks, strict=True):
+        for half, rows in enumerate(counts):
+            side = prices[row : row + rows]
+            row += rows
+            if reverse[half]:
+                side.reverse()
+            if side:
+                firsts.append(side[0] - before[half])
+                before[half] = side[0]
+            for number in range(1, rows):
+                gaps.append((sign[half] * (side[number] - side[number - 1]), rows - 1 - number))
+    return firsts, gaps
+
+
 def naive_votes(prices: list[int], bids: list[int], asks: list[int], most: int) -> list[int]:
     """Return (sides with several rows, those that fall), of bids and of asks, of the first `most` of each."""
     found: dict[int, list[bool]] = {0: [], 1: []}

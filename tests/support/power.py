@@ -35,7 +35,7 @@ class File:
 def trace(command: list[str], environment: dict[str, str], log: Path) -> None:
     """Run a command under strace and write its file calls to `log`."""
     strace = ["strace", "-f", "-qq", "-y", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", str(log)]
-    subprocess.run([*strace, *command], check=True, timeout=240, env=environment, capture_output=True)
+    subprocess.run([*strace, *command], check=True, env=environment, capture_output=True)
 
 
 class Disk:

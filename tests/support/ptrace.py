@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import platform
 import signal
@@ -208,6 +209,7 @@ def stopped(prepare: Callable[[], Callable[[], None]]) -> Iterator[Child]:
 
 def _run_child(prepare: Callable[[], Callable[[], None]]) -> None:
     code = 1
+    gc.disable()  # it would run at any moment: thousands of instructions, and the calls of others' finalisers
     try:
         work = prepare()
         _ptrace(_TRACEME, 0)

@@ -93,7 +93,7 @@ def play(
     home: Path,
     exchange: RecordedExchange,
     make: Callable[[str, str], FeedSpec],
-    done: Callable[[FeedSession], bool],
+    done: Callable[[], bool],
 ) -> LiveReport:
     """Capture from the exchange until `done`, and return the report."""
 
@@ -106,7 +106,7 @@ def play(
             stop = asyncio.Event()
             task = asyncio.create_task(feed.run(stop))
             try:
-                await until(lambda: task.done() or done(feed), "the whole session")
+                await until(lambda: task.done() or done(), "the whole session")
             finally:
                 stop.set()
             return await task

@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,14 +57,28 @@ def moto_server() -> Iterator[str]:
             process.kill()
 
 
-def _own_port() -> int:
-    """Return a free port below those that the kernel gives away: nobody else is given it before the server has it."""
+def _ports() -> Iterator[int]:
+    """Yield ports below those that the kernel gives away, that nobody listens on now."""
     for offset in range(100):
         port = 20_000 + (os.getpid() * 7 + offset) % 10_000
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            yield port
     raise AssertionError("no free port between 20000 and 30000")
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until `process` listens on `port`, it and no other; False: it ended, somebody else was faster."""
+    while process.poll() is None:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+        sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == "0A"}
+        with contextlib.suppress(OSError):
+            files = Path(f"/proc/{process.pid}/fd").iterdir()
+            if sockets & {os.readlink(file) for file in files}:
+                return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    return False
 
 
 @contextmanager
@@ -74,23 +87,16 @@ def versitygw_server(folder: Path) -> Iterator[str]:
     program = versitygw()
     assert program is not None
     (folder / "data").mkdir()
-    (folder / "versions").mkdir()
-    port = _own_port()
     keys = ["--access", KEYS["AWS_ACCESS_KEY_ID"], "--secret", KEYS["AWS_SECRET_ACCESS_KEY"]]
-    command = [program, "--port", f"127.0.0.1:{port}", *keys, "posix", str(folder / "data")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            deadline = time.monotonic() + 20
-            while True:
-                assert process.poll() is None
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
+    for port in _ports():
+        command = [program, "--port", f"127.0.0.1:{port}", *keys, "posix", str(folder / "data")]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                if _listens(process, port):
+                    yield f"http://127.0.0.1:{port}"
+                    return
+            finally:
+                process.kill()
 
 
 def main() -> None:

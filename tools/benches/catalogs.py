@@ -1,6 +1,7 @@
-"""Opening an archive root, and a book in it, when its catalog has many entries; the local manifest beside it.
+"""An archive root whose catalog has many entries, and the local manifest beside it.
 
-The entries are those of one real book channel and made-up ones of 1,000 queues over two years of days.
+How long they take to open, to find a book in, to publish, and to say what they hold and lack. Their entries are those
+of one real book channel and made-up ones of 1,000 queues over two years of days.
 """
 
 from __future__ import annotations
@@ -8,17 +9,26 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import chronicle
+from chronicle.access import Gap
+from chronicle.access.opened.segments import Shelf
+from chronicle.access.opened.symbols import Directory
+from chronicle.access.trust.gaps import gaps_of_all
 from chronicle.core.clock import SystemClock
+from chronicle.core.source import SegmentSource, summary_of
+from chronicle.storage.codec.archive_layout import Holds
 from chronicle.storage.manifest.catalog import Catalog, publish_catalog, read_catalog
 from chronicle.storage.manifest.catalogs import Catalogs
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.manifest.manifest import Manifest
-from chronicle.storage.stores.source import ArchiveSource
+from chronicle.storage.stores.source import ArchiveSource, open_source
 from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers.agent import run_once
 from chronicle.storage.tiers.policy import default_policy
@@ -33,6 +43,8 @@ DAYS = 730
 DAY_NS = 86_400 * 10**9
 REPEATS = 5
 BATCH = 64
+QUIET = int(Holds.KNOWN | Holds.SNAPSHOTS | Holds.CHECKS)
+T = TypeVar("T")
 
 
 def figures(of: Market) -> Iterator[Figure]:
@@ -74,7 +86,46 @@ def figures(of: Market) -> Iterator[Figure]:
         yield Figure(f"archive.agent_cycle_ms_{count}{end}", spent / 1e6, "ms", len(entries))
         spent = best_ns(lambda home=home, policy=policy: tier_status(home, policy), REPEATS)
         yield Figure(f"archive.tier_status_ms_{count}{end}", spent / 1e6, "ms", len(entries))
+        yield from _overviews(home, count, end, len(entries))
         shutil.rmtree(home)
+
+
+def _overviews(home: Path, count: int, end: str, entries: int) -> Iterator[Figure]:
+    """Yield how long the holes of all instruments take, and a line for each queue, by sums and by all entries."""
+    for place, word in ((home / "archive", ""), (home, "home_")):
+        found, told = _once(partial(_gaps, str(place)))
+        same, listed = _once(partial(_gaps, str(place), listed=True))
+        if found != same:
+            raise AssertionError("sums and entries tell of different holes")
+        name = f"archive.gaps_all_{word}ms_{count}{end}"
+        yield Figure(name, told / 1e6, "ms", entries, "all entries listed", listed / 1e6)
+    source = ArchiveSource(str(home / "archive"))
+    _, told = _once(lambda: [source.summary(queue) for queue in source.queues()])
+    fresh = ArchiveSource(str(home / "archive"))
+    _, listed = _once(lambda: [summary_of(fresh.segments(queue)) for queue in fresh.queues()])
+    yield Figure(f"archive.ls_ms_{count}{end}", told / 1e6, "ms", entries, "all entries listed", listed / 1e6)
+
+
+def _once(work: Callable[[], T]) -> tuple[T, int]:
+    """Return what some work gives, and how many ns it took."""
+    begun = time.perf_counter_ns()
+    found = work()
+    return found, time.perf_counter_ns() - begun
+
+
+def _gaps(place: str, *, listed: bool = False) -> list[Gap]:
+    """Return the holes of all instruments; `listed`: by a source that has no sums."""
+    source: SegmentSource = open_source(place)
+    shelf = Shelf(_Listing(source) if listed else source)
+    return gaps_of_all(shelf, Directory(shelf).symbols(), None, None)
+
+
+class _Listing:
+    """A source that lists segments and tells no sums."""
+
+    def __init__(self, source: SegmentSource) -> None:
+        self.queues, self.segments = source.queues, source.segments
+        self.sealed_end, self.open = source.sealed_end, source.open
 
 
 def _publish_batch(manifest: Manifest, catalogs: Catalogs, last: Entry, numbers: Iterator[int]) -> None:
@@ -93,5 +144,5 @@ def _made_up(count: int, like: Entry) -> list[Entry]:
         first += chance.randrange(DAY_NS)
         name = f"{queue}/{index:010d}.czst"
         made = replace(like, queue=queue, number=index, ts_first=first, ts_last=first + DAY_NS, object=name)
-        entries.append(made)
+        entries.append(replace(made, base_index=index * like.record_count, holds=QUIET))
     return entries

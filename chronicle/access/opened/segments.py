@@ -66,6 +66,21 @@ class Shelf:
             self._infos[queue] = found
         return found
 
+    def condensed(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` as of now, some as one where the source can tell that nothing is between."""
+        look = getattr(self.source, "condensed", None)  # chronicle.core.source.CondensedLookup
+        if look is None:
+            return self.segments(queue, fresh=True)
+        try:
+            return [info for info in look(queue) if info.record_count > 0]
+        except NotFoundError:
+            return []
+
+    def forget(self, queue: str) -> None:
+        """Give up what is remembered of a queue's segments; those that are open stay so."""
+        with self._lock:
+            self._infos.pop(queue, None)
+
     def segments_in(self, queue: str, start: int | None, end: int | None) -> list[SegmentInfo]:
         """Return the segments of `queue` that may hold records with ts_recv in [start, end), in order.
 
@@ -91,16 +106,18 @@ class Shelf:
             return self.segments(queue, fresh=fresh)
         return [info for info in look(queue, ts, fresh=fresh) if info.record_count > 0]
 
-    def is_cut(self, queue: str) -> bool:
+    def is_cut(self, queue: str, known: list[SegmentInfo] | None = None) -> bool:
         """Return whether the last segments of `queue` are missing: its mark tells of more than there is.
 
-        The mark is read first: what is sealed after that is no hole.
+        The mark is read first: what is sealed after that is no hole. `known` are its segments as of before.
         """
         try:
             end = self.source.sealed_end(queue)
         except NotFoundError:
             return False
-        known = self.segments(queue)
+        if not end:
+            return False
+        known = self.segments(queue) if known is None else known
         if known and known[-1].end_index >= end:
             return False
         known = self.segments(queue, fresh=True)

@@ -21,7 +21,7 @@ from chronicle.access.ranges.columns import ROWS_PER_BATCH, Decimals
 from chronicle.access.sql.predicates import STAMP
 from chronicle.access.sql.sql_books import MACROS, BookFunction, book_type
 from chronicle.access.sql.tables import CHANNELS, ChannelTable, Failure, RowTable, StatusTable, Table
-from chronicle.access.trust.gaps import gaps_of
+from chronicle.access.trust.gaps import gaps_of_all
 from chronicle.core.errors import CapacityError, ChronicleError, ConfigError, SqlError
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _tables(shelf: Shelf, directory: Directory, scales: tuple[int, int] | None, 
         return [item.to_dict() | {"tick": _float(item.tick), "lot": _float(item.lot)} for item in found]
 
     def gaps() -> list[dict[str, Any]]:
-        return [gap.to_dict() for symbol in symbols() for gap in gaps_of(shelf, symbol, None, None)]
+        return [gap.to_dict() for gap in gaps_of_all(shelf, symbols(), None, None)]
 
     def segments() -> list[dict[str, Any]]:
         return [

@@ -1,8 +1,11 @@
-"""Gaps: the holes that are known of, from GAP records and from segments that are missing."""
+"""Gaps: the holes that are known of, from GAP records and from segments that are missing.
+
+Most segments hold no GAP record, and manifest and catalogs say so (:attr:`SegmentInfo.holds`): these are not opened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, pairwise
 from typing import Any
@@ -16,8 +19,13 @@ from chronicle.core.layout import NONE, Cause, GapState, Kind
 from chronicle.core.paths import lane_of
 from chronicle.core.records import Record
 from chronicle.core.source import SegmentInfo
+from chronicle.storage.codec.holding import lacks
 
-__all__ = ["Gap", "gaps_of", "records_of_kind"]
+__all__ = ["Gap", "Progress", "gaps_of", "gaps_of_all", "records_of_kind"]
+
+Progress = Callable[[float, str], None]
+"""Called with the share of the work that is done, and in words where it is."""
+_GAPS = frozenset({int(Kind.GAP)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +65,93 @@ class Gap:
         return not (before or after)
 
 
-def gaps_of(shelf: Shelf, symbol: str, start: int | None, end: int | None) -> list[Gap]:
-    """Return the holes of `symbol` (canonical) that reach into [start, end), by the time they were found."""
-    lanes = lanes_of(shelf, symbol, "book", fresh=True)
-    known = {lane.number: list(_gaps_of_lane(shelf, symbol, lane)) for lane in lanes}
-    spans = {
-        lane.number: (infos[0].ts_first, infos[-1].ts_last) for lane in lanes if (infos := shelf.segments(lane.queue))
+def gaps_of_all(
+    shelf: Shelf, symbols: Iterable[str], start: int | None, end: int | None, progress: Progress | None = None
+) -> list[Gap]:
+    """Return the holes of instruments (canonical names), one after the other: see :func:`gaps_of`.
+
+    The places are listed once, and of each instrument's segments nothing is kept when it is done.
+    """
+    names = list(symbols)
+    shelf.queues(fresh=True)
+    found: list[Gap] = []
+    for done, symbol in enumerate(names):
+        here = None if progress is None else _within(progress, done, len(names))
+        if progress is not None:
+            progress(done / len(names), symbol)
+        found += gaps_of(shelf, symbol, start, end, fresh=False, progress=here)
+        for lane in lanes_of(shelf, symbol, "book"):
+            shelf.forget(lane.queue)
+    return found
+
+
+def _within(progress: Progress, done: int, total: int) -> Progress:
+    """Return what tells of one of `total` equal pieces of work."""
+    return lambda share, text: progress((done + share) / total, text)
+
+
+def gaps_of(
+    shelf: Shelf,
+    symbol: str,
+    start: int | None,
+    end: int | None,
+    *,
+    fresh: bool = True,
+    progress: Progress | None = None,
+) -> list[Gap]:
+    """Return the holes of `symbol` (canonical) that reach into [start, end), by the time they were found.
+
+    `fresh`: lanes that came since the queues were listed are looked for; segments are in any case.
+    """
+    lanes = lanes_of(shelf, symbol, "book", fresh=fresh)
+    listed = {lane.number: shelf.condensed(lane.queue) for lane in lanes}
+    chosen = {number: _holding(infos, _GAPS) for number, infos in listed.items()}
+    looked = _told(progress, symbol, sum(map(len, chosen.values())))
+    known = {
+        lane.number: [
+            *_gaps_in(_records(shelf, chosen[lane.number], _GAPS, None, None, looked), shelf, symbol, lane),
+            *_missing_from(listed[lane.number], shelf, symbol, lane),
+        ]
+        for lane in lanes
     }
+    spans = {number: (infos[0].ts_first, infos[-1].ts_last) for number, infos in listed.items() if infos}
     found = [
         replace(gap, covered_by=_covering(gap, known, spans))
         for gaps in known.values()
         for gap in gaps
         if gap.touches(start, end)
     ]
-    found += _not_captured(shelf, symbol, lanes, start, end)
+    infos = [info for lane in lanes for info in listed[lane.number]]
+    found += _not_captured(shelf, symbol, infos, start, end) if infos else ()
     return sorted(found, key=lambda gap: (gap.detected_ts, gap.lane, gap.index))
 
 
-def _not_captured(shelf: Shelf, symbol: str, lanes: list[Lane], start: int | None, end: int | None) -> Iterator[Gap]:
+def _told(progress: Progress | None, symbol: str, total: int) -> Callable[[], None]:
+    """Return what is called after each of `total` segments that were opened."""
+    if progress is None:
+        return lambda: None
+    opened = 0
+
+    def step() -> None:
+        nonlocal opened
+        opened += 1
+        progress(min(1.0, opened / total), f"{symbol}: {opened:,} of {total:,} segments opened")
+
+    return step
+
+
+def _not_captured(
+    shelf: Shelf, symbol: str, infos: list[SegmentInfo], start: int | None, end: int | None
+) -> Iterator[Gap]:
     """Yield the parts of [start, end) that lie before the first record or behind the end of what is known."""
-    infos = [info for lane in lanes for info in shelf.segments(lane.queue)]
-    if not infos:
-        return
     first = min(infos, key=lambda info: info.ts_first)
     last = max(infos, key=lambda info: info.ts_last)
     if start is not None and start < first.ts_first:
         until = first.ts_first if end is None else min(end, first.ts_first)
         yield _nothing(symbol, first, start, until, recovery=until)
-    if end is not None:
-        reached = max(last.ts_last, frontier(shelf, symbol, shelf.open(last)).ts)
+    if end is not None and end > last.ts_last + 1:
+        is_worked_off = bool(shelf.queues("etl/"))  # else nobody can say so, and no segment is opened for it
+        reached = max(last.ts_last, frontier(shelf, symbol, shelf.open(last)).ts if is_worked_off else NONE)
         if end > reached + 1:
             begin = reached if start is None else max(start, reached)
             yield _nothing(symbol, last, begin, begin, recovery=NONE)
@@ -119,11 +185,14 @@ def _covering(gap: Gap, known: dict[int, list[Gap]], spans: dict[int, tuple[int,
     return None
 
 
-def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
+def _gaps_in(records: Iterator[Record], shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
+    """Yield the holes that the GAP records of a lane tell of."""
     pending: Gap | None = None
-    sources = _sources_of(shelf, lane)
-    for record in records_of_kind(shelf, lane, frozenset({Kind.GAP})):
+    sources: list[str] | None = None
+    for record in records:
         fields = record.fields()
+        if sources is None:
+            sources = _sources_of(shelf, lane)
         if fields["state"] == GapState.OPEN:
             if pending is not None:
                 yield pending
@@ -134,13 +203,16 @@ def _gaps_of_lane(shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
         pending = None
     if pending is not None:
         yield pending
-    infos = shelf.segments(lane.queue)
+
+
+def _missing_from(infos: list[SegmentInfo], shelf: Shelf, symbol: str, lane: Lane) -> Iterator[Gap]:
+    """Yield the holes where segments of a lane are missing."""
     for before, after in pairwise(infos):
         if before.end_index != after.base_index:
             yield _missing(symbol, lane, before, after)
     if infos and infos[0].base_index > 0:
         yield _missing(symbol, lane, None, infos[0])
-    if shelf.is_cut(lane.queue):
+    if shelf.is_cut(lane.queue, infos):
         yield _missing(symbol, lane, infos[-1] if infos else None, None)
 
 
@@ -165,7 +237,7 @@ def _missing(symbol: str, lane: Lane, before: SegmentInfo | None, after: Segment
 
 def _sources_of(shelf: Shelf, lane: Lane) -> list[str]:
     """Return the raw queues that a lane was made from; the table only grows, so that the last one holds for all."""
-    infos = shelf.segments(lane.queue, fresh=True)
+    infos = shelf.condensed(lane.queue)
     sources = (shelf.open(infos[-1]).prologue().get("sources") or []) if infos else []
     return [str(entry.get("queue", "")) for entry in sources]
 
@@ -199,14 +271,34 @@ def records_of_kind(
     shelf: Shelf, lane: Lane, kinds: frozenset[int], start: int | None = None, end: int | None = None
 ) -> Iterator[Record]:
     """Yield the records of `kinds` in a lane with ts_recv in [start, end), in order."""
+    infos = [
+        info
+        for info in shelf.segments(lane.queue, fresh=True)
+        if (start is None or info.ts_last >= start) and (end is None or info.ts_first < end)
+    ]
+    return _records(shelf, _holding(infos, kinds), kinds, start, end, lambda: None)
+
+
+def _holding(infos: list[SegmentInfo], kinds: Collection[int]) -> list[SegmentInfo]:
+    """Return the segments that must be opened to find all records of `kinds`."""
+    told = {holds: lacks(holds, kinds) for holds in {info.holds for info in infos}}
+    return [info for info in infos if not told[info.holds]]
+
+
+def _records(
+    shelf: Shelf,
+    infos: list[SegmentInfo],
+    kinds: Collection[int],
+    start: int | None,
+    end: int | None,
+    looked: Callable[[], None],
+) -> Iterator[Record]:
     import numpy as np
 
     from chronicle.core.kernels.scan import record_offsets
 
     cost = Cost()
-    for info in shelf.segments(lane.queue, fresh=True):
-        if (start is not None and info.ts_last < start) or (end is not None and info.ts_first >= end):
-            continue
+    for info in infos:
         segment: Segment = shelf.open(info)
         spans = segment.spans_of_kinds(kinds, start, end)
         for _, base, data in chain.from_iterable(segment.windows(*span, cost) for span in spans):
@@ -218,3 +310,4 @@ def records_of_kind(
                 record = Record(data[place : place + length], base + position)
                 if (start is None or record.ts_recv >= start) and (end is None or record.ts_recv < end):
                     yield record
+        looked()

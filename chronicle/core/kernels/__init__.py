@@ -27,3 +27,7 @@ def cache_folder() -> Path:
 
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
+
+from chronicle.core.kernels.cache_lock import install  # noqa: E402 - numba loads behind the line above
+
+install()

@@ -152,12 +152,19 @@ class MulticastReceiver:
         try:
             for name, opened in self._sockets.items():
                 loop.add_reader(opened.fileno(), self._read, name, opened)
-            while self._clock.monotonic_ns() - self._heard_ns < spec.silent_ns:
+            while not self._is_silent():
                 await asyncio.sleep(TICK_SECONDS)
                 self._tick()
         finally:
             for opened in self._sockets.values():
                 loop.remove_reader(opened.fileno())
+
+    def _is_silent(self) -> bool:
+        """Whether nothing came for `silent_ns`. What waits in the sockets came: a process may have stood still."""
+        silent_ns = self.spec.silent_ns
+        if self._clock.monotonic_ns() - self._heard_ns >= silent_ns:
+            self._read_all()
+        return self._clock.monotonic_ns() - self._heard_ns >= silent_ns
 
     def _close(self) -> None:
         for name, opened in self._sockets.items():
@@ -184,6 +191,10 @@ class MulticastReceiver:
         for item in received:
             self._take(name, item.payload, item.ts or self._clock.now_ns())
 
+    def _read_all(self) -> None:
+        for name, opened in self._sockets.items():
+            self._read(name, opened)
+
     def _take(self, name: str, payload: bytes, ts: int) -> None:
         try:
             header = read_header(self._protocol, payload)
@@ -194,13 +205,13 @@ class MulticastReceiver:
         self._heading = header
         if name == REWIND:  # sent again at another time, or with the old one: it tells nothing of restarts
             header = replace(header, sent_ts=NONE)
-        self._heard_ns = self._clock.monotonic_ns()
+        now = self._heard_ns = self._clock.monotonic_ns()
         self.is_up = True
         self.last_frame_ts = ts
-        self._pass(self._arbiter.take(Arrival(payload, ts, name, header)))
+        self._pass(self._arbiter.take(Arrival(payload, ts, name, header), now))
         if self._asked is not None and self._arbiter.expected != self._asked[0].first:
             self._asked = None  # the answer came: ask for the rest at once
-            self._request(ts, at_once=True)
+            self._request(now, at_once=True)
 
     def _pass(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:
@@ -215,19 +226,21 @@ class MulticastReceiver:
     # --- holes -------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        now = self._clock.now_ns()
-        if self._arbiter.hole is not None:
+        now, hole = self._clock.monotonic_ns(), self._arbiter.hole
+        if hole is not None:
+            if now - hole.since_ns >= self.spec.give_up_ns:
+                self._read_all()  # what fills it may have come
             self._pass(self._arbiter.expire(now))
             self._request(now)
 
-    def _request(self, now: int, *, at_once: bool = False) -> None:
+    def _request(self, now_ns: int, *, at_once: bool = False) -> None:
         """Ask the re-request server for the hole at hand, unless an answer may still come."""
         hole, server = self._arbiter.hole, self._sockets.get(REWIND)
-        if hole is None or server is None or (now - hole.since_ts < REQUEST_DELAY_NS and not at_once):
+        if hole is None or server is None or (now_ns - hole.since_ns < REQUEST_DELAY_NS and not at_once):
             return
         if self._asked is not None:
             asked, at = self._asked
-            if asked.first == hole.first and asked.session == hole.session and now - at < self.spec.retry_ns:
+            if asked.first == hole.first and asked.session == hole.session and now_ns - at < self.spec.retry_ns:
                 return
         count = min(hole.last - hole.first + 1, REQUEST_MESSAGES_MAX)
         if self._protocol is IEX and self._heading is not None:
@@ -235,4 +248,4 @@ class MulticastReceiver:
         else:
             server.send(mold_request(hole.session, hole.first, count))
         self.request_count += 1
-        self._asked = (hole, now)
+        self._asked = (hole, now_ns)

@@ -1,6 +1,8 @@
 """Packets of several redundant lines as one stream in order: the first copy wins, holes wait for whoever fills them.
 
-Pure but for its own state: time comes in with the packets. Live receivers and replays of captures share it.
+Pure but for its own state: time comes in with the packets. Live receivers and replays of captures share it. How long
+a hole waits is measured by when its packets are taken, which for a capture is when they came: a live receiver that
+stood still finds packets that came long ago, and has asked nobody for what is missing among them.
 """
 
 from __future__ import annotations
@@ -38,12 +40,12 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Messages `first` to `last` of `session` are missing, since `since_ts`."""
+    """Messages `first` to `last` of `session` are missing, since `since_ns` of the clock by which holes wait."""
 
     session: str
     first: int
     last: int
-    since_ts: int
+    since_ns: int
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ class Arbiter:
         self._from_start = from_start
         self._pending: dict[int, Arrival] = {}
         self._pending_bytes = 0
-        self._since_ts = NONE
+        self._since_ns = NONE
         self._before: dict[str, None] = {}
         self._out_ts = 0
         self._heard_ts = 0
@@ -117,11 +119,18 @@ class Arbiter:
         """What is missing now before anything can go out, None when nothing is."""
         if not self._pending or self._line.session is None:
             return None
-        return Hole(self._line.session, self._line.expected, min(self._pending) - 1, self._since_ts)
+        return Hole(self._line.session, self._line.expected, min(self._pending) - 1, self._since_ns)
 
-    def take(self, arrival: Arrival) -> list[Arrival]:
-        """Return what goes out, in order, now that `arrival` came."""
+    def take(self, arrival: Arrival, now_ns: int | None = None) -> list[Arrival]:
+        """Return what goes out, in order, now that `arrival` came.
+
+        Parameters
+        ----------
+        now_ns : int, optional
+            The time by the clock that holes wait by, the same as in :meth:`expire`; default when the packet came.
+        """
         header, line = arrival.header, self._line
+        now = arrival.ts if now_ns is None else now_ns
         if header.first == UNNUMBERED and header.count:
             return [self._going(arrival)]
         out: list[Arrival] = []
@@ -137,19 +146,19 @@ class Arbiter:
         self._heard_ts = max(self._heard_ts, arrival.ts)
         self.is_ended = self.is_ended or header.is_end
         if header.first > line.expected:
-            self._wait(arrival)
+            self._wait(arrival, now)
         elif header.next > line.expected or not header.count:
             if self._pending:
                 self.counts.filled[arrival.line] += bool(header.count)
-            out += self._pass(arrival)
+            out += self._pass(arrival, now)
         else:
             self.counts.duplicates[arrival.line] += 1
-        if self._pending and (arrival.ts - self._since_ts >= self._give_up_ns or self._is_full()):
-            out += self.give_up(arrival.ts)
+        if self._pending and (now - self._since_ns >= self._give_up_ns or self._is_full()):
+            out += self.give_up(now)
         return out
 
-    def give_up(self, ts: int) -> list[Arrival]:
-        """Skip the hole at hand, and return what waited behind it; a hole behind that waits from `ts` on.
+    def give_up(self, now_ns: int) -> list[Arrival]:
+        """Skip the hole at hand, and return what waited behind it; a hole behind that waits from `now_ns` on.
 
         Where others went on in order since the hole was seen, a packet or two far ahead are dropped instead: were
         they right, the next packet shows the hole again.
@@ -165,12 +174,12 @@ class Arbiter:
             return []
         self.counts.given_up += 1
         self.counts.lost_messages += hole.last - hole.first + 1
-        return self._drain(hole.last + 1, ts)
+        return self._drain(hole.last + 1, now_ns)
 
-    def expire(self, ts: int) -> list[Arrival]:
-        """Return what goes out because its hole waited too long by `ts`."""
-        if self._pending and ts - self._since_ts >= self._give_up_ns:
-            return self.give_up(ts)
+    def expire(self, now_ns: int) -> list[Arrival]:
+        """Return what goes out because its hole waited too long by `now_ns`."""
+        if self._pending and now_ns - self._since_ns >= self._give_up_ns:
+            return self.give_up(now_ns)
         return []
 
     def flush(self) -> list[Arrival]:
@@ -178,7 +187,7 @@ class Arbiter:
         out: list[Arrival] = []
         while self._pending:
             self._hole_first = self._line.expected
-            out += self.give_up(self._since_ts)
+            out += self.give_up(self._since_ns)
         return out
 
     def _refused(self, arrival: Arrival) -> Counter[str] | None:
@@ -209,7 +218,7 @@ class Arbiter:
         self.is_ended = False
         return out
 
-    def _wait(self, arrival: Arrival) -> None:
+    def _wait(self, arrival: Arrival, now_ns: int) -> None:
         header = arrival.header
         held = self._pending.get(header.first)
         if held is not None and held.header.count >= header.count:
@@ -217,7 +226,7 @@ class Arbiter:
             return
         if not self._pending:
             self.counts.holes += 1
-            self._since_ts = arrival.ts
+            self._since_ns = now_ns
             self._hole_first = self._line.expected
         if held is not None:
             self._pending_bytes -= len(held.payload)
@@ -225,15 +234,15 @@ class Arbiter:
         self._pending_bytes += len(arrival.payload)
         self._line.note_clock(header)
 
-    def _pass(self, arrival: Arrival) -> list[Arrival]:
+    def _pass(self, arrival: Arrival, now_ns: int) -> list[Arrival]:
         self._line.note_clock(arrival.header)
         out = [self._going(arrival)]
         self._line.expected = max(self._line.expected, arrival.header.next)
         if self._pending:
-            out += self._drain(self._line.expected, arrival.ts)
+            out += self._drain(self._line.expected, now_ns)
         return out
 
-    def _drain(self, expected: int, ts: int) -> list[Arrival]:
+    def _drain(self, expected: int, now_ns: int) -> list[Arrival]:
         """Go on at `expected`: return what waited and is in order now."""
         out: list[Arrival] = []
         skipped = expected > self._line.expected
@@ -251,11 +260,11 @@ class Arbiter:
         self._line.expected = expected
         if self._pending:
             self.counts.holes += skipped
-            self._since_ts = ts
+            self._since_ns = now_ns
             if skipped:
                 self._hole_first = expected
         else:
-            self._since_ts = NONE
+            self._since_ns = NONE
         return out
 
     def _going(self, arrival: Arrival) -> Arrival:

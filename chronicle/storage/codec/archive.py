@@ -37,11 +37,14 @@ from chronicle.storage.codec.holding import (
     bits_of,
     gives_columns,
     holds_none,
+    holds_of_block,
+    holds_together,
     is_slice,
     is_told,
     may_define,
     may_hold,
     place_of,
+    tells_of,
 )
 from chronicle.storage.codec.prologue import book_place, prologue_orders
 from chronicle.storage.stores.stores import ObjectReader, Readable
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from chronicle.storage.codec.event_decode import EventBlock
     from chronicle.storage.codec.snapshots import Book
 
-__all__ = ["ArchivedSegment", "Stretch", "check_archived"]
+__all__ = ["ArchivedSegment", "Stretch", "check_archived", "read_whole"]
 
 PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
@@ -502,14 +505,28 @@ def check_archived(store: Readable, name: str, *, offset: int = 0, length: int |
     ------
     CorruptionError and the other errors of a damaged, foreign or cut file
     """
+    return read_whole(store, name, offset=offset, length=length)[0]
+
+
+def read_whole(
+    store: Readable, name: str, *, offset: int = 0, length: int | None = None
+) -> tuple[ArchiveFooter, int]:
+    """Do what :func:`check_archived` does, and return (footer, what kinds of record there are).
+
+    The latter is 0 where they were not looked for (:func:`chronicle.storage.codec.holding.tells_of`).
+    """
     with ArchivedSegment(store, name, offset=offset, length=length) as segment:
         reader, footer = segment._reader, segment.footer
         assert reader is not None
         reader.ahead = CHECK_BYTES if store.is_remote else 0
         check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
         whole = xxhash.xxh3_64()
+        asked, told = tells_of(footer.queue), []
         for block in footer.blocks:
-            decode_stored(segment._stored(block), block, segment.path, segment._book, segment._orders, whole)
+            stored = segment._stored(block)
+            raw = decode_stored(stored, block, segment.path, segment._book, segment._orders, whole)
+            if asked and footer.data_offset <= block.raw_offset < footer.footer_offset:
+                told.append(holds_of_block(block, stored, raw))
         if whole.intdigest() != footer.whole_checksum:
             raise CorruptionError(
                 "the archived segment does not decode to the sealed file",
@@ -518,7 +535,7 @@ def check_archived(store: Readable, name: str, *, offset: int = 0, length: int |
                 found=hex(whole.intdigest()),
             )
         _check_identity(segment)
-        return footer
+        return footer, holds_together(told) if asked else 0
 
 
 def _check_identity(segment: ArchivedSegment) -> None:

@@ -91,6 +91,8 @@ HOLDS_OF_KIND: Final[dict[int, Holds]] = {
     Kind.ROLL: Holds.ROLL,
 }
 """The bit that tells of a kind; OTHERS tells of every kind that is not here."""
+SEGMENT_HOLDS: Final = HOLDS_MAX & ~int(Holds.ROLL | Holds.VENUE_SNAPSHOTS)
+"""What a manifest's entry says of a whole segment: each ends with a ROLL, and few blocks tell whose snapshots are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from chronicle.storage.codec.event_layout import (
     VERSION,
     Place,
     Price,
-    expected_headers,
+    parts_of,
 )
 from chronicle.storage.codec.scratch import scratch_array
 from chronicle.storage.codec.snapshots import Book, Stored, snapshot_list
@@ -127,8 +127,10 @@ class _Parts:
 
     def encode(self, level: int, book: Book | None, *, compact: bool) -> tuple[bytes, int]:
         snapshots = snapshot_list(self.words, self.others)
-        places = [int(self.places[snapshot.number]) for snapshot in snapshots]
-        forms, kept, on_prologue = snapshot_forms(snapshots, places, self.groups, self.prices, self.sizes, book)
+        places = self.places[[snapshot.number for snapshot in snapshots]].tolist() if snapshots else []
+        forms, kept, on_prologue = snapshot_forms(
+            self.words, snapshots, places, self.groups, self.prices, self.sizes, book
+        )
         entries, streams = [], []
         columns = list(self.groups)
         if self.step & STEP_SOURCE:
@@ -187,9 +189,8 @@ class _Parts:
         return True
 
     def _holds(self, snapshots: list[Stored]) -> int:
-        kinds = (self.words[self.others] >> 32) & 0xFFFF
         holds = Holds.KNOWN
-        for kind in np.unique(kinds).tolist():
+        for kind in set(((self.words[self.others] >> 32) & 0xFFFF).tolist()):
             holds |= HOLDS_OF_KIND.get(kind, Holds.OTHERS)
         if any(snapshot.origin == Origin.VENUE for snapshot in snapshots):
             holds |= Holds.VENUE_SNAPSHOTS
@@ -203,8 +204,7 @@ class _Parts:
         for snapshot, form in zip(snapshots, forms, strict=True):
             cut[snapshot.number] = form != LEVELS_VERBATIM
         out = np.empty(len(self.words) - 10 * len(self.prices), dtype=np.int64)
-        expected = expected_headers(self.words[self.others], self.places, self.groups, self.step)
-        size = kernel.gather_others(self.words, self.others, cut, expected, out)
+        size = kernel.gather_others(self.words, self.others, self.places, self.groups, self.step, cut, out)
         raw = out[:size].tobytes()
         if len(self.others) >= COLUMNS_FROM:
             packed, method = encode_block(raw, level), BESIDE_COLUMNS
@@ -235,7 +235,8 @@ def priced(
     places = np.empty(len(edges) + 1, dtype=np.int64)
     kernel.gap_places(bids, asks, parts, places)
     cuts = places.tolist()
-    first_count, least = kernel.price_steps(prices, bids, asks, walk, base, parts, firsts, gaps, places)
+    which = parts_of(edges)
+    first_count, least = kernel.price_steps(prices, bids, asks, walk, base, parts, which, firsts, gaps, places)
     firsts, gaps = firsts[:first_count], gaps[: cuts[-1]]
     pieces = [gaps[start:end] for start, end in itertools.pairwise(cuts)]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from chronicle.core.layout import BOOK_DELTA_BYTES, CHECK_BYTES, Kind
 
-__all__ = ["HEAD", "Cut", "Place", "Price", "expected_headers", "gap_counts", "price_counts", "stepped"]
+__all__ = ["HEAD", "Cut", "Place", "Price", "expected_headers", "gap_counts", "parts_of", "price_counts", "stepped"]
 
 Values = NDArray[np.int64]
 
@@ -111,6 +112,12 @@ GAP_EDGES: Final = (0, 1, 4, 16, 64)
 """Gaps of rows are five columns: a gap that so many gaps of its group's side follow in walking order, or more, is in
 the column of the last edge not above. The touch comes first where a side is long, and gaps grow outward."""
 LEVEL_EDGES: Final = (0,)
+
+
+@cache
+def parts_of(edges: tuple[int, ...]) -> Values:
+    """Return the part of a gap that 0, 1, 2 ... others follow, up to what the last edge says of all."""
+    return np.asarray(np.searchsorted(np.array(edges), np.arange(edges[-1]), side="right") - 1, dtype=np.int64)
 
 
 def gap_counts(bids: Values, asks: Values, edges: tuple[int, ...]) -> list[int]:

@@ -8,23 +8,25 @@ from typing import Final
 
 from chronicle.core.errors import ConfigError, CorruptionError, NotFoundError
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.codec.archive import check_archived
+from chronicle.storage.codec.archive import read_whole
+from chronicle.storage.codec.holding import holds_of_records, holds_together, tells_of
 from chronicle.storage.codec.sealed import check_sealed
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.stores.ahead import Ahead
 from chronicle.storage.stores.stores import LocalStore, MemoryStore, Readable, Store
 from chronicle.storage.tiers.throttle import Throttle
 
-__all__ = ["prove", "read_back", "sealed_file", "segment_checksum"]
+__all__ = ["prove", "prove_readable", "read_back", "sealed_file", "sealed_holds", "segment_checksum"]
 
 PIECE_BYTES: Final = 8 << 20
 """What one request reads back. An object of a store of requests that is not larger is read by one."""
 
 
-def prove(store: Store, entry: Entry, throttle: Throttle | None = None) -> None:
+def prove(store: Store, entry: Entry, throttle: Throttle | None = None) -> int:
     """Read the object of an entry whole and compare it with what was sealed, no faster than `throttle` lets.
 
-    Where the entry is all of its object and has its length, a longer object is none of ours.
+    Where the entry is all of its object and has its length, a longer object is none of ours. Returns what kinds of
+    record there are (:attr:`Entry.holds`), which is seen on the way; 0 where that was not looked for.
 
     Raises
     ------
@@ -36,13 +38,12 @@ def prove(store: Store, entry: Entry, throttle: Throttle | None = None) -> None:
         if not store.is_remote and length and not entry.packed:
             _check_size(store, entry, store.size(name))
         pace(length)
-        prove_readable(store, entry)
-    elif length <= PIECE_BYTES:
-        prove_readable(MemoryStore(store.location, {name: read_back(store, name, length, pace)}), entry)
-    else:
-        _check_size(store, entry, store.size(name))
-        with Ahead(store, name, length, pace) as ahead:
-            prove_readable(ahead, entry)
+        return prove_readable(store, entry)
+    if length <= PIECE_BYTES:
+        return prove_readable(MemoryStore(store.location, {name: read_back(store, name, length, pace)}), entry)
+    _check_size(store, entry, store.size(name))
+    with Ahead(store, name, length, pace) as ahead:
+        return prove_readable(ahead, entry)
 
 
 def read_back(store: Store, name: str, size: int, pace: Callable[[int], None]) -> bytes:
@@ -80,15 +81,16 @@ def read_back(store: Store, name: str, size: int, pace: Callable[[int], None]) -
     return data
 
 
-def prove_readable(store: Readable, entry: Entry) -> None:
-    """Compare the object of an entry, wherever it can be read, with what was sealed."""
+def prove_readable(store: Readable, entry: Entry) -> int:
+    """Compare the object of an entry, wherever it can be read, with what was sealed: see :func:`prove`."""
     if entry.encoding != "none":
-        footer = check_archived(store, entry.object, offset=entry.offset, length=entry.length or None)
+        footer, holds = read_whole(store, entry.object, offset=entry.offset, length=entry.length or None)
         found = footer.file_checksum, footer.file_bytes
     else:
         with LocalSegment(sealed_file(store, entry), queue=entry.queue) as segment:
             check_sealed(segment)
             found = segment_checksum(segment), segment.header.file_bytes
+            holds = sealed_holds(segment, entry.queue)
     if found != (entry.checksum, entry.file_bytes):
         raise CorruptionError(
             "what was read back is not the segment that was sealed",
@@ -96,6 +98,7 @@ def prove_readable(store: Readable, entry: Entry) -> None:
             expected=(hex(entry.checksum), entry.file_bytes),
             found=(hex(found[0]), found[1]),
         )
+    return holds
 
 
 def _check_size(store: Readable, entry: Entry, size: int | None) -> None:
@@ -118,6 +121,14 @@ def segment_checksum(segment: LocalSegment) -> int:
 
     start = segment.header.file_bytes - FOOTER_TRAILER_BYTES
     return int(FOOTER_TRAILER.unpack_from(segment.mapping.memory, start)[5])
+
+
+def sealed_holds(segment: LocalSegment, queue: str) -> int:
+    """Return what kinds of record a sealed file holds, as :attr:`Entry.holds`; 0 where that is not looked for."""
+    if not tells_of(queue):
+        return 0
+    header = segment.header
+    return holds_together([holds_of_records(segment.view(header.data_offset, header.footer_offset))])
 
 
 def sealed_file(store: Readable, entry: Entry) -> Path:

@@ -18,6 +18,8 @@ Values = NDArray[np.int64]
 KEY_BITS: Final = 62
 """Prices within so many bits of one another, less those of their rows' numbers, sort as one word with them."""
 PRICE_MAX: Final = 1 << 61
+LENGTH_MASK: Final = 0xFFFFFFFF
+BODY_WORD: Final = HEADER_BYTES // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A BOOK_SNAPSHOT among a block's other records. `whole`: its counts fit its length, so it has `levels`."""
+    """A BOOK_SNAPSHOT among a block's other records. `whole`: its counts fit its length, so it has `levels`, which
+    begin at word `start`.
+    """
 
     number: int
     instrument: int
@@ -40,28 +44,48 @@ class Stored:
     origin: int
     whole: bool
     levels: Values
+    start: int = 0
 
 
 def snapshot_list(words: Values, starts: Values) -> list[Stored]:
     """Return the BOOK_SNAPSHOT records among those that start at words `starts`."""
     heads = words[starts]
     numbers = np.flatnonzero((heads >> 32) & 0xFFFF == Kind.BOOK_SNAPSHOT)
-    return [stored(words, int(starts[number]), int(number)) for number in numbers]
+    places = starts[numbers]
+    last = len(words) - 1
+    columns = (numbers, places, heads[numbers] & LENGTH_MASK, words[places + 4] & LENGTH_MASK)
+    body = (words[np.minimum(places + BODY_WORD, last)], words[np.minimum(places + BODY_WORD + 1, last)])
+    rows = zip(*(column.tolist() for column in (*columns, *body)), strict=True)
+    return [_stored(words, at, number, *facts) for number, at, *facts in rows]
 
 
 def stored(words: Values, at: int, number: int, length: int | None = None) -> Stored:
     """Return what the snapshot record at word `at` says; `length` is its true one where it was cut."""
-    found = int(words[at]) & 0xFFFFFFFF
-    instrument = int(words[at + 4]) & 0xFFFFFFFF
+    found, line = (int(words[at + place]) & LENGTH_MASK for place in (0, 4))
+    body = words[at + BODY_WORD : at + BODY_WORD + 2].tolist()
+    return _stored(words, at, number, found, line, *(body if len(body) == 2 else (0, 0)), length)
+
+
+def _stored(
+    words: Values,
+    at: int,
+    number: int,
+    found: int,
+    instrument: int,
+    counts: int,
+    after: int,
+    length: int | None = None,
+) -> Stored:
+    """Return a snapshot record of `found` bytes whose body begins with words `counts` and `after`."""
     if found < SNAPSHOT_LEVELS_OFFSET:
         return Stored(number, instrument, 0, 0, 0, whole=False, levels=np.zeros((0, 2), dtype=np.int64))
-    body = at + HEADER_BYTES // 8
-    counts = int(words[body])
-    bids, asks, origin = counts & 0xFFFFFFFF, (counts >> 32) & 0xFFFFFFFF, int(words[body + 1]) & 0xFF
+    bids, asks = counts & LENGTH_MASK, (counts >> 32) & LENGTH_MASK
     whole = SNAPSHOT_LEVELS_OFFSET + 16 * (bids + asks) == (found if length is None else length)
     start = at + SNAPSHOT_LEVELS_OFFSET // 8
-    levels = words[start : start + 2 * (bids + asks)].reshape(-1, 2) if whole and length is None else words[:0]
-    return Stored(number, instrument, bids, asks, origin, whole=whole, levels=levels.reshape(-1, 2))
+    levels = words[start : start + 2 * (bids + asks)] if whole and length is None else words[:0]
+    return Stored(
+        number, instrument, bids, asks, after & 0xFF, whole=whole, levels=levels.reshape(-1, 2), start=start
+    )
 
 
 class Replay:

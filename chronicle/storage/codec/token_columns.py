@@ -35,6 +35,8 @@ FAR_TOKENS: Final = (5, 3)
 """For times of events that are far from one another: 32 bits."""
 ESCAPES_SHARE: Final = 1000
 """Columns of which more than one value in so many would escape take the tokens that reach farther."""
+UNIT_STRIDE: Final = 61
+"""One size in so many is looked at besides: some sizes come from others than whole lots."""
 SAMPLE: Final = 512
 """A group column's mode is chosen on this many groups from the middle."""
 TOKEN_LEVEL: Final = 1
@@ -73,6 +75,8 @@ def plain_column(values: Values, level: int = TOKEN_LEVEL) -> tuple[bytes, bytes
     unit = unit_of(sample)
     many = tokenizer.long_steps(sample, unit, tables(*SIZE_TOKENS).limit) * ESCAPES_SHARE > len(sample)
     form = TOKENS if many else SIZE_TOKENS
+    if unit > 1:
+        unit = max(1, int(tokenizer.common_divisor(values[::UNIT_STRIDE].copy(), unit)))
     try:
         packed = _tokens(form, unit, values)
     except UnitError:

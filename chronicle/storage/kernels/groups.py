@@ -91,7 +91,7 @@ def scan_groups(
     )
     step, several, orders, instrument = state[4:8]
     ahead = np.uint64(AHEAD_WORDS)
-    one, stop, total = np.uint64(1), np.uint64(end), np.uint64(len(words))
+    one, ten, stop, total = np.uint64(1), np.uint64(DELTA_WORDS), np.uint64(end), np.uint64(len(words))
     in_event, size, line, source, final, inner, ordinal_step, source_step = state[8:16]
     ts_recv, ts_event, sequence, first, previous, bids, asks = state[16:23]
     good = True
@@ -159,6 +159,38 @@ def scan_groups(
             sizes[rows] = words[position + np.uint64(7)]
             rows += one
             in_event = np.int64(flags & LAST == 0)
+            if step < 0 or in_event == 0 or (size > 1 and final != inner):
+                position = after
+                continue
+            # The records behind it that differ in price, size, ordinal and source index alone, and join for sure.
+            run, mine, origin = after, line + ((ordinal_step * size) << 48), source + source_step * size
+            next_line = ordinal_step << 48
+            while run + ten <= stop:
+                other = words[run] ^ head
+                other |= words[run + one] ^ ts_recv
+                other |= words[run + np.uint64(2)] ^ ts_event
+                other |= words[run + np.uint64(3)] ^ origin
+                other |= words[run + np.uint64(4)] ^ mine
+                other |= words[run + np.uint64(5)] ^ sequence
+                other |= words[run + np.uint64(8)] ^ first
+                other |= words[run + np.uint64(9)] ^ previous
+                if other != 0:
+                    break
+                ask_for(words, run + ahead)
+                ask_for(words, run + ahead + np.uint64(8))
+                prices[rows] = words[run + np.uint64(6)]
+                sizes[rows] = words[run + np.uint64(7)]
+                rows += one
+                mine += next_line
+                origin += source_step
+                run += ten
+            many = np.int64(run - after) // DELTA_WORDS
+            if many:
+                inner = final
+            size += many
+            bids += many * np.int64(side == BID)
+            asks += many * np.int64(side == ASK)
+            after = run
         else:
             if size > 0:
                 groups[BIDS, count - one] = bids
@@ -231,24 +263,36 @@ def gap_places(bids: Any, asks: Any, edges: Any, places: Any) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def price_steps(
-    prices: Any, bids: Any, asks: Any, forms: Any, base: Any, edges: Any, firsts: Any, gaps: Any, places: Any
+    prices: Any,
+    bids: Any,
+    asks: Any,
+    forms: Any,
+    base: Any,
+    edges: Any,
+    parts: Any,
+    firsts: Any,
+    gaps: Any,
+    places: Any,
 ) -> Any:
     """Write prices int64[n] as steps, group by group and side by side; return (number of firsts, least gap).
 
     A side's first price counts from the first of that side before (`base` at the start), each other from the one
     before it, in the side's walking order and direction. firsts and gaps int64[n] are the caller's, written; edges
-    int64[c] parts the gaps by how many follow on that side, places int64[c] is where each part begins in `gaps` and,
-    afterwards, ends. forms int64[2]: DESCENDING and REVERSED, of bids and asks. 1.5 ns a row.
+    int64[c] parts the gaps by how many follow on that side, parts int64[p] is the part of one that so many follow, p
+    the last edge; places int64[c] is where each part begins in `gaps` and, afterwards, ends. forms int64[2]:
+    DESCENDING and REVERSED, of bids and asks. 1.5 ns a row: a branch for each part of a side cost more than a look
+    at the table for each row.
     """
-    row, first_count, least = np.int64(0), np.int64(0), np.int64(0x7FFFFFFFFFFFFFFF)
+    row, first_count, least = np.uint64(0), np.uint64(0), np.int64(0x7FFFFFFFFFFFFFFF)
     bid_first, ask_first = base, base
+    one, last, bulk = np.uint64(1), np.uint64(len(edges) - 1), np.int64(len(parts))
     for group in range(len(bids)):
         for half in range(2):
             rows = bids[group] if half == 0 else asks[group]
             if rows == 0:
                 continue
-            form = forms[half]
-            at, stride = (row + rows - 1, np.int64(-1)) if form & REVERSED else (row, np.int64(1))
+            form, left = forms[half], rows - 1
+            at, stride = (row + np.uint64(left), ~np.uint64(0)) if form & REVERSED else (row, one)
             before = prices[at]
             if half == 0:
                 firsts[first_count] = before - bid_first
@@ -256,23 +300,33 @@ def price_steps(
             else:
                 firsts[first_count] = before - ask_first
                 ask_first = before
-            first_count += 1
+            first_count += one
             sign = -1 if form & DESCENDING else 1
-            left = rows - 1
-            for part in range(len(edges) - 1, -1, -1):
-                place = places[part]
-                for _ in range(left - edges[part]):
+            if left > bulk:
+                place = np.uint64(places[last])
+                for _ in range(left - bulk):
                     at += stride
                     price = prices[at]
                     gap = sign * (price - before)
                     gaps[place] = gap
                     least = min(least, gap)
                     before = price
-                    place += 1
-                places[part] = place
-                left = min(left, edges[part])
-            row += rows
-    return first_count, least
+                    place += one
+                places[last] = np.int64(place)
+                left = bulk
+            while left > 0:
+                left -= 1
+                at += stride
+                price = prices[at]
+                gap = sign * (price - before)
+                part = np.uint64(parts[np.uint64(left)])
+                place = np.uint64(places[part])
+                gaps[place] = gap
+                places[part] = np.int64(place + one)
+                least = min(least, gap)
+                before = price
+            row += np.uint64(rows)
+    return np.int64(first_count), least
 
 
 @numba.njit(cache=True, nogil=True)
@@ -289,22 +343,39 @@ def expand_flags(marks: Any, bids: Any, asks: Any, out: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def gather_others(words: Any, others: Any, cut: Any, expected: Any, out: Any) -> Any:
+def gather_others(words: Any, others: Any, places: Any, groups: Any, step: Any, cut: Any, out: Any) -> Any:
     """Copy the records at words others int64[d] to out int64[m] (the caller's); return the words written.
 
-    cut u8[d] is 1 for a snapshot whose levels are left out; expected int64[5, d] is taken from the header words 1-5.
+    From the header words 1-5 is taken what a record's own event makes expect: see
+    :func:`chronicle.storage.codec.event_layout.expected_headers`, the plain form. cut u8[d] is 1 for a snapshot whose
+    levels are left out, places int64[d] the groups before each record, groups int64[10, g].
     """
-    size = np.int64(0)
+    size, many, ends, before = np.int64(0), groups.shape[1], np.int64(0), np.int64(-1)
     for number in range(len(others)):
-        position = others[number]
+        position, place = others[number], places[number]
         head = words[position]
         count = (head & LENGTH_MASK) >> 3
+        if place != before:
+            ends, before = np.int64(0), place
+        closed = place == 0 or ends > 0 or (groups[MARKS, place - 1] >> 15) & 1 != 0
+        ends += (head >> 55) & 1
         if cut[number]:
             count = np.int64(LEVELS_WORD)
             head = (head & ~LENGTH_MASK) | SNAPSHOT_BYTES
         out[size] = head
         for offset in range(1, 6):
-            out[size + offset] = words[position + offset] - expected[offset - 1, number]
+            out[size + offset] = words[position + offset]
+        group, rows = place, np.int64(0)
+        if not closed or place >= many:
+            group = place - 1
+        if group >= 0:
+            if group < place:
+                rows = groups[BIDS, group] + groups[ASKS, group]
+            out[size + 1] -= groups[TS_RECV, group]
+            out[size + 2] -= groups[TS_EVENT, group]
+            out[size + 3] -= groups[SOURCE_INDEX, group] + rows * (step >> 1)
+            out[size + 4] -= groups[LINE, group] + ((rows * (step & STEP_ORDINAL)) << 48)
+            out[size + 5] -= groups[SEQUENCE, group]
         for offset in range(6, count):
             out[size + offset] = words[position + offset]
         if head & HEAD_MASK == CHECK_HEAD:

@@ -10,17 +10,11 @@ import numpy as np
 import chronicle.storage.kernels  # noqa: F401  (keys the cache)
 
 __all__ = [
-    "apply_groups",
-    "fill_book",
-    "follows",
     "is_proper",
     "latest_changes",
     "merge_changes",
     "pack_changes",
 ]
-
-NO_PRICE = -0x8000000000000000
-"""No proper book has a level there."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -100,94 +94,3 @@ def is_proper(levels: Any, bids: Any, bound: Any) -> Any:
     for row in range(bids + 1, len(levels)):
         bad |= levels[row, 0] <= levels[row - 1, 0]
     return not bad
-
-
-@numba.njit(cache=True, nogil=True)
-def _slot(books: Any, half: Any, price: Any, shift: Any, inverse: Any) -> Any:
-    """Return where `price` is or belongs in one side's table: books int64[2, t, 2].
-
-    Open, hashed by multiplication (Knuth, TAOCP 6.4), but that prices of eight neighbouring ticks stay side by side:
-    changes come in the order of prices, and so do levels. The next place to try is in the next eight: where two
-    eights meet, each price of the second one is moved once.
-    """
-    mask = np.uint64(books.shape[1] - 1)
-    tick = np.uint64(price >> shift) * inverse
-    at = ((tick >> np.uint64(3)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-    at = ((at << np.uint64(3)) | (tick & np.uint64(7))) & mask
-    while True:
-        known = books[half, at, 0]
-        if known in (price, NO_PRICE):
-            return at
-        at = (at + np.uint64(9)) & mask
-
-
-@numba.njit(cache=True, nogil=True)
-def fill_book(levels: Any, bids: Any, shift: Any, inverse: Any, books: Any, state: Any) -> Any:
-    """Put proper levels int64[n, 2] into empty tables (see :func:`apply_groups`); False when they are full."""
-    full = books.shape[1] * 3 // 4
-    if bids > full or len(levels) - bids > full:
-        return False
-    for row in range(len(levels)):
-        half = np.uint64(row >= bids)
-        at = _slot(books, half, levels[row, 0], shift, inverse)
-        books[half, at, 0] = levels[row, 0]
-        books[half, at, 1] = levels[row, 1]
-    state[0] = state[2] = bids
-    state[1] = state[3] = len(levels) - bids
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
-def apply_groups(
-    prices: Any,
-    sizes: Any,
-    counts: Any,
-    start: Any,
-    stop: Any,
-    row: Any,
-    bound: Any,
-    shift: Any,
-    inverse: Any,
-    books: Any,
-    state: Any,
-) -> Any:
-    """Apply the rows of groups [start, stop), the first of which is `row`; return the row after the last.
-
-    -1 when a table may become full or a price is beyond `bound`. prices and sizes int64[n], counts int64[2, g] (bids,
-    asks). books int64[2, t, 2] (t a power of two; price, size; NO_PRICE where free) and state int64[4] (live levels
-    of each side, used slots of each) are the caller's. `shift` and `inverse` divide by a tick, about. 4 ns a row.
-    """
-    full = books.shape[1] * 3 // 4
-    wide = False
-    for group in range(start, stop):
-        for side in range(2):
-            half, end = np.uint64(side), row + counts[side, group]
-            live, used = state[side], state[2 + side]
-            if used + end - row > full:
-                return np.int64(-1)
-            for each in range(row, end):
-                price, size = prices[each], sizes[each]
-                wide |= price < -bound or price > bound
-                at = _slot(books, half, price, shift, inverse)
-                fresh = books[half, at, 0] == NO_PRICE
-                held = np.int64(0) if fresh else books[half, at, 1]
-                books[half, at, 0] = price
-                books[half, at, 1] = size
-                used += np.int64(fresh)
-                live += np.int64(size != 0) - np.int64(held != 0)
-            state[side], state[2 + side] = live, used
-            row = end
-    return np.int64(-1) if wide else row
-
-
-@numba.njit(cache=True, nogil=True)
-def follows(levels: Any, bids: Any, bound: Any, shift: Any, inverse: Any, books: Any, state: Any) -> Any:
-    """Tell whether levels int64[n, 2] are proper and all of the book's. Some 2 ns a level."""
-    if state[0] != bids or state[1] != len(levels) - bids or not is_proper(levels, bids, bound):
-        return False
-    same = True
-    for row in range(len(levels)):
-        half = np.uint64(row >= bids)
-        at = _slot(books, half, levels[row, 0], shift, inverse)
-        same &= (books[half, at, 0] == levels[row, 0]) & (books[half, at, 1] == levels[row, 1])
-    return same

@@ -91,7 +91,10 @@ def _split_words(
     lows: Any,
     rests: Any,
 ) -> Any:
-    """Write each step's token, how many low bits it has, and those (of an escape: the word). No branch: vectors."""
+    """Write each step's token, how many low bits it has (ESCAPE of an escape), and those (of an escape: the word).
+
+    No branch: vectors.
+    """
     zero, one, longest, bits = np.uint64(0), np.uint64(1), np.uint64(limit), np.uint64(1 + m)
     span = bound + bound + np.uint64(bound == np.uint64(0x7FFFFFFFFFFFFFFF))
     low_ones = (np.int64(1) << shift) - 1
@@ -107,11 +110,11 @@ def _split_words(
         word = (np.uint64(quotient) << zigzag) ^ (np.uint64(quotient >> 63) & sign)
         length = np.uint64(bit_length(word))
         escape, is_long = length > longest, word >= small
-        low = zero if escape or not is_long else length - bits
+        low = length - bits if is_long else zero
         head = first_long + ((length - exponent) << np.uint64(m)) if is_long else zero
         token = np.uint64(ESCAPE) if escape else head + (word >> low)
         tokens[position] = token
-        lows[position] = low
+        lows[position] = np.uint64(ESCAPE) if escape else low
         rests[position] = word if escape else word & ((one << low) - one)
         seen |= token
     return bad, seen
@@ -141,11 +144,11 @@ def put_steps(
     bits returned are -1, and what was written is of no use. A word below 2**k is its own token; one of up to `limit`
     bits gives exponent and top m bits, its other low bits (56 at most: `limit` - 1 - m) go to `bits`, lowest first;
     any other is ESCAPE and goes to `escapes`. bits u8[8 n + 16], escapes u64[n], room u64[2, r] are the caller's,
-    written. In pieces of r steps: what has no order in vectors, then the bits one after the other; 2.5 ns a step
-    where one loop took 5.
+    written. In pieces of r steps: what has no order in vectors, then the bits of four at once where none of
+    them is an escape and they fit a word, else one after the other; 2.2 ns a step where one loop took 5.
     """
     escaped, place, shifted = np.int64(0), np.uint64(0), np.uint64(0)
-    three, seven, whole = np.uint64(3), np.uint64(7), np.uint64(56)
+    one, eighth, seven, whole = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(56)
     bad, seen, held = np.uint64(0), np.uint64(0), np.uint64(0)
     lows, rests = room[0], room[1]
     for start in range(0, len(steps), len(lows)):
@@ -156,17 +159,34 @@ def put_steps(
         )
         bad |= wrong
         seen |= found
-        for position in range(count):
-            if part[position] == ESCAPE:
-                escapes[escaped] = rests[position]
-                escaped += 1
+        for first in range(0, count, 4):
+            stop = min(first + 4, count)
+            at, wide = np.uint64(first), np.uint64(ESCAPE)
+            if stop - first == 4:
+                two = lows[at] + lows[at + one]
+                three = two + lows[at + np.uint64(2)]
+                wide = three + lows[at + np.uint64(3)]
+            if wide <= whole:
+                joined = rests[at] | (rests[at + one] << lows[at])
+                joined |= (rests[at + np.uint64(2)] << two) | (rests[at + np.uint64(3)] << three)
+                held |= joined << shifted
+                store_bits(bits, place, held)
+                shifted += wide
+                place += shifted >> eighth
+                held >>= shifted & whole
+                shifted &= seven
                 continue
-            held |= rests[position] << shifted
-            store_bits(bits, place, held)
-            shifted += lows[position]
-            place += shifted >> three
-            held >>= shifted & whole
-            shifted &= seven
+            for position in range(first, stop):
+                if part[position] == ESCAPE:
+                    escapes[escaped] = rests[position]
+                    escaped += 1
+                    continue
+                held |= rests[position] << shifted
+                store_bits(bits, place, held)
+                shifted += lows[position]
+                place += shifted >> eighth
+                held >>= shifted & whole
+                shifted &= seven
     store_bits(bits, place, held)
     store_bits(bits, place + np.uint64(8), np.uint64(0))
     used = np.int64(-1) if bad else np.int64(place) * 8 + np.int64(shifted)

@@ -29,6 +29,7 @@ from chronicle.storage.manifest.catalog_parts import (
     unpack_rows,
 )
 from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.manifest.manifest_stocks import Stock, stocks_of
 from chronicle.storage.stores.stores import Store
 
 __all__ = [
@@ -50,6 +51,8 @@ KEPT_NS: Final = 3600 * 10**9
 
 Span = tuple[int, int, int, int]
 """First and last ts_recv of a queue's newest generation, that generation, how many entries there are of the queue."""
+Told = Mapping[str, Stock | None]
+"""What a tier holds of queues' newest generations, to be published; None: nothing is said of a queue."""
 Gone = tuple[str, int, int, str]
 """(queue, generation, number, day) of an entry that the parts of that day have, and that is there no more."""
 
@@ -71,7 +74,7 @@ class Pointer:
     `parts` are in the order of their days, those of a day oldest first. `fresh` ({queue: packed rows}) and `gone` are
     what changed since the parts were written. `inline` holds the entries of a catalog of version 1, which had no
     parts. `token` names the pointer's version in its store. `history` is the (length, hash) of the home's history of
-    moves when it was published.
+    moves when it was published. `stocks` has the packed sums of queues' newest generations, where they are told.
     """
 
     home_id: str
@@ -84,6 +87,7 @@ class Pointer:
     history: tuple[int, str] = (0, "")
     fresh: Mapping[str, bytes] = field(default_factory=dict)
     gone: tuple[Gone, ...] = ()
+    stocks: Mapping[str, bytes] = field(default_factory=dict)
     inline: tuple[Entry, ...] = ()
     version: int = POINTER_VERSION
     token: str | None = field(default=None, compare=False)
@@ -93,6 +97,16 @@ class Pointer:
         rows = self.fresh.get(queue)
         if rows is not None:
             yield from unpack_rows((queue, rows), self.tier)
+
+    def stock(self, queue: str) -> Stock | None:
+        """Return what the root holds of a queue's newest generation, None where the pointer does not say."""
+        packed = self.stocks.get(queue)
+        if packed is None:
+            return None
+        try:
+            return Stock.unpack(queue, self.queues[queue][2], self.tier, packed)
+        except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException) as error:
+            raise damaged(f"its sums of {queue}: {error}", CATALOG_NAME) from error
 
 
 def publish_catalog(
@@ -122,8 +136,17 @@ def publish_catalog(
     parts = [
         put_part(store, day, {entry.key: row_of(entry) for entry in days[day]}, named=named) for day in sorted(days)
     ]
+    spans = spans_of(catalog.entries)
+    newest = [entry for entry in catalog.entries if entry.generation == spans[entry.queue][2]]
     pointer = Pointer(
-        catalog.home_id, catalog.tier, catalog.encoding, 0, tuple(parts), spans_of(catalog.entries), (), history
+        catalog.home_id,
+        catalog.tier,
+        catalog.encoding,
+        0,
+        tuple(parts),
+        spans,
+        history=history,
+        stocks=with_stocks({}, spans, told_of(stocks_of(newest))),
     )
     return put_pointer(store, pointer, before, now_ns)
 
@@ -145,6 +168,27 @@ def put_pointer(store: Store, pointer: Pointer, before: Pointer | None, now_ns: 
     for name in due:
         store.delete(name)
     return replace(published, token=token)
+
+
+def told_of(stocks: Iterable[Stock]) -> dict[str, Stock | None]:
+    """Return what of stocks at one place can be said by queue: of the newest generation, if that has one identity."""
+    found: dict[str, Stock | None] = {}
+    generations: dict[str, int] = {}
+    for stock in stocks:
+        newest = generations.get(stock.queue, -1)
+        if stock.generation >= newest:
+            found[stock.queue] = stock if stock.generation > newest else None
+            generations[stock.queue] = stock.generation
+    return found
+
+
+def with_stocks(before: Mapping[str, bytes], spans: Mapping[str, Span], told: Told) -> dict[str, bytes]:
+    """Return what a pointer says of queues, after what is `told` of those that changed."""
+    found = {queue: packed for queue, packed in before.items() if queue in spans and queue not in told}
+    for queue, stock in told.items():
+        if stock is not None and queue in spans and spans[queue][2] == stock.generation:
+            found[queue] = stock.pack()
+    return found
 
 
 def spans_of(entries: Iterable[Entry]) -> dict[str, Span]:
@@ -217,6 +261,7 @@ def read_pointer(store: Store) -> Pointer | None:
             (int(values["history"][0]), str(values["history"][1])),
             {str(name): bytes(rows) for name, rows in values.get("fresh", {}).items()},
             tuple((str(row[0]), int(row[1]), int(row[2]), str(row[3])) for row in values.get("gone", ())),
+            {str(name): bytes(row[4]) for name, row in values["queues"].items() if len(row) > 4},
             version=version,
             token=found[1],
         )
@@ -283,7 +328,10 @@ def pack_pointer(pointer: Pointer) -> bytes:
             [part.partition, part.object, part.bytes, part.entries, part.ts_first, part.ts_last]
             for part in pointer.parts
         ],
-        "queues": pointer.queues,
+        "queues": {
+            name: (*span, pointer.stocks[name]) if name in pointer.stocks else span
+            for name, span in pointer.queues.items()
+        },
         "retired": pointer.retired,
         "history": pointer.history,
         "fresh": pointer.fresh,

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from chronicle.storage.manifest.catalog import Gone, Pointer, Span, put_pointer, widened
+from chronicle.storage.manifest.catalog import Gone, Pointer, Span, Told, put_pointer, widened, with_stocks
 from chronicle.storage.manifest.catalog_parts import Key, Part, Row, merged, pack_rows, put_part, row_of
 from chronicle.storage.manifest.entry import Entry
+from chronicle.storage.manifest.manifest_stocks import Stock
 from chronicle.storage.stores.stores import Store
 
 __all__ = ["Change", "publish_changes"]
@@ -45,8 +46,11 @@ def publish_changes(
     encoding: str,
     now_ns: int,
     history: tuple[int, str] = (0, ""),
+    told: Told | None = None,
 ) -> Pointer:
     """Publish a root's catalog: that of `before` (of version 3), with `changes` made.
+
+    `told` has the sums of the queues that changed; without them nothing is said of these.
 
     Raises
     ------
@@ -56,7 +60,9 @@ def publish_changes(
     fresh = {entry.key: entry for queue in before.fresh for entry in before.fresh_entries(queue)}
     gone: set[Gone] = set(before.gone)
     spans: dict[str, Span] = dict(before.queues)
+    sums: dict[str, Stock | None] = {}
     for change in changes:
+        sums[change.key[0]] = None if told is None else told.get(change.key[0])
         fresh.pop(change.key, None)
         if change.was_day and (change.entry is None or change.entry.partition != change.was_day):
             gone.add((*change.key, change.was_day))
@@ -76,6 +82,7 @@ def publish_changes(
         history=history,
         fresh=pack_rows(fresh.values()),
         gone=tuple(sorted(gone)),
+        stocks=with_stocks(before.stocks, spans, sums),
     )
     return put_pointer(store, pointer, before, now_ns)
 

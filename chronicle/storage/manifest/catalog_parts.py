@@ -36,8 +36,11 @@ PART_FIELDS: Final = (
     "object",
     "offset",
     "length",
+    "holds",
 )
 """What a part has of each entry; its queue is the key, its place the catalog's tier."""
+FIELDS_MIN: Final = PART_FIELDS.index("holds")
+"""Rows of earlier releases end here."""
 PLACE: Final = PART_FIELDS.index("encoding")
 """Where the place belongs among them, in the order of :class:`Entry`."""
 _FIRST, _LAST = PART_FIELDS.index("ts_first"), PART_FIELDS.index("ts_last")
@@ -90,7 +93,8 @@ def unpack_rows(rows: tuple[str, bytes], tier: str) -> Iterator[Entry]:
     queue, data = rows
     try:
         for row in msgpack.unpackb(data):
-            values: list[Any] = [queue, *row[:PLACE], tier, *row[PLACE : len(PART_FIELDS)]]
+            holds = int(row[FIELDS_MIN]) if len(row) > FIELDS_MIN else 0
+            values: list[Any] = [queue, *row[:PLACE], tier, *row[PLACE:FIELDS_MIN], None, (), holds]
             yield Entry(*values)
     except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException) as error:
         raise damaged(f"its entries of {queue}: {error}", PARTS_FOLDER) from error
@@ -150,7 +154,7 @@ def read_part(store: Store, part: Part) -> PartRows:
         values = msgpack.unpackb(payload)
         if (version == 2) != ("gone" in values):
             raise ValueError("what its version has is not there")  # noqa: TRY301
-        if values["fields"][: len(PART_FIELDS)] != list(PART_FIELDS):
+        if values["fields"][: len(PART_FIELDS)] not in (list(PART_FIELDS), list(PART_FIELDS[:FIELDS_MIN])):
             raise ValueError("other fields")  # noqa: TRY301
         gone = {
             str(name): [(int(generation), int(number)) for generation, number in keys]
@@ -187,7 +191,8 @@ def merged(store: Store, parts: Iterable[Part]) -> tuple[dict[Key, Row], set[Key
 
 def _unpacked(packed: bytes, path: str) -> list[Row]:
     try:
-        return [[*row[: len(PART_FIELDS)]] for row in msgpack.unpackb(packed)]
+        rows = msgpack.unpackb(packed)
+        return [[*row, 0] if len(row) == FIELDS_MIN else [*row[: len(PART_FIELDS)]] for row in rows]
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise damaged(str(error), path) from error
 

@@ -51,7 +51,9 @@ class Catalogs:
         now_ns, history = self._clock.now_ns(), manifest.history_head()
         state = manifest.catalog_state(tier)
         if before is not None and (before.version, before.sequence) == (POINTER_VERSION, state.sequence):
-            pointer = publish_changes(store, before, state.changes, encoding=encoding, now_ns=now_ns, history=history)
+            pointer = publish_changes(
+                store, before, state.changes, encoding=encoding, now_ns=now_ns, history=history, told=state.told
+            )
         else:
             state = manifest.catalog_state(tier, whole=True)
             entries = tuple(sorted(state.entries or (), key=lambda entry: entry.key))

@@ -47,7 +47,8 @@ class Entry:
 
     `checksum` is the sealed file's own checksum, `file_bytes` its size, `data_bytes` that of its records;
     `object`, `offset` and `length` say where its stored bytes are below the tier's root. `sealed_seen_ns` is when
-    the agent first saw it sealed.
+    the agent first saw it sealed. `holds` says what kinds of record are in it, as the block tables of archives do
+    (:class:`chronicle.storage.codec.archive_layout.Holds`); 0 where nobody has looked yet.
     """
 
     queue: str
@@ -69,6 +70,7 @@ class Entry:
     length: int
     intent: Intent | None = None
     retired: tuple[Retired, ...] = ()
+    holds: int = 0
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -110,11 +112,15 @@ class Entry:
             size_bytes=self.length,
             place=self.place,
             location=f"{root}/{self.object}",
+            holds=self.holds,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for storing and ``--json``."""
-        return asdict(self)
+        """Return plain values, for storing and ``--json``; what nobody has looked for is not said."""
+        values = asdict(self)
+        if not self.holds:
+            del values["holds"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Entry:

@@ -16,6 +16,7 @@ import lmdb
 import msgpack
 
 from chronicle.core.errors import VersionError
+from chronicle.storage.manifest.catalog import told_of
 from chronicle.storage.manifest.catalog_changes import Change
 from chronicle.storage.manifest.entry import Entry, Intent, Retired
 from chronicle.storage.manifest.history import Event, append_events, read_events
@@ -419,10 +420,15 @@ class Manifest(Meta):
                 here = entry if entry is not None and entry.place == tier else None
                 changes.append(Change(unpack_key(key), str(msgpack.unpackb(value)[1]), here))
             entries = tuple(self._in_span(transaction, place_span(tier))) if whole else None
+            index = self._current_index(transaction)
+            stocks = []
+            if index is not None:
+                queues = {change.key[0] for change in changes}
+                stocks = [each for name in queues for each in index.stocks.all(f"{name}\0") if each.place == tier]
             packed = transaction.get(b"published", db=self._meta)
         sequence = 0 if packed is None else int(msgpack.unpackb(packed).get(tier, 0))
         here_only = None if entries is None else tuple(entry for entry in entries if entry.place == tier)
-        return CatalogState(tier, sequence, tuple(changes), here_only, marks)
+        return CatalogState(tier, sequence, tuple(changes), here_only, marks, told_of(stocks))
 
     def catalog_published(self, state: CatalogState, sequence: int) -> None:
         """Note that a tier's catalog was published from `state`; what changed since then stays marked."""

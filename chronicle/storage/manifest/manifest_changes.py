@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgpack
 import xxhash
 
+from chronicle.storage.manifest.catalog import Told
 from chronicle.storage.manifest.catalog_changes import Change
 from chronicle.storage.manifest.catalog_parts import row_of
 from chronicle.storage.manifest.entry import Entry
@@ -30,7 +31,8 @@ class CatalogState:
     """What a tier's catalog is to be made from, as one consistent view of the manifest.
 
     `changes` are those since the publication of `sequence`; `entries` all that are published there, where they were
-    asked for. `marks` is for :meth:`chronicle.storage.manifest.manifest.Manifest.catalog_published`.
+    asked for. `marks` is for :meth:`chronicle.storage.manifest.manifest.Manifest.catalog_published`. `told` has the
+    sums of the queues that changed, where the index says them.
     """
 
     tier: str
@@ -38,6 +40,7 @@ class CatalogState:
     changes: tuple[Change, ...]
     entries: tuple[Entry, ...] | None
     marks: dict[bytes, bytes]
+    told: Told
 
 
 class Changes:

@@ -19,7 +19,7 @@ from chronicle.storage.manifest.manifest_stocks import Stocks
 __all__ = ["Index", "Span", "day_span", "marks_of", "pack_span", "pending_span", "place_span"]
 
 DATABASE: Final = b"index"
-VERSION: Final = 2
+VERSION: Final = 3
 PLACE, PENDING, DAY, PACK = b"a", b"w", b"d", b"k"
 _SEEN: Final = struct.Struct(">Q")
 _STATE: Final = b"index"

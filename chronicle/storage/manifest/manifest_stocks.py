@@ -6,18 +6,21 @@ next one there is looked for beside it. ``docs/format/manifest.md`` (Index) is t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any, Final
 
 import msgpack
 import xxhash
 
-from chronicle.core.layout import NONE
+from chronicle.core.layout import NONE, Kind, SegmentState
+from chronicle.core.source import SegmentInfo
+from chronicle.storage.codec.archive_layout import Holds
+from chronicle.storage.codec.holding import lacks
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.manifest.manifest_keys import damaged_entry, generation_key, pack_key, unpack_entry
 
-__all__ = ["Stock", "Stocks", "stocks_of"]
+__all__ = ["Stock", "Stocks", "stocks_of", "whole_of"]
 
 STOCK: Final = b"q"
 
@@ -27,7 +30,8 @@ class Stock:
     """The segments of a queue (one generation and identity) at a place.
 
     `first` and `last` are the lowest and the highest number of those that have records (NONE: none has); `ts_first`,
-    `ts_last` (ts_recv in ns) and `end_index` are theirs, because records of a queue never go back in time.
+    `ts_last` (ts_recv in ns), `base_index` and `end_index` are theirs, because records of a queue never go back in
+    time. `gapped` counts those that may hold a GAP record, because they do or because nobody has looked.
     """
 
     queue: str
@@ -43,6 +47,52 @@ class Stock:
     ts_first: int = NONE
     ts_last: int = NONE
     end_index: int = 0
+    base_index: int = NONE
+    gapped: int = 0
+
+    def pack(self) -> bytes:
+        """Return what a catalog says beside a queue's name and generation, in a home of one identity."""
+        data: bytes = msgpack.packb(astuple(self)[_IDENTITY:])
+        return data
+
+    @classmethod
+    def unpack(cls, queue: str, generation: int, place: str, data: bytes) -> Stock:
+        """Return what :meth:`pack` said; what later versions add is left out."""
+        return cls(queue, generation, "", place, *map(int, msgpack.unpackb(data)[: len(fields(cls)) - _IDENTITY]))
+
+
+_IDENTITY: Final = 4
+"""Fields before the first number: which queue, generation and identity, at which place."""
+_GAPS: Final = frozenset({int(Kind.GAP)})
+
+
+def whole_of(stocks: Sequence[Stock]) -> SegmentInfo | None:
+    """Return all segments of a queue at some places as one, if none is missing between them and none may hold a GAP.
+
+    Its number is that of the last. None where that is not so, or no segment has a record.
+    """
+    filled = sorted((stock for stock in stocks if stock.first != NONE), key=lambda stock: stock.first)
+    if not filled or any(stock.gapped for stock in filled):
+        return None
+    first, last = filled[0], max(filled, key=lambda stock: stock.last)
+    records = sum(stock.records for stock in filled)
+    if records != last.end_index - first.base_index:
+        return None
+    return SegmentInfo(
+        queue=first.queue,
+        number=last.last,
+        generation=first.generation,
+        base_index=first.base_index,
+        record_count=records,
+        ts_first=first.ts_first,
+        ts_last=last.ts_last,
+        state=SegmentState.SEALED,
+        data_bytes=0,
+        size_bytes=sum(stock.stored_bytes for stock in filled),
+        place=last.place,
+        location="",
+        holds=int(Holds.KNOWN),
+    )
 
 
 def stocks_of(entries: Iterable[Entry]) -> list[Stock]:
@@ -120,9 +170,10 @@ class Stocks:
             records=row.records - entry.record_count,
             stored_bytes=row.stored_bytes - entry.length,
             file_bytes=row.file_bytes - entry.file_bytes,
+            gapped=row.gapped - _may_gap(entry),
         )
         if entry.record_count and row.first == row.last:
-            row = replace(row, first=NONE, last=NONE, ts_first=NONE, ts_last=NONE, end_index=0)
+            row = replace(row, first=NONE, last=NONE, ts_first=NONE, ts_last=NONE, end_index=0, base_index=NONE)
         elif entry.record_count and entry.number == row.first:
             row = _beginning(row, self._nearest(entry, forward=True))
         elif entry.record_count and entry.number == row.last:
@@ -159,7 +210,12 @@ def _key(entry: Entry) -> bytes:
 
 
 def _counted(entry: Entry) -> tuple[object, ...]:
-    return _key(entry), entry.record_count, entry.length, entry.file_bytes, entry.ts_first, entry.ts_last
+    sums = entry.record_count, entry.length, entry.file_bytes, _may_gap(entry)
+    return _key(entry), *sums, entry.ts_first, entry.ts_last, entry.base_index
+
+
+def _may_gap(entry: Entry) -> bool:
+    return entry.record_count > 0 and not lacks(entry.holds, _GAPS)
 
 
 def _with(row: Stock | None, entry: Entry) -> Stock:
@@ -170,6 +226,7 @@ def _with(row: Stock | None, entry: Entry) -> Stock:
         records=row.records + entry.record_count,
         stored_bytes=row.stored_bytes + entry.length,
         file_bytes=row.file_bytes + entry.file_bytes,
+        gapped=row.gapped + _may_gap(entry),
     )
     if not entry.record_count:
         return row
@@ -179,7 +236,7 @@ def _with(row: Stock | None, entry: Entry) -> Stock:
 
 
 def _beginning(row: Stock, first: Entry) -> Stock:
-    return replace(row, first=first.number, ts_first=first.ts_first)
+    return replace(row, first=first.number, ts_first=first.ts_first, base_index=first.base_index)
 
 
 def _reaching(row: Stock, last: Entry) -> Stock:

@@ -9,9 +9,12 @@ from typing import Final
 
 from chronicle.core.clock import Clock, SystemClock
 from chronicle.core.errors import NotFoundError
-from chronicle.storage.manifest.catalog import Part, Pointer, entries_of, read_pointer
+from chronicle.storage.manifest.bounded import Bounded
+from chronicle.storage.manifest.catalog import CATALOG_NAME, Part, Pointer, entries_of, read_pointer
+from chronicle.storage.manifest.catalog_layout import HEAD
 from chronicle.storage.manifest.catalog_parts import PartRows, read_part
 from chronicle.storage.manifest.entry import NO_DAY, Entry, day_of
+from chronicle.storage.manifest.manifest_stocks import Stock
 from chronicle.storage.manifest.scanning import scan_root
 from chronicle.storage.stores.stores import Store
 
@@ -23,6 +26,8 @@ EAGER_BYTES: Final = 4 << 20
 EAGER_PARTS: Final = 16
 """So few and small parts are read when the catalog is opened: no lookup has to wait for them then."""
 PARTS_KEPT: Final = 4096
+ENTRIES_KEPT: Final = 1 << 17
+"""So many entries of queues that were asked for are kept, tens of MB; the parts that they came from stay packed."""
 DAY_NS: Final = 86_400 * 10**9
 
 
@@ -42,7 +47,8 @@ class PublishedCatalog:
         self._lock = threading.RLock()
         self._parts: OrderedDict[str, PartRows] = OrderedDict()
         self._pointer: Pointer | None = None
-        self._lists: dict[str, list[Entry]] = {}
+        self._lists = Bounded[list[Entry]](ENTRIES_KEPT)
+        self._head = b""
         self._looked_ns = 0
         self.load()
 
@@ -50,28 +56,50 @@ class PublishedCatalog:
         """Read the pointer anew; parts that it still names are not read again."""
         with self._lock:
             self._looked_ns = self._clock.monotonic_ns()
+            self._head = self._head_there()
             pointer = read_pointer(self._store)
             if pointer is not None and not pointer.inline and pointer == self._pointer:
                 return
             self._pointer = pointer
-            self._lists = {}
+            self._lists = Bounded(ENTRIES_KEPT)
             if pointer is None:
-                self._lists = _by_queue(scan_root(self._store, "archive", now_ns=0)[0])
+                self._lists = Bounded.of(_by_queue(scan_root(self._store, "archive", now_ns=0)[0]))
             elif pointer.inline:
-                self._lists = _by_queue(pointer.inline)
+                self._lists = Bounded.of(_by_queue(pointer.inline))
             elif len(pointer.parts) <= EAGER_PARTS and sum(part.bytes for part in pointer.parts) <= EAGER_BYTES:
                 for part in pointer.parts:
                     self._rows(part)
 
     def refresh(self) -> None:
         """Read the pointer anew where that is due: always in a folder, now and then elsewhere."""
-        if not self._store.is_remote or self._clock.monotonic_ns() - self._looked_ns >= REFRESH_NS:
+        if self._store.is_remote:
+            if self._clock.monotonic_ns() - self._looked_ns >= REFRESH_NS:
+                self.load()
+        elif not self._head or self._head != self._head_there():
             self.load()
+
+    def _head_there(self) -> bytes:
+        """Return the head of the pointer in a folder, with the checksum of the rest; empty where there is none."""
+        if self._store.is_remote:
+            return b""
+        try:
+            reader = self._store.reader(CATALOG_NAME)
+        except NotFoundError:
+            return b""
+        try:
+            return reader.read(0, min(HEAD.size, reader.size))
+        finally:
+            reader.close()
 
     def queues(self) -> Iterable[str]:
         """Return the names of all queues."""
         pointer = self._pointer
         return list(self._lists) if pointer is None or pointer.inline else list(pointer.queues)
+
+    def stock(self, queue: str) -> Stock | None:
+        """Return the sums of a queue's newest generation, None where the catalog does not say them."""
+        pointer = self._pointer
+        return None if pointer is None else pointer.stock(queue)
 
     def entries(self, queue: str) -> list[Entry]:
         """Return all entries of a queue's newest generation, by number."""
@@ -79,14 +107,15 @@ class PublishedCatalog:
             known = self._lists.get(queue)
             if known is None:
                 known = self._collect(queue, self._overlapping(queue))
-                self._lists[queue] = known
+                self._lists.put(queue, known, len(known))
             return known
 
     def near(self, queue: str, ts: int) -> list[Entry]:
         """Return the entries of a queue around a moment, in order; all of them where all are known."""
         with self._lock:
-            if queue in self._lists:
-                return self._lists[queue]
+            kept = self._lists.get(queue)
+            if kept is not None:
+                return kept
             parts = self._overlapping(queue)
             if len(parts) <= 2 or all(part.object in self._parts for part in parts):
                 return self.entries(queue)
@@ -108,7 +137,7 @@ class PublishedCatalog:
     def entry(self, queue: str, number: int) -> Entry | None:
         """Return one entry, from what is known if it is there."""
         with self._lock:
-            if queue not in self._lists:
+            if self._lists.get(queue) is None:
                 parts = self._overlapping(queue)
                 unknown = {part.partition for part in parts if part.object not in self._parts}
                 days = {part.partition for part in parts}

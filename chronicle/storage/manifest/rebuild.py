@@ -41,9 +41,10 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
     """Make the manifest and the catalogs again; one that cannot be opened is set aside as ``damaged-*``.
 
     A segment found in several tiers is published at the hottest; the agent's next move finds the colder copy there
-    and only publishes it. Half-written temporary objects are removed. Times of sealing that catalogs know are kept,
-    and what the former manifest, where it can be read, says was removed by policy: a copy whose deletion was still
-    due does not come back, and is deleted by the next run.
+    and only publishes it. Half-written temporary objects are removed. What catalogs know is kept: times of sealing,
+    and kinds of record where an object's footer does not say them. So is what the former manifest, where it can be
+    read, says was removed by policy: a copy whose deletion was still due does not come back, and is deleted by the
+    next run.
 
     Raises
     ------
@@ -55,14 +56,14 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
     with agent_lock(home, now_ns=now_ns):
         found, errors = hot_entries(home, now_ns=now_ns)
         stores = {tier.name: open_store(tier.root, tier.options) for tier in policy.tiers}
-        removed, home_id, seen = 0, None, {}
+        removed, home_id, known = 0, None, dict[tuple[str, int, int], Entry]()
         for tier, store in stores.items():
             removed += _sweep(store)
             with contextlib.suppress(ChronicleError):  # a damaged catalog is made again below
                 catalog = read_catalog(store)
                 if catalog is not None:
                     home_id = home_id or catalog.home_id
-                    seen.update({entry.key: entry.sealed_seen_ns for entry in catalog.entries})
+                    known.update({entry.key: entry for entry in catalog.entries})
             entries, more = scan_root(store, tier, now_ns=now_ns)
             found += entries
             errors += more
@@ -70,7 +71,7 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
         expired = _expired(home, published, found, now_ns)
         gone = {entry.key for entry in expired}
         published = [entry for entry in published if entry.key not in gone]
-        published = [replace(entry, sealed_seen_ns=seen.get(entry.key, entry.sealed_seen_ns)) for entry in published]
+        published = [_as_known(entry, known.get(entry.key)) for entry in published]
         event = Event(now_ns, "rebuilt", "", 0, 0, "", "", len(published), 0, "tier rebuild", agent_name())
         manifest = _replace_manifest(home, policy, [*published, *expired], home_id, event)
         for tier, store in stores.items():
@@ -79,6 +80,14 @@ def rebuild_manifest(home: str | Path, policy: Policy, *, clock: Clock | None = 
                 entries_here = catalog_of(manifest.home_id(), tier, policy.tier(tier).encoding, published)
                 publish_catalog(store, entries_here, now_ns=now_ns, history=manifest.history_head())
         return RebuildReport(len(published), copies, removed, tuple(conflicts), tuple(errors))
+
+
+def _as_known(entry: Entry, before: Entry | None) -> Entry:
+    """Return an entry with what a catalog knew of it and its object does not say."""
+    if before is None:
+        return entry
+    holds = entry.holds or (before.holds if same_segment(entry, before) else 0)
+    return replace(entry, sealed_seen_ns=before.sealed_seen_ns, holds=holds)
 
 
 def _expired(home: Path, published: list[Entry], found: list[Entry], now_ns: int) -> list[Entry]:

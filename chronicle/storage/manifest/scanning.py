@@ -9,6 +9,7 @@ from chronicle.core.errors import ChronicleError, CorruptionError, TornSegmentEr
 from chronicle.core.segment_header import SegmentHeader
 from chronicle.storage.codec.archive_layout import ARCHIVE_SUFFIX, COMPACTED_METHODS, HEADER, HEADER_BYTES
 from chronicle.storage.codec.footers import read_archive_footer
+from chronicle.storage.codec.holding import footer_holds
 from chronicle.storage.manifest.catalog import CATALOG_NAME, PARTS_FOLDER
 from chronicle.storage.manifest.entry import QUARANTINE, Entry
 from chronicle.storage.stores.stores import Store
@@ -51,6 +52,8 @@ def archived_entry(
     reader = store.reader(name, offset=offset, size=size)
     try:
         identity = HEADER.unpack(reader.read(0, HEADER_BYTES))[3]
+        path = f"{store.location}/{name}"
+        holds = footer_holds(footer, lambda block: reader.read(block.object_offset, block.object_bytes), path)
     finally:
         reader.close()
     return Entry(
@@ -71,6 +74,7 @@ def archived_entry(
         object=name,
         offset=offset,
         length=size,
+        holds=holds,
     )
 
 

@@ -10,22 +10,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from chronicle.core.errors import ConfigError, NotFoundError
+from chronicle.core.errors import ConfigError, ForeignFileError, NotFoundError
 from chronicle.core.layout import NONE
 from chronicle.core.local import LocalSource
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import QueueSummary, SegmentInfo, SegmentSource, SegmentView, summary_of
 from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.archive_layout import BLOCK_BYTES
+from chronicle.storage.manifest.bounded import Bounded
 from chronicle.storage.manifest.catalog import CATALOG_NAME
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.manifest_stocks import whole_of
 from chronicle.storage.stores.opening import is_url, local_folder, open_store
 from chronicle.storage.stores.stores import LocalStore, Store
 from chronicle.storage.tiers.policy import DELETE, HOT
 
 __all__ = ["ArchiveSource", "TieredSource", "open_source"]
 
+ENTRIES_KEPT: Final = 1 << 17
+"""So many entries of queues that were asked for are kept: some 60 MB."""
 ATTEMPTS: Final = 8
 """A segment can move once from tier to tier between look and open, and has few tiers to go."""
 
@@ -63,7 +67,7 @@ class TieredSource:
         self.home = Path(home)
         self._local = LocalSource(home)
         self._manifest: Manifest | None = None
-        self._known: dict[str, tuple[int, dict[int, Entry]]] = {}
+        self._known = Bounded[tuple[int, dict[int, Entry]]](ENTRIES_KEPT)
         self._stores: dict[tuple[str, str], Store] = {}
 
     def queues(self, prefix: str = "") -> list[str]:
@@ -121,6 +125,29 @@ class TieredSource:
             end_index=max(here.end_index, *(stock.end_index for stock in away)) if away else here.end_index,
         )
 
+    def condensed(self, queue: str) -> list[SegmentInfo]:
+        """Return what :meth:`segments` lists, what the manifest's sums tell of other tiers as one: see
+        :class:`chronicle.core.source.CondensedLookup`.
+        """
+        manifest = self._open_manifest()
+        if manifest is None:
+            return self._local.segments(queue)
+        from chronicle.storage.tiers.state import of_current
+
+        local, version = self._local.segments(queue), manifest.version()
+        stocks = of_current(self.home, manifest.stocks(queue), manifest, local=self._local)
+        away = [stock for stock in stocks if stock.place != HOT]
+        whole = None if any(stock.place == DELETE for stock in away) else whole_of(away)
+        if away and whole is None:
+            return self.segments(queue)
+        keys = [(queue, info.generation, info.number) for info in local]
+        entries = [entry for entry in map(manifest.get, keys) if entry is not None and entry.place != HOT]
+        moved = {entry.number for entry in of_current(self.home, entries, manifest, local=self._local)}
+        if manifest.version() != version:
+            return self.segments(queue)  # the agent moved something meanwhile
+        here = [info for info in local if info.number not in moved]
+        return sorted([*here, *([] if whole is None else [whole])], key=lambda info: info.number)
+
     def sealed_end(self, queue: str) -> int:
         """Return the index up to which the home's mark says `queue` was sealed; 0 when it has none."""
         return self._local.sealed_end(queue)
@@ -129,13 +156,13 @@ class TieredSource:
         """Open a segment where it is now; one that moves meanwhile is looked up again."""
         error: NotFoundError | None = None
         for _ in range(ATTEMPTS):
-            entry = self._moved(queue).get(number)
+            entry = self._moved(queue, number)
             try:
                 if entry is None:
                     return self._local.open(queue, number)
                 return open_entry(self._store(entry.place), entry)
             except NotFoundError as missing:
-                if error is not None and error.path == missing.path and self._moved(queue).get(number) == entry:
+                if error is not None and error.path == missing.path and self._moved(queue, number) == entry:
                     break
                 error = missing
         raise NotFoundError(
@@ -144,9 +171,25 @@ class TieredSource:
             hint="chronicle verify tells what is missing; chronicle tier rebuild looks everywhere again",
         ) from error
 
-    def _moved(self, queue: str) -> dict[int, Entry]:
-        """Return the entries of `queue` that are published outside the home's hot tier."""
-        return {number: entry for number, entry in self._recorded(queue).items() if entry.place != DELETE}
+    def _moved(self, queue: str, number: int) -> Entry | None:
+        """Return the entry of a segment that is published outside the home's hot tier; others are not read for it."""
+        manifest = self._open_manifest()
+        if manifest is None:
+            return None
+        known = self._known.get(queue)
+        if known is not None and known[0] == manifest.version():
+            entry = known[1].get(number)
+            return None if entry is None or entry.place == DELETE else entry
+        from chronicle.storage.tiers.state import of_current
+
+        try:
+            generation: int | None = self._local.queue(queue).settings.generation
+        except (NotFoundError, ForeignFileError):
+            generation = manifest.newest_generation(queue)
+        entry = None if generation is None else manifest.get((queue, generation, number))
+        if entry is None or entry.place in (HOT, DELETE):
+            return None
+        return next(iter(of_current(self.home, [entry], manifest, local=self._local)), None)
 
     def _recorded(self, queue: str) -> dict[int, Entry]:
         """Return the entries of `queue` that have left the hot tier, those that were removed for good among them."""
@@ -162,7 +205,7 @@ class TieredSource:
 
             entries = visible(self.home, manifest.entries(queue), local=self._local)
             known = version, {entry.number: entry for entry in entries if entry.place != HOT}
-            self._known[queue] = known
+            self._known.put(queue, known, len(known[1]))
         return known[1]
 
     def _store(self, tier: str) -> Store:
@@ -212,7 +255,32 @@ class ArchiveSource:
     def segments(self, queue: str) -> list[SegmentInfo]:
         """Return the segments of `queue` in order."""
         self._published.refresh()
-        return [entry.info(self._store.location) for entry in self._published.entries(queue)]
+        root = self._store.location
+        return [entry.info(root) for entry in self._published.entries(queue)]
+
+    def condensed(self, queue: str) -> list[SegmentInfo]:
+        """Return the segments of `queue` as one where the catalog's sums tell enough: see
+        :class:`chronicle.core.source.CondensedLookup`.
+        """
+        self._published.refresh()
+        stock = self._published.stock(queue)
+        whole = None if stock is None else whole_of([stock])
+        return self.segments(queue) if whole is None else [whole]
+
+    def summary(self, queue: str) -> QueueSummary:
+        """Return what the segments of `queue` are together, by the catalog's sums where it has them."""
+        self._published.refresh()
+        stock = self._published.stock(queue)
+        if stock is None:
+            return summary_of(self.segments(queue))
+        return QueueSummary(
+            segments={stock.place: stock.segments},
+            records=stock.records,
+            stored_bytes=stock.stored_bytes,
+            ts_first=stock.ts_first,
+            ts_last=stock.ts_last,
+            end_index=stock.end_index,
+        )
 
     def segments_near(self, queue: str, ts: int, *, fresh: bool = False) -> list[SegmentInfo]:
         """Return the segments of `queue` around a moment: see :class:`chronicle.core.source.NearLookup`."""

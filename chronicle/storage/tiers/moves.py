@@ -93,21 +93,21 @@ class Mover:
         temporary = store.staging(name)
         occupied = self._occupied(store, name, entry, encoding)
         if occupied is not None:
-            return self._publish(entry, target, encoding, name, occupied, now_ns, reason)
+            return self._publish(entry, target, encoding, name, *occupied, now_ns, reason)
         begun = replace(entry, intent=Intent(target, name, temporary, "write", now_ns))
         self.manifest.put([begun])
         self.hook("intent", begun)
         try:
             length = self._write(entry, store, temporary, encoding, target)
             self.hook("written", begun)
-            self._verify(store, temporary, entry, encoding, length)
+            holds = self._verify(store, temporary, entry, encoding, length)
             self.hook("verified", begun)
             store.rename(temporary, name)
             self.hook("renamed", begun)
         except Exception as error:
             self._undo([begun], store, error)
             raise
-        return self._publish(begun, target, encoding, name, length, now_ns, reason)
+        return self._publish(begun, target, encoding, name, length, holds, now_ns, reason)
 
     def _undo(self, begun: list[Entry], store: Store, error: Exception) -> None:
         """Remove the half-made target; where its store does not answer the intent stays, and is settled later.
@@ -164,7 +164,7 @@ class Mover:
             length = self._put(target, temporary, packed)
             writer = writers[-1]
             self.hook("written", begun[0])
-            self._verify_pack(store, temporary, entries, writer.rows, length)
+            told = self._verify_pack(store, temporary, entries, writer.rows, length)
             self.hook("verified", begun[0])
             store.rename(temporary, name)
             self.hook("renamed", begun[0])
@@ -172,7 +172,7 @@ class Mover:
             self._undo(begun, store, error)
             raise
         published, events = [], []
-        for entry, row in zip(entries, writer.rows, strict=True):
+        for entry, row, holds in zip(entries, writer.rows, told, strict=True):
             retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
             moved = replace(
                 entry,
@@ -182,6 +182,7 @@ class Mover:
                 offset=row.offset,
                 length=row.length,
                 retired=(*entry.retired, retired),
+                holds=holds or entry.holds,
             )
             source = f"{entry.place}/{entry.object}"
             events.append(self.event("moved", moved, source, f"{target}/{name}", now_ns, reason))
@@ -190,22 +191,25 @@ class Mover:
         self.hook("published", published[0])
         return published
 
-    def _verify_pack(self, store: Store, name: str, entries: list[Entry], rows: list[Packed], size: int) -> None:
-        """Read a pack back whole, in few requests, and prove each segment in it."""
+    def _verify_pack(self, store: Store, name: str, entries: list[Entry], rows: list[Packed], size: int) -> list[int]:
+        """Read a pack back whole, in few requests, and prove each segment in it; return what each holds."""
         path = f"{store.location}/{name}"
         if [(row.queue, row.generation, row.number) for row in rows] != [entry.key for entry in entries]:
             raise CorruptionError("a pack is not what was written", path=path, found=size)
         fetched = MemoryStore(store.location, {name: read_back(store, name, size, self.throttle.take)})
-        for entry, row in zip(entries, rows, strict=True):
+        told = [
             prove_readable(
                 fetched, replace(entry, object=name, encoding="zstd", offset=row.offset, length=row.length)
             )
+            for entry, row in zip(entries, rows, strict=True)
+        ]
         if read_pack_table(fetched, name, size) != rows:
             raise CorruptionError("a pack's table is not what was written", path=path)
+        return told
 
-    def _verify(self, store: Store, name: str, entry: Entry, encoding: str, length: int) -> None:
-        """Read a new object back whole and compare it with what was sealed."""
-        prove(store, replace(entry, object=name, encoding=encoding, offset=0, length=length), self.throttle)
+    def _verify(self, store: Store, name: str, entry: Entry, encoding: str, length: int) -> int:
+        """Read a new object back whole and compare it with what was sealed; return what it holds."""
+        return prove(store, replace(entry, object=name, encoding=encoding, offset=0, length=length), self.throttle)
 
     def expire(self, entry: Entry, now_ns: int, reason: str) -> Entry:
         """Take a segment out of every answer; its object is a retired copy, removed when the catalogs say so too.
@@ -252,8 +256,9 @@ class Mover:
         length = target.size(intent.object)
         if length is None or intent.object.startswith(PACKS_FOLDER):
             return entry, "broken"
-        self._verify(target, intent.object, entry, encoding, length)
-        return self._publish(entry, intent.tier, encoding, intent.object, length, now_ns, "interrupted"), "finished"
+        holds = self._verify(target, intent.object, entry, encoding, length)
+        published = self._publish(entry, intent.tier, encoding, intent.object, length, holds, now_ns, "interrupted")
+        return published, "finished"
 
     def discard(self, entries: Sequence[Entry], now_ns: int) -> list[Entry]:
         """Delete the retired copies of segments that are due, then forget them; return the entries that changed.
@@ -298,8 +303,8 @@ class Mover:
             for entry in self.manifest.in_pack(tier, name)
         )
 
-    def _occupied(self, store: Store, name: str, entry: Entry, encoding: str) -> int | None:
-        """Return the bytes of the target where it is this very segment already (a manifest was rebuilt).
+    def _occupied(self, store: Store, name: str, entry: Entry, encoding: str) -> tuple[int, int] | None:
+        """Return (bytes, what it holds) of the target where it is this very segment already (a manifest was rebuilt).
 
         Any other segment there is refused.
         """
@@ -318,11 +323,10 @@ class Mover:
                 found=f"queue id {found.queue_id}, checksum {found.checksum:#x}",
                 hint="a queue was removed and made again with the same name; move its old archive away",
             )
-        self._verify(store, name, entry, encoding, size)
-        return size
+        return size, self._verify(store, name, entry, encoding, size)
 
     def _publish(
-        self, entry: Entry, tier: str, encoding: str, name: str, length: int, now_ns: int, reason: str
+        self, entry: Entry, tier: str, encoding: str, name: str, length: int, holds: int, now_ns: int, reason: str
     ) -> Entry:
         retired = Retired(entry.place, entry.object, now_ns + self.policy.grace_ns)
         published = replace(
@@ -334,6 +338,7 @@ class Mover:
             length=length,
             intent=None,
             retired=(*entry.retired, retired),
+            holds=holds or entry.holds,
         )
         dirty = {tier} | ({entry.place} - {HOT})
         source, target = f"{entry.place}/{entry.object}", f"{tier}/{name}"

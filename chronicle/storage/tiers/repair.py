@@ -34,6 +34,8 @@ from chronicle.storage.tiers.throttle import Throttle
 __all__ = ["RepairReport", "Repaired", "repair", "scrub"]
 
 COPY_BYTES: Final = 4 << 20
+TOLD_TOGETHER: Final = 256
+"""What so many segments hold is noted in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +197,15 @@ def _check(
     progress: Callable[[int, Entry], None] | None,
 ) -> None:
     damaged: list[Repaired] = []
+    told: list[Entry] = []
     for entry in entries:
         if entry.place in (HOT, DELETE) or entry.intent:
             continue
-        error = _error(mover, entry, mover.store(entry.place))
+        error, holds = _look(mover, entry, mover.store(entry.place))
+        if holds not in (0, entry.holds):
+            told.append(replace(entry, holds=holds))
+            if len(told) == TOLD_TOGETHER:
+                _note(mover, told)
         report.checked += 1
         report.checked_bytes += entry.length
         if isinstance(error, UnavailableError):
@@ -207,16 +214,23 @@ def _check(
             damaged.append(_replace(mover, entry, error, clock))
         if progress is not None:
             progress(report.checked, entry)
+    _note(mover, told)
     report.damaged = tuple(damaged)
 
 
-def _error(mover: Mover, entry: Entry, store: Store) -> ChronicleError | None:
-    """Return what is wrong with the object of an entry, None when it proves whole."""
+def _look(mover: Mover, entry: Entry, store: Store) -> tuple[ChronicleError | None, int]:
+    """Return (what is wrong with the object of an entry: None when it proves whole, what it holds)."""
     try:
-        prove(store, entry, mover.throttle)
+        return None, prove(store, entry, mover.throttle)
     except ChronicleError as error:
-        return error
-    return None
+        return error, 0
+
+
+def _note(mover: Mover, told: list[Entry]) -> None:
+    """Keep what segments hold that an earlier release had archived; the next run of the agent publishes it."""
+    if told:
+        mover.manifest.put(told, dirty={entry.place for entry in told})
+        told.clear()
 
 
 def _replace(mover: Mover, entry: Entry, error: ChronicleError, clock: Clock) -> Repaired:
@@ -256,10 +270,10 @@ def _copies(mover: Mover, entry: Entry) -> Iterator[Entry]:
             if size is None:
                 continue
             copy = replace(entry, place=tier, object=name, encoding=encoding, offset=0, length=size, intent=None)
-            prove(store, copy)
+            holds = prove(store, copy)
         except ChronicleError:
             continue
-        yield copy
+        yield replace(copy, holds=holds or entry.holds)
 
 
 def _encoding(name: str) -> str:

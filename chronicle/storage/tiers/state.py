@@ -127,8 +127,13 @@ def merge_hot(
         if before is None or not same_segment(before, entry):
             merged[entry.key] = entry
         elif before.place == HOT:
-            seen_ns, intent = before.sealed_seen_ns, before.intent
-            merged[entry.key] = replace(entry, sealed_seen_ns=seen_ns, intent=intent, retired=before.retired)
+            merged[entry.key] = replace(
+                entry,
+                sealed_seen_ns=before.sealed_seen_ns,
+                intent=before.intent,
+                retired=before.retired,
+                holds=before.holds,
+            )
     present = {entry.key for entry in found}
     return {key: entry for key, entry in merged.items() if entry.place != HOT or entry.intent or key in present}
 

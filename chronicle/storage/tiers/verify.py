@@ -22,9 +22,9 @@ from chronicle.core.local import LocalSource
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo, SegmentView
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment, read_whole
 from chronicle.storage.codec.archive_layout import ARCHIVE_SUFFIX
-from chronicle.storage.codec.proving import segment_checksum
+from chronicle.storage.codec.proving import sealed_holds, segment_checksum
 from chronicle.storage.codec.sealed import check_sealed
 from chronicle.storage.manifest.catalog import CATALOG_NAME, PARTS_FOLDER, part_names, read_catalog
 from chronicle.storage.manifest.entry import QUARANTINE, Entry
@@ -194,12 +194,14 @@ class _Check:
             with LocalSegment(Path(where), queue=entry.queue, place=entry.place) as segment:
                 check_sealed(segment)
                 self._compare(entry, segment_checksum(segment), segment.info, where)
+                self._holds(entry, sealed_holds(segment, entry.queue), where)
                 self._records(segment)
         else:
             span = {"offset": entry.offset, "length": entry.length}
-            footer = check_archived(store, entry.object, **span)
+            footer, holds = read_whole(store, entry.object, **span)
             with ArchivedSegment(store, entry.object, place=entry.place, **span) as archived:
                 self._compare(entry, footer.file_checksum, archived.info, where)
+                self._holds(entry, holds, where)
                 self._records(archived)
 
     def _compare(self, entry: Entry, checksum: int, info: SegmentInfo, where: str) -> None:
@@ -210,6 +212,17 @@ class _Check:
                 "an object is not the segment that was published", path=where, expected=expected, found=found
             )
         self._count(info, entry.file_bytes)
+
+    def _holds(self, entry: Entry, found: int, where: str) -> None:
+        """What is not said to be in a segment is not looked for there: it must not be there."""
+        if entry.holds and found & ~entry.holds:
+            raise CorruptionError(
+                "a segment has kinds of record of which manifest or catalog says that it has none",
+                path=where,
+                expected=entry.holds,
+                found=found,
+                hint="chronicle tier repair looks at each and notes it anew",
+            )
 
     def _count(self, info: SegmentInfo, raw_bytes: int) -> None:
         self.segments += 1

@@ -102,7 +102,7 @@ def test_fsync_by_time_syncs_an_idle_queue_too(tmp_path: Path, device: Device) -
     queue = small_queue(tmp_path, durability="fsync", sync_ns=1_000_000)
     with queue.appender() as appender:
         appender.append(Kind.STATUS, ts_recv=1)
-        assert queue.wait_synced(1, 30_000_000_000), "no further append was needed"
+        assert queue.wait_synced(1, 600_000_000_000), "no further append was needed"
     assert device.called.is_set()
 
 
@@ -142,7 +142,7 @@ def test_syncer_keeps_an_error_for_the_writer(tmp_path: Path) -> None:
 
     writer = Writer()
     syncer = Syncer(writer, 1)
-    assert writer.tried.wait(30)
+    assert writer.tried.wait(600)
     with pytest.raises(StoreError, match="device"):
         syncer.close()
 
@@ -194,7 +194,7 @@ def test_every_level_survives_kill_of_the_process(tmp_path: Path, durability: st
         "import os, signal, sys; from chronicle.core import Queue; a = Queue.open(sys.argv[1]).appender();"
         "[a.append(17, b'x' * 99, ts_recv=n) for n in range(200)]; os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", script, str(queue.path)], check=False, timeout=120)
+    subprocess.run([sys.executable, "-c", script, str(queue.path)], check=False)
     with queue.appender() as appender:
         assert appender.next_index == 200
     assert [r.ts_recv for r in queue.tailer().drain()] == list(range(200))

@@ -14,7 +14,7 @@ from chronicle.core.errors import ConfigError, CorruptionError
 from chronicle.core.kernels.memory import peek
 from tests.support.queues import append_random, event, small_queue
 
-LONG = 60_000_000_000
+LONG = 600_000_000_000
 SHORT = 1_000_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import numpy as np
@@ -31,8 +32,13 @@ def test_a_fresh_array_can_be_written_and_shares_nothing(
 
 def test_large_arrays_come_from_arrow_s_pool_and_go_back() -> None:
     arrow = pytest.importorskip("pyarrow")
-    before = arrow.total_allocated_bytes()
-    array = fresh_array(POOLED_FROM_BYTES, np.int64)
-    assert arrow.total_allocated_bytes() >= before + array.nbytes
-    del array
-    assert arrow.total_allocated_bytes() == before
+    gc.collect()  # what other tests left behind goes before, not in the middle
+    gc.disable()
+    try:
+        before = arrow.total_allocated_bytes()
+        array = fresh_array(POOLED_FROM_BYTES, np.int64)
+        assert arrow.total_allocated_bytes() >= before + array.nbytes
+        del array
+        assert arrow.total_allocated_bytes() == before
+    finally:
+        gc.enable()

@@ -168,7 +168,7 @@ def test_tailer_states_tell_new_parked_live_and_dead_apart(tmp_path: Path) -> No
         "t.next_event(); t.commit(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(queue.path)])
-    assert process.wait(60) == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
     states = {tailer.name: (tailer.state, tailer.pid) for tailer in queue.tailers()}
     assert states == {
         "dead": ("dead", process.pid),

@@ -15,7 +15,8 @@ import pytest
 from chronicle.core import Kind, Queue, writer_lock
 from chronicle.core.clock import FakeClock
 from chronicle.core.errors import QueueLockedError
-from chronicle.core.writer_lock import WriterLock, lock_holder, maps_keep_locks
+from chronicle.core.writer_lock import WriterLock, lock_exclusively, lock_holder, maps_keep_locks
+from tests.support.held import descriptors_of
 from tests.support.queues import small_queue
 
 MANY = """
@@ -41,10 +42,9 @@ def held_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path: Path, held_by: str) -> None:
-    before = set(os.listdir("/proc/self/fd"))
     lock = WriterLock.acquire(tmp_path, started_ns=5)
     assert lock.keeps_descriptor == (held_by == "descriptor")
-    assert len(set(os.listdir("/proc/self/fd")) - before) == int(lock.keeps_descriptor)
+    assert len(descriptors_of(tmp_path)) == int(lock.keeps_descriptor)
     with pytest.raises(QueueLockedError) as refused:
         WriterLock.acquire(tmp_path, started_ns=6)
     assert refused.value.found == {"pid": os.getpid(), "host": os.uname().nodename, "started_ns": 5}
@@ -52,6 +52,33 @@ def test_a_second_writer_is_refused_and_told_who_writes(tmp_path: Path, held_by:
     assert lock_holder(tmp_path) is None
     assert (tmp_path / "lock").read_bytes() == b"", "a clean end empties the text"
     WriterLock.acquire(tmp_path, started_ns=7).release()
+
+
+class Asker(FakeClock):
+    """Somebody who asks for the holder and stands still with the shared lock, for so long by this clock."""
+
+    def __init__(self, path: Path, stands_ns: int) -> None:
+        super().__init__()
+        self._descriptor, self._stands_ns = os.open(path, os.O_RDONLY), stands_ns
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        super().sleep_ns(duration_ns)
+        if self._descriptor and self.steady_ns >= self._stands_ns:
+            os.close(self._descriptor)
+            self._descriptor = 0
+
+
+@pytest.mark.parametrize(("stands_ns", "is_free"), [(15 * 10**9, True), (25 * 10**9, False)])
+def test_who_asks_for_the_holder_and_stands_still_is_waited_for(
+    tmp_path: Path, stands_ns: int, is_free: bool
+) -> None:
+    (tmp_path / "lock").write_bytes(b"")
+    with open(tmp_path / "lock", "rb") as file:
+        asker = Asker(tmp_path / "lock", stands_ns)
+        assert lock_exclusively(file.fileno(), tmp_path / "lock", clock=asker) is is_free
+        assert asker.steady_ns == pytest.approx(min(stands_ns, 20 * 10**9), abs=10**7)
+        asker.sleep_ns(stands_ns)
 
 
 def test_a_lock_that_was_released_twice_is_released_once(tmp_path: Path, held_by: str) -> None:

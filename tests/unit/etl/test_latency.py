@@ -115,7 +115,7 @@ def test_a_live_run_measures_from_receipt_to_the_clean_queue(tmp_path: Path, spi
         def write() -> None:
             for _, data in stream.events:
                 appender.append_event(data, 1)
-                behind.acquire(timeout=120)
+                behind.acquire(timeout=600)
             stop.set()
 
         writer = threading.Thread(target=write)

@@ -8,6 +8,7 @@ import pytest
 
 from chronicle.core.errors import ConfigError
 from chronicle.core.events import EventBuilder
+from chronicle.feed import http
 from chronicle.feed.health import Action, HealthSettings, StreamWatch
 from chronicle.feed.http import StatusServer, parse_address
 from chronicle.feed.metrics import problems, render_metrics
@@ -184,7 +185,9 @@ def test_only_loopback_is_served() -> None:
             parse_address(text)
 
 
-def test_the_server_answers_what_it_has_and_survives_what_it_gets() -> None:
+def test_the_server_answers_what_it_has_and_survives_what_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "REQUEST_SECONDS", 600.0)  # nobody is slow here but the machine
+
     async def ask(port: int, request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)

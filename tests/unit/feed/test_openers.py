@@ -51,7 +51,7 @@ async def _answers(opener: Opener) -> list[str | bytes]:
         async with opener(f"ws://127.0.0.1:{port}/", ConnectionSettings()) as socket:
             await socket.send("hello")
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(600):
                     while True:
                         found.append(await socket.recv())
             except (OSError, WebSocketException):
@@ -73,7 +73,7 @@ async def _delivered(opener: Opener) -> list[tuple[bytes, bool]]:
             await socket.send("hello")
             assert await socket.recv() == "heard hello", "what is there before may be fetched one by one"
             with pytest.raises(ConnectionResetError, match="closed by the venue"):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(600):
                     await socket.deliver(lambda payload, is_text: found.append((payload, is_text)))
         return found
 
@@ -99,7 +99,7 @@ async def _until_the_end(opener: Opener) -> list[str | bytes]:
         found: list[str | bytes] = []
         async with opener(f"ws://127.0.0.1:{port}/", ConnectionSettings()) as socket:
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(600):
                     while True:
                         found.append(await socket.recv())
             except (OSError, WebSocketException):

@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_market() -> None:
 def serve(test: Callable[[SimulatedExchange, Any], Awaitable[None]], **named: Any) -> None:
     async def run() -> None:
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(600),
             SimulatedExchange(rate=0, **named) as exchange,
             connect(exchange.url) as socket,
         ):

@@ -117,11 +117,26 @@ def test_a_hole_is_given_up_after_its_time_and_the_rest_goes_on() -> None:
     assert arbiter.take(arrival(5, 2, ts=10)) == []
     hole = arbiter.hole
     assert hole is not None
-    assert (hole.first, hole.last, hole.since_ts) == (3, 4, 10)
+    assert (hole.first, hole.last, hole.since_ns) == (3, 4, 10)
     assert arbiter.expire(109) == []
     assert numbers(arbiter.expire(110)) == [5, 6]
     assert (arbiter.counts.given_up, arbiter.counts.lost_messages) == (1, 2)
     assert arbiter.take(arrival(3, 2, ts=120)) == []  # too late
+
+
+def test_a_hole_waits_from_when_it_was_seen_not_from_when_its_packets_came() -> None:
+    arbiter = Arbiter(give_up_ns=100)
+    assert numbers(arbiter.take(arrival(1, 2, ts=0), 5_000)) == [1, 2]
+    assert arbiter.take(arrival(5, 2, ts=10), 5_000) == []
+    assert arbiter.take(arrival(7, 2, ts=900), 5_000) == []
+    hole = arbiter.hole
+    assert hole is not None
+    assert (hole.first, hole.last, hole.since_ns) == (3, 4, 5_000)
+    assert arbiter.expire(5_099) == []
+    out = arbiter.take(arrival(3, 2, ts=1_000), 5_099)
+    assert numbers(out) == [3, 4, 5, 6, 7, 8]
+    assert [item.ts for item in out] == [1_000] * 3, "and what goes out keeps the times of its arrival"
+    assert arbiter.counts.lost_messages == 0
 
 
 def test_a_filled_part_of_a_hole_gives_the_rest_its_time_again() -> None:

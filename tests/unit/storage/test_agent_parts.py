@@ -37,7 +37,7 @@ def test_a_sealed_segment_wakes_the_agent(tmp_path: Path) -> None:
             data, count = book_events(1)[0]
             appender.append_event(data, count)
             appender.seal()
-        assert wake.wait(20)
+        assert wake.wait(600)
     with SealWatch(tmp_path, again):
         apply_all(tmp_path)
         assert not again.wait(0.2)  # what it does itself wakes nobody
@@ -51,7 +51,7 @@ def test_raw_in_memory_wakes_as_well(tmp_path: Path) -> None:
     wake = threading.Event()
     with SealWatch(home, wake):
         fill(home, "raw/main.q", book_events(3))
-        assert wake.wait(20)
+        assert wake.wait(600)
 
 
 def test_too_many_folders_to_watch_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_moves_end_before_a_run_that_cannot_go_on(tmp_path: Path, monkeypatch: p
 
     def hook(step: str, entry: Entry) -> None:
         if step == "published" and next(published) > 5:  # the fifth ends the batch, four more are in hand then
-            assert refused.wait(60)
+            assert refused.wait(600)
 
     with monkeypatch.context() as patch:
 
@@ -221,9 +221,9 @@ def test_what_a_thread_is_moving_is_not_settled_behind_its_back(
         if step == "published" and entry.number == 0:
             clock.sleep_ns(3_600 * 10**9)
             in_hand.set()
-            assert closed.wait(60)
+            assert closed.wait(600)
         elif step == "intent" and entry.number > 0:
-            assert in_hand.wait(60)
+            assert in_hand.wait(600)
 
     def closing(self: run.Run) -> None:
         has_begun = in_hand.is_set()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chronicle.core.source import summary_of
 from chronicle.storage.manifest import catalog_changes
 from chronicle.storage.manifest.catalog import (
     CATALOG_NAME,
@@ -23,6 +24,7 @@ from chronicle.storage.manifest.catalog import (
 from chronicle.storage.manifest.catalog_changes import publish_changes
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.manifest.manifest import Manifest
+from chronicle.storage.manifest.manifest_stocks import stocks_of
 from chronicle.storage.manifest.published import PublishedCatalog
 from chronicle.storage.stores.source import ArchiveSource
 from chronicle.storage.stores.stores import LocalStore
@@ -50,7 +52,7 @@ def published(manifest: Manifest, store: LocalStore) -> Pointer:
     before, state = read_pointer(store), manifest.catalog_state("warm")
     assert before is not None
     assert before.sequence == state.sequence
-    pointer = publish_changes(store, before, state.changes, encoding="zstd", now_ns=0)
+    pointer = publish_changes(store, before, state.changes, encoding="zstd", now_ns=0, told=state.told)
     manifest.catalog_published(state, pointer.sequence)
     return pointer
 
@@ -91,6 +93,15 @@ def check(manifest: Manifest, store: LocalStore) -> None:
         newest = pointer.queues[queue][2]
         told = [each for each in plain if each.queue == queue and each.generation == newest]
         assert PublishedCatalog(store).entries(queue) == told
+        sums = PublishedCatalog(store).stock(queue)
+        assert [replace(each, queue_id="") for each in stocks_of(told)] == ([] if sums is None else [sums])
+        if told:
+            ours, naive = (
+                ArchiveSource(store.root).summary(queue),
+                summary_of(ArchiveSource(store.root).segments(queue)),
+            )
+            times = {"ts_first": 0, "ts_last": 0}  # these entries' do not rise by their numbers, as a queue's do
+            assert replace(ours, **times) == replace(naive, **times)
         for each in told:
             assert PublishedCatalog(store).entry(queue, each.number) == each
             near = PublishedCatalog(store).near(queue, each.ts_first)
@@ -110,6 +121,7 @@ def test_changes_make_the_catalog_of_all_entries(tmp_path: Path, seed: int, monk
                     entry(rng.randrange(30), queue=rng.choice([BOOK, OTHER]), day=rng.randrange(4) + 0.1),
                     place=rng.choice(["warm", "warm", "warm", "hot", "cold", "delete"]),
                     length=rng.randrange(9),
+                    holds=rng.choice([0, 1, 33]),
                 )
                 for _ in range(rng.randrange(1, 5))
             ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from chronicle.storage.manifest.rebuild import rebuild_manifest
 from chronicle.storage.stores.source import TieredSource, open_source
 from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers.policy import default_policy
+from tests.support.held import descriptors_of
 from tests.support.tiers import BOOK, apply_all, book_home, source_records
 
 
@@ -164,10 +165,11 @@ def test_entries_of_a_later_version_are_read(tmp_path: Path) -> None:
 
 
 def test_handles_close_with_their_last_user(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
     for number in range(20):
         manifest(tmp_path / str(number)).put([entry()])
-    assert len(os.listdir("/proc/self/fd")) <= before + 4
+        assert len(descriptors_of(tmp_path)) <= 4, "of the manifest just used"
+    gc.collect()
+    assert descriptors_of(tmp_path) == []
 
 
 def test_a_write_cut_short_on_a_full_disk_is_no_space(tmp_path, monkeypatch):

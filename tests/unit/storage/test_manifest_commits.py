@@ -13,6 +13,9 @@ from chronicle.storage.manifest.manifest import Manifest
 from chronicle.storage.manifest.manifest_commits import Together
 from tests.unit.storage.test_catalog_changes import entry
 
+LONG = 600
+"""Seconds; a hang, no measure."""
+
 
 class Slow:
     """Writes that wait until they are let go on."""
@@ -23,12 +26,17 @@ class Slow:
 
     def write(self, items: Sequence[int]) -> None:
         self.begun.set()
-        assert self.go.wait(20)
+        assert self.go.wait(LONG)
         if any(item < 0 for item in items):
             raise StateError("an item that cannot be written")
         if any(item == 0 for item in items):
             raise KeyboardInterrupt
         self.writes.append(list(items))
+
+
+def waits(together: Together[int], number: int) -> bool:
+    with together._lock:
+        return len(together._waiting) == number
 
 
 def ask(together: Together[int], items: Sequence[int], slow: Slow) -> dict[int, BaseException | None]:
@@ -44,17 +52,15 @@ def ask(together: Together[int], items: Sequence[int], slow: Slow) -> dict[int, 
 
     threads = [threading.Thread(target=one, args=(item,)) for item in items]
     threads[0].start()
-    assert slow.begun.wait(20)
+    assert slow.begun.wait(LONG)
     for number, thread in enumerate(threads[1:], 1):
         thread.start()
-        for _ in range(10_000):
-            with together._lock:
-                if len(together._waiting) == number:
-                    break
+        while not waits(together, number):
+            assert thread.is_alive()
             thread.join(0.001)
     slow.go.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(LONG)
     return told
 
 

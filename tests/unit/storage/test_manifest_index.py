@@ -36,7 +36,7 @@ def some_entry(rng: random.Random) -> Entry:
     return Entry(
         queue, rng.randrange(1, 3), number, "00" * 16, number * 10, rng.choice((0, 10, 10)), first, first + DAY // 2,
         800, rng.randrange(10**6), 7, START + rng.randrange(5) * DAY, place, "zstd", name, 0, rng.randrange(10**5),
-        intent, copies,
+        intent, copies, rng.choice((0, 1, 11, 33, 43)),
     )  # fmt: skip
 
 
@@ -84,8 +84,9 @@ def naive_stocks(entries: list[Entry]) -> list[Stock]:
         first = (filled[0].number, filled[0].ts_first) if filled else (-1, -1)
         last = (filled[-1].number, filled[-1].ts_last, filled[-1].end_index) if filled else (-1, -1, 0)
         sums = sum(e.record_count for e in mine), sum(e.length for e in mine), sum(e.file_bytes for e in mine)
-        bounds = first[0], last[0], first[1], last[1], last[2]
-        found.append(Stock(*key, len(mine), *sums, *bounds))
+        bounds = first[0], last[0], first[1], last[1], last[2], filled[0].base_index if filled else -1
+        gapped = sum(not e.holds & 1 or e.holds & 32 > 0 for e in filled)
+        found.append(Stock(*key, len(mine), *sums, *bounds, gapped))
     return found
 
 

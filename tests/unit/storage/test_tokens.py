@@ -20,9 +20,9 @@ FORMS = [event_arrays, event_kernels]
 
 
 def put_words(words: Any, form: tuple[int, int]) -> tuple[Any, list[int], list[int], int]:
-    """Return (tokens, bits in whole words, escapes, all tokens ORed together) by the kernel, in pieces of three."""
+    """Return (tokens, bits in whole words, escapes, all tokens ORed together) by the kernel, in pieces of eleven."""
     tokens, bits = np.empty(len(words), dtype=np.uint8), np.zeros(8 * len(words) + 24, dtype=np.uint8)
-    escapes, room = np.empty(len(words), dtype=np.uint64), np.empty((2, 3), dtype=np.uint64)
+    escapes, room = np.empty(len(words), dtype=np.uint64), np.empty((2, 11), dtype=np.uint64)
     limit, bound = tables(*form).limit, np.uint64(INT64_MAX)
     used, escaped, seen = kernel.put_steps(
         words.view(np.int64), 0, False, 0, np.uint64(1), bound, *form, limit, tokens, bits, escapes, room
