@@ -63,7 +63,8 @@ def stored(words: Values, at: int, number: int, length: int | None = None) -> St
     """Return what the snapshot record at word `at` says; `length` is its true one where it was cut."""
     found, line = (int(words[at + place]) & LENGTH_MASK for place in (0, 4))
     body = words[at + BODY_WORD : at + BODY_WORD + 2].tolist()
-    return _stored(words, at, number, found, line, *(body if len(body) == 2 else (0, 0)), length)
+    counts, after = body if len(body) == 2 else (0, 0)
+    return _stored(words, at, number, found, line, counts, after, length)
 
 
 def _stored(
