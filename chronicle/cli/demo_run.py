@@ -105,7 +105,7 @@ def run_demo(folder: Path, *, seconds: float, seed: int, say: Say, clock: Clock 
         _watch(folder, crew, seconds, clock, timings, say)
         with _timed(timings, "stop", clock):
             for child in (feed, exchange, etl, agent):
-                if child.stop() != 0:
+                if child.stop(DRAIN_SECONDS) != 0:
                     raise child.failure("did not end well")
         say("stopped: feed, exchange, ETL, agent; draining and archiving")
         with _timed(timings, "drain", clock):

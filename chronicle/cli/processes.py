@@ -46,12 +46,12 @@ class Child:
             return ""
         return data.decode("utf-8", "replace").strip()
 
-    def stop(self) -> int:
-        """Ask it to end (SIGTERM), insist after a while (SIGKILL), and return its exit code."""
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Ask it to end (SIGTERM), insist after `timeout_s` (SIGKILL), and return its exit code."""
         if self.running:
             self._signal(signal.SIGTERM)
         try:
-            return self.process.wait(STOP_TIMEOUT_S)
+            return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
             return self.process.wait(KILL_TIMEOUT_S)

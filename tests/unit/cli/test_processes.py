@@ -44,9 +44,9 @@ def test_a_signal_while_a_child_starts_leaves_none_behind(tmp_path: Path, monkey
 def test_a_second_signal_does_not_break_off_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = processes.Child.stop
 
-    def stopped_twice(child: processes.Child) -> int:
+    def stopped_twice(child: processes.Child, timeout_s: float = HANG_SECONDS) -> int:
         signal.raise_signal(signal.SIGTERM)
-        return stop(child)
+        return stop(child, timeout_s)
 
     monkeypatch.setattr(processes.Child, "stop", stopped_twice)
     with Crew(tmp_path, SystemClock()) as crew:
