@@ -37,7 +37,7 @@ MERGE_QUEUE = "control/merge.q"
 MERGE_LOCK = "control/merge.lock"
 MEMBERS_MAX = 15
 """Raw queues that one home may ever have merged: their number is part of instrument numbers while they are merged."""
-_LOCK_ATTEMPTS = 500
+_LOCK_ATTEMPTS = 3_000
 _LOCK_PAUSE_SECONDS = 0.01
 
 

@@ -17,6 +17,7 @@ from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
 from tests.conftest import REPOSITORY
 from tests.support.etl_streams import BID, RawStream, binance, split
+from tests.support.patience import HANG_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_it_follows_a_running_feed(example: ModuleType, tmp_path: Path) -> None:
 
         def write() -> None:
             for _, data in stream.events[1:]:
-                seen.acquire(timeout=20)
+                seen.acquire(timeout=HANG_SECONDS)
                 appender.append_event(data, 1)
 
         appender.append_event(stream.events[0][1], 1)

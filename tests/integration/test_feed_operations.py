@@ -392,7 +392,7 @@ def test_simulate_run_and_top_as_processes_that_end_in_order(tmp_path: Path, num
         stderr=subprocess.PIPE,
     )
     try:
-        asyncio.run(until(lambda: (s := read_status(home)) is not None and s.records > 300, "300 records", 120))
+        asyncio.run(until(lambda: (s := read_status(home)) is not None and s.records > 300, "300 records"))
         done = CliRunner().invoke(cli, ["feed", "top", "--once", "--home", str(home)])
         assert (done.exit_code, "okx" in done.output, "msg/s" in done.output) == (0, True, True)
         done = CliRunner().invoke(cli, ["feed", "top", "--json", "--home", str(home)])

@@ -333,7 +333,7 @@ def test_the_exchange_and_the_feed_as_processes_and_threads(tmp_path: Path) -> N
 
         async def enough() -> None:
             captured = Captured(tmp_path)
-            await until(lambda: captured.kind(Kind.CHECK) > 100 and len(captured.raw) > 500, "500 records", 120)
+            await until(lambda: captured.kind(Kind.CHECK) > 100 and len(captured.raw) > 500, "500 records")
 
         asyncio.run(enough())
         stop.set()

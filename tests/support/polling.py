@@ -10,7 +10,7 @@ __all__ = ["until"]
 POLL_SECONDS = 0.01
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
     """Wait until `condition` holds; fail after so many polls as fit into `seconds`."""
     for _ in range(int(seconds / POLL_SECONDS)):
         if condition():
