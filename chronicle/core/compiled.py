@@ -19,7 +19,7 @@ from chronicle.core.writer_state import NAMES, WriterState
 if TYPE_CHECKING:
     from chronicle.core.appender import Appender
 
-__all__ = ["bind_function", "bind_recorder", "install", "is_possible", "names_address"]
+__all__ = ["bind_function", "bind_recorder", "install", "is_possible", "kernel_release", "names_address"]
 
 _METH_FASTCALL_KEYWORDS = 0x0080 | 0x0002
 _METHODS = ("append", "append_event")
@@ -113,3 +113,11 @@ _table: list[Any] = []
 
 def _word(address: int) -> int:
     return ctypes.c_int64.from_address(address).value
+
+
+def kernel_release() -> Callable[[int, int], None]:
+    """Return what stores a word where plain stores may be seen out of order: (address, value)."""
+    from chronicle.core.kernels.walking import release_word
+
+    release: Callable[[int, int], None] = release_word
+    return release

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronicle.core import layout
 from chronicle.core.clock import Clock
-from chronicle.core.compiled import names_address
+from chronicle.core.compiled import kernel_release, names_address
 from chronicle.core.control import FUTEX_CALL, Control, register_writer
 from chronicle.core.durability import Durability, Syncer
 from chronicle.core.errors import CapacityError, ChronicleError, CorruptionError, StateError
@@ -112,7 +112,7 @@ class SegmentWriter(WriterState):
             self._prologue_bytes = 0
             self._map: MemoryMap | None = None
             self._memory = self._words = memoryview(b"")
-            self._release = None if LOADS_ARE_ACQUIRE else _kernel_release()
+            self._release = None if LOADS_ARE_ACQUIRE else kernel_release()
             self._data_offset = self._position = self._limit = self._limit_max = self._address = 0
             self._let_go = self._steps = 0
             self._in_memory = is_memory(queue.path)
@@ -493,10 +493,3 @@ class SegmentWriter(WriterState):
 
 def _closed(path: Path) -> StateError:
     return StateError("the appender was closed", path=path, hint="take a new one: queue.appender()")
-
-
-def _kernel_release() -> Callable[[int, int], None]:
-    from chronicle.core.kernels.walking import release_word
-
-    release: Callable[[int, int], None] = release_word
-    return release

@@ -16,9 +16,10 @@ from chronicle.core import EventBuilder, Kind, Queue, Side
 from chronicle.core.layout import INT64_MAX, INT64_MIN, ORDER_SNAPSHOT_BODY, Action, GapState, Origin, Verdict
 from chronicle.core.records import InstrumentFields, SnapshotFields, pack_record
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.archive_layout import Method
 from chronicle.storage.codec.encode import EncodeOptions, encode_segment
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.manifest import catalog_parts
 from chronicle.storage.manifest.catalog import (
     CATALOG_NAME,
@@ -115,7 +116,7 @@ def test_archive_object_of_version_1_gives_back_the_segment() -> None:
 
 
 def test_archive_object_with_event_blocks_is_read() -> None:
-    footer = check_archived(LocalStore(EVENTS.parent), EVENTS.name)
+    footer, _ = read_whole(LocalStore(EVENTS.parent), EVENTS.name)
     assert {block.method for block in footer.blocks} == {Method.EVENTS, Method.PROLOGUE, Method.SEEK}
     with ArchivedSegment(LocalStore(EVENTS.parent), EVENTS.name) as segment:
         assert sum(map(len, (event_records(segment)))) == footer.data_bytes
@@ -128,7 +129,7 @@ def test_archive_object_with_event_blocks_is_read() -> None:
 
 @pytest.mark.parametrize(("path", "method"), [(COMPACTED, Method.COMPACTED), (TABLED, Method.TABLED)])
 def test_compacted_archive_objects_are_read(path: Path, method: Method) -> None:
-    footer = check_archived(LocalStore(path.parent), path.name)
+    footer, _ = read_whole(LocalStore(path.parent), path.name)
     assert {block.method for block in footer.blocks} == {method, Method.PROLOGUE, Method.ZSTD}
     with ArchivedSegment(LocalStore(path.parent), path.name) as segment:
         stretches = list(segment.stretches(None, None, ("price", "size"), {Kind.BOOK_DELTA}, sides=(1, 2)))
@@ -140,7 +141,7 @@ def test_compacted_archive_objects_are_read(path: Path, method: Method) -> None:
 
 
 def test_archive_object_with_order_blocks_gives_back_the_segment(tmp_path: Path) -> None:
-    footer = check_archived(LocalStore(ORDERS.parent), ORDERS.name)
+    footer, _ = read_whole(LocalStore(ORDERS.parent), ORDERS.name)
     assert Method.ORDERS in {block.method for block in footer.blocks}
     assert decoded(ORDERS) == build_orders(tmp_path)
 

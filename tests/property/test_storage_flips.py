@@ -15,10 +15,11 @@ from chronicle.core.queue import Queue
 from chronicle.core.retention import RetentionPolicy, retain
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentView
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.blocks import decode_block, encode_block
 from chronicle.storage.codec.encode import EncodeOptions, encode_segment
 from chronicle.storage.codec.sealed import check_sealed
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.stores.stores import LocalStore
 from chronicle.storage.tiers.verify import verify
 from tests.support.tiers import BOOK, apply_all, book_home, first_sealed
@@ -67,7 +68,7 @@ def test_every_flip_in_an_archive_object_is_found(home: Path, tmp_path: Path) ->
     for position in range(len(data)):
         assert_flip_found(
             path, data, position, position % 8, lambda: ArchivedSegment(store, "o.czst"),
-            lambda: check_archived(store, "o.czst"), truth,
+            lambda: read_whole(store, "o.czst"), truth,
         )  # fmt: skip
 
 

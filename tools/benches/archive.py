@@ -25,9 +25,10 @@ import pyarrow.parquet as pq
 from chronicle.core.layout import Kind
 from chronicle.core.local import LocalSource
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.encode import EncodeOptions, encode_segment
 from chronicle.storage.codec.holding import COLUMN_NAMES
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.stores.stores import LocalStore
 from tools.benches import archive_orders, archive_peers, catalogs, tiers
 from tools.benches.books import BookData, book_data
@@ -101,7 +102,7 @@ class _Feed:
     def verified(self) -> None:
         """Prove all objects, as a move does before it publishes them."""
         for number in range(len(self.local)):
-            check_archived(self.stores["zstd"], f"{number}.czst")
+            read_whole(self.stores["zstd"], f"{number}.czst")
 
     def read_parquet(self, names: list[str] | None) -> None:
         pq.read_table(self.parquet, columns=names, use_threads=False)

@@ -26,9 +26,10 @@ from chronicle.core.scan import record_offsets
 from chronicle.core.segment import LocalSegment
 from chronicle.etl import run_shard
 from chronicle.feed.replay import replay_capture
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.encode import encode_segment
 from chronicle.storage.codec.holding import COLUMN_NAMES, ORDER_NAMES
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.stores.stores import MemoryStore
 from tests.support.itch_day import ItchDay, framed
 from tools.benches.figure import Figure, best_ns
@@ -86,7 +87,7 @@ def _measured(name: str, home: Path, write_parquet: Callable[[pa.Table, Path], N
 
     def verified() -> None:
         for number in objects:
-            check_archived(store, number)
+            read_whole(store, number)
 
     def columns(names: tuple[str, ...]) -> None:
         for number in objects:

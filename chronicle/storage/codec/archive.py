@@ -3,6 +3,9 @@
 Reading needs neither a compiler nor the whole object: one range for trailer, footer and seek index, one for each
 block of records. Nothing is returned before a block's stored bytes matched their checksum; what is decoded whole
 matches that of the raw bytes too.
+
+The file is one class: whatever a reader asks a segment, it asks one object. What it is made of lies beside: layout,
+what tables tell (``holding.py``), blocks and their columns, and the proof of a whole object (``whole.py``).
 """
 
 from __future__ import annotations
@@ -24,7 +27,6 @@ from chronicle.storage.codec.archive_layout import (
     HEADER_BYTES,
     TAIL_READ_BYTES,
     TELLING_METHODS,
-    ArchiveFooter,
     Block,
     Method,
     check_header,
@@ -37,14 +39,11 @@ from chronicle.storage.codec.holding import (
     bits_of,
     gives_columns,
     holds_none,
-    holds_of_block,
-    holds_together,
     is_slice,
     is_told,
     may_define,
     may_hold,
     place_of,
-    tells_of,
 )
 from chronicle.storage.codec.prologue import book_place, prologue_orders
 from chronicle.storage.stores.stores import ObjectReader, Readable
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from chronicle.storage.codec.event_decode import EventBlock
     from chronicle.storage.codec.snapshots import Book
 
-__all__ = ["ArchivedSegment", "Stretch", "check_archived", "read_whole"]
+__all__ = ["ArchivedSegment", "Stretch"]
 
 PART_SHARE: Final = 0.75
 """Of an event block that was not yet looked at, up to this share is decoded alone."""
@@ -65,6 +64,7 @@ AHEAD_SHARE: Final = 1.25
 """Where each read is a request, a block comes with so much of the next one: a lookup often goes on there."""
 AHEAD_BYTES_MAX: Final = 2 << 20
 CHECK_BYTES: Final = 8 << 20
+"""What a request brings where all of an object is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,6 +486,24 @@ class ArchivedSegment:
             raise CorruptionError("a block begins with the prologue's orders, and there are none", path=self.path)
         return found
 
+    def every_block(self, whole: xxhash.xxh3_64) -> Iterator[tuple[Block, bytes, bytes | memoryview]]:
+        """Yield each block, as stored and decoded; every byte is checked, and `whole` takes the decoded ones.
+
+        Where each read is a request, 8 MiB are read at once.
+
+        Raises
+        ------
+        CorruptionError and the other errors of a damaged object
+        """
+        if self._reader is None:
+            raise NotFoundError("the segment was closed", path=self.path)
+        if self._reader.ahead:
+            self._reader.ahead = CHECK_BYTES
+        check_header(self._reader.read(0, HEADER_BYTES), self.footer, self.path)
+        for block in self.footer.blocks:
+            stored = self._stored(block)
+            yield block, stored, decode_stored(stored, block, self.path, self._book, self._orders, whole)
+
     def _stored(self, block: Block) -> bytes:
         offset = block.object_offset - self._tail_offset
         if offset >= 0:
@@ -494,55 +512,3 @@ class ArchivedSegment:
             raise NotFoundError("the segment was closed", path=self.path)
         self.bytes_read += block.object_bytes
         return self._reader.read(block.object_offset, block.object_bytes)
-
-
-def check_archived(store: Readable, name: str, *, offset: int = 0, length: int | None = None) -> ArchiveFooter:
-    """Read and decode all of an archive object (or of the part of one that holds a segment) and return its footer.
-
-    Every byte is checked. From a store that answers by requests it is read in pieces of 8 MiB.
-
-    Raises
-    ------
-    CorruptionError and the other errors of a damaged, foreign or cut file
-    """
-    return read_whole(store, name, offset=offset, length=length)[0]
-
-
-def read_whole(
-    store: Readable, name: str, *, offset: int = 0, length: int | None = None
-) -> tuple[ArchiveFooter, int]:
-    """Do what :func:`check_archived` does, and return (footer, what kinds of record there are).
-
-    The latter is 0 where they were not looked for (:func:`chronicle.storage.codec.holding.tells_of`).
-    """
-    with ArchivedSegment(store, name, offset=offset, length=length) as segment:
-        reader, footer = segment._reader, segment.footer
-        assert reader is not None
-        reader.ahead = CHECK_BYTES if store.is_remote else 0
-        check_header(reader.read(0, HEADER_BYTES), footer, segment.path)
-        whole = xxhash.xxh3_64()
-        asked, told = tells_of(footer.queue), []
-        for block in footer.blocks:
-            stored = segment._stored(block)
-            raw = decode_stored(stored, block, segment.path, segment._book, segment._orders, whole)
-            if asked and footer.data_offset <= block.raw_offset < footer.footer_offset:
-                told.append(holds_of_block(block, stored, raw))
-        if whole.intdigest() != footer.whole_checksum:
-            raise CorruptionError(
-                "the archived segment does not decode to the sealed file",
-                path=segment.path,
-                expected=hex(footer.whole_checksum),
-                found=hex(whole.intdigest()),
-            )
-        _check_identity(segment)
-        return footer, holds_together(told) if asked else 0
-
-
-def _check_identity(segment: ArchivedSegment) -> None:
-    header, footer = segment.header, segment.footer
-    found = (header.generation, header.number, header.base_index, header.record_count, header.file_bytes)
-    expected = (footer.generation, footer.number, footer.base_index, footer.record_count, footer.file_bytes)
-    if found != expected:
-        raise CorruptionError(
-            "the archive's footer and the sealed header disagree", path=segment.path, expected=expected, found=found
-        )

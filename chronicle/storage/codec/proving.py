@@ -8,9 +8,9 @@ from typing import Final
 
 from chronicle.core.errors import ConfigError, CorruptionError, NotFoundError
 from chronicle.core.segment import LocalSegment
-from chronicle.storage.codec.archive import read_whole
 from chronicle.storage.codec.holding import holds_of_records, holds_together, tells_of
 from chronicle.storage.codec.sealed import check_sealed
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.manifest.entry import Entry
 from chronicle.storage.stores.ahead import Ahead
 from chronicle.storage.stores.stores import LocalStore, MemoryStore, Readable, Store

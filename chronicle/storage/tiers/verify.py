@@ -22,10 +22,11 @@ from chronicle.core.local import LocalSource
 from chronicle.core.seeking import seek_index
 from chronicle.core.segment import LocalSegment
 from chronicle.core.source import SegmentInfo, SegmentView
-from chronicle.storage.codec.archive import ArchivedSegment, read_whole
+from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.archive_layout import ARCHIVE_SUFFIX
 from chronicle.storage.codec.proving import sealed_holds, segment_checksum
 from chronicle.storage.codec.sealed import check_sealed
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.manifest.catalog import CATALOG_NAME, PARTS_FOLDER, part_names, read_catalog
 from chronicle.storage.manifest.entry import QUARANTINE, Entry
 from chronicle.storage.manifest.manifest import Manifest

@@ -16,9 +16,10 @@ from chronicle.core.errors import (
     VersionError,
 )
 from chronicle.core.layout import Kind
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.archive_layout import BLOCK, FOOTER, HEADER, TRAILER, ArchiveFooter, pack_trailer
 from chronicle.storage.codec.encode import EncodeOptions, encode_segment
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.stores.stores import LocalStore
 from tests.support.tiers import BOOK, book_events, book_home, fill, first_sealed
 
@@ -50,7 +51,7 @@ def test_decoded_object_is_the_sealed_file(tmp_path: Path, sealed, options: dict
             sealed.data_end(),
             sealed.extent(),
         )
-    check_archived(store, name)
+    read_whole(store, name)
 
 
 def test_a_view_decodes_only_its_blocks(tmp_path: Path, sealed) -> None:

@@ -22,13 +22,14 @@ from chronicle.core.layout import (
 )
 from chronicle.core.records import pack_record
 from chronicle.etl import OrderBook
-from chronicle.storage.codec.archive import ArchivedSegment, check_archived
+from chronicle.storage.codec.archive import ArchivedSegment
 from chronicle.storage.codec.archive_layout import Holds, Method
 from chronicle.storage.codec.blocks import encode_block
 from chronicle.storage.codec.encode import encode_segment
 from chronicle.storage.codec.order_decode import decode_orders
 from chronicle.storage.codec.order_encode import _Split, encode_orders
 from chronicle.storage.codec.order_layout import HEAD, HEAD_BYTES, SHAPES_MAX, orders_at
+from chronicle.storage.codec.whole import read_whole
 from chronicle.storage.kernels import orders as kernel
 from chronicle.storage.stores.stores import LocalStore
 from tests.support.naive_order_blocks import NAMES, Rows, is_last, naive_join, naive_split
@@ -196,7 +197,7 @@ def test_an_archived_segment_of_orders_is_the_sealed_one_and_tells_what_it_holds
             rows = list(segment.stretches(None, None, ["price", "sequence_first"], {Kind.ORDER}, sides=(1, 2)))
             assert all(stretch.columns is None for stretch in rows)
             assert not list(segment.stretches(None, None, ["price"], {Kind.GAP}, sides=(1, 2)))
-    check_archived(store, "x.czst")
+    read_whole(store, "x.czst")
 
 
 # --- hostile bytes -----------------------------------------------------------------------------------------------
