@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 from pathlib import Path
@@ -144,7 +143,8 @@ def lock_exclusively(descriptor: int, path: Path, *, clock: Clock | None = None)
     """
     clock = clock or SystemClock()
     end_ns = clock.monotonic_ns() + _ASKED_NS_MAX
-    for attempt in itertools.count():
+    attempts = 0
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,7 +153,8 @@ def lock_exclusively(descriptor: int, path: Path, *, clock: Clock | None = None)
                     fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return False
-            if attempt < _YIELDS:
+            attempts += 1
+            if attempts <= _YIELDS:
                 os.sched_yield()
             elif clock.monotonic_ns() >= end_ns:
                 return False
@@ -163,7 +164,6 @@ def lock_exclusively(descriptor: int, path: Path, *, clock: Clock | None = None)
             raise file_error(error, "take a lock", path) from error
         else:
             return True
-    raise AssertionError("attempts have no end of their own")
 
 
 def lock_holder(folder: Path) -> dict[str, Any] | None:

@@ -4,7 +4,8 @@
 a root (then $AWS_ENDPOINT_URL says where its store is). The step ``before`` is the moment before the COUNT-th
 request to a store is sent, ``after`` the one when it was answered, ``part`` the one when the COUNT-th part of an
 upload was taken. $CHRONICLE_TEST_PART is the size of parts, $CHRONICLE_TEST_PARTS how many are sent at once,
-$CHRONICLE_TEST_MOVES how many moves are made at once, $CHRONICLE_TEST_SSE the encryption of uploads.
+$CHRONICLE_TEST_MOVES how many moves are made at once, $CHRONICLE_TEST_SSE the encryption of uploads. With
+$CHRONICLE_TEST_HOLD it says ``held`` there instead, and goes on when a byte comes on stdin.
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ def main() -> None:
         nonlocal reached
         with lock:
             reached += step == wanted
-            if step == wanted and reached == count:
+            if step != wanted or reached != count:
+                return
+            if not os.environ.get("CHRONICLE_TEST_HOLD"):
                 os.kill(os.getpid(), signal.SIGKILL)
+            os.write(1, b"held\n")
+            os.read(0, 1)
 
     def hook(step: str, entry: Entry) -> None:
         os.write(1, f"{step} {entry.number}\n".encode())

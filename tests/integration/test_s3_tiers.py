@@ -175,11 +175,20 @@ def test_a_scan_of_a_month_sees_each_row_once_while_the_agent_moves_all_of_it(
         seen = [next(begun)]  # this one goes on when all of it has moved, twice
         assert expected.num_rows >= total
         for place in ("warm", "cold"):
-            arguments = [sys.executable, "-m", "tests.crash.tier_agent", str(home), "zstd", root, "never", "1"]
-            environment = os.environ | {"CHRONICLE_TEST_MOVES": "4"}
+            arguments = [sys.executable, "-m", "tests.crash.tier_agent", str(home), "zstd", root, "renamed", "10"]
+            environment = os.environ | {"CHRONICLE_TEST_MOVES": "4", "CHRONICLE_TEST_HOLD": "1"}
             with subprocess.Popen(
-                arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
             ) as agent:
+                assert agent.stdin is not None
+                assert agent.stdout is not None
+                lines = iter(agent.stdout.readline, b"")
+                assert b"held\n" in lines, agent.communicate()[1].decode()
+                scans = [store.scan("kraken:BTC-EUR", channel="book", columns=columns).to_arrow() for _ in range(2)]
+                assert scans == [expected, expected], "in the middle of a move, others made and others to come"
+                assert agent.poll() is None
+                agent.stdin.write(b"x")
+                agent.stdin.flush()
                 is_over = False
                 while not is_over:
                     is_over = agent.poll() is not None
